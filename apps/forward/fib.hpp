@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace halfpoll {
+
+/// An IPv6 address in network order.
+using ip6_addr = std::array<std::uint8_t, 16>;
+
+/// Longest-prefix match, prefix -> next-hop index (< 2^24), for IPv4: a table of 2^24 entries and groups of 256 for longer
+/// prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread), any number of readers that are never blocked:
+/// each entry is one aligned word, and a group is unlinked, then freed after a grace period, so that no reader sees it reused.
+/// Throws `error` when full or out of memory.
+class fib4 {
+public:
+    /// `retire`: see nexthop_table. `max_groups` bounds memory (1 KiB a group).
+    fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0, unsigned max_groups = 1U << 16);
+    ~fib4();
+    fib4(const fib4 &) = delete;
+    fib4 &operator=(const fib4 &) = delete;
+
+    /// Adds or replaces. `addr` in host order; bits beyond `len` are ignored.
+    void insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop);
+    /// False if there is none.
+    bool remove(std::uint32_t addr, unsigned len);
+    /// Exact match; false if absent.
+    bool find(std::uint32_t addr, unsigned len, std::uint32_t &nexthop) const;
+    std::size_t size() const noexcept;
+    /// Every prefix, in no particular order.
+    void for_each(const std::function<void(std::uint32_t addr, unsigned len, std::uint32_t nexthop)> &fn) const;
+
+    /// Data path. Addresses in host order. Any n.
+    void lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsigned n) const noexcept;
+    std::uint32_t lookup(std::uint32_t addr) const noexcept;
+
+private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+/// The same for IPv6: a trie of one 2^24 table and groups of 256 per further byte.
+class fib6 {
+public:
+    fib6(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0, unsigned max_groups = 1U << 18);
+    ~fib6();
+    fib6(const fib6 &) = delete;
+    fib6 &operator=(const fib6 &) = delete;
+
+    void insert(const ip6_addr &addr, unsigned len, std::uint32_t nexthop);
+    bool remove(const ip6_addr &addr, unsigned len);
+    bool find(const ip6_addr &addr, unsigned len, std::uint32_t &nexthop) const;
+    std::size_t size() const noexcept;
+    void for_each(const std::function<void(const ip6_addr &addr, unsigned len, std::uint32_t nexthop)> &fn) const;
+
+    void lookup_bulk(const ip6_addr *addrs, std::uint32_t *nexthops, unsigned n) const noexcept;
+    std::uint32_t lookup(const ip6_addr &addr) const noexcept;
+
+private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace halfpoll

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "fib.hpp"
+#include "nexthop.hpp"
+
+#include <halfpoll/net_core.hpp>
+#include <halfpoll/slow_path.hpp>
+
+#include <memory>
+
+namespace halfpoll {
+
+/// The forwarder's own drop reasons, after netio's.
+enum forward_drop_reason : unsigned {
+    DROP_OTHERHOST = DROP_NETIO_MAX, ///< unicast to another link address
+    DROP_FRAME_SHORT,                ///< shorter than its headers say
+    DROP_IP_VERSION,                 ///< version or header length wrong (RFC 1812 5.2.2)
+    DROP_IP_LENGTH,                  ///< total length wrong (RFC 1812 5.2.2)
+    DROP_IP_CSUM,                    ///< IPv4 header checksum wrong (RFC 1812 5.2.2)
+    DROP_IP_SRC,                     ///< source that must not be forwarded (RFC 1812 5.3.7, RFC 4291 2.5)
+    DROP_IP_DST,                     ///< destination that must not be forwarded
+    DROP_BLACKHOLE,                  ///< blackhole route
+    DROP_NO_SHADOW,                  ///< to be punted, but the port has no shadow
+    DROP_PUNT_POLICED,               ///< punt class over its rate (counted by slow_path too)
+    DROP_PUNT_FULL,                  ///< ring to the slow path full
+    DROP_FORWARD_MAX
+};
+static_assert(DROP_FORWARD_MAX <= DROP_REASONS);
+
+/// Name of any reason, netio's or the forwarder's; null beyond.
+const char *drop_reason_name(unsigned reason) noexcept;
+
+/// The fast path of an IPv4/IPv6 router: checks (RFC 1812, RFC 8200), lookup, rewrite, xmit; the rest goes to the slow path.
+/// One writer of the tables (the control thread), all data cores read.
+class forwarder {
+public:
+    /// `slow` may be null (benchmarks): punts are then dropped as DROP_NO_SHADOW.
+    forwarder(net_core &core, slow_path *slow);
+    ~forwarder();
+
+    fib4 &routes4() noexcept { return *fib4_; }
+    fib6 &routes6() noexcept { return *fib6_; }
+    nexthop_table &nexthops() noexcept { return *nexthops_; }
+    net_core &core() noexcept { return core_; }
+
+    /// Frees what grace periods have released. Control thread, now and then and after bulk changes.
+    void reclaim();
+    /// Defers `fn` past a grace period. Control thread; returns at once.
+    void retire(std::function<void()> fn);
+
+    /// rx_handler: net_core::set_rx_handler(forwarder::receive, this).
+    static void receive(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
+    /// "sse4.2", "avx2" or "avx512": what this machine runs.
+    static const char *simd() noexcept;
+
+private:
+    net_core &core_;
+    slow_path *slow_;
+    struct deferred;
+    std::unique_ptr<deferred> deferred_;
+    std::unique_ptr<nexthop_table> nexthops_;
+    std::unique_ptr<fib4> fib4_;
+    std::unique_ptr<fib6> fib6_;
+};
+
+} // namespace halfpoll

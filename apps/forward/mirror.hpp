@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "forwarder.hpp"
+
+#include <memory>
+#include <string>
+
+namespace halfpoll {
+
+struct mirror_stats {
+    std::uint64_t messages = 0; ///< netlink messages applied
+    std::uint64_t resyncs = 0;  ///< full dumps after an overrun (ENOBUFS) or at start
+    std::uint64_t ignored = 0;  ///< messages about what is not mirrored
+    std::uint64_t errors = 0;   ///< that could not be applied (table full); logged once
+};
+
+/// Follows the kernel's links, addresses, routes (main and local table) and neighbours of one namespace and writes them into the
+/// forwarder's tables, for interfaces that are shadows. Control thread only.
+class mirror {
+public:
+    /// Subscribes and loads the first state. Throws `error`.
+    mirror(forwarder &fwd, slow_path &slow, const std::string &netns);
+    ~mirror();
+    mirror(const mirror &) = delete;
+    mirror &operator=(const mirror &) = delete;
+
+    /// Readable when there is something to process().
+    int fd() const noexcept;
+    /// Applies what is waiting; resynchronises (mark and sweep, no forwarding gap) when messages were lost.
+    void process();
+    /// Re-evaluates everything that goes over a device, after its state changed.
+    void device_changed(net_device &dev);
+    /// Dumps the kernel's state again, now.
+    void resync();
+    const mirror_stats &stats() const noexcept;
+
+private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace halfpoll

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/drop_reason.hpp>
+#include <halfpoll/napi_alloc_cache.hpp>
+#include <halfpoll/net_device.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+struct rte_ring;
+
+namespace halfpoll {
+
+class net_core;
+
+/// Most packets a tx queue stages before it hands them to the device; also the receive burst.
+inline constexpr unsigned NET_BURST = 32;
+
+/// What waits for one device on its owner CPU: staged during a poll, and kept when the ring was full.
+struct xmit_queue {
+    net_device *dev = nullptr;
+    std::uint16_t queue = 0;
+    unsigned staged = 0;
+    bool dirty = false;      ///< on the CPU's flush list
+    bool rung = true;        ///< doorbell not owed
+    unsigned retries = 0;
+    std::array<rte_mbuf *, 256> pkts;
+};
+
+/// netio's part of a runtime CPU. Home CPU only.
+struct net_cpu {
+    softnet_data *sd = nullptr;
+    net_core *core = nullptr;
+    unsigned id = 0;                   ///< runtime CPU number
+    std::unique_ptr<napi_alloc_cache> cache;
+    std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
+    std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
+    unsigned flush_count = 0;
+    unsigned xmit_recursion = 0;       ///< nested dev_queue_xmit()
+    hrtimer xmit_retry;                ///< full rings are tried again
+    napi_struct handover;              ///< polls the rings that others fill for this CPU
+    std::vector<rte_ring *> handover_in;  ///< by producer: runtime CPUs, then foreign threads
+    std::vector<bool> handover_dirty;     ///< by target CPU: filled in this poll, not yet scheduled
+    std::array<dev_stats, MAX_IFINDEX> dev{};
+    std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
+};
+
+/// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not own a
+/// queue of the device the packets cross to the owner. Home CPU of `cpu`.
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
+/// Ends a poll: hands staged packets to the devices, one doorbell each, one schedule per hand-over target. Home CPU.
+void xmit_flush(net_cpu &cpu) noexcept;
+/// Frees packets under a counted reason. Home CPU.
+void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept;
+
+/// Interfaces on a runtime. Construct, use and destroy on the control thread, unless a call says otherwise.
+class net_core {
+public:
+    /// `pool` supplies receive buffers of all devices. `foreign_threads`: threads other than the runtime's that may send
+    /// (the slow path).
+    net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1);
+    ~net_core();
+    net_core(const net_core &) = delete;
+    net_core &operator=(const net_core &) = delete;
+
+    runtime &rt() noexcept { return rt_; }
+    rte_mempool *pool() const noexcept { return pool_; }
+    net_cpu &cpu(unsigned n) noexcept { return *cpus_[n]; }
+    unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
+
+    /// Where received packets go. Before the first device.
+    void set_rx_handler(rx_handler handler, void *ctx) noexcept;
+    rx_handler handler() const noexcept { return handler_; }
+    void *handler_ctx() const noexcept { return handler_ctx_; }
+
+    /// Opens a device and starts polling it. Throws `error`; nothing is left behind then.
+    net_device &register_netdevice(std::unique_ptr<port> driver, net_device_options options);
+    /// Out of service, NAPIs disabled, tx flushed, grace period, closed, gone.
+    void unregister_netdevice(net_device &dev) noexcept;
+    /// The device misbehaved or vanished: as unregister, but the interface stays listed, with the reason, and can be sent to
+    /// (counted drop).
+    void fail_netdevice(net_device &dev, const std::string &why) noexcept;
+    /// Null if there is none.
+    net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
+    net_device *dev_get_by_name(const std::string &name) noexcept;
+    std::vector<net_device *> devices();
+    void set_mtu(net_device &dev, std::uint32_t mtu);
+    /// Sum over CPUs.
+    std::uint64_t drops(unsigned reason) const noexcept;
+
+    /// A foreign thread sends a burst (consumed) out of a device; `producer` < foreign_threads belongs to that thread alone.
+    /// One doorbell at most. Returns how many were accepted; the rest were freed and counted in foreign_drops().
+    unsigned foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
+    std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
+
+    /// The control loop: readable when posted work waits.
+    int control_fd() const noexcept { return control_fd_; }
+    /// Runs posted work (link changes, removals). Control thread.
+    void run_control();
+    /// Queues work for the control thread. Any thread but data cores.
+    void post(std::function<void()> work);
+    /// Called on the control thread after a device's carrier, mtu or failure changed.
+    std::function<void(net_device &)> on_change;
+
+private:
+    void shut(net_device &dev) noexcept;
+    void refresh_link(net_device &dev);
+
+    runtime &rt_;
+    rte_mempool *pool_;
+    std::vector<std::unique_ptr<net_cpu>> cpus_;
+    std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
+    rx_handler handler_ = nullptr;
+    void *handler_ctx_ = nullptr;
+    std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
+    int control_fd_ = -1;
+    std::mutex posted_mutex_;
+    std::vector<std::function<void()>> posted_;
+};
+
+} // namespace halfpoll

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/napi.hpp>
+#include <halfpoll/port.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace halfpoll {
+
+struct net_cpu;
+struct net_device;
+
+/// Logical interface number, from 1; not the DPDK port id. 0: none.
+using ifindex_t = std::uint16_t;
+inline constexpr ifindex_t MAX_IFINDEX = 256;
+
+/// Receives a burst (1 to 64 packets) on the CPU that polled it, in softirq context; owns the packets. Must not block or throw.
+using rx_handler = void (*)(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
+
+/// One rx queue: its NAPI instance and where it lives.
+struct rx_queue {
+    napi_struct napi;
+    net_device *dev = nullptr;
+    port *driver = nullptr;
+    net_cpu *cpu = nullptr;
+    std::uint16_t queue = 0;
+};
+
+/// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over.
+struct tx_route {
+    std::uint16_t queue = 0;
+    std::uint16_t owner = 0; ///< runtime CPU
+};
+
+/// Interface settings.
+struct net_device_options {
+    std::string name;
+    unsigned rx_queues = 1;
+    std::vector<unsigned> cpus; ///< runtime CPU of each rx queue, round robin; empty: all CPUs
+    unsigned descriptors = 1024;
+    std::uint32_t mtu = 1500;
+    bool promiscuous = false;
+    bool force_spin = false;    ///< never leave the poll list (for comparison)
+    napi_config napi;
+};
+
+/// An interface. Created and destroyed by net_core on the control thread; the data path reads it.
+struct net_device {
+    ifindex_t ifindex = 0;
+    std::string name;
+    rte_ether_addr mac{};
+    std::atomic<std::uint32_t> mtu{1500};   ///< written by the control thread; relaxed, a value of its own
+    std::atomic<bool> running{false};       ///< up and with carrier: may be sent to. Same writer; relaxed
+    std::atomic<bool> carrier{false};       ///< same writer; relaxed
+    std::unique_ptr<port> driver;
+    net_device_options options;
+    std::vector<std::unique_ptr<rx_queue>> queues;
+    std::vector<tx_route> tx;               ///< by runtime CPU
+    std::string failure;                    ///< why the port is out of service, else empty. Control thread
+};
+
+/// Counters of one interface on one CPU. Home CPU writes, anyone reads, relaxed.
+struct alignas(64) dev_stats {
+    std::atomic<std::uint64_t> rx_packets{0}, rx_bytes{0}, tx_packets{0}, tx_bytes{0}, tx_dropped{0};
+};
+
+} // namespace halfpoll

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/error.hpp>
+#include <halfpoll/wait_engine.hpp>
+
+#include <rte_ether.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+struct rte_mbuf;
+struct rte_mempool;
+
+namespace halfpoll {
+
+/// What a device says of itself before it is opened.
+struct port_info {
+    std::string driver;           ///< "net_virtio_user", "af_xdp", …
+    rte_ether_addr mac{};
+    unsigned max_rx_queues = 1;
+    unsigned max_tx_queues = 1;
+    std::uint32_t min_mtu = 68;
+    std::uint32_t max_mtu = 1500;
+    unsigned rx_descriptors = 0;  ///< per queue, 0: unknown
+};
+
+struct link_state {
+    bool up = false;
+    std::uint32_t speed_mbps = 0; ///< 0: unknown
+};
+
+/// Counters of the device itself. All since it was opened.
+struct port_counters {
+    std::uint64_t rx_packets = 0, rx_bytes = 0, rx_missed = 0, rx_errors = 0, rx_nombuf = 0;
+    std::uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0;
+};
+
+struct port_options {
+    unsigned rx_queues = 1;
+    unsigned tx_queues = 1;
+    unsigned descriptors = 1024;   ///< per ring, wish
+    std::uint32_t mtu = 1500;      ///< bytes of layer 3
+    rte_mempool *pool = nullptr;   ///< receive buffers; lives longer than the port
+};
+
+/// How an rx queue can wait. fd < 0: no interrupt, and `reason` (static string) says why.
+struct rx_wait {
+    int fd = -1;
+    source_kind kind = source_kind::multishot;
+    const char *reason = "";
+};
+
+enum class port_event { link, removed, reset };
+
+/// A device driver as netio sees it (the kernel's net_device_ops): DPDK ethdev, AF_XDP. One virtual call per burst.
+/// Control calls come from the one control thread; data calls for a queue from the one CPU that owns the queue.
+class port {
+public:
+    virtual ~port() = default;
+
+    // --- control thread; failures throw `error` that names the device ---
+    virtual port_info info() const = 0;
+    virtual void open(const port_options &options) = 0;
+    virtual void close() noexcept = 0;
+    virtual link_state link() = 0;
+    virtual void set_mtu(std::uint32_t mtu) = 0;
+    virtual void set_promiscuous(bool on) = 0;
+    virtual port_counters counters() const = 0;
+    /// `notify` may be called from any thread, also before set_event_handler() returns; it only posts.
+    virtual void set_event_handler(std::function<void(port_event)> notify) = 0;
+    virtual rx_wait wait_of(std::uint16_t queue) = 0;
+
+    // --- owner of the rx queue ---
+    /// Up to n packets; the caller owns them.
+    virtual std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
+    /// At least one packet is waiting. No side effect that another thread could see.
+    virtual bool rx_pending(std::uint16_t queue) const noexcept = 0;
+    virtual int rx_irq_enable(std::uint16_t queue) noexcept = 0;  ///< 0 or -errno
+    virtual int rx_irq_disable(std::uint16_t queue) noexcept = 0; ///< 0 or -errno
+
+    // --- owner of the tx queue ---
+    /// Takes the first k <= n packets and returns k; the rest stays the caller's. They may stay invisible to the peer until
+    /// tx_doorbell().
+    virtual std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
+    /// Makes what was taken visible; at most one system call. False: the device asks to be called again (retry by timer).
+    virtual bool tx_doorbell(std::uint16_t) noexcept { return true; }
+};
+
+} // namespace halfpoll

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/net_core.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace halfpoll {
+
+/// Classes of packets that go to the kernel, each policed on its own before the ring.
+enum punt_class : unsigned {
+    PUNT_ARP_ND,   ///< ARP, IPv6 neighbour and router discovery
+    PUNT_LOCAL,    ///< addressed to the box
+    PUNT_CONTROL,  ///< multicast and link-layer protocols (OSPF, LLDP, …)
+    PUNT_RESOLVE,  ///< next hop not resolved
+    PUNT_TTL,      ///< TTL or hop limit expired
+    PUNT_TOO_BIG,  ///< larger than the egress MTU
+    PUNT_OPTIONS,  ///< IPv4 options, IPv6 hop-by-hop
+    PUNT_NO_ROUTE, ///< no route, unreachable, prohibit: the kernel answers
+    PUNT_OTHER,    ///< anything else the fast path does not do
+    PUNT_CLASSES
+};
+const char *to_string(punt_class c) noexcept;
+
+/// A token bucket per class and CPU.
+struct punt_limit {
+    unsigned packets_per_second = 10'000;
+    unsigned burst = 1'000;
+};
+
+struct slow_path_options {
+    std::string netns;        ///< name under /run/netns or a path; empty: the namespace of the process
+    int affinity = -1;        ///< logical CPU of the slow-path thread; -1: wherever the system puts it
+    punt_limit limits[PUNT_CLASSES];
+    unsigned ring_size = 1024; ///< per CPU, towards the kernel
+};
+
+/// Counters of one shadow; relaxed atomics, written by the slow-path thread.
+struct shadow_stats {
+    std::atomic<std::uint64_t> to_kernel{0}, to_kernel_drops{0}, from_kernel{0}, from_kernel_drops{0};
+};
+
+/// A port's TAP interface in the kernel: what people configure with `ip`.
+struct shadow {
+    net_device *dev = nullptr;
+    std::string name;
+    int fd = -1;
+    int kernel_ifindex = 0;  ///< in the namespace
+    bool created = false;    ///< by this process: false if adopted
+    shadow_stats stats;
+};
+
+/// Carries packets between the data cores and the shadows, on a thread of its own: a TAP write runs the kernel's stack. One
+/// single-producer ring per CPU towards it; back through net_core::foreign_xmit(). The kernel's checksum offload is completed
+/// here; segmentation offload stays off.
+class slow_path {
+public:
+    /// Starts the thread. Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace). Control thread.
+    slow_path(net_core &core, slow_path_options options);
+    ~slow_path();
+    slow_path(const slow_path &) = delete;
+    slow_path &operator=(const slow_path &) = delete;
+
+    /// Creates the shadow, persistent, or adopts one that a predecessor left; sets MAC and MTU to the device's, carrier to its
+    /// link, and brings nothing up. Control thread; throws `error`.
+    shadow &add_shadow(net_device &dev, const std::string &name);
+    /// Lets go of it: carrier down, and removed from the kernel if `destroy`. Control thread.
+    void remove_shadow(shadow &s, bool destroy);
+    /// Follows the device's carrier. Control thread.
+    void set_carrier(shadow &s, bool up);
+    std::vector<shadow *> shadows();
+    shadow *of_kernel_ifindex(int kernel_ifindex) noexcept;
+    shadow *of_device(const net_device &dev) noexcept;
+
+    /// Hands packets (consumed) that came in on `in` to its shadow, after policing; a doorbell per poll by punt_flush(). Home CPU.
+    void punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
+    /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
+    void punt_flush(net_cpu &cpu) noexcept;
+
+    /// Sums over CPUs, any thread.
+    std::uint64_t punted(punt_class c) const noexcept;
+    std::uint64_t policed(punt_class c) const noexcept;
+
+private:
+    struct impl;
+    std::unique_ptr<impl> impl_;
+};
+
+} // namespace halfpoll

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/error.hpp>
+#include <halfpoll/softnet_data.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+struct rte_rcu_qsbr;
+
+namespace halfpoll {
+
+struct cpu_options {
+    int affinity = -1;     ///< logical CPU to pin to; -1: not pinned (tests)
+    int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. Refused by the system: said once, run without
+};
+
+/// Start-up settings; names and defaults are the kernel's (net.core.*).
+struct runtime_options {
+    std::vector<cpu_options> cpus{1};
+    unsigned netdev_budget = 300;        ///< packets per NET_RX dispatch
+    unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch
+    hybrid_limits hybrid;                ///< sleep_cost 0: measured at start
+    bool interrupts = true;              ///< false: never block, every queue spins
+    clock_fn clock = ktime_get;
+    /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
+    std::function<void(const std::string &)> warn;
+};
+
+/// A set of runtime CPUs, each with one bottom-half thread: the object an embedder holds. Expects an initialised EAL (the
+/// threads register lcore ids); installs no signal handlers and leaves the caller's affinity alone.
+/// Construct, use and destroy on one thread, the control thread.
+class runtime {
+public:
+    /// Throws `error`. Threads are started and idle when it returns.
+    explicit runtime(runtime_options options);
+    /// Stops and joins the threads. All NAPI instances must have been deleted.
+    ~runtime();
+    runtime(const runtime &) = delete;
+    runtime &operator=(const runtime &) = delete;
+
+    unsigned cpus() const noexcept;
+    softnet_data &cpu(unsigned n) noexcept;
+    const runtime_options &options() const noexcept { return options_; }
+    ktime_t now() const noexcept { return options_.clock(); }
+    /// Empty, or why no CPU can block ("io_uring: …"): every queue then spins.
+    const std::string &no_wait_reason() const noexcept;
+
+    /// Installs a handler; before traffic starts. NET_RX and HRTIMER are the runtime's own. The kernel's open_softirq().
+    void open_softirq(softirq_vec vec, softirq_action action) noexcept;
+    softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
+
+    /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread. An
+    /// exception that `fn` throws is rethrown here.
+    void call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn);
+
+    /// Readers of shared tables: every bottom-half thread is one (quiescent once per loop, offline while blocked).
+    rte_rcu_qsbr *qsbr() noexcept;
+    /// Waits until every reader has passed a quiescent state: what was unlinked before may be freed. Control threads; sleeps,
+    /// does not spin.
+    void synchronize_rcu();
+
+private:
+    struct thread;
+    runtime_options options_;
+    softirq_action softirq_vec_[NR_SOFTIRQS] = {};
+    std::vector<std::unique_ptr<thread>> threads_;
+    std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
+    std::string no_wait_reason_;
+};
+
+} // namespace halfpoll
