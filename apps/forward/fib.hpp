@@ -6,19 +6,22 @@
 #include <functional>
 #include <memory>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// An IPv6 address in network order.
 using ip6_addr = std::array<std::uint8_t, 16>;
 
-/// Longest-prefix match, prefix -> next-hop index (< 2^24), for IPv4: a table of 2^24 entries and groups of 256 for longer
-/// prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread), any number of readers that are never blocked:
-/// each entry is one aligned word, and a group is unlinked, then freed after a grace period, so that no reader sees it reused.
-/// Throws `error` when full or out of memory.
-class fib4 {
+/// Longest-prefix match, prefix -> next-hop index (< 2^24), for IPv4: a table of 2^24 entries and groups of 256 for
+/// longer prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread), any number of readers that are
+/// never blocked: each entry is one aligned word, and a group is unlinked, then freed after a grace period, so that no
+/// reader sees it reused. Throws `error` when full or out of memory.
+class fib4
+{
 public:
     /// `retire`: see nexthop_table. `max_groups` bounds memory (1 KiB a group).
-    fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0, unsigned max_groups = 1U << 16);
+    fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0,
+         unsigned max_groups = 1U << 16);
     ~fib4();
     fib4(const fib4 &) = delete;
     fib4 &operator=(const fib4 &) = delete;
@@ -43,9 +46,11 @@ private:
 };
 
 /// The same for IPv6: a trie of one 2^24 table and groups of 256 per further byte.
-class fib6 {
+class fib6
+{
 public:
-    fib6(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0, unsigned max_groups = 1U << 18);
+    fib6(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0,
+         unsigned max_groups = 1U << 18);
     ~fib6();
     fib6(const fib6 &) = delete;
     fib6 &operator=(const fib6 &) = delete;

@@ -9,7 +9,8 @@
 
 #include <memory>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// The forwarder's own drop reasons, after netio's.
 enum forward_drop_reason : unsigned {
@@ -31,9 +32,10 @@ static_assert(DROP_FORWARD_MAX <= DROP_REASONS);
 /// Name of any reason, netio's or the forwarder's; null beyond.
 const char *drop_reason_name(unsigned reason) noexcept;
 
-/// The fast path of an IPv4/IPv6 router: checks (RFC 1812, RFC 8200), lookup, rewrite, xmit; the rest goes to the slow path.
-/// One writer of the tables (the control thread), all data cores read.
-class forwarder {
+/// The fast path of an IPv4/IPv6 router: checks (RFC 1812, RFC 8200), lookup, rewrite, xmit; the rest goes to the slow
+/// path. One writer of the tables (the control thread), all data cores read.
+class forwarder
+{
 public:
     /// `slow` may be null (benchmarks): punts are then dropped as DROP_NO_SHADOW.
     forwarder(net_core &core, slow_path *slow);

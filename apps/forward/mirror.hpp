@@ -6,7 +6,8 @@
 #include <memory>
 #include <string>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct mirror_stats {
     std::uint64_t messages = 0; ///< netlink messages applied
@@ -15,9 +16,10 @@ struct mirror_stats {
     std::uint64_t errors = 0;   ///< that could not be applied (table full); logged once
 };
 
-/// Follows the kernel's links, addresses, routes (main and local table) and neighbours of one namespace and writes them into the
-/// forwarder's tables, for interfaces that are shadows. Control thread only.
-class mirror {
+/// Follows the kernel's links, addresses, routes (main and local table) and neighbours of one namespace and writes them
+/// into the forwarder's tables, for interfaces that are shadows. Control thread only.
+class mirror
+{
 public:
     /// Subscribes and loads the first state. Throws `error`.
     mirror(forwarder &fwd, slow_path &slow, const std::string &netns);

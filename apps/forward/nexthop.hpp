@@ -9,7 +9,8 @@
 #include <memory>
 #include <vector>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// What to do with a packet whose prefix points here.
 enum class adjacency_kind : std::uint8_t {
@@ -21,20 +22,21 @@ enum class adjacency_kind : std::uint8_t {
 /// One cache line that turns a packet into a sent one. Immutable once published.
 struct alignas(64) adjacency {
     adjacency_kind kind = adjacency_kind::punt;
-    std::uint8_t rewrite_len = 14;      ///< 14 untagged, 18 VLAN, 22 QinQ
-    std::uint8_t punt = PUNT_NO_ROUTE;  ///< punt_class
-    std::uint8_t drop = 0;              ///< drop reason
-    ifindex_t ifindex = 0;              ///< egress
-    std::uint16_t mtu = 0;              ///< layer-3 bytes the egress takes
+    std::uint8_t rewrite_len = 14;     ///< 14 untagged, 18 VLAN, 22 QinQ
+    std::uint8_t punt = PUNT_NO_ROUTE; ///< punt_class
+    std::uint8_t drop = 0;             ///< drop reason
+    ifindex_t ifindex = 0;             ///< egress
+    std::uint16_t mtu = 0;             ///< layer-3 bytes the egress takes
     net_device *dev = nullptr;
     /// The link header as it leaves. For 14 bytes it is blended into one 16-byte store.
     std::uint8_t rewrite[24] = {};
 };
 static_assert(sizeof(adjacency) == 64);
 
-/// Next hops as objects: the FIB maps a prefix to an index, the index to an adjacency. Replacing one adjacency moves all
-/// prefixes that share it. Readers are the data cores (RCU); the writer is the control thread.
-class nexthop_table {
+/// Next hops as objects: the FIB maps a prefix to an index, the index to an adjacency. Replacing one adjacency moves
+/// all prefixes that share it. Readers are the data cores (RCU); the writer is the control thread.
+class nexthop_table
+{
 public:
     static constexpr std::uint32_t no_route = 0; ///< always there: punts as PUNT_NO_ROUTE
     static constexpr std::uint32_t max_nexthops = 1U << 16;

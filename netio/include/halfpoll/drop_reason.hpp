@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-namespace halfpoll {
+namespace halfpoll
+{
 
-/// Why a packet was dropped by netio; applications number their own from DROP_NETIO_MAX on. The kernel's skb drop reasons
-/// where one fits.
+/// Why a packet was dropped by netio; applications number their own from DROP_NETIO_MAX on. The kernel's skb drop
+/// reasons where one fits.
 enum drop_reason : unsigned {
     DROP_DEV_READY,       ///< egress device is down or has no carrier
     DROP_TX_FULL,         ///< egress ring stayed full until the retry ran out

@@ -8,22 +8,24 @@
 
 struct rte_mempool;
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// What halfpoll asks of DPDK's EAL. Defaults need no hugepages, no PCI, leave no files.
 struct eal_options {
-    std::vector<std::string> pci;   ///< addresses to probe; empty: no PCI device is ever touched
-    bool hugepages = false;         ///< use hugepages if there are enough free ones, else say so and go without
-    unsigned memory_mb = 256;       ///< without hugepages, or as many MiB of them
-    unsigned control_cpu = 0;       ///< logical CPU of EAL's own threads
+    std::vector<std::string> pci; ///< addresses to probe; empty: no PCI device is ever touched
+    bool hugepages = false;       ///< use hugepages if there are enough free ones, else say so and go without
+    unsigned memory_mb = 256;     ///< without hugepages, or as many MiB of them
+    unsigned control_cpu = 0;     ///< logical CPU of EAL's own threads
 };
 
-/// Initialises the EAL once per process (--in-memory --no-telemetry …) and restores the caller's affinity. Throws `error` with
-/// the remedy. Returns notes about what was degraded. An embedder that has initialised the EAL skips it.
+/// Initialises the EAL once per process (--in-memory --no-telemetry …) and restores the caller's affinity. Throws
+/// `error` with the remedy. Returns notes about what was degraded. An embedder that has initialised the EAL skips it.
 std::vector<std::string> eal_init(const eal_options &options);
 
-/// A packet pool in one contiguous, page-aligned region, which AF_XDP can register as UMEM; `count` mbufs of `data_room` bytes
-/// (headroom included). No lcore cache beyond `cache`. Throws `error`. Free with rte_mempool_free() and after all ports.
+/// A packet pool in one contiguous, page-aligned region, which AF_XDP can register as UMEM; `count` mbufs of
+/// `data_room` bytes (headroom included). No lcore cache beyond `cache`. Throws `error`. Free with rte_mempool_free()
+/// and after all ports.
 rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache = 256);
 /// The region of a pool made by packet_pool_create().
 struct pool_region {

@@ -6,10 +6,11 @@
 #include <memory>
 #include <string>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
-/// A DPDK port: `devargs` is a PCI address ("0000:01:00.0"), a vdev string ("net_virtio_user0,path=/run/v.sock") that is probed
-/// now, or "port:N" for one that the embedder probed. Control thread. Throws `error`.
+/// A DPDK port: `devargs` is a PCI address ("0000:01:00.0"), a vdev string ("net_virtio_user0,path=/run/v.sock") that
+/// is probed now, or "port:N" for one that the embedder probed. Control thread. Throws `error`.
 std::unique_ptr<port> make_ethdev_port(const std::string &devargs);
 
 } // namespace halfpoll

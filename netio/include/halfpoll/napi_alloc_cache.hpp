@@ -7,11 +7,14 @@
 struct rte_mbuf;
 struct rte_mempool;
 
-namespace halfpoll {
+namespace halfpoll
+{
 
-/// A CPU's stock of free mbufs of one pool, filled and emptied in bulk, so that the mempool is touched once per many packets
-/// (the kernel's napi_alloc_cache; capacity, refill and keep follow its skb cache, scaled to bursts). Home CPU only.
-class napi_alloc_cache {
+/// A CPU's stock of free mbufs of one pool, filled and emptied in bulk, so that the mempool is touched once per many
+/// packets (the kernel's napi_alloc_cache; capacity, refill and keep follow its skb cache, scaled to bursts). Home CPU
+/// only.
+class napi_alloc_cache
+{
 public:
     static constexpr unsigned capacity = 512;
     static constexpr unsigned refill = 128;
@@ -21,8 +24,8 @@ public:
     napi_alloc_cache(const napi_alloc_cache &) = delete;
     napi_alloc_cache &operator=(const napi_alloc_cache &) = delete;
 
-    /// All n (<= capacity) or none; raw mbufs (rte_mbuf_raw_alloc): refcnt 1, next null, the rest to be reset. False: the pool
-    /// is empty; counted.
+    /// All n (<= capacity) or none; raw mbufs (rte_mbuf_raw_alloc): refcnt 1, next null, the rest to be reset. False:
+    /// the pool is empty; counted.
     bool alloc_raw(rte_mbuf **pkts, unsigned n) noexcept;
     /// Returns mbufs of any pool, segmented or not; those that are plain and of this pool are kept.
     void free(rte_mbuf **pkts, unsigned n) noexcept;

@@ -16,7 +16,8 @@
 
 struct rte_ring;
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 class net_core;
 
@@ -28,8 +29,8 @@ struct xmit_queue {
     net_device *dev = nullptr;
     std::uint16_t queue = 0;
     unsigned staged = 0;
-    bool dirty = false;      ///< on the CPU's flush list
-    bool rung = true;        ///< doorbell not owed
+    bool dirty = false; ///< on the CPU's flush list
+    bool rung = true;   ///< doorbell not owed
     unsigned retries = 0;
     std::array<rte_mbuf *, 256> pkts;
 };
@@ -38,22 +39,22 @@ struct xmit_queue {
 struct net_cpu {
     softnet_data *sd = nullptr;
     net_core *core = nullptr;
-    unsigned id = 0;                   ///< runtime CPU number
+    unsigned id = 0; ///< runtime CPU number
     std::unique_ptr<napi_alloc_cache> cache;
     std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;       ///< nested dev_queue_xmit()
-    hrtimer xmit_retry;                ///< full rings are tried again
-    napi_struct handover;              ///< polls the rings that others fill for this CPU
-    std::vector<rte_ring *> handover_in;  ///< by producer: runtime CPUs, then foreign threads
-    std::vector<bool> handover_dirty;     ///< by target CPU: filled in this poll, not yet scheduled
+    unsigned xmit_recursion = 0;         ///< nested dev_queue_xmit()
+    hrtimer xmit_retry;                  ///< full rings are tried again
+    napi_struct handover;                ///< polls the rings that others fill for this CPU
+    std::vector<rte_ring *> handover_in; ///< by producer: runtime CPUs, then foreign threads
+    std::vector<bool> handover_dirty;    ///< by target CPU: filled in this poll, not yet scheduled
     std::array<dev_stats, MAX_IFINDEX> dev{};
     std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
 };
 
-/// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not own a
-/// queue of the device the packets cross to the owner. Home CPU of `cpu`.
+/// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not
+/// own a queue of the device the packets cross to the owner. Home CPU of `cpu`.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
 /// Ends a poll: hands staged packets to the devices, one doorbell each, one schedule per hand-over target. Home CPU.
 void xmit_flush(net_cpu &cpu) noexcept;
@@ -61,10 +62,11 @@ void xmit_flush(net_cpu &cpu) noexcept;
 void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept;
 
 /// Interfaces on a runtime. Construct, use and destroy on the control thread, unless a call says otherwise.
-class net_core {
+class net_core
+{
 public:
-    /// `pool` supplies receive buffers of all devices. `foreign_threads`: threads other than the runtime's that may send
-    /// (the slow path).
+    /// `pool` supplies receive buffers of all devices. `foreign_threads`: threads other than the runtime's that may
+    /// send (the slow path).
     net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1);
     ~net_core();
     net_core(const net_core &) = delete;
@@ -84,8 +86,8 @@ public:
     net_device &register_netdevice(std::unique_ptr<port> driver, net_device_options options);
     /// Out of service, NAPIs disabled, tx flushed, grace period, closed, gone.
     void unregister_netdevice(net_device &dev) noexcept;
-    /// The device misbehaved or vanished: as unregister, but the interface stays listed, with the reason, and can be sent to
-    /// (counted drop).
+    /// The device misbehaved or vanished: as unregister, but the interface stays listed, with the reason, and can be
+    /// sent to (counted drop).
     void fail_netdevice(net_device &dev, const std::string &why) noexcept;
     /// Null if there is none.
     net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
@@ -95,8 +97,8 @@ public:
     /// Sum over CPUs.
     std::uint64_t drops(unsigned reason) const noexcept;
 
-    /// A foreign thread sends a burst (consumed) out of a device; `producer` < foreign_threads belongs to that thread alone.
-    /// One doorbell at most. Returns how many were accepted; the rest were freed and counted in foreign_drops().
+    /// A foreign thread sends a burst (consumed) out of a device; `producer` < foreign_threads belongs to that thread
+    /// alone. One doorbell at most. Returns how many were accepted; the rest were freed and counted in foreign_drops().
     unsigned foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
     std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
 

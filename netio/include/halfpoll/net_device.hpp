@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct net_cpu;
 struct net_device;
@@ -19,7 +20,8 @@ struct net_device;
 using ifindex_t = std::uint16_t;
 inline constexpr ifindex_t MAX_IFINDEX = 256;
 
-/// Receives a burst (1 to 64 packets) on the CPU that polled it, in softirq context; owns the packets. Must not block or throw.
+/// Receives a burst (1 to 64 packets) on the CPU that polled it, in softirq context; owns the packets. Must not block
+/// or throw.
 using rx_handler = void (*)(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
 
 /// One rx queue: its NAPI instance and where it lives.
@@ -45,7 +47,7 @@ struct net_device_options {
     unsigned descriptors = 1024;
     std::uint32_t mtu = 1500;
     bool promiscuous = false;
-    bool force_spin = false;    ///< never leave the poll list (for comparison)
+    bool force_spin = false; ///< never leave the poll list (for comparison)
     napi_config napi;
 };
 
@@ -54,14 +56,14 @@ struct net_device {
     ifindex_t ifindex = 0;
     std::string name;
     rte_ether_addr mac{};
-    std::atomic<std::uint32_t> mtu{1500};   ///< written by the control thread; relaxed, a value of its own
-    std::atomic<bool> running{false};       ///< up and with carrier: may be sent to. Same writer; relaxed
-    std::atomic<bool> carrier{false};       ///< same writer; relaxed
+    std::atomic<std::uint32_t> mtu{1500}; ///< written by the control thread; relaxed, a value of its own
+    std::atomic<bool> running{false};     ///< up and with carrier: may be sent to. Same writer; relaxed
+    std::atomic<bool> carrier{false};     ///< same writer; relaxed
     std::unique_ptr<port> driver;
     net_device_options options;
     std::vector<std::unique_ptr<rx_queue>> queues;
-    std::vector<tx_route> tx;               ///< by runtime CPU
-    std::string failure;                    ///< why the port is out of service, else empty. Control thread
+    std::vector<tx_route> tx; ///< by runtime CPU
+    std::string failure;      ///< why the port is out of service, else empty. Control thread
 };
 
 /// Counters of one interface on one CPU. Home CPU writes, anyone reads, relaxed.

@@ -13,17 +13,18 @@
 struct rte_mbuf;
 struct rte_mempool;
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// What a device says of itself before it is opened.
 struct port_info {
-    std::string driver;           ///< "net_virtio_user", "af_xdp", …
+    std::string driver; ///< "net_virtio_user", "af_xdp", …
     rte_ether_addr mac{};
     unsigned max_rx_queues = 1;
     unsigned max_tx_queues = 1;
     std::uint32_t min_mtu = 68;
     std::uint32_t max_mtu = 1500;
-    unsigned rx_descriptors = 0;  ///< per queue, 0: unknown
+    unsigned rx_descriptors = 0; ///< per queue, 0: unknown
 };
 
 struct link_state {
@@ -40,9 +41,9 @@ struct port_counters {
 struct port_options {
     unsigned rx_queues = 1;
     unsigned tx_queues = 1;
-    unsigned descriptors = 1024;   ///< per ring, wish
-    std::uint32_t mtu = 1500;      ///< bytes of layer 3
-    rte_mempool *pool = nullptr;   ///< receive buffers; lives longer than the port
+    unsigned descriptors = 1024; ///< per ring, wish
+    std::uint32_t mtu = 1500;    ///< bytes of layer 3
+    rte_mempool *pool = nullptr; ///< receive buffers; lives longer than the port
 };
 
 /// How an rx queue can wait. fd < 0: no interrupt, and `reason` (static string) says why.
@@ -56,7 +57,8 @@ enum class port_event { link, removed, reset };
 
 /// A device driver as netio sees it (the kernel's net_device_ops): DPDK ethdev, AF_XDP. One virtual call per burst.
 /// Control calls come from the one control thread; data calls for a queue from the one CPU that owns the queue.
-class port {
+class port
+{
 public:
     virtual ~port() = default;
 
@@ -81,10 +83,11 @@ public:
     virtual int rx_irq_disable(std::uint16_t queue) noexcept = 0; ///< 0 or -errno
 
     // --- owner of the tx queue ---
-    /// Takes the first k <= n packets and returns k; the rest stays the caller's. They may stay invisible to the peer until
-    /// tx_doorbell().
+    /// Takes the first k <= n packets and returns k; the rest stays the caller's. They may stay invisible to the peer
+    /// until tx_doorbell().
     virtual std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
-    /// Makes what was taken visible; at most one system call. False: the device asks to be called again (retry by timer).
+    /// Makes what was taken visible; at most one system call. False: the device asks to be called again (retry by
+    /// timer).
     virtual bool tx_doorbell(std::uint16_t) noexcept { return true; }
 };
 

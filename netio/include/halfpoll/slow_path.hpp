@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// Classes of packets that go to the kernel, each policed on its own before the ring.
 enum punt_class : unsigned {
@@ -33,8 +34,8 @@ struct punt_limit {
 };
 
 struct slow_path_options {
-    std::string netns;        ///< name under /run/netns or a path; empty: the namespace of the process
-    int affinity = -1;        ///< logical CPU of the slow-path thread; -1: wherever the system puts it
+    std::string netns; ///< name under /run/netns or a path; empty: the namespace of the process
+    int affinity = -1; ///< logical CPU of the slow-path thread; -1: wherever the system puts it
     punt_limit limits[PUNT_CLASSES];
     unsigned ring_size = 1024; ///< per CPU, towards the kernel
 };
@@ -49,15 +50,16 @@ struct shadow {
     net_device *dev = nullptr;
     std::string name;
     int fd = -1;
-    int kernel_ifindex = 0;  ///< in the namespace
-    bool created = false;    ///< by this process: false if adopted
+    int kernel_ifindex = 0; ///< in the namespace
+    bool created = false;   ///< by this process: false if adopted
     shadow_stats stats;
 };
 
-/// Carries packets between the data cores and the shadows, on a thread of its own: a TAP write runs the kernel's stack. One
-/// single-producer ring per CPU towards it; back through net_core::foreign_xmit(). The kernel's checksum offload is completed
-/// here; segmentation offload stays off.
-class slow_path {
+/// Carries packets between the data cores and the shadows, on a thread of its own: a TAP write runs the kernel's stack.
+/// One single-producer ring per CPU towards it; back through net_core::foreign_xmit(). The kernel's checksum offload is
+/// completed here; segmentation offload stays off.
+class slow_path
+{
 public:
     /// Starts the thread. Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace). Control thread.
     slow_path(net_core &core, slow_path_options options);
@@ -65,8 +67,8 @@ public:
     slow_path(const slow_path &) = delete;
     slow_path &operator=(const slow_path &) = delete;
 
-    /// Creates the shadow, persistent, or adopts one that a predecessor left; sets MAC and MTU to the device's, carrier to its
-    /// link, and brings nothing up. Control thread; throws `error`.
+    /// Creates the shadow, persistent, or adopts one that a predecessor left; sets MAC and MTU to the device's, carrier
+    /// to its link, and brings nothing up. Control thread; throws `error`.
     shadow &add_shadow(net_device &dev, const std::string &name);
     /// Lets go of it: carrier down, and removed from the kernel if `destroy`. Control thread.
     void remove_shadow(shadow &s, bool destroy);
@@ -76,7 +78,8 @@ public:
     shadow *of_kernel_ifindex(int kernel_ifindex) noexcept;
     shadow *of_device(const net_device &dev) noexcept;
 
-    /// Hands packets (consumed) that came in on `in` to its shadow, after policing; a doorbell per poll by punt_flush(). Home CPU.
+    /// Hands packets (consumed) that came in on `in` to its shadow, after policing; a doorbell per poll by
+    /// punt_flush(). Home CPU.
     void punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
     /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
     void punt_flush(net_cpu &cpu) noexcept;

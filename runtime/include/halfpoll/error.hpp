@@ -5,11 +5,13 @@
 #include <string>
 #include <system_error>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// What set-up and control code throws: one sentence that says what failed, where, and the remedy if there is one.
 /// Data cores never throw.
-class error : public std::runtime_error {
+class error : public std::runtime_error
+{
 public:
     using std::runtime_error::runtime_error;
 };

@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <vector>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct hrtimer;
 
@@ -27,7 +28,8 @@ struct hrtimer {
 
 /// The timers of one CPU: a binary heap by expiry. Single-threaded. start() allocates only when the number of
 /// concurrently active timers exceeds every earlier number plus what reserve() set aside.
-class hrtimer_queue {
+class hrtimer_queue
+{
 public:
     void reserve(std::size_t timers) { heap_.reserve(timers); }
     /// (Re)starts at an absolute time.

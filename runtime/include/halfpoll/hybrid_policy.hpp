@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// How a queue waits for its next packet.
 enum class wait_rung : std::uint8_t {
@@ -18,8 +19,8 @@ const char *to_string(wait_rung rung) noexcept;
 
 /// What the policy may decide on. Times in ns.
 struct hybrid_limits {
-    ktime_t sleep_cost = 20 * NSEC_PER_USEC;  ///< what one sleep and wake costs here (measured at start)
-    ktime_t max_spin = 200 * NSEC_PER_USEC;   ///< never spin longer than this without a packet
+    ktime_t sleep_cost = 20 * NSEC_PER_USEC; ///< what one sleep and wake costs here (measured at start)
+    ktime_t max_spin = 200 * NSEC_PER_USEC;  ///< never spin longer than this without a packet
 };
 
 /// The adaptive spin of one queue: spin for about as long as a sleep costs, and only while recent gaps between
@@ -29,7 +30,7 @@ struct hybrid_limits {
 /// The owner calls packets() at each poll that found some, waited() when a wait (spin or sleep) ended with a packet,
 /// and asks keep_spinning() after an empty poll.
 struct hybrid_history {
-    ktime_t last_packet = 0;   ///< when the last poll with packets was
+    ktime_t last_packet = 0;              ///< when the last poll with packets was
     ktime_t gap_estimate = KTIME_MAX / 4; ///< smoothed gap between a poll that drained the queue and the next packet
 };
 
@@ -39,8 +40,8 @@ hybrid_history hybrid_packets(hybrid_history history, ktime_t now) noexcept;
 /// After an empty poll at `now`: true = poll again at once, false = complete and wait on the queue's rung.
 bool hybrid_keep_spinning(const hybrid_history &history, const hybrid_limits &limits, ktime_t now) noexcept;
 
-/// The length of a timed sleep (ns) that a ring of `descriptors` survives at `line_rate_bps` of 64-byte frames, with half
-/// the ring in reserve; clamped to [1 us, 1 ms].
+/// The length of a timed sleep (ns) that a ring of `descriptors` survives at `line_rate_bps` of 64-byte frames, with
+/// half the ring in reserve; clamped to [1 us, 1 ms].
 ktime_t hybrid_timed_sleep(unsigned descriptors, std::uint64_t line_rate_bps) noexcept;
 
 /// The bounded park that guards against interrupts that are accepted and never come: 10 ms at first, doubling to 4 s

@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <ctime>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// Nanoseconds of CLOCK_MONOTONIC, the kernel's ktime_t.
 using ktime_t = std::int64_t;

@@ -8,7 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct softnet_data;
 struct napi_struct;
@@ -29,11 +30,12 @@ enum napi_state : std::uint32_t {
 /// Polls one device queue: receives at most `budget` packets, reaps transmissions without limit.
 ///  - returns < budget: it must have called napi_complete_done(), and, if that answered true and budget is not 0,
 ///    napi_unmask_irq(), and has touched nothing of the instance since.
-///  - returns == budget: it must not have completed. Work exactly equal to the budget and finished: either is allowed if
+///  - returns == budget: it must not have completed. Work exactly equal to the budget and finished: either is allowed
+///  if
 ///    a completion returns budget - 1.
 ///  - budget 0: transmissions only, no completion.
-/// Runs on the home CPU in NET_RX_SOFTIRQ; must not block, allocate from the heap, throw or make system calls other than
-/// the device's doorbells.
+/// Runs on the home CPU in NET_RX_SOFTIRQ; must not block, allocate from the heap, throw or make system calls other
+/// than the device's doorbells.
 using napi_poll_fn = int (*)(napi_struct &, int budget) noexcept;
 
 /// What a device offers for waiting. All run on the home CPU.
@@ -48,10 +50,10 @@ struct napi_irq_ops {
 
 /// Per-instance settings under the kernel's names (netdev netlink family). Written through napi_configure().
 struct napi_config {
-    unsigned napi_defer_hard_irqs = 0;  ///< empty polls before the interrupt is unmasked
-    ktime_t gro_flush_timeout = 0;      ///< ns between those polls
-    ktime_t irq_suspend_timeout = 0;    ///< ns; safety net while an application holds the interrupt masked
-    int busy_poll = -1;                 ///< us to keep polling after the last packet; -1: the adaptive policy decides
+    unsigned napi_defer_hard_irqs = 0; ///< empty polls before the interrupt is unmasked
+    ktime_t gro_flush_timeout = 0;     ///< ns between those polls
+    ktime_t irq_suspend_timeout = 0;   ///< ns; safety net while an application holds the interrupt masked
+    int busy_poll = -1;                ///< us to keep polling after the last packet; -1: the adaptive policy decides
 };
 
 /// Counters of one instance. Written by the home CPU only; read by anyone (relaxed atomics, torn sets are fine).
@@ -76,24 +78,24 @@ struct napi_struct {
     std::atomic<std::uint32_t> state{0}; ///< any thread; RMWs, each pairs with the others (one total order)
     int weight = NAPI_POLL_WEIGHT;
     napi_poll_fn poll = nullptr;
-    softnet_data *sd = nullptr;          ///< home CPU; constant while LISTED
-    napi_struct *next = nullptr;         ///< poll_list / repoll linkage, or remote_napi linkage
+    softnet_data *sd = nullptr;  ///< home CPU; constant while LISTED
+    napi_struct *next = nullptr; ///< poll_list / repoll linkage, or remote_napi linkage
     napi_struct *prev = nullptr;
-    bool listed = false;                 ///< on a poll list
-    bool polling_unmasked = false;       ///< interrupt currently unmasked
+    bool listed = false;           ///< on a poll list
+    bool polling_unmasked = false; ///< interrupt currently unmasked
     unsigned defer_hard_irqs_count = 0;
     hybrid_history history;
     napi_config config;
 
     // Waiting.
-    const napi_irq_ops *irq = nullptr;   ///< null: nothing can interrupt; rung timed or spin
-    wait_source source;                  ///< fd and kind filled in by the device before netif_napi_add()
-    hrtimer timer;                       ///< deferral, timed rung and suspension
-    hrtimer park;                        ///< bounded park of the interrupt rung
+    const napi_irq_ops *irq = nullptr; ///< null: nothing can interrupt; rung timed or spin
+    wait_source source;                ///< fd and kind filled in by the device before netif_napi_add()
+    hrtimer timer;                     ///< deferral, timed rung and suspension
+    hrtimer park;                      ///< bounded park of the interrupt rung
     ktime_t park_time = 0;
     ktime_t timed_sleep = 50 * NSEC_PER_USEC; ///< rung timed: longest sleep (hybrid_timed_sleep())
-    bool scheduled_by_irq = false;       ///< this ownership began with an event
-    bool irq_proven = false;             ///< an event has brought packets
+    bool scheduled_by_irq = false;            ///< this ownership began with an event
+    bool irq_proven = false;                  ///< an event has brought packets
 
     // Cold: names and figures for `show`.
     std::atomic<wait_rung> rung{wait_rung::interrupt}; ///< written by the home CPU, read by anyone, relaxed
@@ -109,22 +111,22 @@ void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait
 /// Detaches a disabled instance; afterwards its memory and fd may go. Control thread.
 void netif_napi_del(napi_struct &napi);
 
-/// Allows polling; schedules once, so that packets that came before are seen. Control thread. Throws `error` if the instance
-/// is not disabled.
+/// Allows polling; schedules once, so that packets that came before are seen. Control thread. Throws `error` if the
+/// instance is not disabled.
 void napi_enable(napi_struct &napi);
-/// After it returns no poll runs until napi_enable(), the interrupt is masked, the timers are cancelled and will not queue.
-/// Control thread (it sleeps); waits for ownership. Calling it twice throws `error`.
+/// After it returns no poll runs until napi_enable(), the interrupt is masked, the timers are cancelled and will not
+/// queue. Control thread (it sleeps); waits for ownership. Calling it twice throws `error`.
 void napi_disable(napi_struct &napi);
 /// Sleeps until a poll that is under way has released ownership. Control thread.
 void napi_synchronize(const napi_struct &napi);
 /// Changes settings on the home CPU; effective from the next completion. Control thread.
 void napi_configure(napi_struct &napi, const napi_config &config);
 
-/// Tries to become the one who queues it. True only for the caller that took SCHED from 0 to 1; a loser leaves MISSED. Any
-/// thread.
+/// Tries to become the one who queues it. True only for the caller that took SCHED from 0 to 1; a loser leaves MISSED.
+/// Any thread.
 bool napi_schedule_prep(napi_struct &napi) noexcept;
-/// Queues an instance whose SCHED the caller has just taken: on the home CPU to the poll list, from elsewhere through the
-/// home CPU's remote list and doorbell. Any thread.
+/// Queues an instance whose SCHED the caller has just taken: on the home CPU to the poll list, from elsewhere through
+/// the home CPU's remote list and doorbell. Any thread.
 void __napi_schedule(napi_struct &napi) noexcept;
 /// Both. True if this call queued it. Any thread.
 bool napi_schedule(napi_struct &napi) noexcept;
@@ -134,17 +136,17 @@ bool napi_schedule(napi_struct &napi) noexcept;
 bool napi_complete_done(napi_struct &napi, int work_done) noexcept;
 inline bool napi_complete(napi_struct &napi) noexcept { return napi_complete_done(napi, 0); }
 
-/// Waits for the next packet on the instance's rung: unmasks, looks once more, and takes the instance back if packets came
-/// in between. Called after napi_complete_done() answered true, and nowhere else. Home CPU.
+/// Waits for the next packet on the instance's rung: unmasks, looks once more, and takes the instance back if packets
+/// came in between. Called after napi_complete_done() answered true, and nowhere else. Home CPU.
 void napi_unmask_irq(napi_struct &napi) noexcept;
 
-/// Polls the instance from the home CPU's own thread until `end(ctx)` says so (looked at after every poll), `budget` packets
-/// a time. `prefer` asks a current owner to leave it to the busy poller. True if it ever got ownership.
+/// Polls the instance from the home CPU's own thread until `end(ctx)` says so (looked at after every poll), `budget`
+/// packets a time. `prefer` asks a current owner to leave it to the busy poller. True if it ever got ownership.
 bool napi_busy_loop(napi_struct &napi, bool (*end)(void *ctx), void *ctx, bool prefer = false,
                     int budget = BUSY_POLL_BUDGET) noexcept;
 
-/// irq_suspend_timeout: the application has found events and will poll again: (re)arms the safety timer. Masking itself comes
-/// from napi_defer_hard_irqs and gro_flush_timeout. Home CPU.
+/// irq_suspend_timeout: the application has found events and will poll again: (re)arms the safety timer. Masking itself
+/// comes from napi_defer_hard_irqs and gro_flush_timeout. Home CPU.
 void napi_suspend_irqs(napi_struct &napi) noexcept;
 /// The application found nothing and goes to sleep: back to interrupts, by one more poll. Home CPU.
 void napi_resume_irqs(napi_struct &napi) noexcept;

@@ -11,7 +11,8 @@
 
 struct rte_rcu_qsbr;
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct cpu_options {
     int affinity = -1;     ///< logical CPU to pin to; -1: not pinned (tests)
@@ -30,10 +31,11 @@ struct runtime_options {
     std::function<void(const std::string &)> warn;
 };
 
-/// A set of runtime CPUs, each with one bottom-half thread: the object an embedder holds. Expects an initialised EAL (the
-/// threads register lcore ids); installs no signal handlers and leaves the caller's affinity alone.
-/// Construct, use and destroy on one thread, the control thread.
-class runtime {
+/// A set of runtime CPUs, each with one bottom-half thread: the object an embedder holds. Expects an initialised EAL
+/// (the threads register lcore ids); installs no signal handlers and leaves the caller's affinity alone. Construct, use
+/// and destroy on one thread, the control thread.
+class runtime
+{
 public:
     /// Throws `error`. Threads are started and idle when it returns.
     explicit runtime(runtime_options options);
@@ -49,18 +51,19 @@ public:
     /// Empty, or why no CPU can block ("io_uring: …"): every queue then spins.
     const std::string &no_wait_reason() const noexcept;
 
-    /// Installs a handler; before traffic starts. NET_RX and HRTIMER are the runtime's own. The kernel's open_softirq().
+    /// Installs a handler; before traffic starts. NET_RX and HRTIMER are the runtime's own. The kernel's
+    /// open_softirq().
     void open_softirq(softirq_vec vec, softirq_action action) noexcept;
     softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
 
-    /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread. An
-    /// exception that `fn` throws is rethrown here.
+    /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread.
+    /// An exception that `fn` throws is rethrown here.
     void call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn);
 
     /// Readers of shared tables: every bottom-half thread is one (quiescent once per loop, offline while blocked).
     rte_rcu_qsbr *qsbr() noexcept;
-    /// Waits until every reader has passed a quiescent state: what was unlinked before may be freed. Control threads; sleeps,
-    /// does not spin.
+    /// Waits until every reader has passed a quiescent state: what was unlinked before may be freed. Control threads;
+    /// sleeps, does not spin.
     void synchronize_rcu();
 
 private:

@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 struct softnet_data;
 

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <memory>
 
-namespace halfpoll {
+namespace halfpoll
+{
 
 /// How an event fd is waited on. Which driver needs which is the device's knowledge.
 enum class source_kind : std::uint8_t {
@@ -25,15 +26,16 @@ struct wait_source {
     int fd = -1;
     source_kind kind = source_kind::multishot;
     wait_fn fire = nullptr;
-    std::uint64_t value = 0;   ///< read8: the last value read
-    bool armed = false;        ///< a request is in the kernel or queued for it
-    bool wanted = false;       ///< arm again when a request ends by itself
-    std::uint64_t fired = 0;   ///< completions delivered
+    std::uint64_t value = 0; ///< read8: the last value read
+    bool armed = false;      ///< a request is in the kernel or queued for it
+    bool wanted = false;     ///< arm again when a request ends by itself
+    std::uint64_t fired = 0; ///< completions delivered
 };
 
 /// The io_uring of one bottom-half thread: interrupt fds, doorbells and the timed block. SINGLE_ISSUER: constructed and
 /// used by one thread. While that thread polls it costs two loads (completion tail, TASKRUN flag) and no system call.
-class wait_engine {
+class wait_engine
+{
 public:
     /// Throws `error` that names the remedy (kernel.io_uring_disabled, seccomp, RLIMIT_MEMLOCK, kernel >= 6.1).
     explicit wait_engine(unsigned entries = 256);
@@ -48,10 +50,11 @@ public:
     /// Disarms and blocks until the kernel has let go of the fd. Control work: not for the packet path.
     void remove(wait_source &source) noexcept;
 
-    /// Hands queued requests to the kernel and delivers what has completed. A system call only if requests are queued or
-    /// the kernel has flagged work (IORING_SQ_TASKRUN). Returns events delivered.
+    /// Hands queued requests to the kernel and delivers what has completed. A system call only if requests are queued
+    /// or the kernel has flagged work (IORING_SQ_TASKRUN). Returns events delivered.
     unsigned poll() noexcept;
-    /// Blocks until an event or the absolute time `until` (KTIME_MAX: no limit), then delivers. Returns events delivered.
+    /// Blocks until an event or the absolute time `until` (KTIME_MAX: no limit), then delivers. Returns events
+    /// delivered.
     unsigned wait(ktime_t until) noexcept;
 
     std::uint64_t system_calls() const noexcept;
