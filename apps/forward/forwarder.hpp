@@ -23,8 +23,6 @@ enum forward_drop_reason : unsigned {
     DROP_IP_DST,                     ///< destination that must not be forwarded
     DROP_BLACKHOLE,                  ///< blackhole route
     DROP_NO_SHADOW,                  ///< to be punted, but the port has no shadow
-    DROP_PUNT_POLICED,               ///< punt class over its rate (counted by slow_path too)
-    DROP_PUNT_FULL,                  ///< ring to the slow path full
     DROP_FORWARD_MAX
 };
 static_assert(DROP_FORWARD_MAX <= DROP_REASONS);

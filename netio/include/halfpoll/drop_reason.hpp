@@ -14,6 +14,8 @@ enum drop_reason : unsigned {
     DROP_HANDOVER_FULL,   ///< ring to another CPU or thread is full
     DROP_NO_HANDLER,      ///< no receive handler installed
     DROP_NOMEM,           ///< no buffer for a copy
+    DROP_PUNT_POLICED,    ///< punt class over its rate
+    DROP_PUNT_FULL,       ///< ring to the slow path full
     DROP_NETIO_MAX
 };
 
