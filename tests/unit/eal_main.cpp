@@ -10,8 +10,8 @@ int main(int argc, char **argv)
     testing::InitGoogleTest(&argc, argv);
     cpu_set_t before;
     sched_getaffinity(0, sizeof before, &before);
-    const char *args[] = {argv[0], "--in-memory", "--no-huge",   "--no-pci",        "--no-telemetry",
-                          "-m",    "256",         "--no-shconf", "--log-level=*:4", "--lcores=0@0"};
+    const char *args[] = {argv[0], "--no-huge", "--no-shconf",     "--no-pci",    "--no-telemetry",
+                          "-m",    "256",       "--log-level=*:4", "--lcores=0@0"};
     if (rte_eal_init(static_cast<int>(std::size(args)), const_cast<char **>(args)) < 0) {
         std::fprintf(stderr, "EAL does not start\n");
         return 1;

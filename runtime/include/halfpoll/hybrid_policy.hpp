@@ -20,15 +20,15 @@ const char *to_string(wait_rung rung) noexcept;
 /// What the policy may decide on. Times in ns.
 struct hybrid_limits {
     ktime_t sleep_cost = 20 * NSEC_PER_USEC; ///< what one sleep and wake costs here (measured at start)
-    ktime_t max_spin = 200 * NSEC_PER_USEC;  ///< never spin longer than this without a packet
+    ktime_t max_spin = 100 * NSEC_PER_USEC;  ///< never spin longer than this without a packet
 };
 
 /// The adaptive spin of one queue: spin for about as long as a sleep costs, and only while recent gaps between
 /// packets say that a spin of that length is likely to be rewarded (ski rental; Karlin et al. 1990, and what Seastar
 /// does for its reactor). A pure function of the history fed to it: no clock, no device, no thread.
 ///
-/// The owner calls packets() at each poll that found some, waited() when a wait (spin or sleep) ended with a packet,
-/// and asks keep_spinning() after an empty poll.
+/// The owner calls hybrid_packets() after a poll that found packets where the one before had found none, and asks
+/// hybrid_keep_spinning() after an empty poll.
 struct hybrid_history {
     ktime_t last_packet = 0;              ///< when the last poll with packets was
     ktime_t gap_estimate = KTIME_MAX / 4; ///< smoothed gap between a poll that drained the queue and the next packet

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/hrtimer.hpp>
+
+namespace halfpoll
+{
+
+void hrtimer_queue::place(std::size_t i, hrtimer *timer) noexcept
+{
+    heap_[i] = timer;
+    timer->heap_index = i;
+}
+
+void hrtimer_queue::sift_up(std::size_t i) noexcept
+{
+    hrtimer *timer = heap_[i];
+    while (i > 0 && timer->expires < heap_[(i - 1) / 2]->expires) {
+        place(i, heap_[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    place(i, timer);
+}
+
+void hrtimer_queue::sift_down(std::size_t i) noexcept
+{
+    hrtimer *timer = heap_[i];
+    for (;;) {
+        std::size_t child = 2 * i + 1;
+        if (child >= heap_.size()) {
+            break;
+        }
+        if (child + 1 < heap_.size() && heap_[child + 1]->expires < heap_[child]->expires) {
+            ++child;
+        }
+        if (timer->expires <= heap_[child]->expires) {
+            break;
+        }
+        place(i, heap_[child]);
+        i = child;
+    }
+    place(i, timer);
+}
+
+void hrtimer_queue::start(hrtimer &timer, ktime_t expires)
+{
+    if (!timer.active()) {
+        heap_.push_back(&timer);
+        timer.heap_index = heap_.size() - 1;
+    }
+    timer.expires = expires;
+    sift_up(timer.heap_index);
+    sift_down(timer.heap_index);
+}
+
+bool hrtimer_queue::cancel(hrtimer &timer) noexcept
+{
+    if (!timer.active()) {
+        return false;
+    }
+    const std::size_t hole = timer.heap_index;
+    hrtimer *last = heap_.back();
+    heap_.pop_back();
+    timer.heap_index = hrtimer::inactive;
+    if (last != &timer) {
+        place(hole, last);
+        sift_up(hole);
+        sift_down(last->heap_index);
+    }
+    return true;
+}
+
+unsigned hrtimer_queue::run_expired(ktime_t now) noexcept
+{
+    // A callback may start timers that have expired already; counting first leaves those to the next call, so that a
+    // timer that re-arms itself in the past cannot hold the CPU.
+    unsigned due = 0;
+    for (const hrtimer *timer : heap_) {
+        due += timer->expires <= now;
+    }
+    unsigned ran = 0;
+    while (ran < due && !heap_.empty() && heap_.front()->expires <= now) {
+        hrtimer *timer = heap_.front();
+        cancel(*timer);
+        ++ran;
+        timer->function(*timer);
+    }
+    return ran;
+}
+
+} // namespace halfpoll
