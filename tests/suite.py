@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Builds halfpoll in every way that must work, runs all tests and counts them.
+
+Stages, in this order:
+  format     clang-format 14 over all sources
+  build      gcc (release) and clang 16, warnings as errors
+  unit       unit and race-forcing tests, gcc build
+  asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer
+  tsan       the same under ThreadSanitizer (clang 16)
+  installed  the installed library: each public header alone, and the embedding example
+  e2e        end to end in network namespaces, with real clients
+  bench      one short benchmark; its JSON is checked
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as xml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OUT = ROOT / "build-tests"
+PREFIX = OUT / "prefix"
+SOURCES = ("runtime", "netio", "apps", "bench", "tests")
+STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "bench")
+GROUPS = {"stress": ("asan", "tsan")}
+
+# Build folder -> environment and meson options.
+BUILDS = {
+    "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
+    "clang": ({"CC": "clang-16", "CXX": "clang++-16"}, []),
+    "asan": ({"CC": "gcc", "CXX": "g++"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    "tsan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["-Db_sanitize=thread", "-Db_lundef=false"]),
+}
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:external_symbolizer_path=/usr/bin/llvm-symbolizer-16",
+}
+
+
+class Suite:
+    """Runs commands and keeps count."""
+
+    def __init__(self, quick):
+        self.quick = quick
+        self.count = {"passed": 0, "failed": 0, "skipped": 0}
+        self.broken = {}  # build folder -> why it cannot be used
+
+    def case(self, outcome, name, detail=""):
+        """Counts one test; prints those that did not pass."""
+        self.count[outcome] += 1
+        if outcome != "passed":
+            print(f"  {outcome}: {name}", *([f"    {line}" for line in detail.splitlines()[-40:]]), sep="\n", flush=True)
+
+    def run(self, log, command, timeout, env=None, cwd=ROOT):
+        """Runs a command into a log file; returns its exit status (None: out of time)."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "w", encoding="utf-8") as out:
+            print("+", " ".join(map(str, command)), file=out, flush=True)
+            process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+                                       stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+            try:
+                return process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                print(f"\nkilled: not done after {timeout} s", file=out)
+                return None
+            finally:
+                if process.poll() is None:
+                    end(process)
+
+    def check(self, name, log, command, timeout, env=None):
+        """One command that is one test."""
+        ok = self.run(log, command, timeout, env) == 0
+        self.case("passed" if ok else "failed", name, "" if ok else tail(log))
+        return ok
+
+
+def end(process):
+    """Ends a child with all it started (its own process group): first asks, so that it can clean up."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sig)
+            process.wait(20)
+            return
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+
+
+def tail(log, lines=40):
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(text[-lines:] + [f"(all of it: {log.relative_to(ROOT)})"])
+
+
+def sources():
+    return sorted(p for d in SOURCES for p in (ROOT / d).rglob("*") if p.suffix in (".cpp", ".hpp", ".h", ".c"))
+
+
+def stage_format(suite):
+    suite.check(f"clang-format of {len(sources())} files", OUT / "format.log",
+                ["clang-format-14", "--dry-run", "--Werror", *sources()], 300)
+
+
+def build(suite, folder, targets=()):
+    """Configures and builds once; counts as one test. False: its programs cannot be used."""
+    if folder in suite.broken:
+        return not suite.broken[folder]
+    env, options = BUILDS[folder]
+    log, where = OUT / f"build-{folder}.log", OUT / folder
+    setup = ["meson", "setup", str(where), "--werror", *options]
+    if (where / "build.ninja").exists():
+        setup.insert(2, "--reconfigure")
+    ok = suite.run(log, setup, 300, env) == 0
+    if ok:
+        log = OUT / f"build-{folder}-ninja.log"
+        ok = suite.run(log, ["nice", "ninja", "-C", str(where), *targets], 3000) == 0
+    suite.case("passed" if ok else "failed", f"build: {folder}", "" if ok else tail(log))
+    suite.broken[folder] = not ok
+    return ok
+
+
+def need_build(suite, folder, stage):
+    """For stages that use a build: counts the stage as failed if there is none."""
+    if folder not in suite.broken:
+        build(suite, folder)
+    if suite.broken[folder]:
+        suite.case("failed", f"{stage}: not run, the {folder} build failed")
+    return not suite.broken[folder]
+
+
+def stage_build(suite):
+    build(suite, "gcc")
+    build(suite, "clang")
+
+
+def gtest_cases(suite, where, program, ok, log):
+    """Counts the cases of one GoogleTest program from the XML it wrote. A program that failed without naming a case
+    (it crashed or ran out of time) counts as one failure; so does one without cases."""
+    seen, failed = 0, 0
+    try:
+        cases = list(xml.parse(where / f"{program}.xml").getroot().iter("testcase"))
+    except (FileNotFoundError, xml.ParseError):
+        cases = []
+    for case in cases:
+        if case.get("status") != "run" and case.get("result") != "skipped":
+            continue  # disabled
+        name = f"{program}: {case.get('classname')}.{case.get('name')}"
+        failures = case.findall("failure")
+        seen += 1
+        if failures:
+            failed += 1
+            suite.case("failed", name, "\n".join(f.get("message", "") for f in failures))
+        elif case.get("result") == "skipped":
+            message = case.find("skipped")
+            suite.case("skipped", name, "" if message is None else message.get("message", ""))
+        else:
+            suite.case("passed", name)
+    if not seen or (not ok and not failed):
+        suite.case("failed", f"{program}: " + ("it ended badly" if not ok else "it has no test"), log)
+
+
+def meson_tests(suite, folder, multiplier, env=None):
+    """All tests that meson knows, one program after the other: they time things and want both cores."""
+    where = OUT / folder
+    for stale in where.glob("*.xml"):
+        stale.unlink()
+    results = where / "meson-logs" / "testlog.json"
+    results.unlink(missing_ok=True)
+    # setarch -R: old sanitizer runtimes cannot place their shadow memory when mmap is randomised over 32 bits.
+    command = ["setarch", "-R", "meson", "test", "-C", str(where), "--no-rebuild", "--num-processes", "1",
+               "--timeout-multiplier", str(multiplier)]
+    log = OUT / f"test-{folder}.log"
+    suite.run(log, command, 1800, env)
+    if not results.exists():
+        suite.case("failed", f"{folder}: meson test", tail(log))
+        return
+    programs = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    if not programs:
+        suite.case("failed", f"{folder}: there are no tests")
+    for p in programs:
+        # meson names a test "project / name" or "project:suite / name".
+        name, ok = p["name"].split(" / ")[-1], p["result"] == "OK"
+        output = "\n".join(((p.get("stdout") or "") + (p.get("stderr") or "")).splitlines()[-40:])
+        if "--gtest" in " ".join(p["command"]):
+            gtest_cases(suite, where, name, ok, f"{p['result']}\n{output}")
+        else:
+            outcome = "passed" if ok else "skipped" if p["result"] == "SKIP" else "failed"
+            suite.case(outcome, name, "" if ok else f"{p['result']}\n{output}")
+
+
+def stage_unit(suite):
+    if need_build(suite, "gcc", "unit"):
+        meson_tests(suite, "gcc", 1)
+
+
+def stage_asan(suite):
+    if need_build(suite, "asan", "asan"):
+        meson_tests(suite, "asan", 4, SANITIZERS)
+
+
+def stage_tsan(suite):
+    if need_build(suite, "tsan", "tsan"):
+        meson_tests(suite, "tsan", 8, SANITIZERS)
+
+
+def stage_installed(suite):
+    """What an embedder sees: only the installed files."""
+    if not need_build(suite, "gcc", "installed"):
+        return
+    shutil.rmtree(PREFIX, ignore_errors=True)
+    if not suite.check("meson install", OUT / "install.log",
+                       ["meson", "install", "-C", str(OUT / "gcc"), "--no-rebuild", "--only-changed"], 300):
+        return
+    env = {"PKG_CONFIG_PATH": str(PREFIX / "lib" / "pkgconfig"), "LD_LIBRARY_PATH": str(PREFIX / "lib")}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "halfpoll"], env={**os.environ, **env}, text=True,
+                           capture_output=True, check=False)
+    if flags.returncode:
+        suite.case("failed", "pkg-config halfpoll", flags.stderr)
+        return
+    compile_ = ["g++", "-std=c++20", "-Wall", "-Wextra", "-Wno-address-of-packed-member"]
+    for header in sorted((PREFIX / "include").rglob("*.hpp")):
+        name = header.relative_to(PREFIX / "include")
+        suite.check(f"header alone: {name}", OUT / "header.log",
+                    [*compile_, "-fsyntax-only", "-x", "c++", "-include", str(name), "/dev/null", *flags.stdout.split()], 120)
+    for example in sorted((ROOT / "apps" / "examples").glob("*.cpp")):
+        program = OUT / example.stem
+        lines = len(example.read_text(encoding="utf-8").splitlines())
+        suite.case("passed" if lines < 80 else "failed", f"{example.name} has {lines} lines, fewer than 80 wanted")
+        if suite.check(f"compile {example.name} against the installed library", OUT / f"{example.stem}.build.log",
+                       [*compile_, "-O2", str(example), "-o", str(program), *flags.stdout.split()], 120):
+            suite.check(f"run {example.name}", OUT / f"{example.stem}.log", [str(program)], 60, env)
+
+
+def stage_e2e(suite):
+    if not need_build(suite, "gcc", "e2e"):
+        return
+    log, results = OUT / "e2e.log", OUT / "e2e.json"
+    results.unlink(missing_ok=True)
+    command = ["/usr/bin/python3", "tests/e2e/main.py", "--json", str(results), "--halfpoll",
+               str(OUT / "gcc" / "apps" / "halfpoll" / "halfpoll")]
+    status = suite.run(log, command, 1500)
+    if not results.exists():
+        suite.case("failed", "e2e: it did not finish", tail(log))
+        return
+    tests = json.loads(results.read_text(encoding="utf-8"))
+    for t in tests:
+        suite.case(t["outcome"], f"e2e: {t['name']}", t["detail"])
+    if not tests or (status != 0 and all(t["outcome"] != "failed" for t in tests)):
+        suite.case("failed", f"e2e: exit status {status}", tail(log))
+
+
+def stage_bench(suite):
+    """The benchmark runs and says what it must; its figures are not judged here."""
+    if not need_build(suite, "gcc", "bench"):
+        return
+    log, out = OUT / "bench.log", OUT / "bench.json"
+    out.unlink(missing_ok=True)
+    if not suite.check("bench/run forward --quick", log, ["bench/run", "forward", "--quick", "--json", str(out)], 900):
+        return
+    try:
+        report = json.loads(out.read_text(encoding="utf-8"))
+        assert report["scenario"] == "forward", "scenario"
+        assert report["machine"], "machine"
+        assert report["results"], "results"
+        for r in report["results"]:
+            assert set(r) >= {"name", "unit", "median", "min", "max", "n"}, f"keys of {r}"
+            assert r["n"] >= 1 and r["min"] <= r["median"] <= r["max"], f"order in {r}"
+        suite.case("passed", "bench JSON")
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as e:
+        suite.case("failed", "bench JSON", repr(e))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="*", choices=[*STAGES, *GROUPS, []], metavar="STAGE",
+                        help="only these (default: all); stress = asan and tsan")
+    parser.add_argument("--quick", action="store_true", help="without the sanitizers and the benchmark")
+    args = parser.parse_args()
+    wanted = {s for name in args.stages for s in GROUPS.get(name, (name,))} or set(STAGES)
+    if args.quick:
+        wanted -= {"asan", "tsan", "bench"}
+
+    OUT.mkdir(exist_ok=True)
+    suite = Suite(args.quick)
+    for stage in STAGES:
+        if stage not in wanted:
+            continue
+        before, start = dict(suite.count), time.monotonic()
+        print(f"== {stage}", flush=True)
+        try:
+            globals()[f"stage_{stage}"](suite)
+        except Exception as e:  # a defect here must not hide the rest, nor be hidden
+            suite.case("failed", f"{stage}: {e!r}")
+        done = ", ".join(f"{suite.count[k] - before[k]} {k}" for k in suite.count if suite.count[k] > before[k])
+        print(f"   {done or 'nothing run'} ({time.monotonic() - start:.0f} s)", flush=True)
+
+    count = suite.count
+    print(f"{count['passed']} passed, {count['failed']} failed"
+          + (f", {count['skipped']} skipped" if count["skipped"] else ""))
+    return 1 if count["failed"] or not count["passed"] else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
