@@ -83,6 +83,9 @@ struct napi_struct {
     napi_struct *prev = nullptr;
     bool listed = false;           ///< on a poll list
     bool polling_unmasked = false; ///< interrupt currently unmasked
+    bool spinning = false;         ///< the last completion was refused: it stays and is polled again at once
+    bool drained = true;           ///< the last poll found less than its budget
+    bool disabled = true;          ///< between napi_disable() and napi_enable(). Control thread
     unsigned defer_hard_irqs_count = 0;
     hybrid_history history;
     napi_config config;
@@ -96,6 +99,7 @@ struct napi_struct {
     ktime_t timed_sleep = 50 * NSEC_PER_USEC; ///< rung timed: longest sleep (hybrid_timed_sleep())
     bool scheduled_by_irq = false;            ///< this ownership began with an event
     bool irq_proven = false;                  ///< an event has brought packets
+    unsigned park_misses = 0;                 ///< parks in a row that found packets and no event
 
     // Cold: names and figures for `show`.
     std::atomic<wait_rung> rung{wait_rung::interrupt}; ///< written by the home CPU, read by anyone, relaxed
@@ -104,8 +108,9 @@ struct napi_struct {
     napi_stats stats;
 };
 
-/// Attaches a new, disabled instance to a CPU. Control thread. `lowest` is the rung the device permits to start on:
-/// interrupt needs `napi.irq` and a valid `napi.source.fd`. `reason` (static string) says why a lower one was chosen.
+/// Attaches a new, disabled instance to a CPU. Control thread. `start_rung` is the rung the device permits to start on:
+/// interrupt needs `napi.irq` and a valid `napi.source.fd`; with `napi.irq` null it means that nothing but
+/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen.
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung = wait_rung::interrupt,
                     const char *reason = "");
 /// Detaches a disabled instance; afterwards its memory and fd may go. Control thread.

@@ -99,7 +99,10 @@ struct alignas(64) softnet_data {
     napi_list poll_list;
     hrtimer_queue timers;
     wait_engine *engine = nullptr; ///< null: io_uring is not available, every queue spins
-    unsigned spinning = 0;         ///< instances kept on the poll list by IN_BUSY_POLL
+    ktime_t now = 0;               ///< the clock as last read: at the start of each loop and after each poll
+    /// Spinning instances whose last poll was empty: owned, and back on the poll list at the next turn of the loop, so
+    /// that they neither keep NET_RX pending nor hold up timers and events.
+    napi_list spin_list;
 
     // --- from other CPUs ---
     /// Set by the home CPU before its last look at the two lists; a producer that published looks at it. Both sides put

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/runtime.hpp>
+#include <halfpoll/wait_engine.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <string>
+#include <thread>
+
+namespace halfpoll
+{
+
+/// The doorbell of a CPU as its wait engine sees it.
+struct doorbell_source : wait_source {
+    softnet_data *sd = nullptr;
+};
+
+/// A runtime CPU: its state, and the thread that runs its bottom half.
+struct bh_thread {
+    softnet_data sd;
+    cpu_options options;
+    doorbell_source doorbell;
+    std::atomic<bool> stop{false}; ///< release in bh_thread_stop(); pairs with the acquire in the main loop
+    std::string wait_error;        ///< why `sd.engine` is null. Constant once started
+    std::string warning;           ///< what is degraded. Constant once started
+    std::mutex call_mutex;         ///< with `call_done`: ends of runtime::call_on()
+    std::condition_variable call_done;
+    std::thread handle;
+};
+
+/// Starts the thread and returns when it is idle. Throws `error`. Control thread.
+void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu);
+/// Stops and joins it; nothing to do if it never started. Control thread.
+void bh_thread_stop(bh_thread &t) noexcept;
+
+/// One turn of the main loop: events, remote work, timers, softirqs, quiescent state. On the CPU's thread, not in a
+/// softirq, holding no reference to RCU-protected data.
+void cpu_turn(softnet_data &sd) noexcept;
+/// Something is to be polled or served now. Same context.
+inline bool cpu_has_work(const softnet_data &sd) noexcept { return sd.softirq_pending != 0 || !sd.spin_list.empty(); }
+/// Turns until `stop`; sleeps when idle.
+void cpu_loop(bh_thread &t) noexcept;
+
+} // namespace halfpoll

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/runtime.hpp>
+
+#include "bh_thread.hpp"
+#include "race_point.hpp"
+#include "remote.hpp"
+
+#include <rte_pause.h>
+#include <rte_rcu_qsbr.h>
+
+namespace halfpoll
+{
+
+void cpu_turn(softnet_data &sd) noexcept
+{
+    if (sd.engine) {
+        sd.engine->poll();
+    }
+    take_remote(sd);
+    sd.now = sd.rt->now();
+    if (sd.timers.next_expiry() <= sd.now) {
+        raise_softirq(sd, HRTIMER_SOFTIRQ);
+    }
+    if (!sd.spin_list.empty()) {
+        sd.poll_list.splice_back(sd.spin_list);
+        raise_softirq(sd, NET_RX_SOFTIRQ);
+    }
+    do_softirq(sd);
+    rte_rcu_qsbr_quiescent(sd.rt->qsbr(), sd.cpu);
+}
+
+namespace
+{
+
+/// Announce, look again, block; undone in reverse. Devices were looked at again when their interrupts were unmasked.
+void cpu_idle(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    announce_sleep(sd);
+    HALFPOLL_RACE_POINT(idle_announced, &sd);
+    if (!remote_pending(sd) && !t.stop.load(std::memory_order_acquire)) {
+        HALFPOLL_RACE_POINT(idle_before_block, &sd);
+        stat_add(sd.stats.sleeps);
+        rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
+        sd.engine->wait(sd.timers.next_expiry());
+        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
+        stat_add(sd.stats.wakeups);
+    }
+    sd.sleeping.store(0, std::memory_order_relaxed); // nobody rings from now on, for everything is looked at next
+}
+
+} // namespace
+
+void cpu_loop(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    while (!t.stop.load(std::memory_order_acquire)) { // pairs with the release in bh_thread_stop()
+        cpu_turn(sd);
+        if (cpu_has_work(sd)) {
+            continue;
+        }
+        if (sd.engine) {
+            cpu_idle(t);
+        } else {
+            rte_pause();
+        }
+    }
+    take_remote(sd); // no call is left behind
+}
+
+} // namespace halfpoll

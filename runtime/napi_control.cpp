@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/napi.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include "napi_internal.hpp"
+#include "race_point.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <thread>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using std::chrono::microseconds;
+
+constexpr microseconds DISABLE_NAP_MIN{20}, DISABLE_NAP_MAX{200}, SYNCHRONIZE_NAP{1000};
+
+void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char *reason) noexcept
+{
+    if (!sd.engine) {
+        rung = wait_rung::spin;
+        reason = sd.rt->no_wait_reason().c_str(); // lives as long as the runtime
+    } else if (rung == wait_rung::interrupt && napi.irq && napi.source.fd < 0) {
+        rung = wait_rung::timed;
+        reason = "the device has no fd to wait on";
+    }
+    napi.rung.store(rung, std::memory_order_relaxed);
+    napi.rung_reason.store(reason, std::memory_order_relaxed);
+}
+
+/// Takes ownership, whoever has it now.
+void take_ownership(napi_struct &napi)
+{
+    microseconds nap = DISABLE_NAP_MIN;
+    std::uint32_t val = napi.state.load(std::memory_order_relaxed);
+    for (;;) {
+        if (val & NAPIF_STATE_SCHED) {
+            std::this_thread::sleep_for(nap);
+            nap = std::min(nap * 2, DISABLE_NAP_MAX);
+            val = napi.state.load(std::memory_order_relaxed);
+            continue;
+        }
+        const std::uint32_t next = (val | NAPIF_STATE_SCHED) & ~NAPIF_STATE_PREFER_BUSY_POLL;
+        // acq_rel; pairs with napi_release(): the last poll is over.
+        if (napi.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+            return;
+        }
+    }
+}
+
+/// Nothing brings the instance back: interrupt masked, event source silent, timers cancelled. Home CPU.
+void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
+{
+    sd.timers.cancel(napi.timer);
+    sd.timers.cancel(napi.park);
+    napi_mask_irq(napi);
+    if (sd.engine && napi.source.fd >= 0) {
+        sd.engine->disarm(napi.source);
+    }
+    napi.spinning = false;
+    napi.drained = true;
+    napi.scheduled_by_irq = false;
+}
+
+} // namespace
+
+void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung, const char *reason)
+{
+    napi.sd = &sd;
+    napi.poll = poll;
+    napi.timer.function = napi_watchdog;
+    napi.park.function = napi_park_expired;
+    napi.source.fire = napi_event;
+    napi.disabled = true;
+    choose_rung(sd, napi, start_rung, reason);
+    // release; pairs with the read-modify-writes of whoever schedules it.
+    napi.state.store(NAPIF_STATE_SCHED | NAPIF_STATE_LISTED, std::memory_order_release);
+}
+
+void netif_napi_del(napi_struct &napi)
+{
+    if (!napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is deleted while enabled: call napi_disable() first");
+    }
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
+        if (sd.engine && napi.source.fd >= 0) {
+            sd.engine->remove(napi.source);
+        }
+    });
+    napi.state.fetch_and(~NAPIF_STATE_LISTED, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
+}
+
+void napi_enable(napi_struct &napi)
+{
+    if (!napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is enabled twice");
+    }
+    napi.disabled = false;
+    // An event while disabled has left MISSED; the schedule below stands for it. acq_rel; pairs with
+    // napi_schedule_prep().
+    napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel);
+    napi_schedule(napi);
+}
+
+void napi_disable(napi_struct &napi)
+{
+    if (napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is disabled twice, or was never enabled");
+    }
+    napi.state.fetch_or(NAPIF_STATE_DISABLE, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
+    HALFPOLL_RACE_POINT(napi_disable_announced, &napi);
+    take_ownership(napi);
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
+    // Ownership is held until napi_enable(): that alone keeps everybody off from here. Pairs as above.
+    napi.state.fetch_and(~NAPIF_STATE_DISABLE, std::memory_order_acq_rel);
+    napi.disabled = true;
+}
+
+void napi_synchronize(const napi_struct &napi)
+{
+    runtime &rt = *napi.sd->rt;
+    for (bool busy = !napi.disabled; busy;) {
+        rt.call_on(napi.sd->cpu, [&](softnet_data &) {
+            // A spinner between two polls has nothing under way.
+            busy = (napi.state.load(std::memory_order_acquire) & NAPIF_STATE_SCHED) && !napi.spinning; // napi_release()
+        });
+        if (busy) {
+            std::this_thread::sleep_for(SYNCHRONIZE_NAP);
+        }
+    }
+}
+
+void napi_configure(napi_struct &napi, const napi_config &config)
+{
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &) { napi.config = config; });
+}
+
+} // namespace halfpoll

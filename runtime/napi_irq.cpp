@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/runtime.hpp>
+
+#include "container_of.hpp"
+#include "napi_internal.hpp"
+#include "race_point.hpp"
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// Parks in a row that must find packets without an event before the interrupt is given up: one may be an event that
+/// was just on its way.
+constexpr unsigned PARK_MISSES_MAX = 2;
+
+void napi_start_timed_sleep(napi_struct &napi) noexcept
+{
+    napi.sd->timers.start(napi.timer, napi.sd->rt->now() + napi.timed_sleep);
+}
+
+void napi_start_park(napi_struct &napi) noexcept
+{
+    napi.sd->timers.start(napi.park, napi.sd->rt->now() + napi.park_time);
+}
+
+/// Takes back an instance that has just been released. False: somebody else has it, or it is being disabled.
+bool napi_take_back(napi_struct &napi) noexcept
+{
+    if (!napi_schedule_prep(napi)) {
+        return false;
+    }
+    napi_mask_irq(napi);
+    napi_enqueue(*napi.sd, napi);
+    return true;
+}
+
+void napi_wait_interrupt(napi_struct &napi) noexcept
+{
+    const int rc = napi.irq->enable(napi);
+    if (rc < 0) {
+        stat_add(napi.stats.driver_errors);
+        napi_lower_rung(napi, wait_rung::timed, "the device refused to enable its interrupt");
+        napi_start_timed_sleep(napi);
+        return;
+    }
+    napi.polling_unmasked = true;
+    napi.sd->engine->arm(napi.source);
+    stat_add(napi.stats.unmasks);
+    HALFPOLL_RACE_POINT(napi_unmasked, &napi);
+    if (napi.irq->pending(napi)) { // came between the last poll and enable(): fires no event with many devices
+        napi_take_back(napi);
+        return;
+    }
+    if (napi.park_time == 0) {
+        napi.park_time = hybrid_next_park(0, napi.irq_proven);
+    }
+    napi_start_park(napi);
+}
+
+} // namespace
+
+void napi_mask_irq(napi_struct &napi) noexcept
+{
+    if (!napi.polling_unmasked) {
+        return;
+    }
+    napi.polling_unmasked = false;
+    if (napi.irq->disable(napi) < 0) {
+        stat_add(napi.stats.driver_errors);
+    }
+    if (napi.source.kind == source_kind::oneshot && napi.source.armed) {
+        napi.sd->engine->disarm(napi.source); // cannot be masked otherwise
+    }
+}
+
+void napi_lower_rung(napi_struct &napi, wait_rung rung, const char *reason) noexcept
+{
+    napi_mask_irq(napi);
+    if (napi.sd->engine && napi.source.fd >= 0) {
+        napi.sd->engine->disarm(napi.source);
+    }
+    napi.rung.store(rung, std::memory_order_relaxed);
+    napi.rung_reason.store(reason, std::memory_order_relaxed);
+}
+
+void napi_unmask_irq(napi_struct &napi) noexcept
+{
+    bh_section bh(*napi.sd);
+    switch (napi.rung.load(std::memory_order_relaxed)) {
+    case wait_rung::interrupt:
+        if (napi.irq) {
+            napi_wait_interrupt(napi);
+        }
+        break;
+    case wait_rung::timed:
+    case wait_rung::spin: // released for a busy poller or napi_disable(): the timer sees to it that it is not forgotten
+        napi_start_timed_sleep(napi);
+        break;
+    }
+}
+
+void napi_event(wait_source &source, int res) noexcept
+{
+    napi_struct &napi = HALFPOLL_CONTAINER_OF(source, napi_struct, source);
+    stat_add(napi.stats.interrupts);
+    if (res < 0) {
+        stat_add(napi.stats.driver_errors);
+        napi_lower_rung(napi, wait_rung::timed, "waiting on the interrupt's fd failed");
+    }
+    if (!napi_schedule_prep(napi)) {
+        return; // MISSED is set: the owner polls once more
+    }
+    napi_mask_irq(napi);
+    napi.scheduled_by_irq = res >= 0;
+    napi_enqueue(*napi.sd, napi);
+}
+
+void napi_park_expired(hrtimer &timer) noexcept
+{
+    napi_struct &napi = HALFPOLL_CONTAINER_OF(timer, napi_struct, park);
+    if (!napi.polling_unmasked) {
+        return; // not waiting for its interrupt; the next unmask starts it anew
+    }
+    if (!napi.irq->pending(napi)) {
+        napi.park_time = hybrid_next_park(napi.park_time, napi.irq_proven);
+        napi_start_park(napi);
+        return;
+    }
+    stat_add(napi.stats.park_rescues);
+    napi.park_time = 0;
+    if (++napi.park_misses >= PARK_MISSES_MAX) {
+        napi_lower_rung(napi, wait_rung::timed, "the interrupt never came: packets were found without it");
+    }
+    napi_take_back(napi);
+}
+
+} // namespace halfpoll

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "net_rx.hpp"
+
+#include <halfpoll/runtime.hpp>
+
+#include "napi_internal.hpp"
+#include "race_point.hpp"
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// The device used its whole budget and still owns the instance: give it up if somebody waits for it, else again.
+void napi_poll_full(napi_struct &napi, int work, napi_list &repoll) noexcept
+{
+    napi_note_packets(napi);
+    napi.drained = false;
+    const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
+    if (napi.listed || !(state & NAPIF_STATE_SCHED)) {
+        stat_add(napi.stats.driver_errors); // it completed and returned its budget: no longer ours to queue
+        return;
+    }
+    if (state & NAPIF_STATE_DISABLE) {
+        napi_complete_done(napi, work); // a device that never runs dry must not hold up napi_disable()
+        return;
+    }
+    if (state & NAPIF_STATE_PREFER_BUSY_POLL) {
+        if (napi_complete_done(napi, work)) {
+            napi_schedule(napi); // without a deferral timer nothing else would bring it back
+        }
+        return;
+    }
+    repoll.push_back(napi);
+}
+
+/// Polls an instance that is off the list. Returns the work done.
+int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
+{
+    const int work = napi_call_poll(napi, napi.weight);
+    if (work >= napi.weight) {
+        napi_poll_full(napi, work, repoll);
+    } else if (napi.spinning) {
+        (work > 0 ? repoll : sd.spin_list).push_back(napi);
+    }
+    return work;
+}
+
+/// What is left keeps its order: never polled, newly scheduled, to be polled again.
+void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexcept
+{
+    list.splice_back(sd.poll_list);
+    list.splice_back(repoll);
+    sd.poll_list = list;
+    if (sd.poll_list.empty()) {
+        sd.in_net_rx_action = false;
+    } else {
+        raise_softirq(sd, NET_RX_SOFTIRQ); // the flag stays true: NET_RX is pending
+    }
+}
+
+} // namespace
+
+void net_rx_action(softnet_data &sd) noexcept
+{
+    const runtime_options &options = sd.rt->options();
+    int budget = static_cast<int>(options.netdev_budget);
+    const ktime_t deadline = sd.now + options.netdev_budget_usecs * NSEC_PER_USEC;
+    std::uint64_t processed = 0;
+    napi_list list, repoll;
+
+    sd.in_net_rx_action = true;
+    list.splice_back(sd.poll_list);
+    for (;;) {
+        napi_struct *napi = list.pop_front();
+        if (!napi) {
+            if (!repoll.empty()) {
+                break;
+            }
+            sd.in_net_rx_action = false;
+            HALFPOLL_RACE_POINT(net_rx_flag_cleared, &sd);
+            if (sd.poll_list.empty()) {
+                break;
+            }
+            sd.in_net_rx_action = true; // scheduled by a poll while the flag kept it from raising NET_RX
+            list.splice_back(sd.poll_list);
+            continue;
+        }
+        const int work = napi_poll(sd, *napi, repoll);
+        sd.now = options.clock();
+        budget -= work;
+        processed += static_cast<unsigned>(work);
+        if (budget <= 0 || sd.now >= deadline) {
+            stat_add(sd.stats.time_squeeze);
+            break;
+        }
+    }
+    stat_add(sd.stats.processed, processed);
+    net_rx_requeue(sd, list, repoll);
+}
+
+} // namespace halfpoll

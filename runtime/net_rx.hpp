@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/softnet_data.hpp>
+
+namespace halfpoll
+{
+
+/// The handler of NET_RX_SOFTIRQ.
+void net_rx_action(softnet_data &sd) noexcept;
+
+} // namespace halfpoll

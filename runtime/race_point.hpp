@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <atomic>
+
+namespace halfpoll
+{
+
+/// Places where another context may get in between; tests stop the code there to force a race.
+enum class race_point {
+    softirq_mask_cleared,    ///< do_softirq(): snapshot taken, mask cleared, handlers not yet run
+    net_rx_flag_cleared,     ///< net_rx_action(): everything polled, flag cleared, not yet looked again
+    napi_before_release,     ///< napi_complete_done(): all work done, ownership not yet given up
+    napi_released,           ///< napi_complete_done(): ownership given up, interrupt still masked
+    napi_unmasked,           ///< napi_unmask_irq(): interrupt unmasked, device not yet looked at again
+    napi_disable_announced,  ///< napi_disable(): DISABLE set, ownership not yet taken
+    napi_timer_before_sched, ///< timer callback: about to take ownership
+    idle_announced,          ///< cpu_idle(): `sleeping` set, lists not yet looked at again
+    idle_before_block,       ///< cpu_idle(): looked again, about to block
+};
+
+#ifdef HALFPOLL_RACE_POINTS
+using race_hook = void (*)(race_point where, void *object) noexcept;
+/// Set by a test before the threads that meet it exist or while they are parked; acquire and release pair with each
+/// other.
+inline std::atomic<race_hook> race_hook_fn{nullptr};
+
+inline void race_point_reached(race_point where, void *object) noexcept
+{
+    if (race_hook fn = race_hook_fn.load(std::memory_order_acquire)) {
+        fn(where, object);
+    }
+}
+#define HALFPOLL_RACE_POINT(where, object) ::halfpoll::race_point_reached(::halfpoll::race_point::where, (object))
+#else
+#define HALFPOLL_RACE_POINT(where, object) static_cast<void>(0)
+#endif
+
+} // namespace halfpoll

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "remote.hpp"
+
+#include "napi_internal.hpp"
+
+#include <unistd.h>
+
+// ThreadSanitizer does not see fences: there, read-modify-writes of `sleeping` give the same order.
+#if defined(__SANITIZE_THREAD__)
+#define HALFPOLL_NO_FENCES 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HALFPOLL_NO_FENCES 1
+#endif
+#endif
+
+namespace halfpoll
+{
+
+namespace
+{
+
+template <typename T>
+void push(std::atomic<T *> &head, T &item) noexcept
+{
+    item.next = head.load(std::memory_order_relaxed);
+    // release; pairs with the acquire exchange in take_remote().
+    while (!head.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
+/// Takes all; a read-modify-write only if there is something.
+template <typename T>
+T *take_all(std::atomic<T *> &head) noexcept
+{
+    return head.load(std::memory_order_relaxed) ? head.exchange(nullptr, std::memory_order_acquire) : nullptr;
+}
+
+napi_struct *reversed(napi_struct *list) noexcept
+{
+    napi_struct *oldest = nullptr;
+    while (list) {
+        napi_struct *next = list->next;
+        list->next = oldest;
+        oldest = list;
+        list = next;
+    }
+    return oldest;
+}
+
+/// The CPU has announced its sleep. Pairs with announce_sleep().
+bool sleeper_seen(softnet_data &sd) noexcept
+{
+#ifdef HALFPOLL_NO_FENCES
+    return sd.sleeping.fetch_or(0, std::memory_order_seq_cst) != 0;
+#else
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return sd.sleeping.load(std::memory_order_relaxed) != 0;
+#endif
+}
+
+} // namespace
+
+void announce_sleep(softnet_data &sd) noexcept
+{
+#ifdef HALFPOLL_NO_FENCES
+    sd.sleeping.exchange(1, std::memory_order_seq_cst);
+#else
+    sd.sleeping.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the fence in sleeper_seen()
+#endif
+}
+
+void kick_cpu(softnet_data &sd) noexcept
+{
+    // One doorbell per sleep: who clears the flag rings, and the CPU looks at everything once it is awake.
+    if (!sleeper_seen(sd) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
+        return;
+    }
+    const std::uint64_t one = 1;
+    while (write(sd.doorbell_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void napi_enqueue_remote(softnet_data &sd, napi_struct &napi) noexcept
+{
+    push(sd.remote_napi, napi);
+    kick_cpu(sd);
+}
+
+void call_on_async(softnet_data &sd, call_single_data &call) noexcept
+{
+    push(sd.call_queue, call);
+    kick_cpu(sd);
+}
+
+void take_remote(softnet_data &sd) noexcept
+{
+    napi_struct *napi = reversed(take_all(sd.remote_napi)); // acquire; pairs with the release in push()
+    while (napi) {
+        napi_struct *next = napi->next;
+        napi_enqueue(sd, *napi);
+        napi = next;
+    }
+    call_single_data *call = take_all(sd.call_queue); // acquire; pairs with the release in push()
+    while (call) {
+        call_single_data *next = call->next; // the owner may free it as soon as it ran
+        call->func(sd, call->arg);
+        call = next;
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/softnet_data.hpp>
+
+namespace halfpoll
+{
+
+/// Hands an instance whose SCHED the caller has taken to its home CPU and wakes that. Any thread.
+void napi_enqueue_remote(softnet_data &sd, napi_struct &napi) noexcept;
+
+/// Something from another thread waits. Home CPU.
+inline bool remote_pending(const softnet_data &sd) noexcept
+{
+    return sd.remote_napi.load(std::memory_order_relaxed) || sd.call_queue.load(std::memory_order_relaxed);
+}
+/// Moves remotely scheduled instances to the poll list, oldest first, and runs the calls. Home CPU, not in a softirq.
+void take_remote(softnet_data &sd) noexcept;
+
+/// Announces that the CPU is about to block: what was published before a kick_cpu() that did not see it is visible
+/// afterwards. Home CPU.
+void announce_sleep(softnet_data &sd) noexcept;
+
+} // namespace halfpoll

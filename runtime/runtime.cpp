@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/runtime.hpp>
+
+#include "bh_thread.hpp"
+#include "net_rx.hpp"
+
+#include <rte_rcu_qsbr.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <new>
+
+namespace halfpoll
+{
+
+struct runtime::thread : bh_thread {
+    ~thread() { bh_thread_stop(*this); }
+};
+
+namespace
+{
+
+constexpr std::chrono::microseconds RCU_NAP{100};
+
+void hrtimer_action(softnet_data &sd) noexcept
+{
+    sd.now = sd.rt->now();
+    sd.timers.run_expired(sd.now);
+}
+
+void free_qsbr(rte_rcu_qsbr *qsbr) { ::operator delete (qsbr, std::align_val_t{RTE_CACHE_LINE_SIZE}); }
+
+rte_rcu_qsbr *make_qsbr(unsigned readers)
+{
+    const std::size_t size = rte_rcu_qsbr_get_memsize(readers);
+    auto *qsbr = static_cast<rte_rcu_qsbr *>(::operator new (size, std::align_val_t{RTE_CACHE_LINE_SIZE}));
+    if (rte_rcu_qsbr_init(qsbr, readers) != 0) {
+        free_qsbr(qsbr);
+        throw error("RCU for " + std::to_string(readers) + " runtime CPUs cannot be set up");
+    }
+    return qsbr;
+}
+
+void check(const runtime_options &options)
+{
+    if (options.cpus.empty()) {
+        throw error("the runtime needs at least one CPU");
+    }
+    if (options.netdev_budget == 0 || options.netdev_budget > 1'000'000) {
+        throw error("netdev_budget must be 1 to 1000000, not " + std::to_string(options.netdev_budget));
+    }
+    if (options.netdev_budget_usecs == 0 || options.netdev_budget_usecs > 1'000'000) {
+        throw error("netdev_budget_usecs must be 1 to 1000000, not " + std::to_string(options.netdev_budget_usecs));
+    }
+}
+
+/// What it takes from a doorbell rung here to the CPU running again: the price of a sleep that ends with an event.
+ktime_t measure_sleep_cost(runtime &rt)
+{
+    std::array<ktime_t, 11> samples;
+    for (ktime_t &sample : samples) {
+        std::this_thread::sleep_for(std::chrono::microseconds(300)); // it falls asleep
+        const ktime_t rung = ktime_get();
+        rt.call_on(0, [&](softnet_data &) { sample = ktime_get() - rung; });
+    }
+    std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
+    return std::clamp(samples[samples.size() / 2], 5 * NSEC_PER_USEC, 100 * NSEC_PER_USEC);
+}
+
+} // namespace
+
+runtime::runtime(runtime_options options) : options_(std::move(options)), qsbr_(nullptr, free_qsbr)
+{
+    check(options_);
+    qsbr_.reset(make_qsbr(static_cast<unsigned>(options_.cpus.size())));
+    open_softirq(NET_RX_SOFTIRQ, net_rx_action);
+    open_softirq(HRTIMER_SOFTIRQ, hrtimer_action);
+    try {
+        for (const cpu_options &cpu : options_.cpus) {
+            thread &t = *threads_.emplace_back(std::make_unique<thread>());
+            t.options = cpu;
+            bh_thread_start(t, *this, cpus() - 1);
+            if (no_wait_reason_.empty()) {
+                no_wait_reason_ = t.wait_error;
+            }
+            if (!t.warning.empty() && options_.warn) {
+                options_.warn(t.warning);
+            }
+        }
+        if (options_.hybrid.sleep_cost == 0) {
+            options_.hybrid.sleep_cost =
+                no_wait_reason_.empty() ? measure_sleep_cost(*this) : hybrid_limits{}.sleep_cost;
+        }
+    } catch (...) {
+        threads_.clear(); // before what they use
+        throw;
+    }
+    if (!no_wait_reason_.empty() && options_.interrupts && options_.warn) {
+        options_.warn("queues spin, for nothing can wait: " + no_wait_reason_);
+    }
+}
+
+runtime::~runtime() { threads_.clear(); }
+
+unsigned runtime::cpus() const noexcept { return static_cast<unsigned>(threads_.size()); }
+
+softnet_data &runtime::cpu(unsigned n) noexcept { return threads_[n]->sd; }
+
+const std::string &runtime::no_wait_reason() const noexcept { return no_wait_reason_; }
+
+void runtime::open_softirq(softirq_vec vec, softirq_action action) noexcept { softirq_vec_[vec] = action; }
+
+rte_rcu_qsbr *runtime::qsbr() noexcept { return qsbr_.get(); }
+
+void runtime::synchronize_rcu()
+{
+    const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
+    while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {
+        std::this_thread::sleep_for(RCU_NAP);
+    }
+}
+
+void runtime::call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn)
+{
+    if (this_softnet_data()) {
+        throw error("call_on() from a bottom-half thread would wait for itself: use call_on_async()");
+    }
+    struct request : call_single_data {
+        const std::function<void(softnet_data &)> *fn;
+        thread *target;
+        std::exception_ptr failure;
+        bool done = false; // under the target's call_mutex
+    } call;
+    call.fn = &fn;
+    call.target = threads_[cpu].get();
+    call.arg = &call;
+    call.func = [](softnet_data &sd, void *arg) noexcept {
+        request &r = *static_cast<request *>(arg);
+        thread &target = *r.target; // `r` may go as soon as it is done
+        try {
+            (*r.fn)(sd);
+        } catch (...) {
+            r.failure = std::current_exception();
+        }
+        std::lock_guard lock(target.call_mutex);
+        r.done = true;
+        target.call_done.notify_all();
+    };
+    call_on_async(call.target->sd, call);
+    std::unique_lock lock(call.target->call_mutex);
+    call.target->call_done.wait(lock, [&] { return call.done; });
+    lock.unlock();
+    if (call.failure) {
+        std::rethrow_exception(call.failure);
+    }
+}
+
+} // namespace halfpoll

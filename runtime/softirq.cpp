@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/runtime.hpp>
+#include <halfpoll/softirq.hpp>
+#include <halfpoll/softnet_data.hpp>
+
+#include "race_point.hpp"
+
+#include <bit>
+
+namespace halfpoll
+{
+
+const char *const softirq_to_name[NR_SOFTIRQS] = {"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
+                                                  "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
+
+namespace
+{
+
+/// Serves one snapshot of the mask, lowest vector first.
+void softirq_pass(softnet_data &sd) noexcept
+{
+    std::uint32_t pending = sd.softirq_pending;
+    // Before the handlers: what they raise, themselves included, must survive.
+    sd.softirq_pending = 0;
+    HALFPOLL_RACE_POINT(softirq_mask_cleared, &sd);
+    while (pending != 0) {
+        const auto vec = static_cast<softirq_vec>(std::countr_zero(pending));
+        pending &= pending - 1;
+        stat_add(sd.stats.softirqs[vec]);
+        if (softirq_action action = sd.rt->action(vec)) {
+            action(sd);
+        }
+    }
+}
+
+} // namespace
+
+bool do_softirq(softnet_data &sd) noexcept
+{
+    bh_section bh(sd);
+    assert(!sd.serving_softirq);
+    if (sd.softirq_pending == 0) {
+        return false;
+    }
+    bh->serving_softirq = true;
+    const ktime_t deadline = sd.now + MAX_SOFTIRQ_TIME;
+    unsigned pass = 0;
+    do {
+        softirq_pass(sd);
+        ++pass;
+    } while (sd.softirq_pending != 0 && pass < MAX_SOFTIRQ_RESTART && sd.rt->now() < deadline);
+    bh->serving_softirq = false;
+    if (sd.softirq_pending == 0) {
+        return false;
+    }
+    stat_add(sd.stats.ksoftirqd);
+    return true;
+}
+
+} // namespace halfpoll
