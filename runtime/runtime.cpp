@@ -109,7 +109,7 @@ softnet_data &runtime::cpu(unsigned n) noexcept { return threads_[n]->sd; }
 
 const std::string &runtime::no_wait_reason() const noexcept { return no_wait_reason_; }
 
-void runtime::open_softirq(softirq_vec vec, softirq_action action) noexcept { softirq_vec_[vec] = action; }
+void runtime::open_softirq(softirq_vec vec, softirq_action handler) noexcept { softirq_vec_[vec] = handler; }
 
 rte_rcu_qsbr *runtime::qsbr() noexcept { return qsbr_.get(); }
 

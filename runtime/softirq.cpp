@@ -16,10 +16,11 @@ const char *const softirq_to_name[NR_SOFTIRQS] = {"HI",       "TIMER",   "NET_TX
 namespace
 {
 
-/// Serves one snapshot of the mask, lowest vector first.
+/// Serves one snapshot of the mask, lowest vector first. Leaves a fresh `sd.now`.
 void softirq_pass(softnet_data &sd) noexcept
 {
     std::uint32_t pending = sd.softirq_pending;
+    const bool clock_is_read = pending == 1U << NET_RX_SOFTIRQ; // by net_rx_action() after each poll
     // Before the handlers: what they raise, themselves included, must survive.
     sd.softirq_pending = 0;
     HALFPOLL_RACE_POINT(softirq_mask_cleared, &sd);
@@ -30,6 +31,9 @@ void softirq_pass(softnet_data &sd) noexcept
         if (softirq_action action = sd.rt->action(vec)) {
             action(sd);
         }
+    }
+    if (!clock_is_read) {
+        sd.now = sd.rt->now();
     }
 }
 
@@ -48,7 +52,7 @@ bool do_softirq(softnet_data &sd) noexcept
     do {
         softirq_pass(sd);
         ++pass;
-    } while (sd.softirq_pending != 0 && pass < MAX_SOFTIRQ_RESTART && sd.rt->now() < deadline);
+    } while (sd.softirq_pending != 0 && pass < MAX_SOFTIRQ_RESTART && sd.now < deadline);
     bh->serving_softirq = false;
     if (sd.softirq_pending == 0) {
         return false;

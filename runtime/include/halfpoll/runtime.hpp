@@ -53,7 +53,7 @@ public:
 
     /// Installs a handler; before traffic starts. NET_RX and HRTIMER are the runtime's own. The kernel's
     /// open_softirq().
-    void open_softirq(softirq_vec vec, softirq_action action) noexcept;
+    void open_softirq(softirq_vec vec, softirq_action handler) noexcept;
     softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
 
     /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread.

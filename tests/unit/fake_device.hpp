@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/napi.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <sys/eventfd.h>
+#include <thread>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+/// A device queue made of a packet counter and an eventfd. It behaves as virtio does: a packet that arrives while the
+/// interrupt is masked never fires it.
+struct fake_device {
+    napi_struct napi;
+    std::atomic<int> waiting{0};       ///< packets in the ring
+    std::atomic<bool> unmasked{false}; ///< seq_cst with `waiting`, as a device's own barriers are
+    std::atomic<int> received{0};
+    std::atomic<int> polling{0};           ///< pollers inside the poll function
+    std::atomic<bool> overlapped{false};   ///< two at once
+    std::atomic<bool> wrong_thread{false}; ///< polled elsewhere than at home
+    bool mute = false;                     ///< accepts enable() and never fires
+    int refuse_enable = 0;                 ///< -errno
+    std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion
+
+    fake_device()
+    {
+        napi.source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        napi.source.kind = source_kind::multishot;
+        napi.irq = &irq_ops;
+        std::snprintf(napi.name, sizeof napi.name, "fake-0");
+    }
+    ~fake_device() { close(napi.source.fd); }
+    fake_device(const fake_device &) = delete;
+    fake_device &operator=(const fake_device &) = delete;
+
+    /// A packet arrives. Any thread.
+    void arrive(int n = 1)
+    {
+        waiting.fetch_add(n);
+        if (unmasked.load() && !mute) {
+            fire();
+        }
+    }
+    void fire() const { eventfd_write(napi.source.fd, 1); }
+
+    static fake_device &of(const napi_struct &n)
+    {
+        return *reinterpret_cast<fake_device *>(const_cast<napi_struct *>(&n)); // first member
+    }
+
+    static int poll(napi_struct &n, int budget) noexcept
+    {
+        fake_device &dev = of(n);
+        if (dev.polling.fetch_add(1) != 0) {
+            dev.overlapped = true;
+        }
+        if (this_softnet_data() != n.sd) {
+            dev.wrong_thread = true;
+        }
+        int work = 0;
+        while (work < budget && dev.waiting.load() > 0) {
+            dev.waiting.fetch_sub(1);
+            ++work;
+        }
+        dev.received.fetch_add(work);
+        if (work < budget && dev.after_last_look) {
+            dev.after_last_look();
+        }
+        dev.polling.fetch_sub(1);
+        if (work < budget && napi_complete_done(n, work)) {
+            napi_unmask_irq(n);
+        }
+        return work;
+    }
+
+    static int enable(napi_struct &n) noexcept
+    {
+        if (of(n).refuse_enable == 0) {
+            of(n).unmasked = true;
+        }
+        return of(n).refuse_enable;
+    }
+    static int disable(napi_struct &n) noexcept
+    {
+        of(n).unmasked = false;
+        return 0;
+    }
+    static bool pending(const napi_struct &n) noexcept { return of(n).waiting.load() > 0; }
+    static constexpr napi_irq_ops irq_ops{enable, disable, pending};
+};
+
+/// Waits until `done`, at most ten seconds. True if it came.
+template <typename F>
+bool eventually(F done)
+{
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!done()) {
+        if (std::chrono::steady_clock::now() > limit) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    return true;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "fake_device.hpp"
+
+#include <gtest/gtest.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+class napi : public testing::Test
+{
+protected:
+    void add(wait_rung rung = wait_rung::interrupt)
+    {
+        netif_napi_add(rt.cpu(0), dev.napi, fake_device::poll, rung);
+        napi_enable(dev.napi);
+        added = true;
+    }
+    void TearDown() override
+    {
+        if (added) {
+            if (!dev.napi.disabled) {
+                napi_disable(dev.napi);
+            }
+            netif_napi_del(dev.napi);
+        }
+        EXPECT_FALSE(dev.overlapped);
+        EXPECT_FALSE(dev.wrong_thread);
+    }
+    bool received(int n)
+    {
+        return eventually([&] { return dev.received == n; });
+    }
+    /// Waits until the instance waits for its interrupt.
+    bool parked()
+    {
+        return eventually([&] { return dev.unmasked && !(dev.napi.state.load() & NAPIF_STATE_SCHED); });
+    }
+    void on_cpu(const std::function<void()> &fn)
+    {
+        rt.call_on(0, [&](softnet_data &) { fn(); });
+    }
+    wait_rung rung() const { return dev.napi.rung.load(); }
+
+    runtime rt{runtime_options{}};
+    fake_device dev;
+    bool added = false;
+};
+
+TEST_F(napi, packets_come_by_interrupt)
+{
+    dev.waiting = 3; // before it is enabled
+    add();
+    ASSERT_TRUE(received(3));
+    for (int i = 1; i <= 100; ++i) {
+        ASSERT_TRUE(parked());
+        dev.arrive();
+        ASSERT_TRUE(received(3 + i));
+    }
+    EXPECT_GE(dev.napi.stats.interrupts.load(), 100u);
+    EXPECT_EQ(dev.napi.stats.packets.load(), 103u);
+    EXPECT_EQ(rt.cpu(0).stats.processed.load(), 103u);
+    EXPECT_EQ(rung(), wait_rung::interrupt);
+}
+
+TEST_F(napi, a_backlog_is_polled_in_weights_of_64)
+{
+    dev.waiting = 1000;
+    add();
+    ASSERT_TRUE(received(1000));
+    EXPECT_GE(dev.napi.stats.polls.load(), 1000u / 64 + 1);
+    EXPECT_GE(rt.cpu(0).stats.ksoftirqd.load(), 1u);    // more than ten passes
+    EXPECT_EQ(rt.cpu(0).stats.time_squeeze.load(), 0u); // one poll per dispatch: far from netdev_budget
+}
+
+TEST_F(napi, misuse_is_refused)
+{
+    add();
+    EXPECT_THROW(napi_enable(dev.napi), error);
+    EXPECT_THROW(netif_napi_del(dev.napi), error);
+    napi_disable(dev.napi);
+    EXPECT_THROW(napi_disable(dev.napi), error);
+}
+
+TEST_F(napi, refused_enable_moves_to_timed_sleeps)
+{
+    dev.refuse_enable = -ENOTSUP;
+    add();
+    ASSERT_TRUE(eventually([&] { return rung() == wait_rung::timed; }));
+    EXPECT_STREQ(dev.napi.rung_reason.load(), "the device refused to enable its interrupt");
+    dev.arrive(5);
+    EXPECT_TRUE(received(5));
+}
+
+TEST_F(napi, an_interrupt_that_never_comes_is_noticed)
+{
+    dev.mute = true;
+    add();
+    for (int i = 1; rung() == wait_rung::interrupt && i <= 10; ++i) {
+        ASSERT_TRUE(parked());
+        dev.arrive();
+        ASSERT_TRUE(received(i));
+    }
+    EXPECT_EQ(rung(), wait_rung::timed);
+    EXPECT_EQ(dev.napi.stats.park_rescues.load(), 2u);
+    EXPECT_STREQ(dev.napi.rung_reason.load(), "the interrupt never came: packets were found without it");
+}
+
+TEST_F(napi, timed_rung_finds_packets_without_interrupts)
+{
+    add(wait_rung::timed);
+    for (int i = 1; i <= 20; ++i) {
+        dev.arrive();
+        ASSERT_TRUE(received(i));
+    }
+    EXPECT_EQ(dev.napi.stats.unmasks.load(), 0u);
+}
+
+TEST_F(napi, spin_rung_never_sleeps)
+{
+    add(wait_rung::spin);
+    const std::uint64_t sleeps = rt.cpu(0).stats.sleeps;
+    ASSERT_TRUE(eventually([&] { return dev.napi.stats.empty_polls > 1000; }));
+    dev.arrive(10);
+    ASSERT_TRUE(received(10));
+    EXPECT_LE(rt.cpu(0).stats.sleeps.load(), sleeps + 1); // the one that napi_enable() ended
+    EXPECT_EQ(rt.cpu(0).stats.time_squeeze.load(), 0u);
+    EXPECT_EQ(rt.cpu(0).stats.ksoftirqd.load(), 0u);
+    napi_synchronize(dev.napi); // ends though ownership is never released
+}
+
+TEST_F(napi, software_scheduled_instance_needs_no_device)
+{
+    dev.napi.irq = nullptr;
+    add();
+    for (int i = 1; i <= 100; ++i) {
+        dev.waiting.fetch_add(1);
+        napi_schedule(dev.napi);
+        ASSERT_TRUE(received(i));
+    }
+    EXPECT_EQ(rung(), wait_rung::interrupt);
+}
+
+TEST_F(napi, busy_poll_time_keeps_it_polling)
+{
+    add();
+    napi_configure(dev.napi, napi_config{.busy_poll = 1'000'000});
+    ASSERT_TRUE(parked());
+    dev.arrive();
+    ASSERT_TRUE(eventually([&] { return dev.napi.stats.empty_polls > 100; }));
+    EXPECT_FALSE(dev.unmasked);
+    napi_configure(dev.napi, napi_config{.busy_poll = 0});
+    EXPECT_TRUE(parked());
+}
+
+TEST_F(napi, deferral_polls_by_timer_before_it_unmasks)
+{
+    add();
+    napi_configure(dev.napi,
+                   napi_config{.napi_defer_hard_irqs = 5, .gro_flush_timeout = 100 * NSEC_PER_USEC, .busy_poll = 0});
+    ASSERT_TRUE(parked());
+    const std::uint64_t unmasks = dev.napi.stats.unmasks;
+    dev.arrive();
+    ASSERT_TRUE(received(1));
+    ASSERT_TRUE(parked());
+    EXPECT_EQ(dev.napi.stats.deferred.load(), 5u);
+    EXPECT_EQ(dev.napi.stats.unmasks.load(), unmasks + 1);
+}
+
+TEST_F(napi, suspension_keeps_the_interrupt_masked_until_resumed)
+{
+    add();
+    napi_configure(dev.napi, napi_config{.napi_defer_hard_irqs = 1,
+                                         .gro_flush_timeout = 100 * NSEC_PER_MSEC,
+                                         .irq_suspend_timeout = 100 * NSEC_PER_SEC,
+                                         .busy_poll = 0});
+    ASSERT_TRUE(parked());
+    dev.arrive();
+    ASSERT_TRUE(received(1));
+    ktime_t left = 0;
+    rt.call_on(0, [&](softnet_data &sd) {
+        napi_suspend_irqs(dev.napi);
+        left = dev.napi.timer.active() ? dev.napi.timer.expires - sd.rt->now() : 0;
+    });
+    EXPECT_GT(left, 90 * NSEC_PER_SEC);
+    EXPECT_FALSE(dev.unmasked);
+    on_cpu([&] { napi_resume_irqs(dev.napi); });
+    EXPECT_TRUE(parked());
+}
+
+TEST_F(napi, busy_loop_polls_in_place_of_the_interrupt)
+{
+    add();
+    ASSERT_TRUE(parked());
+    struct loop_state {
+        fake_device &dev;
+        int turns = 0;
+    } state{dev};
+    const std::uint64_t interrupts = dev.napi.stats.interrupts;
+    bool owned = false;
+    on_cpu([&] {
+        owned = napi_busy_loop(
+            dev.napi,
+            [](void *ctx) {
+                auto &s = *static_cast<loop_state *>(ctx);
+                s.dev.arrive();
+                return ++s.turns == 50;
+            },
+            &state);
+    });
+    EXPECT_TRUE(owned);
+    ASSERT_TRUE(received(50));
+    EXPECT_TRUE(parked());
+    EXPECT_EQ(dev.napi.stats.interrupts.load(), interrupts);
+}
+
+TEST_F(napi, prefer_takes_a_spinner_over)
+{
+    add(wait_rung::spin);
+    ASSERT_TRUE(eventually([&] { return dev.napi.stats.empty_polls > 10; }));
+    bool owned = false;
+    int turns = 0;
+    on_cpu([&] {
+        owned = napi_busy_loop(
+            dev.napi, [](void *ctx) { return ++*static_cast<int *>(ctx) == 100; }, &turns, true);
+    });
+    EXPECT_TRUE(owned);
+    const std::uint64_t polls = dev.napi.stats.polls;
+    EXPECT_TRUE(eventually([&] { return dev.napi.stats.polls > polls + 100; })); // and spins again
+}
+
+TEST_F(napi, nothing_is_polled_while_disabled)
+{
+    add();
+    for (int i = 0; i < 50; ++i) {
+        dev.arrive();
+        napi_disable(dev.napi);
+        const std::uint64_t polls = dev.napi.stats.polls;
+        EXPECT_FALSE(dev.unmasked);
+        dev.arrive();
+        dev.fire();
+        EXPECT_FALSE(napi_schedule(dev.napi));
+        on_cpu([] {});
+        EXPECT_EQ(dev.napi.stats.polls.load(), polls);
+        napi_enable(dev.napi);
+    }
+    EXPECT_TRUE(received(100));
+}
+
+TEST_F(napi, idle_is_quiet)
+{
+    add();
+    ASSERT_TRUE(parked());
+    std::this_thread::sleep_for(std::chrono::milliseconds(700)); // parks of 10, 20, … 320 ms are over
+    const std::uint64_t wakeups = rt.cpu(0).stats.wakeups;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    EXPECT_LE(rt.cpu(0).stats.wakeups.load() - wakeups, 2u);
+}
+
+} // namespace
+
+} // namespace halfpoll
