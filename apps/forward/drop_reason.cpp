@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "forwarder.hpp"
+
+namespace halfpoll
+{
+
+const char *drop_reason_name(unsigned reason) noexcept
+{
+    static constexpr const char *names[] = {"otherhost", "frame_short", "ip_version", "ip_length", "ip_csum",
+                                            "ip_src",    "ip_dst",      "blackhole",  "no_shadow"};
+    static_assert(std::size(names) == unsigned{DROP_FORWARD_MAX} - unsigned{DROP_NETIO_MAX});
+    if (reason < DROP_NETIO_MAX) {
+        return to_string(static_cast<drop_reason>(reason));
+    }
+    return reason < DROP_FORWARD_MAX ? names[reason - unsigned{DROP_NETIO_MAX}] : nullptr;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "forwarder.hpp"
+
+#include "ip4_check.hpp"
+
+#include <rte_rcu_qsbr.h>
+
+#include <deque>
+
+namespace halfpoll
+{
+
+/// What waits for a grace period, oldest first.
+struct forwarder::deferred {
+    struct item {
+        std::uint64_t token;
+        std::function<void()> fn;
+    };
+    std::deque<item> items;
+
+    void run_first()
+    {
+        const std::function<void()> fn = std::move(items.front().fn);
+        items.pop_front();
+        fn();
+    }
+};
+
+forwarder::forwarder(net_core &core, slow_path *slow)
+    : core_(core), slow_(slow), deferred_(std::make_unique<deferred>())
+{
+    const auto later = [this](std::function<void()> fn) { retire(std::move(fn)); };
+    nexthops_ = std::make_unique<nexthop_table>(later);
+    fib4_ = std::make_unique<fib4>(later, nexthop_table::no_route);
+    fib6_ = std::make_unique<fib6>(later, nexthop_table::no_route);
+}
+
+forwarder::~forwarder()
+{
+    core_.rt().synchronize_rcu();
+    while (!deferred_->items.empty()) {
+        deferred_->run_first();
+    }
+}
+
+void forwarder::retire(std::function<void()> fn)
+{
+    deferred_->items.push_back({rte_rcu_qsbr_start(core_.rt().qsbr()), std::move(fn)});
+}
+
+void forwarder::reclaim()
+{
+    auto &items = deferred_->items;
+    while (!items.empty() && rte_rcu_qsbr_check(core_.rt().qsbr(), items.front().token, false) == 1) {
+        deferred_->run_first();
+    }
+}
+
+void forwarder::receive(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const forwarder &fwd = *static_cast<forwarder *>(ctx);
+    input io(*fwd.fib4_, *fwd.fib6_, *fwd.nexthops_, fwd.slow_, cpu, in);
+    ip4_forward(io, pkts, n);
+}
+
+const char *forwarder::simd() noexcept { return ip4_check_levels().front().name; }
+
+} // namespace halfpoll

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "forwarder.hpp"
+
+#include <rte_mbuf.h>
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+namespace halfpoll
+{
+
+static_assert(std::endian::native == std::endian::little, "headers are read as little-endian words");
+
+inline constexpr unsigned input_max = 64; ///< packets in a burst
+inline constexpr unsigned eth_len = 14;
+inline constexpr unsigned ip4_len = 20; ///< without options
+inline constexpr unsigned ip6_len = 40;
+inline constexpr std::uint16_t ethertype_ip4 = 0x0800, ethertype_ip6 = 0x86DD, ethertype_arp = 0x0806;
+
+template <typename T>
+T load(const void *p) noexcept
+{
+    T v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+template <typename T>
+void store(void *p, T v) noexcept
+{
+    std::memcpy(p, &v, sizeof v);
+}
+inline std::uint16_t load_be16(const void *p) noexcept { return __builtin_bswap16(load<std::uint16_t>(p)); }
+inline std::uint32_t load_be32(const void *p) noexcept { return __builtin_bswap32(load<std::uint32_t>(p)); }
+
+/// A link address in the low 48 bits.
+inline std::uint64_t load_mac(const void *p) noexcept
+{
+    return load<std::uint32_t>(p) | std::uint64_t{load<std::uint16_t>(static_cast<const std::uint8_t *>(p) + 4)} << 32;
+}
+
+inline std::uint8_t *frame_of(rte_mbuf *m) noexcept { return rte_pktmbuf_mtod(m, std::uint8_t *); }
+
+/// Collects what becomes of the packets of one burst, so that runs of equal fate cost one call. Home CPU, on the stack.
+class input
+{
+public:
+    input(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, slow_path *slow, net_cpu &cpu,
+          net_device &in) noexcept
+        : routes4(routes4_), routes6(routes6_), nexthops(nexthops_), mac(load_mac(in.mac.addr_bytes)), slow_(slow),
+          cpu_(cpu), in_(in)
+    {
+    }
+    ~input() { finish(); }
+    input(const input &) = delete;
+    input &operator=(const input &) = delete;
+
+    void xmit(net_device &dev, rte_mbuf *m) noexcept { add(fate{fate::sent, 0, &dev}, m); }
+    void punt(unsigned punt_class, rte_mbuf *m) noexcept { add(fate{fate::punted, punt_class, nullptr}, m); }
+    void drop(unsigned reason, rte_mbuf *m) noexcept { add(fate{fate::dropped, reason, nullptr}, m); }
+    /// A whole burst at once.
+    void xmit(net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+    {
+        flush();
+        dev_queue_xmit(cpu_, dev, pkts, n);
+    }
+    /// Follows an adjacency that is not `forward`.
+    void divert(const adjacency &adj, rte_mbuf *m) noexcept
+    {
+        adj.kind == adjacency_kind::drop ? drop(adj.drop, m) : punt(adj.punt, m);
+    }
+    /// The packet fits, its TTL is taken care of: gives it the adjacency's link header and sends it. `l3_len`: what the
+    /// IP header says.
+    void rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept;
+
+    const fib4 &routes4;
+    const fib6 &routes6;
+    const nexthop_table &nexthops;
+    const std::uint64_t mac; ///< of the ingress interface
+
+private:
+    struct fate {
+        enum : unsigned { none, sent, punted, dropped } kind = none;
+        unsigned detail = 0;
+        net_device *dev = nullptr;
+        bool operator==(const fate &) const = default;
+    };
+    void add(const fate &f, rte_mbuf *m) noexcept
+    {
+        if (count_ == input_max || !(f == fate_)) {
+            flush();
+            fate_ = f;
+        }
+        pkts_[count_++] = m;
+    }
+    void flush() noexcept;
+    void finish() noexcept;
+
+    slow_path *slow_;
+    net_cpu &cpu_;
+    net_device &in_;
+    bool punted_ = false;
+    fate fate_;
+    unsigned count_ = 0;
+    rte_mbuf *pkts_[input_max];
+};
+
+/// IPv4 packets addressed to us, in bulk; whatever is not plain goes to classify().
+void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
+/// IPv6 packets addressed to us at the link.
+void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
+/// One packet that the group stage did not take. False: it is IPv6 and addressed to us; the caller still owns it.
+bool classify(input &io, rte_mbuf *m) noexcept;
+/// ICMPv6 types of neighbour and router discovery (RFC 4861). `ip`: an IPv6 header with `len` bytes readable.
+bool is_neighbour_discovery(const std::uint8_t *ip, unsigned len) noexcept;
+/// Makes `want` bytes contiguous. False: the packet has fewer, or has no room.
+bool pull(rte_mbuf *m, unsigned want) noexcept;
+
+} // namespace halfpoll

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ip4_check_group.hpp"
+
+namespace halfpoll
+{
+
+bool ip4_check_avx2(ip4_burst &burst, unsigned n) noexcept { return group<8>::check_all(burst, n); }
+
+} // namespace halfpoll

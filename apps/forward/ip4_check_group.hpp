@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+// The group stage, written once on the compilers' vector types and compiled for each width in a file of its own. All
+// checks are arithmetic on 32-bit lanes: a fault leaves a bit in `differs` or a sign bit in `negative`, so that there
+// is neither a branch nor a comparison per check.
+
+#include "ip4_check.hpp"
+
+#include <utility>
+
+namespace halfpoll
+{
+namespace
+{
+
+template <unsigned W>
+struct vectors;
+template <>
+struct vectors<4> {
+    using words = std::uint32_t __attribute__((vector_size(16)));
+    using bytes = std::uint8_t __attribute__((vector_size(16)));
+};
+template <>
+struct vectors<8> {
+    using words = std::uint32_t __attribute__((vector_size(32)));
+    using bytes = std::uint8_t __attribute__((vector_size(32)));
+};
+template <>
+struct vectors<16> {
+    using words = std::uint32_t __attribute__((vector_size(64)));
+    using bytes = std::uint8_t __attribute__((vector_size(64)));
+};
+
+template <unsigned W>
+struct group {
+    using vec = typename vectors<W>::words;
+    using bytes = typename vectors<W>::bytes;
+    using lane4 = vectors<4>::words;
+
+    template <unsigned A, unsigned B, unsigned C, unsigned D, std::size_t... I>
+    static vec interleave(vec x, vec y, std::index_sequence<I...>)
+    {
+        // Per 128 bits; from 4 on an index means the second operand.
+        constexpr unsigned pick[4] = {A, B, C, D};
+        return __builtin_shufflevector(
+            x, y, (pick[I % 4] < 4 ? I / 4 * 4 + pick[I % 4] : W + I / 4 * 4 + pick[I % 4] - 4)...);
+    }
+    template <unsigned A, unsigned B, unsigned C, unsigned D>
+    static vec interleave(vec x, vec y)
+    {
+        return interleave<A, B, C, D>(x, y, std::make_index_sequence<W>{});
+    }
+
+    template <std::size_t... I>
+    static vec swap_bytes(vec x, std::index_sequence<I...>)
+    {
+        const bytes b = reinterpret_cast<bytes>(x);
+        return reinterpret_cast<vec>(__builtin_shufflevector(b, b, (I / 4 * 4 + 3 - I % 4)...));
+    }
+    static vec swap_bytes(vec x) { return swap_bytes(x, std::make_index_sequence<W * 4>{}); }
+
+    /// 16 bytes at `offset` of packets i, i + 4, … side by side.
+    static vec row(const std::uint8_t *const *frame, unsigned offset)
+    {
+        if constexpr (W == 4) {
+            return load<lane4>(frame[0] + offset);
+        } else if constexpr (W == 8) {
+            return __builtin_shufflevector(load<lane4>(frame[0] + offset), load<lane4>(frame[4] + offset), 0, 1, 2, 3,
+                                           4, 5, 6, 7);
+        } else {
+            return __builtin_shufflevector(group<8>::row(frame, offset), group<8>::row(frame + 8, offset), 0, 1, 2, 3,
+                                           4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        }
+    }
+
+    struct columns {
+        vec c0, c1, c2, c3;
+    };
+    /// Four 32-bit words at `offset` of W packets, by word.
+    static columns transpose(const std::uint8_t *const *frame, unsigned offset)
+    {
+        const vec r0 = row(frame, offset), r1 = row(frame + 1, offset);
+        const vec r2 = row(frame + 2, offset), r3 = row(frame + 3, offset);
+        const vec a = interleave<0, 4, 1, 5>(r0, r1), b = interleave<0, 4, 1, 5>(r2, r3);
+        const vec c = interleave<2, 6, 3, 7>(r0, r1), d = interleave<2, 6, 3, 7>(r2, r3);
+        return {interleave<0, 1, 4, 5>(a, b), interleave<2, 3, 6, 7>(a, b), interleave<0, 1, 4, 5>(c, d),
+                interleave<2, 3, 6, 7>(c, d)};
+    }
+
+    /// Sign bit set where the first octet of an address is 0, 127 or above 223.
+    static vec martian(vec addr)
+    {
+        const vec net = addr & 0xFF;
+        return (net - 1) | (223 - net) | ((net ^ 127) - 1);
+    }
+
+    /// Checks packets i to i + W - 1; returns their faults.
+    static vec check(ip4_burst &burst, unsigned i)
+    {
+        const columns front = transpose(burst.frame + i, 2); // …, …, EtherType in its upper half, version to length
+        const columns back = transpose(burst.frame + i, 18); // id and fragment, TTL to checksum, source, destination
+        const vec first = front.c3, ttl = back.c1;
+        const vec total = (first >> 24) | (first >> 8 & 0xFF00);
+        const vec fits = load<vec>(burst.pkt_len + i) - eth_len - total;
+
+        vec sum = (first & 0xFFFF) + (first >> 16) + (back.c0 & 0xFFFF) + (back.c0 >> 16);
+        sum += (ttl & 0xFFFF) + (ttl >> 16) + (back.c2 & 0xFFFF) + (back.c2 >> 16);
+        sum += (back.c3 & 0xFFFF) + (back.c3 >> 16);
+        sum = (sum & 0xFFFF) + (sum >> 16); // ten words: one fold gives 0xFFFF exactly, or the checksum is wrong
+
+        const vec differs = (front.c2 >> 16 ^ 0x0008) | ((first & 0xFF) ^ 0x45) | (sum ^ 0xFFFF);
+        const vec negative = (total - ip4_len) | fits | ((ttl & 0xFF) - 2) | martian(back.c2) | martian(back.c3);
+        const vec fault = differs | (negative & 0x80000000);
+
+        // TTL - 1 and checksum + 1 (RFC 1624); a sum of 0xFFFF, which no correct header has, becomes 0.
+        const vec checksum = (ttl >> 16) + 1;
+        const vec wrapped = checksum + ((checksum + 1) >> 16);
+        store(burst.ttl_word + i, static_cast<vec>(((ttl & 0xFFFF) - 1) | wrapped << 16));
+        store(burst.dst + i, swap_bytes(back.c3));
+        store(burst.fault + i, fault);
+        return fault;
+    }
+
+    static bool check_all(ip4_burst &burst, unsigned n)
+    {
+        vec fault{};
+        for (unsigned i = 0; i < n; i += W) {
+            fault |= check(burst, i);
+        }
+        std::uint32_t any = 0;
+        for (unsigned i = 0; i < W; i++) {
+            any |= fault[i];
+        }
+        return any == 0;
+    }
+};
+
+} // namespace
+} // namespace halfpoll

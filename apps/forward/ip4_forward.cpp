@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ip4_check.hpp"
+
+#include <algorithm>
+
+namespace halfpoll
+{
+namespace
+{
+
+const ip4_check_fn ip4_check = ip4_check_levels().front().check;
+
+/// What is looked at in place of a frame whose first segment does not hold an IPv4 header. Faulty in every respect.
+constexpr std::uint8_t no_frame[eth_len + ip4_len] = {};
+
+/// Fills the arrays; returns 0 if all frames are addressed to `mac`.
+std::uint64_t gather(ip4_burst &burst, rte_mbuf **pkts, unsigned n, std::uint64_t mac) noexcept
+{
+    std::uint64_t others = 0;
+    for (unsigned i = 0; i < n; i++) {
+        const rte_mbuf *m = pkts[i];
+        const std::uint8_t *frame = static_cast<const std::uint8_t *>(m->buf_addr) + m->data_off;
+        frame = m->data_len >= sizeof no_frame ? frame : no_frame;
+        burst.frame[i] = frame;
+        burst.pkt_len[i] = m->pkt_len;
+        others |= (load<std::uint64_t>(frame) ^ mac) << 16;
+    }
+    for (unsigned i = n; i % 16 != 0; i++) {
+        burst.frame[i] = burst.frame[0];
+        burst.pkt_len[i] = burst.pkt_len[0];
+    }
+    return others;
+}
+
+/// The adjacency that all share and all fit, or null.
+const adjacency *common_adjacency(const nexthop_table &nexthops, const ip4_burst &burst, const std::uint32_t *nexthop,
+                                  unsigned n) noexcept
+{
+    std::uint32_t differs = 0, longest = 0;
+    for (unsigned i = 0; i < n; i++) {
+        differs |= nexthop[i] ^ nexthop[0];
+        longest = std::max(longest, burst.pkt_len[i]);
+    }
+    const adjacency *adj = nexthops.get(nexthop[0]);
+    const bool plain = adj->kind == adjacency_kind::forward && adj->rewrite_len == eth_len;
+    return differs == 0 && plain && longest <= std::uint32_t{adj->mtu} + eth_len ? adj : nullptr;
+}
+
+void rewrite_all(const ip4_burst &burst, const adjacency &adj, unsigned n) noexcept
+{
+    const std::uint64_t head = load<std::uint64_t>(adj.rewrite), tail = load<std::uint64_t>(adj.rewrite + 6);
+    for (unsigned i = 0; i < n; i++) {
+        std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
+        store(frame, head);
+        store(frame + 6, tail); // overlaps by two bytes: 14 in all
+        store(frame + 22, burst.ttl_word[i]);
+    }
+}
+
+/// A packet without fault, its next hop known.
+void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
+{
+    std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
+    const adjacency &adj = *io.nexthops.get(nexthop);
+    const unsigned total = load_be16(frame + eth_len + 2);
+    if (adj.kind != adjacency_kind::forward) {
+        io.divert(adj, m);
+    } else if (total > adj.mtu) {
+        io.punt(PUNT_TOO_BIG, m);
+    } else {
+        store(frame + 22, burst.ttl_word[i]);
+        io.rewrite(adj, total, m);
+    }
+}
+
+} // namespace
+
+void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
+{
+    ip4_burst burst;
+    std::uint32_t nexthop[input_max];
+    const bool ours = gather(burst, pkts, n, io.mac) == 0;
+    const bool sound = ip4_check(burst, n) && ours;
+    io.routes4.lookup_bulk(burst.dst, nexthop, n);
+    if (sound) [[likely]] {
+        if (const adjacency *adj = common_adjacency(io.nexthops, burst, nexthop, n)) {
+            rewrite_all(burst, *adj, n);
+            io.xmit(*adj->dev, pkts, n);
+            return;
+        }
+    }
+    rte_mbuf *ip6[input_max];
+    unsigned ip6_count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (burst.fault[i] == 0 && load_mac(burst.frame[i]) == io.mac) {
+            forward_one(io, burst, i, nexthop[i], pkts[i]);
+        } else if (!classify(io, pkts[i])) {
+            ip6[ip6_count++] = pkts[i];
+        }
+    }
+    ip6_forward(io, ip6, ip6_count);
+}
+
+} // namespace halfpoll

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "input.hpp"
+
+namespace halfpoll
+{
+namespace
+{
+
+bool is_multicast(const std::uint8_t *addr) noexcept { return addr[0] == 0xFF; }
+bool is_link_local(const std::uint8_t *addr) noexcept { return addr[0] == 0xFE && (addr[1] & 0xC0) == 0x80; }
+/// :: (last 0) or ::1 (last 1).
+bool is_low(const std::uint8_t *addr, std::uint8_t last) noexcept
+{
+    return load<std::uint64_t>(addr) == 0 && load<std::uint64_t>(addr + 8) == std::uint64_t{last} << 56;
+}
+
+const std::uint8_t *source(const std::uint8_t *ip) noexcept { return ip + 8; }
+const std::uint8_t *destination(const std::uint8_t *ip) noexcept { return ip + 24; }
+
+/// DROP_… if the packet must not be looked at further (RFC 8200 section 3, RFC 4291 2.5), else DROP_FORWARD_MAX.
+unsigned header_fault(rte_mbuf *m) noexcept
+{
+    if (!pull(m, eth_len + ip6_len)) {
+        return DROP_FRAME_SHORT;
+    }
+    const std::uint8_t *ip = frame_of(m) + eth_len;
+    if (ip[0] >> 4 != 6) {
+        return DROP_IP_VERSION;
+    }
+    if (load_be16(ip + 4) > m->pkt_len - eth_len - ip6_len) {
+        return DROP_IP_LENGTH;
+    }
+    if (is_multicast(source(ip)) || is_low(source(ip), 1)) {
+        return DROP_IP_SRC;
+    }
+    return is_low(destination(ip), 0) || is_low(destination(ip), 1) ? DROP_IP_DST : DROP_FORWARD_MAX;
+}
+
+/// Discovery has a class of its own, so that a flood at the box's addresses cannot starve it.
+unsigned local_class(rte_mbuf *m) noexcept
+{
+    return is_neighbour_discovery(frame_of(m) + eth_len, m->data_len - eth_len) ? PUNT_ARP_ND : PUNT_LOCAL;
+}
+
+/// Decides what needs no lookup. False: the packet has gone.
+bool before_lookup(input &io, rte_mbuf *m) noexcept
+{
+    if (const unsigned fault = header_fault(m); fault != DROP_FORWARD_MAX) {
+        io.drop(fault, m);
+        return false;
+    }
+    const std::uint8_t *ip = frame_of(m) + eth_len;
+    if (is_multicast(destination(ip))) {
+        io.punt(PUNT_CONTROL, m);
+        return false;
+    }
+    if (is_link_local(destination(ip))) {
+        io.punt(local_class(m), m);
+        return false;
+    }
+    return true;
+}
+
+void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
+{
+    constexpr std::uint8_t hop_by_hop = 0;
+    std::uint8_t *ip = frame_of(m) + eth_len;
+    const std::uint32_t len = ip6_len + load_be16(ip + 4);
+    if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
+        io.punt(local_class(m), m);
+    } else if (is_low(source(ip), 0)) {
+        io.drop(DROP_IP_SRC, m);
+    } else if (adj.kind != adjacency_kind::forward) {
+        io.divert(adj, m);
+    } else if (is_link_local(source(ip))) {
+        io.punt(PUNT_OTHER, m); // beyond the scope of its source: the kernel says so to the sender
+    } else if (ip[7] <= 1) {
+        io.punt(PUNT_TTL, m);
+    } else if (ip[6] == hop_by_hop) {
+        io.punt(PUNT_OPTIONS, m);
+    } else if (len > adj.mtu) {
+        io.punt(PUNT_TOO_BIG, m);
+    } else {
+        ip[7]--;
+        io.rewrite(adj, len, m);
+    }
+}
+
+} // namespace
+
+void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
+{
+    rte_mbuf *left[input_max];
+    ip6_addr dst[input_max];
+    std::uint32_t nexthop[input_max];
+    unsigned count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (before_lookup(io, pkts[i])) {
+            dst[count] = load<ip6_addr>(destination(frame_of(pkts[i]) + eth_len));
+            left[count++] = pkts[i];
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    io.routes6.lookup_bulk(dst, nexthop, count);
+    for (unsigned i = 0; i < count; i++) {
+        route(io, *io.nexthops.get(nexthop[i]), left[i]);
+    }
+}
+
+} // namespace halfpoll
