@@ -9,6 +9,7 @@ kernel (HALFPOLL_E2E_ROUTER=kernel): then they are the veth interfaces themselve
 `ip` commands. Everything has names with the process id in it, and stop() removes it all.
 """
 
+import collections
 import contextlib
 import ctypes
 import itertools
@@ -184,7 +185,7 @@ class Lab:
         for name in ("router", *(HOSTS[n.name] for n in self.nets)):
             self.namespaces[name] = Namespace(f"{self.number}-{name}")
         self.router.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv6__conf__default__accept_dad=0,
-                           ipv4__icmp_ratelimit=0, ipv6__icmp__ratelimit=0)
+                           ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0)
         for net in self.nets:
             host = self.namespaces[HOSTS[net.name]]
             self.plug(net)
@@ -252,7 +253,17 @@ class Lab:
         return run(PROGRAM, *args, "--control", f"{self.folder}/control", **more)
 
     def show(self, what):
-        return json.loads(self.halfpoll("show", what, "--json").stdout)
+        return json.loads(self.halfpoll("show", what, "--json").stdout)[what]
+
+    def interface(self, name):
+        return next(i for i in self.show("interfaces") if i["name"] == name)
+
+    def drops(self):
+        """Counters by reason; absent: zero."""
+        return collections.Counter({d["reason"]: d["count"] for d in self.show("drops")})
+
+    def punts(self):
+        return collections.Counter({p["class"]: p["punted"] for p in self.show("punt")})
 
     def signal(self, number, timeout=5):
         """Sends a signal to the router and returns its exit status."""

@@ -32,7 +32,7 @@ class Pmtu(unittest.TestCase):
             wait_for("the port takes the MTU of its shadow", lambda: self.port_mtu("wan") == MTU)
 
     def port_mtu(self, name):
-        return next(p for p in self.lab.show("interfaces") if p["name"] == name)["mtu"]
+        return self.lab.interface(name)["mtu"]
 
     def test_dont_fragment_is_refused_with_the_mtu(self):
         for address, size in ((WAN.host4, 1472), (WAN.host6, 1452)):
