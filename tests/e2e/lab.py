@@ -200,12 +200,22 @@ class Lab:
         there = net.dev if KERNEL else net.port
         run("ip", "link", "add", there, "netns", self.router.name, "address", net.router_mac, "type", "veth",
             "peer", "name", "eth0", "netns", host.name, "address", net.host_mac)
-        host.ip("addr", "add", net.host4 + "/24", "dev", "eth0")
-        host.ip("addr", "add", net.host6 + "/64", "dev", "eth0", "nodad")
-        host.ip("link", "set", "eth0", "up")
-        host.ip("route", "add", "default", "via", net.router4)
-        host.ip("-6", "route", "add", "default", "via", net.router6, "dev", "eth0")
         self.router.ip("link", "set", there, "up")
+        self.host_up(net)
+
+    def host_up(self, net):
+        """Brings a host's interface up, with its addresses and routes: the kernel forgets some of them when it is
+        taken down."""
+        host = self.namespaces[HOSTS[net.name]]
+        host.ip("link", "set", "eth0", "up")
+        host.ip("addr", "replace", net.host4 + "/24", "dev", "eth0")
+        host.ip("addr", "replace", net.host6 + "/64", "dev", "eth0", "nodad")
+        host.ip("route", "replace", "default", "via", net.router4)
+        host.ip("-6", "route", "replace", "default", "via", net.router6, "dev", "eth0")
+
+    def host_down(self, net):
+        """Both ends of a veth lose their carrier when one goes down: as if the cable were pulled."""
+        self.namespaces[HOSTS[net.name]].ip("link", "set", "eth0", "down")
 
     def config(self):
         """The configuration file of the router."""

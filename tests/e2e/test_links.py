@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Cables that are pulled, interfaces that are taken down, ports that vanish."""
+
+import time
+import unittest
+
+from lab import KERNEL, NETWORKS, Lab, wait_for
+from traffic import Sink, Stream, answers, ping, wait_ping
+
+LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
+
+
+class Links(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.client, self.server, self.router, self.backup = (self.lab.client, self.lab.server, self.lab.router,
+                                                              self.lab.backup)
+        self.addCleanup(self.lab.stop)
+
+    def test_carrier_reaches_the_shadow(self):
+        ping(self.client, WAN.host4)
+        for _ in range(3):
+            self.lab.host_down(WAN)
+            wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 3)
+            if not KERNEL:
+                self.assertEqual(self.lab.interface("wan")["state"], "no carrier")
+            self.assertTrue(self.lab.carrier("lan0"))
+            self.assertFalse(answers(self.client, WAN.host4))
+            ping(self.client, ALT.host4)
+            self.lab.host_up(WAN)
+            wait_for("carrier on wan0", lambda: self.lab.carrier("wan0"), 3)
+            wait_ping(self.client, WAN.host4, 3)
+
+    def test_flaps_under_traffic(self):
+        ping(self.client, WAN.host4)
+        with Sink(self.server, WAN.host4, 7100) as sink, Stream(self.client, LAN.host4, (WAN.host4, 7100), 5000) as stream:
+            for _ in range(10):
+                self.lab.host_down(WAN)
+                time.sleep(0.05)
+                self.lab.host_up(WAN)
+                before = len(sink.got)
+                wait_for("the stream arrives again", lambda b=before: len(sink.got) > b + 10, 5)
+        self.assertEqual(len(sink.got), len(set(sink.got)), "duplicates")
+        self.assertGreater(stream.sent, len(sink.got) // 2)
+
+    def test_route_with_dead_link_gives_way(self):
+        """With ignore_routes_with_linkdown, a route over a port without carrier is replaced by the next best one."""
+        self.router.sysctl(ipv4__conf__all__ignore_routes_with_linkdown=1)
+        self.router.ip("route", "add", "198.51.100.0/24", "via", WAN.host4, "metric", 10)
+        self.router.ip("route", "add", "198.51.100.0/24", "via", ALT.host4, "metric", 20)
+        wait_ping(self.client, "198.51.100.1", 3)
+        self.lab.host_down(WAN)
+        wait_ping(self.client, "198.51.100.1", 3)
+        self.lab.host_up(WAN)
+        wait_ping(self.client, "198.51.100.1", 3)
+
+    def test_shadow_taken_down_and_up(self):
+        """ip link set down takes the port out of service; IPv4 addresses stay, as on any interface."""
+        ping(self.client, WAN.host4)
+        self.router.ip("link", "set", "wan0", "down")
+        wait_for("nothing passes", lambda: not answers(self.client, WAN.host4), 3)
+        ping(self.client, ALT.host4)
+        self.router.ip("link", "set", "wan0", "up")
+        wait_ping(self.client, WAN.host4, 5)
+        self.router.ip("addr", "add", WAN.router6 + "/64", "dev", "wan0", "nodad")
+        wait_ping(self.client, WAN.host6, 5)
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_port_that_vanishes(self):
+        """The process and the other ports go on, and `show` says why the port is out of service."""
+        ping(self.client, WAN.host4)
+        with Sink(self.backup, ALT.host4, 7100) as sink, Stream(self.client, LAN.host4, (ALT.host4, 7100), 1000) as stream:
+            self.server.ip("link", "del", "eth0")
+            wait_for("the failure is seen", lambda: self.lab.interface("wan")["failure"], 5)
+            time.sleep(0.5)
+        self.assertIsNone(self.lab.process.poll())
+        self.assertEqual(self.lab.interface("wan")["state"], "failed")
+        self.assertRegex(self.lab.interface("wan")["failure"], "p-wan")
+        self.assertFalse(self.lab.carrier("wan0"))
+        self.assertFalse(answers(self.client, WAN.host4))
+        ping(self.client, ALT.host4)
+        ping(self.client, ALT.host6)
+        wait_for("the other stream lost nothing", lambda: len(sink.got) == stream.sent, 1)
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_every_port_vanishes(self):
+        for host in (self.client, self.server, self.backup):
+            host.ip("link", "del", "eth0")
+        wait_for("all have failed", lambda: all(i["failure"] for i in self.lab.show("interfaces")), 5)
+        self.assertEqual(self.lab.halfpoll("show", "interfaces").returncode, 0)
+        self.assertIsNone(self.lab.process.poll())
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_port_whose_interface_is_taken_down(self):
+        """Somebody takes the interface under AF_XDP down and up again: carrier off, then traffic again."""
+        ping(self.client, WAN.host4)
+        self.router.ip("link", "set", WAN.port, "down")
+        wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 3)
+        self.router.ip("link", "set", WAN.port, "up")
+        wait_for("carrier on wan0", lambda: self.lab.carrier("wan0"), 3)
+        wait_ping(self.client, WAN.host4, 3)
