@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Poll/interrupt hybrid, seen from outside: idle costs nothing, and the first packet after it is not late."""
+
+import pathlib
+import random
+import statistics
+import time
+import unittest
+
+from lab import KERNEL, NETWORKS, Lab
+from traffic import Sink, Stream, ping, udp_echo, wait_ping
+
+LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
+
+
+def usage(pid):
+    """CPU time (ns) and voluntary context switches of a process, all threads."""
+    cpu = switches = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        cpu += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        status = (task / "status").read_text(encoding="ascii")
+        switches += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return cpu, switches
+
+
+class Idle(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(("lan", "wan"))
+        cls.client, cls.server = cls.lab.client, cls.lab.server
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.lab.stop()
+
+    def use(self, seconds):
+        """Share of a core and wake-ups per second over a time."""
+        before = usage(self.lab.process.pid)
+        time.sleep(seconds)
+        after = usage(self.lab.process.pid)
+        return (after[0] - before[0]) / seconds / 1e9, (after[1] - before[1]) / seconds
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_idle_costs_nothing(self):
+        """Below 0.5 % of a core and 5 wake-ups a second, soon after traffic has ended."""
+        ping(self.client, WAN.host4, count=200, interval=0.002)
+        wait_ping(self.client, WAN.host6, 3)
+        time.sleep(3)
+        share, wakes = self.use(10)
+        self.assertLess(share, 0.005)
+        self.assertLess(wakes, 5)
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_one_queue_idle_while_the_other_works(self):
+        """A trickle is served by interrupts: far below a core."""
+        ping(self.client, WAN.host4)
+        with Sink(self.server, WAN.host4, 7100) as sink, Stream(self.client, LAN.host4, (WAN.host4, 7100), 10) as stream:
+            time.sleep(1)
+            share, _ = self.use(3)
+        self.assertLess(share, 0.02)
+        self.assertGreaterEqual(len(sink.got), stream.sent - 1)
+
+    def test_wake_from_idle(self):
+        """1,000 single packets at random gaps: each is answered before the next one is sent, and hardly any waits for
+        the bounded park (10 ms at least) that would hide a lost wake-up."""
+        rng, times = random.Random(7), []
+        with udp_echo(self.server, WAN.host4), self.client.udp(LAN.host4, timeout=1) as s:
+            for i in range(1000):
+                time.sleep(rng.choice((0, rng.uniform(0, 0.0005), rng.uniform(0, 0.01))))
+                start = time.monotonic()
+                s.sendto(i.to_bytes(4, "big"), (WAN.host4, 7000))
+                self.assertEqual(s.recv(100), i.to_bytes(4, "big"))
+                times.append(time.monotonic() - start)
+        times.sort()
+        self.assertLess(times[900], 0.009, f"median {statistics.median(times)}")
+        if not KERNEL:
+            for napi in self.lab.show("napi"):
+                self.assertEqual(napi["mode"], "interrupt", napi)
+                self.assertEqual(napi["park_rescues"], 0, napi)
+
+    def test_wake_after_long_silence(self):
+        for pause in (0.5, 1.5, 3):
+            time.sleep(pause)
+            out = ping(self.client, WAN.host4)
+            self.assertLess(float(out.split("time=")[1].split()[0]), 9, out)
