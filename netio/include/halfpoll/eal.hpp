@@ -3,6 +3,7 @@
 
 #include <halfpoll/error.hpp>
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct eal_options {
     std::vector<std::string> pci; ///< addresses to probe; empty: no PCI device is ever touched
     bool hugepages = false;       ///< use hugepages if there are enough free ones, else say so and go without
     unsigned memory_mb = 256;     ///< without hugepages, or as many MiB of them
+    bool shareable = false;       ///< net_virtio_user needs it: memory that its vhost-user peer can map
     unsigned control_cpu = 0;     ///< logical CPU of EAL's own threads
 };
 
@@ -24,8 +26,8 @@ struct eal_options {
 std::vector<std::string> eal_init(const eal_options &options);
 
 /// A packet pool in one contiguous, page-aligned region, which AF_XDP can register as UMEM; `count` mbufs of
-/// `data_room` bytes (headroom included). No lcore cache beyond `cache`. Throws `error`. Free with rte_mempool_free()
-/// and after all ports.
+/// `data_room` bytes (headroom included). No lcore cache beyond `cache`. The region is the EAL's if that has hugepages
+/// or is shareable, else transparent huge pages. Throws `error`. Free with packet_pool_free() and after all ports.
 rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache = 256);
 /// The region of a pool made by packet_pool_create().
 struct pool_region {

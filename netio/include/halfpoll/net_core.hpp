@@ -27,12 +27,23 @@ inline constexpr unsigned NET_BURST = 32;
 /// What waits for one device on its owner CPU: staged during a poll, and kept when the ring was full.
 struct xmit_queue {
     net_device *dev = nullptr;
+    port *driver = nullptr;
     std::uint16_t queue = 0;
     unsigned staged = 0;
-    bool dirty = false; ///< on the CPU's flush list
-    bool rung = true;   ///< doorbell not owed
-    unsigned retries = 0;
+    bool dirty = false;    ///< on the CPU's flush list
+    bool rung = true;      ///< doorbell not owed
+    bool full = false;     ///< took less than offered: not tried again before the next flush
+    bool xmitting = false; ///< inside the driver: sending on it again is recursion
+    unsigned retries = 0;  ///< timer runs that moved nothing
     std::array<rte_mbuf *, 256> pkts;
+};
+
+/// Members of net_cpu that find their way back to it.
+struct xmit_timer : hrtimer {
+    net_cpu *cpu = nullptr;
+};
+struct handover_napi : napi_struct {
+    net_cpu *cpu = nullptr;
 };
 
 /// netio's part of a runtime CPU. Home CPU only.
@@ -45,10 +56,12 @@ struct net_cpu {
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
     unsigned flush_count = 0;
     unsigned xmit_recursion = 0;         ///< nested dev_queue_xmit()
-    hrtimer xmit_retry;                  ///< full rings are tried again
-    napi_struct handover;                ///< polls the rings that others fill for this CPU
+    xmit_timer xmit_retry;               ///< full rings are tried again
+    handover_napi handover;              ///< polls the rings that others fill for this CPU
     std::vector<rte_ring *> handover_in; ///< by producer: runtime CPUs, then foreign threads
+    unsigned handover_next = 0;          ///< producer whose ring is served first in the next poll
     std::vector<bool> handover_dirty;    ///< by target CPU: filled in this poll, not yet scheduled
+    unsigned handover_targets = 0;       ///< how many of these are set
     std::array<dev_stats, MAX_IFINDEX> dev{};
     std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
 };
@@ -78,7 +91,7 @@ public:
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
 
     /// Where received packets go. Before the first device.
-    void set_rx_handler(rx_handler handler, void *ctx) noexcept;
+    void set_rx_handler(rx_handler receive, void *ctx) noexcept;
     rx_handler handler() const noexcept { return handler_; }
     void *handler_ctx() const noexcept { return handler_ctx_; }
 
@@ -112,6 +125,9 @@ public:
     std::function<void(net_device &)> on_change;
 
 private:
+    ifindex_t new_ifindex(const std::string &name);
+    void open_driver(net_device &dev);
+    void watch_driver(net_device &dev);
     void shut(net_device &dev) noexcept;
     void refresh_link(net_device &dev);
 
@@ -119,6 +135,7 @@ private:
     rte_mempool *pool_;
     std::vector<std::unique_ptr<net_cpu>> cpus_;
     std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
+    ifindex_t last_ifindex_ = 0;
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter

@@ -31,6 +31,7 @@ struct rx_queue {
     port *driver = nullptr;
     net_cpu *cpu = nullptr;
     std::uint16_t queue = 0;
+    bool enabled = false; ///< control thread
 };
 
 /// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over.
@@ -64,6 +65,7 @@ struct net_device {
     std::vector<std::unique_ptr<rx_queue>> queues;
     std::vector<tx_route> tx; ///< by runtime CPU
     std::string failure;      ///< why the port is out of service, else empty. Control thread
+    std::shared_ptr<void> up; ///< held while in service; what drivers post about it looks whether it still is
 };
 
 /// Counters of one interface on one CPU. Home CPU writes, anyone reads, relaxed.

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/napi_alloc_cache.hpp>
+
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include <algorithm>
+
+namespace halfpoll
+{
+
+napi_alloc_cache::~napi_alloc_cache() { drain(); }
+
+bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
+{
+    if (n > count_) {
+        const unsigned missing = n - count_;
+        unsigned got = std::min(std::max(missing, refill), capacity - count_);
+        void **room = reinterpret_cast<void **>(&stock_[count_]);
+        if (rte_mempool_get_bulk(pool_, room, got) != 0) {
+            got = missing; // a nearly empty pool may still have what is asked for
+            if (rte_mempool_get_bulk(pool_, room, got) != 0) {
+                ++failures_;
+                return false;
+            }
+        }
+        count_ += got;
+    }
+    count_ -= n;
+    std::copy_n(&stock_[count_], n, pkts);
+    return true;
+}
+
+void napi_alloc_cache::free(rte_mbuf **pkts, unsigned n) noexcept
+{
+    for (unsigned i = 0; i < n; ++i) {
+        for (rte_mbuf *m = pkts[i], *next; m; m = next) {
+            next = m->next;
+            m = rte_pktmbuf_prefree_seg(m);
+            if (!m) {
+                continue; // somebody else still holds it
+            }
+            if (m->pool != pool_) {
+                rte_mempool_put(m->pool, m);
+                continue;
+            }
+            if (count_ == capacity) {
+                count_ -= refill;
+                rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(&stock_[count_]), refill);
+            }
+            stock_[count_++] = m;
+        }
+    }
+}
+
+void napi_alloc_cache::drain() noexcept
+{
+    if (count_ != 0) {
+        rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(stock_.data()), count_);
+        count_ = 0;
+    }
+}
+
+} // namespace halfpoll

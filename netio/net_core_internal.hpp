@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/net_core.hpp>
+
+namespace halfpoll
+{
+
+/// The NAPI poll function of an rx queue (napi is the first member of rx_queue), and its interrupt operations.
+int net_rx_poll(napi_struct &napi, int budget) noexcept;
+extern const napi_irq_ops net_rx_irq_ops;
+
+/// The NAPI poll function of a CPU's hand-over rings.
+int handover_poll(napi_struct &napi, int budget) noexcept;
+/// Serves what is in a CPU's hand-over rings now. Home CPU, between polls.
+void handover_drain(net_cpu &cpu) noexcept;
+
+/// Sends by the owner of the device's queue. Home CPU.
+void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
+/// Puts packets (as many as fit) on a hand-over ring; returns how many. The producer that owns the ring.
+unsigned handover_enqueue(rte_ring *ring, ifindex_t ifindex, rte_mbuf **pkts, unsigned n) noexcept;
+
+/// Tries full rings again. hrtimer function of net_cpu::xmit_retry.
+void xmit_retry_timer(hrtimer &timer) noexcept;
+/// Takes a device's queue out of the CPU's books; `send`: offers what is staged to the driver once more. Home CPU.
+void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept;
+/// Longest frame that a device takes: layer 2 header and one VLAN tag on top of the MTU.
+std::uint32_t xmit_max_frame(const net_device &dev) noexcept;
+
+} // namespace halfpoll

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "net_core_internal.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+
+namespace halfpoll
+{
+namespace
+{
+
+static_assert(std::is_standard_layout_v<rx_queue> && offsetof(rx_queue, napi) == 0);
+rx_queue &queue_of(napi_struct &napi) noexcept { return reinterpret_cast<rx_queue &>(napi); }
+const rx_queue &queue_of(const napi_struct &napi) noexcept { return reinterpret_cast<const rx_queue &>(napi); }
+
+std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    std::uint64_t bytes = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        bytes += pkts[i]->pkt_len;
+    }
+    return bytes;
+}
+
+int irq_enable(napi_struct &napi) noexcept
+{
+    rx_queue &q = queue_of(napi);
+    return q.driver->rx_irq_enable(q.queue);
+}
+
+int irq_disable(napi_struct &napi) noexcept
+{
+    rx_queue &q = queue_of(napi);
+    return q.driver->rx_irq_disable(q.queue);
+}
+
+bool rx_pending(const napi_struct &napi) noexcept
+{
+    const rx_queue &q = queue_of(napi);
+    return q.driver->rx_pending(q.queue);
+}
+
+} // namespace
+
+const napi_irq_ops net_rx_irq_ops = {.enable = irq_enable, .disable = irq_disable, .pending = rx_pending};
+
+int net_rx_poll(napi_struct &napi, int budget) noexcept
+{
+    if (budget == 0) {
+        return 0; // drivers reap transmissions as they send
+    }
+    rx_queue &q = queue_of(napi);
+    net_cpu &cpu = *q.cpu;
+    const rx_handler handler = cpu.core->handler();
+    void *const ctx = cpu.core->handler_ctx();
+    const unsigned limit = static_cast<unsigned>(budget);
+    unsigned work = 0;
+    std::uint64_t bytes = 0;
+    rte_mbuf *pkts[NET_BURST];
+
+    while (work < limit) {
+        const unsigned want = std::min(NET_BURST, limit - work);
+        const unsigned n = q.driver->rx_burst(q.queue, pkts, static_cast<std::uint16_t>(want));
+        if (n == 0) {
+            break;
+        }
+        bytes += bytes_of(pkts, n);
+        work += n;
+        if (likely(handler != nullptr)) {
+            handler(ctx, cpu, *q.dev, pkts, n);
+        } else {
+            drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
+        }
+        if (n < want) {
+            break;
+        }
+    }
+    if (work != 0) {
+        dev_stats &stats = cpu.dev[q.dev->ifindex];
+        stat_add(stats.rx_packets, work);
+        stat_add(stats.rx_bytes, bytes);
+        xmit_flush(cpu);
+    }
+    const int work_done = static_cast<int>(work);
+    if (work < limit && napi_complete_done(napi, work_done)) {
+        napi_unmask_irq(napi);
+    }
+    return work_done;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+namespace halfpoll
+{
+
+/// Memory that a vhost-user peer maps, or that the EAL maps for a device's DMA, must be the EAL's own. Where nobody
+/// needs that and the EAL has only 4 KiB pages, transparent huge pages are better: eal_init() clears it then. Control
+/// thread.
+extern bool pools_in_eal_memory;
+
+} // namespace halfpoll

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+//   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: xmit_flush -> rest, one doorbell a device
+//                                                              ring full: kept, xmit_retry tries again, then dropped
+#include "net_core_internal.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cassert>
+
+namespace halfpoll
+{
+namespace
+{
+
+constexpr unsigned XMIT_RECURSION_LIMIT = 8;
+constexpr ktime_t XMIT_RETRY_INTERVAL = 20 * NSEC_PER_USEC;
+constexpr unsigned XMIT_RETRIES = 50; // a ring that stood still for a millisecond has lost its consumer
+
+struct burst_length {
+    std::uint64_t bytes = 0;
+    std::uint32_t longest = 0;
+};
+
+burst_length length_of(rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    burst_length length;
+    for (unsigned i = 0; i < n; ++i) {
+        length.bytes += pkts[i]->pkt_len;
+        length.longest = std::max(length.longest, pkts[i]->pkt_len);
+    }
+    return length;
+}
+
+void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.dev[dev.ifindex].tx_dropped, n);
+    drop_packets(cpu, reason, pkts, n);
+}
+
+/// Drops what is longer than the device takes; returns how many are left.
+unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const std::uint32_t limit = xmit_max_frame(dev);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        if (pkts[i]->pkt_len > limit) {
+            drop_xmit(cpu, dev, DROP_TX_OVERSIZE, &pkts[i], 1);
+        } else {
+            pkts[kept++] = pkts[i];
+        }
+    }
+    return kept;
+}
+
+/// Offers packets of that many bytes to the driver; returns how many it took.
+unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    q.xmitting = true;
+    ++cpu.xmit_recursion;
+    const unsigned sent = q.driver->tx_burst(q.queue, pkts, static_cast<std::uint16_t>(n));
+    --cpu.xmit_recursion;
+    q.xmitting = false;
+    q.full = sent < n;
+    if (unlikely(sent < n)) {
+        bytes -= length_of(pkts + sent, n - sent).bytes;
+    }
+    if (likely(sent != 0)) {
+        q.rung = false;
+        dev_stats &stats = cpu.dev[q.dev->ifindex];
+        stat_add(stats.tx_packets, sent);
+        stat_add(stats.tx_bytes, bytes);
+    }
+    return sent;
+}
+
+/// Offers what is staged; the rest moves to the front.
+unsigned offer_staged(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    const unsigned sent = offer(cpu, q, q.pkts.data(), q.staged, length_of(q.pkts.data(), q.staged).bytes);
+    std::copy(q.pkts.begin() + sent, q.pkts.begin() + q.staged, q.pkts.begin());
+    q.staged -= sent;
+    return sent;
+}
+
+void mark_dirty(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    if (!q.dirty) {
+        q.dirty = true;
+        cpu.flush_list[cpu.flush_count++] = &q;
+    }
+}
+
+/// Stages packets, sending as often as a burst is complete; what finds no room is dropped.
+void stage(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
+{
+    while (n != 0) {
+        const unsigned burst = q.full || q.staged >= NET_BURST ? static_cast<unsigned>(q.pkts.size()) : NET_BURST;
+        const unsigned k = std::min(n, burst - q.staged);
+        if (k == 0) {
+            drop_xmit(cpu, *q.dev, DROP_TX_FULL, pkts, n);
+            return;
+        }
+        std::copy_n(pkts, k, q.pkts.begin() + q.staged);
+        q.staged += k;
+        pkts += k;
+        n -= k;
+        if (q.staged >= NET_BURST && !q.full) {
+            offer_staged(cpu, q);
+        }
+    }
+}
+
+/// True if nothing is left to do for the queue.
+bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    if (q.staged != 0 && offer_staged(cpu, q) != 0) {
+        q.retries = 0;
+    }
+    if (!q.rung) {
+        q.rung = q.driver->tx_doorbell(q.queue);
+    }
+    return q.staged == 0 && q.rung;
+}
+
+void schedule_handover(net_cpu &cpu) noexcept
+{
+    for (unsigned target = 0; cpu.handover_targets != 0; ++target) {
+        if (cpu.handover_dirty[target]) {
+            cpu.handover_dirty[target] = false;
+            --cpu.handover_targets;
+            napi_schedule(cpu.core->cpu(target).handover);
+        }
+    }
+}
+
+} // namespace
+
+std::uint32_t xmit_max_frame(const net_device &dev) noexcept
+{
+    return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
+}
+
+void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.drops[reason], n);
+    cpu.cache->free(pkts, n);
+}
+
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+{
+    assert(this_softnet_data() == cpu.sd);
+    if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
+        return drop_xmit(cpu, dev, DROP_DEV_READY, pkts, n);
+    }
+    const burst_length length = length_of(pkts, n);
+    if (unlikely(length.longest > xmit_max_frame(dev))) {
+        n = drop_oversize(cpu, dev, pkts, n);
+    }
+    xmit_queue *q = cpu.xmit[dev.ifindex].get();
+    if (!q) {
+        return handover_xmit(cpu, dev, pkts, n);
+    }
+    if (unlikely(cpu.xmit_recursion > XMIT_RECURSION_LIMIT || q->xmitting)) {
+        return drop_xmit(cpu, dev, DROP_RECURSION_LIMIT, pkts, n);
+    }
+    mark_dirty(cpu, *q);
+    if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
+        const unsigned sent = offer(cpu, *q, pkts, n, length.bytes);
+        pkts += sent;
+        n -= sent;
+    }
+    stage(cpu, *q, pkts, n);
+}
+
+void xmit_flush(net_cpu &cpu) noexcept
+{
+    if (unlikely(cpu.xmit_recursion != 0)) {
+        return; // inside a driver: the poll that called it flushes
+    }
+    unsigned kept = 0;
+    for (unsigned i = 0; i < cpu.flush_count; ++i) { // a virtual device may append while it is flushed
+        xmit_queue &q = *cpu.flush_list[i];
+        q.dirty = false;
+        if (unlikely(!flush_queue(cpu, q))) {
+            q.dirty = true;
+            cpu.flush_list[kept++] = &q;
+        }
+    }
+    cpu.flush_count = kept;
+    if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
+        cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
+    }
+    if (unlikely(cpu.handover_targets != 0)) {
+        schedule_handover(cpu);
+    }
+}
+
+void xmit_retry_timer(hrtimer &timer) noexcept
+{
+    net_cpu &cpu = *static_cast<xmit_timer &>(timer).cpu;
+    for (unsigned i = 0; i < cpu.flush_count; ++i) {
+        xmit_queue &q = *cpu.flush_list[i];
+        if (q.staged != 0 && ++q.retries > XMIT_RETRIES) {
+            drop_xmit(cpu, *q.dev, DROP_TX_FULL, q.pkts.data(), q.staged);
+            q.staged = 0;
+            q.retries = 0;
+            q.full = false;
+        }
+    }
+    xmit_flush(cpu);
+}
+
+void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept
+{
+    std::unique_ptr<xmit_queue> q = std::move(cpu.xmit[dev.ifindex]);
+    if (!q) {
+        return;
+    }
+    if (send) {
+        flush_queue(cpu, *q);
+    }
+    if (q->staged != 0) {
+        drop_xmit(cpu, dev, DROP_DEV_READY, q->pkts.data(), q->staged);
+    }
+    xmit_queue **end = cpu.flush_list.data() + cpu.flush_count;
+    cpu.flush_count = static_cast<unsigned>(std::remove(cpu.flush_list.data(), end, q.get()) - cpu.flush_list.data());
+}
+
+} // namespace halfpoll
