@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "af_xdp_link.hpp"
+
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace halfpoll
+{
+
+link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function<void(port_event)> notify)
+    : ifindex_(ifindex), notify_(std::move(notify))
+{
+    netlink_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    stop_ = eventfd(0, EFD_CLOEXEC);
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    address.nl_groups = RTMGRP_LINK;
+    if (netlink_ < 0 || stop_ < 0 || bind(netlink_, reinterpret_cast<sockaddr *>(&address), sizeof address) < 0) {
+        const int errnum = errno;
+        ::close(netlink_);
+        ::close(stop_);
+        throw_errno(errnum, "af_xdp:" + ifname + ": cannot watch the link through rtnetlink");
+    }
+    request_link();
+    // Signals are the business of the embedder's threads.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+link_watcher::~link_watcher()
+{
+    eventfd_write(stop_, 1);
+    thread_.join();
+    ::close(netlink_);
+    ::close(stop_);
+}
+
+/// Asks for the present state: at start, and after the socket lost messages.
+void link_watcher::request_link()
+{
+    struct {
+        nlmsghdr header;
+        ifinfomsg info;
+    } request{};
+    request.header = {sizeof request, RTM_GETLINK, NLM_F_REQUEST, 1, 0};
+    request.info.ifi_index = ifindex_;
+    if (send(netlink_, &request, sizeof request, 0) < 0) {
+        known_ = false; // the next message counts as a change
+    }
+}
+
+void link_watcher::run()
+{
+    pollfd fds[2] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}};
+    while (!removed_) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+            return;
+        }
+        if (fds[0].revents) {
+            return;
+        }
+        if (fds[1].revents) {
+            receive();
+        }
+    }
+}
+
+void link_watcher::receive()
+{
+    alignas(nlmsghdr) char buffer[32768];
+    const ssize_t n = recv(netlink_, buffer, sizeof buffer, 0);
+    if (n < 0) {
+        if (errno == ENOBUFS) {
+            request_link();
+        }
+        return;
+    }
+    int left = static_cast<int>(n);
+    for (auto *h = reinterpret_cast<nlmsghdr *>(buffer); NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+        // The answer to a request about an interface that is gone.
+        const bool error = h->nlmsg_type == NLMSG_ERROR;
+        const auto *info = static_cast<const ifinfomsg *>(NLMSG_DATA(h));
+        if (error || (h->nlmsg_type == RTM_DELLINK && info->ifi_index == ifindex_ && info->ifi_family == AF_UNSPEC)) {
+            removed_ = true;
+            notify_(port_event::removed);
+            return;
+        }
+        if (h->nlmsg_type != RTM_NEWLINK || info->ifi_index != ifindex_) {
+            continue;
+        }
+        const unsigned flags = info->ifi_flags & (IFF_UP | IFF_RUNNING);
+        if (!known_ || flags != flags_) {
+            known_ = true;
+            flags_ = flags;
+            notify_(port_event::link);
+        }
+    }
+}
+
+} // namespace halfpoll

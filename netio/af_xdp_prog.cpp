@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "af_xdp_prog.hpp"
+
+#include "af_xdp_retry.hpp"
+
+#include <halfpoll/error.hpp>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <vector>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+const char *remedy(int errnum)
+{
+    switch (errnum) {
+    case EPERM:
+        return " (needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN; RLIMIT_MEMLOCK on kernels before 5.11)";
+    case ENOSYS:
+    case EINVAL:
+        return " (needs a kernel >= 5.9 with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS)";
+    default:
+        return "";
+    }
+}
+
+// Not in the headers of Debian 12; kernel >= 6.3.
+constexpr std::uint32_t DEV_BOUND_ONLY = 1U << 6; ///< BPF_F_XDP_DEV_BOUND_ONLY
+constexpr std::uint8_t KFUNC_CALL = 2;            ///< BPF_PSEUDO_KFUNC_CALL
+
+constexpr bpf_insn load(std::uint8_t size, std::uint8_t dst, std::uint8_t src, int offset)
+{
+    return {static_cast<std::uint8_t>(BPF_LDX | size | BPF_MEM), dst, src, static_cast<std::int16_t>(offset), 0};
+}
+constexpr bpf_insn store(std::uint8_t size, std::uint8_t dst, int offset, std::uint8_t src)
+{
+    return {static_cast<std::uint8_t>(BPF_STX | size | BPF_MEM), dst, src, static_cast<std::int16_t>(offset), 0};
+}
+constexpr bpf_insn move(std::uint8_t dst, std::uint8_t src) { return {BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0}; }
+constexpr bpf_insn set(std::uint8_t dst, int value) { return {BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value}; }
+constexpr bpf_insn add(std::uint8_t dst, int value) { return {BPF_ALU64 | BPF_ADD | BPF_K, dst, 0, 0, value}; }
+constexpr bpf_insn call(int function) { return {BPF_JMP | BPF_CALL, 0, 0, 0, function}; }
+constexpr bpf_insn call_kernel(int btf_id) { return {BPF_JMP | BPF_CALL, 0, KFUNC_CALL, 0, btf_id}; }
+constexpr bpf_insn jump(std::uint8_t condition, std::uint8_t dst, int value, int skip)
+{
+    return {static_cast<std::uint8_t>(BPF_JMP | condition | BPF_K), dst, 0, static_cast<std::int16_t>(skip), value};
+}
+constexpr bpf_insn leave() { return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}; }
+
+/// r6 = ctx; return bpf_redirect_map(&map, ctx->rx_queue_index, XDP_PASS)
+void append_redirect(std::vector<bpf_insn> &code, int map)
+{
+    const bpf_insn redirect[] = {
+        load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, rx_queue_index)),
+        {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map},
+        {0, 0, 0, 0, 0}, // upper half of the map's address
+        set(BPF_REG_3, XDP_PASS),
+        call(BPF_FUNC_redirect_map),
+        leave(),
+    };
+    code.insert(code.end(), std::begin(redirect), std::end(redirect));
+}
+
+/// Puts a VLAN tag that the kernel keeps beside the frame back into it:
+/// if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci) == 0) { make 4 bytes of room; move the addresses; write the tag
+/// }
+void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag)
+{
+    constexpr int proto = -8, tci = -4; // on the stack
+    const bpf_insn body[] = {
+        move(BPF_REG_1, BPF_REG_6),
+        move(BPF_REG_2, BPF_REG_10),
+        add(BPF_REG_2, proto),
+        move(BPF_REG_3, BPF_REG_10),
+        add(BPF_REG_3, tci),
+        call_kernel(rx_vlan_tag),
+        jump(BPF_JNE, BPF_REG_0, 0, 22), // no tag: redirect
+        move(BPF_REG_1, BPF_REG_6),
+        set(BPF_REG_2, -4),
+        call(BPF_FUNC_xdp_adjust_head),
+        jump(BPF_JNE, BPF_REG_0, 0, 5), // no room: XDP_ABORTED, below
+        load(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(xdp_md, data)),
+        load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, data_end)),
+        move(BPF_REG_3, BPF_REG_1),
+        add(BPF_REG_3, 18),
+        {BPF_JMP | BPF_JLE | BPF_X, BPF_REG_3, BPF_REG_2, 2, 0},
+        set(BPF_REG_0, XDP_ABORTED),
+        leave(),
+        load(BPF_W, BPF_REG_4, BPF_REG_1, 4), // both addresses, 12 bytes
+        store(BPF_W, BPF_REG_1, 0, BPF_REG_4),
+        load(BPF_W, BPF_REG_4, BPF_REG_1, 8),
+        store(BPF_W, BPF_REG_1, 4, BPF_REG_4),
+        load(BPF_W, BPF_REG_4, BPF_REG_1, 12),
+        store(BPF_W, BPF_REG_1, 8, BPF_REG_4),
+        load(BPF_H, BPF_REG_4, BPF_REG_10, proto), // in network order already
+        store(BPF_H, BPF_REG_1, 12, BPF_REG_4),
+        load(BPF_H, BPF_REG_4, BPF_REG_10, tci),
+        {BPF_ALU | BPF_END | BPF_TO_BE, BPF_REG_4, 0, 0, 16},
+        store(BPF_H, BPF_REG_1, 14, BPF_REG_4),
+    };
+    code.insert(code.end(), std::begin(body), std::end(body));
+}
+
+/// The kernel's id of the function that knows the tag; 0: it has none (kernel < 6.8, or no BTF).
+int rx_vlan_tag_id()
+{
+    btf *kernel = btf__load_vmlinux_btf();
+    const int id = kernel ? btf__find_by_name_kind(kernel, "bpf_xdp_metadata_rx_vlan_tag", BTF_KIND_FUNC) : 0;
+    btf__free(kernel);
+    return id > 0 ? id : 0;
+}
+
+/// fd or -errno. Kernel functions are for programs that say they may be used under the GPL, so this one is dual.
+int load_program(const std::vector<bpf_insn> &code, int bound_to)
+{
+    LIBBPF_OPTS(bpf_prog_load_opts, options);
+    if (bound_to != 0) {
+        options.prog_ifindex = static_cast<std::uint32_t>(bound_to);
+        options.prog_flags = DEV_BOUND_ONLY;
+    }
+    return bpf_prog_load(BPF_PROG_TYPE_XDP, "halfpoll_xsk", "Dual BSD/GPL", code.data(), code.size(), &options);
+}
+
+/// With the tag if kernel and driver can, which `bound_to` asks for.
+int load_redirect(int map, int bound_to)
+{
+    std::vector<bpf_insn> code{move(BPF_REG_6, BPF_REG_1)};
+    if (bound_to != 0) {
+        const int rx_vlan_tag = rx_vlan_tag_id();
+        if (rx_vlan_tag == 0) {
+            return -ENOTSUP;
+        }
+        append_vlan(code, rx_vlan_tag);
+    }
+    append_redirect(code, map);
+    return load_program(code, bound_to);
+}
+
+} // namespace
+
+xdp_redirect_prog::xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues)
+    : ifname_(ifname), ifindex_(ifindex)
+{
+    map_ = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "halfpoll_xsk", sizeof(int), sizeof(int), queues, nullptr);
+    if (map_ < 0) {
+        throw_errno(-map_, "af_xdp:" + ifname + ": cannot create the socket map" + remedy(-map_));
+    }
+    prog_ = load_redirect(map_, ifindex);
+    keeps_vlan_ = prog_ >= 0;
+    if (!keeps_vlan_) {
+        prog_ = load_redirect(map_, 0);
+    }
+    if (prog_ < 0) {
+        const int err = -prog_;
+        ::close(map_);
+        throw_errno(err, "af_xdp:" + ifname + ": cannot load the XDP program" + remedy(err));
+    }
+}
+
+xdp_redirect_prog::~xdp_redirect_prog()
+{
+    detach();
+    ::close(prog_);
+    ::close(map_);
+}
+
+void xdp_redirect_prog::set_socket(unsigned queue, int fd)
+{
+    if (const int err = bpf_map_update_elem(map_, &queue, &fd, BPF_ANY); err < 0) {
+        throw_errno(-err, "af_xdp:" + ifname_ + ": cannot put the socket of queue " + std::to_string(queue) +
+                              " into the map");
+    }
+}
+
+/// The generic path takes no program that is bound to a device, and sees no tag.
+void xdp_redirect_prog::reload_unbound()
+{
+    if (!keeps_vlan_) {
+        return;
+    }
+    keeps_vlan_ = false;
+    const int unbound = load_redirect(map_, 0);
+    if (unbound < 0) {
+        throw_errno(-unbound, "af_xdp:" + ifname_ + ": cannot load the XDP program" + remedy(-unbound));
+    }
+    ::close(prog_);
+    prog_ = unbound;
+}
+
+bool xdp_redirect_prog::attach()
+{
+    const auto attach_as = [&](unsigned flags) {
+        LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
+        // A predecessor that was killed a moment ago may still be letting go.
+        link_ = retry_while_busy([&] { return bpf_link_create(prog_, ifindex_, BPF_XDP, &options); });
+        return link_ >= 0;
+    };
+    if (attach_as(XDP_FLAGS_DRV_MODE)) {
+        return true;
+    }
+    const int native = -link_;
+    if (native == EBUSY || native == EEXIST) {
+        throw error("af_xdp:" + ifname_ + ": another XDP program is attached; detach it (`ip link set dev " + ifname_ +
+                    " xdp off`, or stop its owner)");
+    }
+    if (native == ENOSPC) {
+        throw error("af_xdp:" + ifname_ + ": the peer has more transmit queues than this interface receive queues; " +
+                    "raise the latter (`ethtool -L " + ifname_ + " rx N`)");
+    }
+    if (native == ERANGE) {
+        throw error("af_xdp:" + ifname_ + ": the MTU (veth: also the peer's) is too large for XDP in the driver, " +
+                    "which needs a frame to fit a page; lower it to about 3500");
+    }
+    reload_unbound();
+    if (attach_as(XDP_FLAGS_SKB_MODE)) {
+        return false;
+    }
+    throw_errno(-link_, "af_xdp:" + ifname_ + ": cannot attach the XDP program" + remedy(-link_));
+}
+
+void xdp_redirect_prog::detach() noexcept
+{
+    if (link_ >= 0) {
+        ::close(link_);
+        link_ = -1;
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/ktime.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+namespace halfpoll
+{
+
+/// Calls `attempt` until it answers something else than -EBUSY or two seconds have passed: the kernel frees a queue's
+/// buffer pool in the background after the socket was closed. Control thread; sleeps.
+template <typename Attempt>
+int retry_while_busy(Attempt attempt)
+{
+    const ktime_t deadline = ktime_get() + 2 * NSEC_PER_SEC;
+    for (;;) {
+        const int result = attempt();
+        if (result != -EBUSY || ktime_get() >= deadline) {
+            return result;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,623 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// AF_XDP ports on veth pairs in a nameless network namespace of this process: it goes with it, however it ends.
+#include <halfpoll/af_xdp.hpp>
+#include <halfpoll/eal.hpp>
+#include <halfpoll/ktime.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include <arpa/inet.h>
+#include <atomic>
+#include <bpf/bpf.h>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <linux/bpf.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace halfpoll;
+using testing::HasSubstr;
+
+namespace
+{
+
+void run(const std::string &command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
+
+/// Calls `done` until it is true or `limit` has passed.
+template <typename F>
+bool wait_until(F done, ktime_t limit = 5 * NSEC_PER_SEC)
+{
+    const ktime_t deadline = ktime_get() + limit;
+    while (!done()) {
+        if (ktime_get() > deadline) {
+            return false;
+        }
+        std::this_thread::yield();
+    }
+    return true;
+}
+
+/// What `f` throws, as text.
+template <typename F>
+std::string error_of(F f)
+{
+    try {
+        f();
+    } catch (const error &e) {
+        return e.what();
+    }
+    return "no error";
+}
+
+std::string read_line(const std::string &path)
+{
+    std::string line;
+    std::getline(std::ifstream(path) >> std::ws, line);
+    return line;
+}
+
+/// A packet socket on an interface: the kernel's end of the cable.
+class packet_peer
+{
+public:
+    explicit packet_peer(const char *ifname, bool bypass_qdisc = false)
+        : fd_(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL)))
+    {
+        sockaddr_ll address{};
+        address.sll_family = AF_PACKET;
+        address.sll_protocol = htons(ETH_P_ALL);
+        address.sll_ifindex = static_cast<int>(if_nametoindex(ifname));
+        const int bytes = 64 << 20;
+        EXPECT_EQ(setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes), 0);
+        EXPECT_EQ(setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes), 0);
+        const int bypass = bypass_qdisc;
+        EXPECT_EQ(setsockopt(fd_, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass), 0);
+        EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
+    }
+    ~packet_peer() { ::close(fd_); }
+    bool send(const std::vector<std::uint8_t> &frame) const
+    {
+        return ::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size());
+    }
+    /// The next frame that came in (not one of ours going out); empty if none waits.
+    std::vector<std::uint8_t> receive() const
+    {
+        std::vector<std::uint8_t> frame(4096);
+        for (;;) {
+            sockaddr_ll from{};
+            socklen_t length = sizeof from;
+            const ssize_t n =
+                recvfrom(fd_, frame.data(), frame.size(), 0, reinterpret_cast<sockaddr *>(&from), &length);
+            if (n < 0) {
+                return {};
+            }
+            if (from.sll_pkttype != PACKET_OUTGOING) {
+                frame.resize(static_cast<std::size_t>(n));
+                return frame;
+            }
+        }
+    }
+
+private:
+    int fd_;
+};
+
+/// A frame of a private EtherType with a sequence number.
+std::vector<std::uint8_t> numbered(std::uint32_t number, std::size_t size = 60)
+{
+    std::vector<std::uint8_t> frame(size, static_cast<std::uint8_t>(number));
+    std::memset(frame.data(), 0xff, 6);
+    std::memset(frame.data() + 6, 0x02, 6);
+    frame[12] = 0x88;
+    frame[13] = 0xb5;
+    std::memcpy(frame.data() + 14, &number, sizeof number);
+    return frame;
+}
+
+std::uint32_t number_of(const std::uint8_t *frame)
+{
+    std::uint32_t number;
+    std::memcpy(&number, frame + 14, sizeof number);
+    return number;
+}
+
+class af_xdp : public testing::Test
+{
+protected:
+    static void SetUpTestSuite()
+    {
+        ASSERT_EQ(unshare(CLONE_NEWNET), 0) << "needs CAP_SYS_ADMIN";
+        pool = packet_pool_create("af_xdp_test", 8191, 2048 + RTE_PKTMBUF_HEADROOM);
+    }
+    static void TearDownTestSuite() { packet_pool_free(pool); }
+    void SetUp() override { make_pair(""); }
+    void TearDown() override
+    {
+        device.reset();
+        std::system("ip link del va 2>/dev/null");
+        EXPECT_EQ(rte_mempool_avail_count(pool), pool->size) << "buffers were lost";
+    }
+    static void make_pair(const std::string &queues)
+    {
+        run("ip link add va " + queues + " type veth peer name vb " + queues);
+        // Its kernel would send packets of its own.
+        run("echo 1 > /proc/sys/net/ipv6/conf/vb/disable_ipv6 && ip link set vb up");
+    }
+    void open(unsigned queues = 1)
+    {
+        device = make_af_xdp_port("va", [this](const std::string &line) { warnings += line + '\n'; });
+        device->open(options(queues));
+    }
+    static port_options options(unsigned queues = 1)
+    {
+        port_options o;
+        o.rx_queues = o.tx_queues = queues;
+        o.pool = pool;
+        return o;
+    }
+    /// Sends what comes in back out; returns how many.
+    unsigned echo(std::uint16_t queue = 0)
+    {
+        rte_mbuf *pkts[32];
+        const std::uint16_t n = device->rx_burst(queue, pkts, 32);
+        const std::uint16_t sent = device->tx_burst(queue, pkts, n);
+        rte_pktmbuf_free_bulk(pkts + sent, n - sent);
+        device->tx_doorbell(queue);
+        return n;
+    }
+    bool send(rte_mbuf *m)
+    {
+        if (device->tx_burst(0, &m, 1) != 1) {
+            rte_pktmbuf_free(m);
+            return false;
+        }
+        return device->tx_doorbell(0);
+    }
+    rte_mbuf *frame(rte_mempool *from, std::uint32_t number, std::uint16_t size = 60)
+    {
+        rte_mbuf *m = rte_pktmbuf_alloc(from);
+        std::memcpy(rte_pktmbuf_append(m, size), numbered(number, size).data(), size);
+        return m;
+    }
+
+    static inline rte_mempool *pool = nullptr;
+    std::unique_ptr<port> device;
+    std::string warnings;
+};
+
+TEST_F(af_xdp, echoes_in_order_without_loss)
+{
+    open();
+    const packet_peer peer("vb");
+    constexpr std::uint32_t count = 10'000, window = 128;
+    std::uint32_t sent = 0, received = 0;
+    ASSERT_TRUE(wait_until(
+        [&] {
+            while (sent < count && sent - received < window && peer.send(numbered(sent, 60 + sent % 1440))) {
+                sent++;
+            }
+            echo();
+            for (auto f = peer.receive(); !f.empty(); f = peer.receive()) {
+                EXPECT_EQ(number_of(f.data()), received);
+                EXPECT_EQ(f, numbered(received, 60 + received % 1440));
+                received++;
+            }
+            return received == count || HasFailure();
+        },
+        30 * NSEC_PER_SEC))
+        << received << " of " << count;
+    const port_counters c = device->counters();
+    EXPECT_EQ(c.rx_packets, count);
+    EXPECT_EQ(c.tx_packets, count);
+    EXPECT_EQ(c.rx_bytes, c.tx_bytes);
+    EXPECT_EQ(c.rx_missed + c.rx_errors + c.rx_nombuf + c.tx_errors, 0U);
+}
+
+TEST_F(af_xdp, received_mbufs_are_clean)
+{
+    open();
+    const packet_peer peer("vb");
+    ASSERT_TRUE(peer.send(numbered(7, 1514)));
+    rte_mbuf *m = nullptr;
+    ASSERT_TRUE(wait_until([&] { return device->rx_burst(0, &m, 1) == 1; }));
+    const char *reason = nullptr;
+    EXPECT_EQ(rte_mbuf_check(m, 1, &reason), 0) << reason;
+    EXPECT_EQ(m->pool, pool);
+    EXPECT_EQ(m->pkt_len, 1514U);
+    EXPECT_EQ(m->data_len, 1514U);
+    EXPECT_EQ(m->ol_flags, 0U);
+    EXPECT_GE(rte_pktmbuf_headroom(m), RTE_PKTMBUF_HEADROOM);
+    EXPECT_EQ(std::memcmp(rte_pktmbuf_mtod(m, void *), numbered(7, 1514).data(), 1514), 0);
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(af_xdp, buffers_come_back_at_close_from_every_place)
+{
+    open();
+    const packet_peer peer("vb");
+    for (std::uint32_t i = 0; i < 500; i++) { // stay in the rx ring
+        ASSERT_TRUE(peer.send(numbered(i)));
+    }
+    ASSERT_TRUE(wait_until([&] { return device->rx_pending(0); }));
+    rte_mbuf *m = frame(pool, 1);
+    ASSERT_EQ(device->tx_burst(0, &m, 1), 1); // stays in the tx ring: no doorbell
+    device->close();
+    EXPECT_EQ(rte_mempool_avail_count(pool), pool->size);
+}
+
+TEST_F(af_xdp, an_empty_pool_is_counted_and_survived)
+{
+    open();
+    const packet_peer peer("vb");
+    std::vector<rte_mbuf *> taken(rte_mempool_avail_count(pool));
+    ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool, taken.data(), static_cast<unsigned>(taken.size())), 0);
+    std::uint32_t received = 0;
+    std::vector<rte_mbuf *> kept;
+    for (std::uint32_t i = 0; i < 1200; i++) { // more than the rings hold, each kept
+        ASSERT_TRUE(peer.send(numbered(i)));
+        rte_mbuf *m = nullptr;
+        received += device->rx_burst(0, &m, 1);
+        if (m) {
+            kept.push_back(m);
+        }
+    }
+    EXPECT_GT(device->counters().rx_nombuf, 0U);
+    EXPECT_GT(device->counters().rx_missed, 0U);
+    rte_pktmbuf_free_bulk(taken.data(), static_cast<unsigned>(taken.size()));
+    rte_pktmbuf_free_bulk(kept.data(), static_cast<unsigned>(kept.size()));
+    rte_mbuf *m = nullptr;
+    while (device->rx_burst(0, &m, 1) == 1) {
+        rte_pktmbuf_free(m);
+    }
+    ASSERT_TRUE(peer.send(numbered(77)));
+    ASSERT_TRUE(wait_until([&] { return device->rx_burst(0, &m, 1) == 1; })) << "does not receive again";
+    EXPECT_EQ(number_of(rte_pktmbuf_mtod(m, std::uint8_t *)), 77U);
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(af_xdp, sends_what_it_cannot_lend_as_a_copy)
+{
+    open();
+    const packet_peer peer("vb");
+    rte_mempool *foreign = packet_pool_create("af_xdp_foreign", 63, 2048 + RTE_PKTMBUF_HEADROOM, 0);
+    rte_mbuf *shared = frame(pool, 1);
+    rte_mbuf_refcnt_update(shared, 1);
+    rte_mbuf *segmented = frame(pool, 2);
+    ASSERT_EQ(rte_pktmbuf_chain(segmented, frame(foreign, 3)), 0);
+
+    EXPECT_TRUE(send(frame(foreign, 0)));
+    EXPECT_TRUE(send(shared));
+    EXPECT_TRUE(send(segmented));
+    std::vector<std::vector<std::uint8_t>> got;
+    ASSERT_TRUE(wait_until([&] {
+        if (auto f = peer.receive(); !f.empty()) {
+            got.push_back(f);
+        }
+        return got.size() == 3;
+    }));
+    auto chained = numbered(2);
+    const auto tail = numbered(3);
+    chained.insert(chained.end(), tail.begin(), tail.end());
+    EXPECT_THAT(got, testing::ElementsAre(numbered(0), numbered(1), chained));
+    EXPECT_EQ(rte_mbuf_refcnt_read(shared), 1);
+    rte_pktmbuf_free(shared);
+    EXPECT_EQ(rte_mempool_avail_count(foreign), foreign->size);
+
+    send(frame(pool, 4, 2000)); // longer than a received frame can be
+    EXPECT_EQ(device->counters().tx_errors, 1U);
+    packet_pool_free(foreign);
+}
+
+TEST_F(af_xdp, one_doorbell_sends_a_large_batch)
+{
+    open();
+    const packet_peer peer("vb");
+    std::vector<rte_mbuf *> batch;
+    for (std::uint32_t i = 0; i < 200; i++) {
+        batch.push_back(frame(pool, i));
+    }
+    ASSERT_EQ(device->tx_burst(0, batch.data(), 200), 200);
+    // A kernel that sends 32 a time asks to be called again; it must not forget the rest.
+    ASSERT_TRUE(wait_until([&] { return device->tx_doorbell(0); }));
+    std::uint32_t next = 0;
+    ASSERT_TRUE(wait_until([&] {
+        for (auto f = peer.receive(); !f.empty(); f = peer.receive()) {
+            EXPECT_EQ(number_of(f.data()), next++);
+        }
+        return next == 200;
+    }));
+}
+
+/// A UDP socket at the peer's end sends with the checksum left to the hardware; the answer, which carries the completed
+/// checksum, must pass the check of the peer's kernel.
+void udp_round_trip(port &device, int family, const char *local, const char *remote)
+{
+    const int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    sockaddr_storage from{}, to{};
+    from.ss_family = to.ss_family = static_cast<sa_family_t>(family);
+    const bool v4 = family == AF_INET;
+    auto fill = [v4](sockaddr_storage &address, const char *text) {
+        auto *v4_address = reinterpret_cast<sockaddr_in *>(&address);
+        auto *v6_address = reinterpret_cast<sockaddr_in6 *>(&address);
+        v4_address->sin_port = htons(9000); // the same place in both
+        return inet_pton(v4 ? AF_INET : AF_INET6, text,
+                         v4 ? static_cast<void *>(&v4_address->sin_addr) : &v6_address->sin6_addr);
+    };
+    ASSERT_EQ(fill(from, local), 1);
+    ASSERT_EQ(fill(to, remote), 1);
+    ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&from), v4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)), 0)
+        << std::strerror(errno);
+    for (std::size_t size : {0UL, 1UL, 100UL, 1399UL}) {
+        const std::string payload(size, 'x');
+        ASSERT_EQ(sendto(fd, payload.data(), size, 0, reinterpret_cast<sockaddr *>(&to),
+                         v4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)),
+                  static_cast<ssize_t>(size))
+            << std::strerror(errno);
+        char buffer[2048];
+        ssize_t got = -1;
+        EXPECT_TRUE(wait_until([&] {
+            rte_mbuf *m = nullptr;
+            if (device.rx_burst(0, &m, 1) == 1) {
+                auto *p = rte_pktmbuf_mtod(m, std::uint8_t *);
+                std::swap_ranges(p, p + 6, p + 6);
+                std::uint8_t *addresses = p + 14 + (v4 ? 12 : 8);
+                std::swap_ranges(addresses, addresses + (v4 ? 4 : 16), addresses + (v4 ? 4 : 16));
+                if (device.tx_burst(0, &m, 1) == 1) {
+                    device.tx_doorbell(0);
+                }
+            }
+            got = recv(fd, buffer, sizeof buffer, 0);
+            return got >= 0;
+        })) << "the answer of "
+            << size << " bytes was lost: its checksum is wrong";
+        EXPECT_EQ(got, static_cast<ssize_t>(size));
+    }
+    ::close(fd);
+}
+
+TEST_F(af_xdp, completes_partial_checksums)
+{
+    run("echo 0 > /proc/sys/net/ipv6/conf/vb/disable_ipv6");
+    run("ip addr add 192.0.2.1/24 dev vb && ip addr add 2001:db8::1/64 dev vb nodad");
+    run("ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev vb && ip neigh add 2001:db8::2 lladdr 02:00:00:00:00:02 "
+        "dev "
+        "vb");
+    open();
+    udp_round_trip(*device, AF_INET, "192.0.2.1", "192.0.2.2");
+    udp_round_trip(*device, AF_INET6, "2001:db8::1", "2001:db8::2");
+}
+
+/// Has everything that leaves by an interface tagged, the tag beside the frame, as a VLAN interface does. Until the
+/// returned fd is closed.
+int tag_egress(const char *ifname, int vlan)
+{
+    constexpr auto tcx_egress = static_cast<bpf_attach_type>(47); // BPF_TCX_EGRESS, kernel >= 6.6
+    const bpf_insn code[] = {
+        {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 0, htons(ETH_P_8021Q)},
+        {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, vlan},
+        {BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_vlan_push},
+        {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0},
+        {BPF_JMP | BPF_EXIT, 0, 0, 0, 0},
+    };
+    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = tcx_egress);
+    const int prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "tag", "BSD", code, std::size(code), &options);
+    const int link = bpf_link_create(prog, static_cast<int>(if_nametoindex(ifname)), tcx_egress, nullptr);
+    ::close(prog);
+    return link;
+}
+
+TEST_F(af_xdp, keeps_vlan_tags_that_the_kernel_holds_beside_the_frame)
+{
+    open();
+    const int tagger = tag_egress("vb", 42);
+    ASSERT_GE(tagger, 0) << std::strerror(-tagger);
+    const packet_peer peer("vb");
+    ASSERT_TRUE(peer.send(numbered(5)));
+    rte_mbuf *m = nullptr;
+    ASSERT_TRUE(wait_until([&] { return device->rx_burst(0, &m, 1) == 1; }));
+    auto tagged = numbered(5);
+    const std::uint8_t tag[] = {0x81, 0x00, 0x00, 42};
+    tagged.insert(tagged.begin() + 12, std::begin(tag), std::end(tag));
+    const auto *p = rte_pktmbuf_mtod(m, const std::uint8_t *);
+    EXPECT_EQ(std::vector<std::uint8_t>(p, p + m->data_len), tagged);
+    rte_pktmbuf_free(m);
+    ::close(tagger);
+}
+
+TEST_F(af_xdp, a_packet_makes_the_fd_readable)
+{
+    open();
+    const packet_peer peer("vb");
+    const rx_wait wait = device->wait_of(0);
+    EXPECT_EQ(wait.kind, source_kind::oneshot);
+    pollfd p{wait.fd, POLLIN, 0};
+    rte_mbuf *m = nullptr;
+    ASSERT_TRUE(wait_until([&] { // the pair's coming up is not our packet
+        while (device->rx_burst(0, &m, 1) == 1) {
+            rte_pktmbuf_free(m);
+        }
+        return poll(&p, 1, 20) == 0;
+    }));
+    EXPECT_FALSE(device->rx_pending(0));
+    EXPECT_EQ(device->rx_irq_enable(0), 0);
+    std::thread sender([&] { peer.send(numbered(1)); });
+    EXPECT_EQ(poll(&p, 1, 5000), 1);
+    sender.join();
+    EXPECT_TRUE(device->rx_pending(0));
+    EXPECT_EQ(device->rx_irq_disable(0), 0);
+    ASSERT_EQ(device->rx_burst(0, &m, 1), 1);
+    EXPECT_FALSE(device->rx_pending(0));
+    EXPECT_EQ(poll(&p, 1, 0), 0);
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(af_xdp, serves_every_queue_of_the_interface)
+{
+    run("ip link del va");
+    make_pair("numrxqueues 2 numtxqueues 2");
+    for (unsigned queues : {2U, 1U}) { // 1: both sockets behind one queue
+        open(queues);
+        EXPECT_EQ(device->info().max_rx_queues, 2U);
+        const packet_peer peer("vb", true);
+        // Frames of a packet socket that bypasses the qdisc pick the queue by the CPU that sends.
+        cpu_set_t before, one;
+        sched_getaffinity(0, sizeof before, &before);
+        unsigned received = 0;
+        for (int cpu = 0; cpu < 2; cpu++) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+            for (std::uint32_t i = 0; i < 50; i++) {
+                ASSERT_TRUE(peer.send(numbered(i)));
+            }
+        }
+        sched_setaffinity(0, sizeof before, &before);
+        std::vector<unsigned> by_queue(queues);
+        EXPECT_TRUE(wait_until([&] {
+            for (std::uint16_t q = 0; q < queues; q++) {
+                pollfd p{device->wait_of(q).fd, POLLIN, 0};
+                EXPECT_EQ(device->rx_pending(q), poll(&p, 1, 0) == 1);
+                const unsigned n = echo(q);
+                by_queue[q] += n;
+                received += n;
+            }
+            return received >= 100;
+        })) << received;
+        for (unsigned n : by_queue) {
+            EXPECT_GT(n, 0U);
+        }
+        device.reset();
+    }
+}
+
+TEST_F(af_xdp, reports_link_changes)
+{
+    open();
+    std::atomic<unsigned> links{0};
+    device->set_event_handler([&](port_event e) { links += e == port_event::link; });
+    ASSERT_TRUE(wait_until([&] { return device->link().up && links > 0; }));
+    const unsigned before = links;
+    run("ip link set vb down");
+    EXPECT_TRUE(wait_until([&] { return links > before; }));
+    EXPECT_FALSE(device->link().up);
+    run("ip link set vb up");
+    EXPECT_TRUE(wait_until([&] { return links > before + 1 && device->link().up; }));
+}
+
+TEST_F(af_xdp, survives_the_interface)
+{
+    open();
+    std::atomic<bool> removed{false};
+    device->set_event_handler([&](port_event e) { removed = removed || e == port_event::removed; });
+    run("ip link del va");
+    EXPECT_TRUE(wait_until([&] { return removed.load(); }));
+    EXPECT_FALSE(device->link().up);
+    EXPECT_EQ(echo(), 0U);
+    send(frame(pool, 1));
+    device->counters();
+    EXPECT_THAT(error_of([&] { device->set_mtu(1400); }), HasSubstr("af_xdp:va"));
+}
+
+TEST_F(af_xdp, can_be_opened_again_at_once)
+{
+    const packet_peer peer("vb");
+    for (int i = 0; i < 5; i++) {
+        open();
+        ASSERT_TRUE(peer.send(numbered(1)));
+        ASSERT_TRUE(wait_until([&] { return echo() > 0; }));
+        device->close();
+        ASSERT_EQ(rte_mempool_avail_count(pool), pool->size);
+    }
+}
+
+TEST_F(af_xdp, leaves_the_interface_as_it_found_it)
+{
+    run("ip link set va mtu 1400");
+    open();
+    EXPECT_EQ(read_line("/proc/sys/net/ipv6/conf/va/disable_ipv6"), "1");
+    EXPECT_EQ(std::system("ip link show va | grep -q 'mtu 1500'"), 0);
+    EXPECT_EQ(std::system("ip link show va | grep -q xdp"), 0);
+    device->close();
+    EXPECT_EQ(read_line("/proc/sys/net/ipv6/conf/va/disable_ipv6"), "0");
+    EXPECT_EQ(std::system("ip link show va | grep -q 'mtu 1400'"), 0);
+    EXPECT_NE(std::system("ip link show va | grep -q xdp"), 0);
+    EXPECT_NE(std::system("ip link show va | grep -q UP"), 0);
+    EXPECT_EQ(std::system("ethtool -k vb | grep -q 'tx-vlan-offload: on'"), 0);
+}
+
+// Runs in a process of its own, see below.
+TEST(af_xdp_holder, DISABLED_holds_the_interface)
+{
+    rte_mempool *pool = packet_pool_create("af_xdp_holder", 4095, 2048 + RTE_PKTMBUF_HEADROOM);
+    auto device = make_af_xdp_port("va");
+    port_options o;
+    o.pool = pool;
+    device->open(o);
+    ASSERT_EQ(write(STDOUT_FILENO, "open\n", 5), 5);
+    pause();
+}
+
+TEST_F(af_xdp, a_killed_owner_leaves_nothing_behind)
+{
+    int out[2];
+    ASSERT_EQ(pipe(out), 0);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+        dup2(out[1], STDOUT_FILENO);
+        execl("/proc/self/exe", "holder", "--gtest_also_run_disabled_tests", "--gtest_filter=af_xdp_holder.*", nullptr);
+        _exit(127);
+    }
+    ::close(out[1]);
+    std::string said;
+    char buffer[256];
+    while (said.find("open\n") == std::string::npos) {
+        const ssize_t n = read(out[0], buffer, sizeof buffer);
+        ASSERT_GT(n, 0) << said;
+        said.append(buffer, static_cast<std::size_t>(n));
+    }
+    EXPECT_THAT(error_of([&] { open(); }), HasSubstr("af_xdp:va"));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    ::close(out[0]);
+    open();
+    const packet_peer peer("vb");
+    ASSERT_TRUE(peer.send(numbered(1)));
+    EXPECT_TRUE(wait_until([&] { return echo() > 0; }));
+}
+
+TEST_F(af_xdp, refuses_with_a_remedy)
+{
+    EXPECT_THAT(error_of([] { make_af_xdp_port("nosuchif"); }), HasSubstr("nosuchif: no such interface"));
+    EXPECT_THAT(error_of([] { make_af_xdp_port("../../etc/x"); }), HasSubstr("not an interface name"));
+    device = make_af_xdp_port("va");
+    port_options o = options();
+    o.mtu = 9000;
+    EXPECT_THAT(error_of([&] { device->open(o); }), HasSubstr("MTU of 9000 is not possible: 68 to 1898"));
+    o = options(3);
+    EXPECT_THAT(error_of([&] { device->open(o); }), HasSubstr("it has 1"));
+    rte_mempool *small = packet_pool_create("af_xdp_small", 255, 2048 + RTE_PKTMBUF_HEADROOM, 0);
+    o = options();
+    o.pool = small;
+    EXPECT_THAT(error_of([&] { device->open(o); }), HasSubstr("make the pool larger"));
+    EXPECT_EQ(rte_mempool_avail_count(small), small->size);
+    packet_pool_free(small);
+    EXPECT_EQ(read_line("/proc/sys/net/ipv6/conf/va/disable_ipv6"), "0");
+    device->open(options());
+    EXPECT_THAT(error_of([&] { device->set_mtu(1899); }), HasSubstr("68 to 1898"));
+    EXPECT_NO_THROW(device->set_mtu(1898));
+}
+
+} // namespace
