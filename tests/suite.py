@@ -182,11 +182,13 @@ def meson_tests(suite, folder, multiplier, env=None):
     programs = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     if not programs:
         suite.case("failed", f"{folder}: there are no tests")
+    known = subprocess.run(["meson", "introspect", str(where), "--tests"], stdout=subprocess.PIPE, check=True)
+    protocols = {t["name"]: t["protocol"] for t in json.loads(known.stdout)}
     for p in programs:
-        # meson names a test "project / name" or "project:suite / name".
+        # meson may name a test "project / name" or "project:suite / name".
         name, ok = p["name"].split(" / ")[-1], p["result"] == "OK"
         output = "\n".join(((p.get("stdout") or "") + (p.get("stderr") or "")).splitlines()[-40:])
-        if "--gtest" in " ".join(p["command"]):
+        if protocols[name] == "gtest":
             gtest_cases(suite, where, name, ok, f"{p['result']}\n{output}")
         else:
             outcome = "passed" if ok else "skipped" if p["result"] == "SKIP" else "failed"
