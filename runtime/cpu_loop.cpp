@@ -36,6 +36,7 @@ namespace
 void cpu_idle(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
+    HALFPOLL_RACE_POINT(idle_before_announce, &sd);
     announce_sleep(sd);
     HALFPOLL_RACE_POINT(idle_announced, &sd);
     if (!remote_pending(sd) && !t.stop.load(std::memory_order_acquire)) {

@@ -15,6 +15,7 @@ bool napi_schedule_prep(napi_struct &napi) noexcept
     std::uint32_t val = napi.state.load(std::memory_order_relaxed);
     std::uint32_t next;
     do {
+        HALFPOLL_RACE_POINT(napi_prep_loaded, &napi);
         if (val & NAPIF_STATE_DISABLE) {
             return false;
         }
@@ -62,6 +63,7 @@ int napi_call_poll(napi_struct &napi, int budget) noexcept
         napi_mask_irq(napi); // scheduled by something else than its event
     }
     napi.spinning = false;
+    napi.completed = false;
     int work = napi.poll(napi, budget);
     if (work > budget) {
         stat_add(napi.stats.driver_errors);
@@ -115,10 +117,10 @@ namespace
 /// Gives up ownership, unless an event came since it was taken: then it is kept. True if released.
 bool napi_release(napi_struct &napi) noexcept
 {
-    HALFPOLL_RACE_POINT(napi_before_release, &napi);
     std::uint32_t val = napi.state.load(std::memory_order_relaxed);
     std::uint32_t next;
     do {
+        HALFPOLL_RACE_POINT(napi_release_loaded, &napi);
         next = val & ~(NAPIF_STATE_MISSED | NAPIF_STATE_SCHED | NAPIF_STATE_PREFER_BUSY_POLL);
         if (val & NAPIF_STATE_MISSED) {
             next |= NAPIF_STATE_SCHED;
@@ -151,7 +153,9 @@ bool napi_complete_done(napi_struct &napi, int work_done) noexcept
         --napi.defer_hard_irqs_count;
         timeout = napi.config.gro_flush_timeout;
     }
-    if (!napi_release(napi)) {
+    const bool released = napi_release(napi);
+    napi.completed = true;
+    if (!released) {
         stat_add(napi.stats.missed);
         __napi_schedule(napi);
         return false;
@@ -168,9 +172,9 @@ bool napi_complete_done(napi_struct &napi, int work_done) noexcept
 void napi_watchdog(hrtimer &timer) noexcept
 {
     napi_struct &napi = HALFPOLL_CONTAINER_OF(timer, napi_struct, timer);
-    HALFPOLL_RACE_POINT(napi_timer_before_sched, &napi);
     std::uint32_t val = napi.state.load(std::memory_order_relaxed);
     do {
+        HALFPOLL_RACE_POINT(napi_timer_loaded, &napi);
         if (val & (NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED)) {
             return; // owned already, and no event of the device: nothing is missed
         }

@@ -4,6 +4,7 @@
 
 #include "bh_thread.hpp"
 #include "napi_internal.hpp"
+#include "race_point.hpp"
 
 namespace halfpoll
 {
@@ -16,6 +17,7 @@ bool busy_acquire(napi_struct &napi, bool prefer) noexcept
 {
     constexpr std::uint32_t busy = NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED | NAPIF_STATE_IN_BUSY_POLL;
     std::uint32_t val = napi.state.load(std::memory_order_relaxed);
+    HALFPOLL_RACE_POINT(napi_busy_loaded, &napi);
     // acq_rel; pairs with napi_release() and napi_schedule_prep().
     if (!(val & busy) && napi.state.compare_exchange_strong(val, val | NAPIF_STATE_SCHED | NAPIF_STATE_IN_BUSY_POLL,
                                                             std::memory_order_acq_rel, std::memory_order_relaxed)) {
@@ -39,13 +41,11 @@ void busy_stop(napi_struct &napi, bool prefer, int budget) noexcept
         napi.defer_hard_irqs_count = napi.config.napi_defer_hard_irqs;
         timeout = napi.defer_hard_irqs_count > 0 ? napi.config.gro_flush_timeout : 0;
     }
-    if (napi_call_poll(napi, budget) < budget) {
-        if (napi.spinning) {
-            napi_enqueue(*napi.sd, napi);
-        }
+    const int work = napi_call_poll(napi, budget);
+    if (napi.completed) {
         return;
     }
-    if (timeout == 0) {
+    if (work < budget || timeout == 0) { // spins on, or has more
         napi_enqueue(*napi.sd, napi);
         return;
     }

@@ -25,17 +25,6 @@ void napi_start_park(napi_struct &napi) noexcept
     napi.sd->timers.start(napi.park, napi.sd->rt->now() + napi.park_time);
 }
 
-/// Takes back an instance that has just been released. False: somebody else has it, or it is being disabled.
-bool napi_take_back(napi_struct &napi) noexcept
-{
-    if (!napi_schedule_prep(napi)) {
-        return false;
-    }
-    napi_mask_irq(napi);
-    napi_enqueue(*napi.sd, napi);
-    return true;
-}
-
 void napi_wait_interrupt(napi_struct &napi) noexcept
 {
     const int rc = napi.irq->enable(napi);
@@ -50,7 +39,7 @@ void napi_wait_interrupt(napi_struct &napi) noexcept
     stat_add(napi.stats.unmasks);
     HALFPOLL_RACE_POINT(napi_unmasked, &napi);
     if (napi.irq->pending(napi)) { // came between the last poll and enable(): fires no event with many devices
-        napi_take_back(napi);
+        napi_schedule(napi);       // the poll masks again
         return;
     }
     if (napi.park_time == 0) {
@@ -133,7 +122,7 @@ void napi_park_expired(hrtimer &timer) noexcept
     if (++napi.park_misses >= PARK_MISSES_MAX) {
         napi_lower_rung(napi, wait_rung::timed, "the interrupt never came: packets were found without it");
     }
-    napi_take_back(napi);
+    napi_schedule(napi);
 }
 
 } // namespace halfpoll

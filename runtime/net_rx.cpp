@@ -17,11 +17,11 @@ void napi_poll_full(napi_struct &napi, int work, napi_list &repoll) noexcept
 {
     napi_note_packets(napi);
     napi.drained = false;
-    const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
-    if (napi.listed || !(state & NAPIF_STATE_SCHED)) {
-        stat_add(napi.stats.driver_errors); // it completed and returned its budget: no longer ours to queue
+    if (napi.completed) {
+        stat_add(napi.stats.driver_errors); // and returned its budget: no longer ours to queue
         return;
     }
+    const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
     if (state & NAPIF_STATE_DISABLE) {
         napi_complete_done(napi, work); // a device that never runs dry must not hold up napi_disable()
         return;
@@ -78,13 +78,11 @@ void net_rx_action(softnet_data &sd) noexcept
             if (!repoll.empty()) {
                 break;
             }
-            sd.in_net_rx_action = false;
-            HALFPOLL_RACE_POINT(net_rx_flag_cleared, &sd);
+            HALFPOLL_RACE_POINT(net_rx_all_polled, &sd);
             if (sd.poll_list.empty()) {
                 break;
             }
-            sd.in_net_rx_action = true; // scheduled by a poll while the flag kept it from raising NET_RX
-            list.splice_back(sd.poll_list);
+            list.splice_back(sd.poll_list); // scheduled by a poll, while the flag kept it from raising NET_RX
             continue;
         }
         const int work = napi_poll(sd, *napi, repoll);

@@ -8,15 +8,18 @@ namespace halfpoll
 
 /// Places where another context may get in between; tests stop the code there to force a race.
 enum class race_point {
-    softirq_mask_cleared,    ///< do_softirq(): snapshot taken, mask cleared, handlers not yet run
-    net_rx_flag_cleared,     ///< net_rx_action(): everything polled, flag cleared, not yet looked again
-    napi_before_release,     ///< napi_complete_done(): all work done, ownership not yet given up
-    napi_released,           ///< napi_complete_done(): ownership given up, interrupt still masked
-    napi_unmasked,           ///< napi_unmask_irq(): interrupt unmasked, device not yet looked at again
-    napi_disable_announced,  ///< napi_disable(): DISABLE set, ownership not yet taken
-    napi_timer_before_sched, ///< timer callback: about to take ownership
-    idle_announced,          ///< cpu_idle(): `sleeping` set, lists not yet looked at again
-    idle_before_block,       ///< cpu_idle(): looked again, about to block
+    softirq_mask_cleared,   ///< do_softirq(): snapshot taken, mask cleared, handlers not yet run
+    net_rx_all_polled,      ///< net_rx_action(): list is empty, flag still set
+    napi_prep_loaded,       ///< napi_schedule_prep(): state read, not yet changed
+    napi_timer_loaded,      ///< napi_watchdog(): state read, not yet changed
+    napi_busy_loaded,       ///< napi_busy_loop(): state read, not yet changed
+    napi_release_loaded,    ///< napi_complete_done(): state read, ownership not yet given up
+    napi_released,          ///< napi_complete_done(): ownership given up, interrupt still masked
+    napi_unmasked,          ///< napi_unmask_irq(): interrupt unmasked, device not yet looked at again
+    napi_disable_announced, ///< napi_disable(): DISABLE set, ownership not yet taken
+    idle_before_announce,   ///< cpu_idle(): nothing to do, not yet said
+    idle_announced,         ///< cpu_idle(): `sleeping` set, lists not yet looked at again
+    idle_before_block,      ///< cpu_idle(): looked again, about to block
 };
 
 #ifdef HALFPOLL_RACE_POINTS

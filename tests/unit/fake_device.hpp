@@ -26,6 +26,7 @@ struct fake_device {
     std::atomic<int> polling{0};           ///< pollers inside the poll function
     std::atomic<bool> overlapped{false};   ///< two at once
     std::atomic<bool> wrong_thread{false}; ///< polled elsewhere than at home
+    std::atomic<bool> polled_unmasked{false};
     bool mute = false;                     ///< accepts enable() and never fires
     int refuse_enable = 0;                 ///< -errno
     std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion
@@ -64,6 +65,9 @@ struct fake_device {
         }
         if (this_softnet_data() != n.sd) {
             dev.wrong_thread = true;
+        }
+        if (dev.unmasked) {
+            dev.polled_unmasked = true;
         }
         int work = 0;
         while (work < budget && dev.waiting.load() > 0) {

@@ -84,6 +84,7 @@ struct napi_struct {
     bool listed = false;           ///< on a poll list
     bool polling_unmasked = false; ///< interrupt currently unmasked
     bool spinning = false;         ///< the last completion was refused: it stays and is polled again at once
+    bool completed = false;        ///< the current poll has completed it
     bool drained = true;           ///< the last poll found less than its budget
     bool disabled = true;          ///< between napi_disable() and napi_enable(). Control thread
     unsigned defer_hard_irqs_count = 0;
