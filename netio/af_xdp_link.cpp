@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 namespace halfpoll
 {
@@ -85,7 +86,7 @@ void link_watcher::receive()
         }
         return;
     }
-    int left = static_cast<int>(n);
+    auto left = static_cast<std::uint32_t>(n);
     for (auto *h = reinterpret_cast<nlmsghdr *>(buffer); NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
         // The answer to a request about an interface that is gone.
         const bool error = h->nlmsg_type == NLMSG_ERROR;
