@@ -104,8 +104,8 @@ int handover_poll(napi_struct &napi, int budget) noexcept
     if (work != 0) {
         xmit_flush(cpu);
     }
-    if (work < limit) {
-        napi_complete_done(napi, static_cast<int>(work)); // nothing to unmask: producers schedule it
+    if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
+        napi_unmask_irq(napi);
     }
     return static_cast<int>(work);
 }

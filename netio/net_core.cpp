@@ -152,13 +152,14 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads) : r
     }
     for (auto &cpu : cpus_) {
         std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
-        netif_napi_add(*cpu->sd, cpu->handover, handover_poll, wait_rung::timed, "scheduled by its producers");
+        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
         napi_enable(cpu->handover);
     }
 }
 
 net_core::~net_core()
 {
+    on_change = nullptr; // who listened may be gone
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
     }

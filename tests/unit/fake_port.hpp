@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/net_core.hpp>
+
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace halfpoll::test
+{
+
+/// Waits for a condition that other threads bring about; false after 5 s.
+inline bool eventually(const std::function<bool()> &condition)
+{
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > deadline) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    return true;
+}
+
+/// What the test and the port share; outlives the port.
+struct fake_wire {
+    std::mutex mutex;
+    std::deque<rte_mbuf *> rx;
+    std::vector<std::uint32_t> sent; ///< the sequence numbers of what was sent, in order
+    bool interrupt = false;          ///< enabled
+    int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    std::function<void(port_event)> notify;
+    std::function<void(rte_mbuf **, unsigned)> on_tx; ///< called in tx_burst, on the data core
+
+    std::atomic<bool> up{true};
+    std::atomic<bool> link_fails{false};
+    std::atomic<unsigned> room{1u << 30}; ///< packets that the tx ring still takes
+    std::atomic<unsigned> tx_calls{0}, doorbells{0}, refused_doorbells{0};
+    std::atomic<int> enable_result{0};
+    std::atomic<bool> opened{false}, closed{false};
+    bool open_fails = false;
+    bool has_fd = true;
+    unsigned descriptors = 256;
+    unsigned tx_queues = 1;
+
+    ~fake_wire()
+    {
+        for (rte_mbuf *m : rx) {
+            rte_pktmbuf_free(m);
+        }
+        close(event_fd);
+    }
+
+    /// A packet arrives from outside. Any thread.
+    void receive(rte_mbuf *m)
+    {
+        const std::lock_guard lock(mutex);
+        rx.push_back(m);
+        if (interrupt) {
+            const std::uint64_t one = 1;
+            if (write(event_fd, &one, sizeof one) < 0) {
+                std::abort();
+            }
+        }
+    }
+    std::size_t sent_count()
+    {
+        const std::lock_guard lock(mutex);
+        return sent.size();
+    }
+    void event(port_event e)
+    {
+        std::function<void(port_event)> fn;
+        {
+            const std::lock_guard lock(mutex);
+            fn = notify;
+        }
+        if (fn) {
+            fn(e);
+        }
+    }
+};
+
+/// A packet of `length` bytes that carries a number.
+inline rte_mbuf *packet(rte_mempool *pool, std::uint32_t number, unsigned length = 60)
+{
+    rte_mbuf *m = rte_pktmbuf_alloc(pool);
+    if (!m || !rte_pktmbuf_append(m, static_cast<std::uint16_t>(length))) {
+        std::abort();
+    }
+    *rte_pktmbuf_mtod(m, std::uint32_t *) = number;
+    return m;
+}
+
+class fake_port final : public port
+{
+public:
+    explicit fake_port(std::shared_ptr<fake_wire> wire) : wire_(std::move(wire)) {}
+
+    port_info info() const override
+    {
+        port_info i;
+        i.driver = "fake";
+        i.max_rx_queues = 1;
+        i.max_tx_queues = wire_->tx_queues;
+        i.max_mtu = 9000;
+        i.rx_descriptors = wire_->descriptors;
+        return i;
+    }
+    void open(const port_options &) override
+    {
+        if (wire_->open_fails) {
+            throw error("fake: does not open");
+        }
+        wire_->opened = true;
+    }
+    void close() noexcept override { wire_->closed = true; }
+    link_state link() override
+    {
+        if (wire_->link_fails) {
+            throw error("fake: link cannot be read");
+        }
+        return {.up = wire_->up, .speed_mbps = 10'000};
+    }
+    void set_mtu(std::uint32_t) override {}
+    void set_promiscuous(bool) override {}
+    port_counters counters() const override { return {}; }
+    void set_event_handler(std::function<void(port_event)> notify) override
+    {
+        const std::lock_guard lock(wire_->mutex);
+        wire_->notify = std::move(notify);
+    }
+    rx_wait wait_of(std::uint16_t) override
+    {
+        return {.fd = wire_->has_fd ? wire_->event_fd : -1, .reason = wire_->has_fd ? "" : "fake without interrupt"};
+    }
+
+    std::uint16_t rx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
+    {
+        const std::lock_guard lock(wire_->mutex);
+        std::uint16_t got = 0;
+        while (got < n && !wire_->rx.empty()) {
+            pkts[got++] = wire_->rx.front();
+            wire_->rx.pop_front();
+        }
+        return got;
+    }
+    bool rx_pending(std::uint16_t) const noexcept override
+    {
+        const std::lock_guard lock(wire_->mutex);
+        return !wire_->rx.empty();
+    }
+    int rx_irq_enable(std::uint16_t) noexcept override
+    {
+        const std::lock_guard lock(wire_->mutex);
+        wire_->interrupt = wire_->enable_result == 0;
+        return wire_->enable_result;
+    }
+    int rx_irq_disable(std::uint16_t) noexcept override
+    {
+        const std::lock_guard lock(wire_->mutex);
+        wire_->interrupt = false;
+        return 0;
+    }
+    std::uint16_t tx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
+    {
+        ++wire_->tx_calls;
+        const std::uint16_t k = static_cast<std::uint16_t>(std::min<unsigned>(n, wire_->room));
+        wire_->room -= k;
+        if (wire_->on_tx) {
+            wire_->on_tx(pkts, k);
+            return k;
+        }
+        const std::lock_guard lock(wire_->mutex);
+        for (unsigned i = 0; i < k; ++i) {
+            wire_->sent.push_back(*rte_pktmbuf_mtod(pkts[i], std::uint32_t *));
+            rte_pktmbuf_free(pkts[i]);
+        }
+        return k;
+    }
+    bool tx_doorbell(std::uint16_t) noexcept override
+    {
+        ++wire_->doorbells;
+        if (wire_->refused_doorbells != 0) {
+            --wire_->refused_doorbells;
+            return false;
+        }
+        return true;
+    }
+
+private:
+    std::shared_ptr<fake_wire> wire_;
+};
+
+} // namespace halfpoll::test

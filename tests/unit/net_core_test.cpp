@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "fake_port.hpp"
+
+#include <halfpoll/eal.hpp>
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <poll.h>
+
+using namespace halfpoll;
+using namespace halfpoll::test;
+
+namespace
+{
+
+constexpr unsigned POOL_PACKETS = 4095;
+
+class net_core_test : public testing::Test
+{
+protected:
+    void SetUp() override { pool_ = packet_pool_create("net_core_test", POOL_PACKETS, 2176, 0); }
+    void TearDown() override
+    {
+        core_.reset();
+        rt_.reset();
+        wires_.clear();
+        EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
+        packet_pool_free(pool_);
+    }
+
+    void start(unsigned cpus = 1)
+    {
+        runtime_options options;
+        options.cpus.assign(cpus, cpu_options{});
+        rt_ = std::make_unique<runtime>(options);
+        core_ = std::make_unique<net_core>(*rt_, pool_);
+    }
+    std::shared_ptr<fake_wire> wire() { return wires_.emplace_back(std::make_shared<fake_wire>()); }
+    net_device &add(const std::string &name, const std::shared_ptr<fake_wire> &w, std::vector<unsigned> cpus = {})
+    {
+        net_device_options options;
+        options.name = name;
+        options.cpus = std::move(cpus);
+        return core_->register_netdevice(std::make_unique<fake_port>(w), options);
+    }
+    /// Every received packet leaves by `out`.
+    void forward_to(net_device *&out)
+    {
+        core_->set_rx_handler(
+            [](void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
+                dev_queue_xmit(cpu, **static_cast<net_device **>(ctx), pkts, n);
+            },
+            &out);
+    }
+    /// Sends from the CPU's own thread, as a poll would.
+    void xmit(unsigned cpu, net_device &dev, std::vector<rte_mbuf *> pkts)
+    {
+        rt_->call_on(cpu, [&](softnet_data &) {
+            dev_queue_xmit(core_->cpu(cpu), dev, pkts.data(), static_cast<unsigned>(pkts.size()));
+            xmit_flush(core_->cpu(cpu));
+        });
+    }
+    std::vector<rte_mbuf *> packets(unsigned n, std::uint32_t first = 0)
+    {
+        std::vector<rte_mbuf *> v;
+        for (unsigned i = 0; i < n; ++i) {
+            v.push_back(packet(pool_, first + i));
+        }
+        return v;
+    }
+    void expect_sent_in_order(fake_wire &w, unsigned n)
+    {
+        ASSERT_TRUE(eventually([&] { return w.sent_count() >= n; })) << w.sent_count() << " of " << n;
+        std::vector<std::uint32_t> expected(n);
+        std::iota(expected.begin(), expected.end(), 0U);
+        const std::lock_guard lock(w.mutex);
+        EXPECT_EQ(w.sent, expected);
+    }
+    void run_posted()
+    {
+        pollfd p{core_->control_fd(), POLLIN, 0};
+        ASSERT_EQ(poll(&p, 1, 5000), 1) << "nothing was posted";
+        core_->run_control();
+    }
+
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> rt_;
+    std::unique_ptr<net_core> core_;
+    std::vector<std::shared_ptr<fake_wire>> wires_;
+};
+
+TEST_F(net_core_test, ForwardsAllInOrderAndCounts)
+{
+    start();
+    auto in = wire(), out = wire();
+    net_device *target = nullptr;
+    forward_to(target);
+    target = &add("out", out);
+    net_device &source = add("in", in);
+    for (unsigned i = 0; i < 1000; ++i) {
+        in->receive(packet(pool_, i));
+    }
+    expect_sent_in_order(*out, 1000);
+    dev_stats &rx = core_->cpu(0).dev[source.ifindex];
+    dev_stats &tx = core_->cpu(0).dev[target->ifindex];
+    EXPECT_TRUE(eventually([&] { return rx.rx_packets == 1000; }));
+    EXPECT_EQ(rx.rx_bytes, 60'000U);
+    EXPECT_EQ(tx.tx_packets, 1000U);
+    EXPECT_EQ(tx.tx_bytes, 60'000U);
+}
+
+TEST_F(net_core_test, OneDoorbellAPoll)
+{
+    start();
+    auto in = wire(), out = wire();
+    net_device *target = nullptr;
+    forward_to(target);
+    target = &add("out", out);
+    net_device &source = add("in", in);
+    {
+        const std::lock_guard lock(in->mutex);
+        for (unsigned i = 0; i < 640; ++i) {
+            in->rx.push_back(packet(pool_, i));
+        }
+    }
+    napi_schedule(source.queues[0]->napi);
+    expect_sent_in_order(*out, 640);
+    EXPECT_TRUE(eventually([&] { return out->doorbells != 0; }));
+    EXPECT_LE(out->doorbells, source.queues[0]->napi.stats.polls);
+    EXPECT_EQ(out->tx_calls, 20U) << "full bursts of 32";
+}
+
+TEST_F(net_core_test, WithoutHandlerPacketsAreCountedDrops)
+{
+    start();
+    auto in = wire();
+    add("in", in);
+    in->receive(packet(pool_, 0));
+    EXPECT_TRUE(eventually([&] { return core_->drops(DROP_NO_HANDLER) == 1; }));
+}
+
+TEST_F(net_core_test, CarrierFollowsTheLinkAndGuardsTransmission)
+{
+    start();
+    auto w = wire();
+    w->up = false;
+    net_device &dev = add("eth", w);
+    EXPECT_FALSE(dev.carrier);
+    xmit(0, dev, packets(3));
+    EXPECT_EQ(core_->drops(DROP_DEV_READY), 3U);
+    EXPECT_EQ(core_->cpu(0).dev[dev.ifindex].tx_dropped, 3U);
+
+    unsigned changes = 0;
+    core_->on_change = [&](net_device &d) { changes += &d == &dev; };
+    w->up = true;
+    w->event(port_event::link);
+    EXPECT_FALSE(dev.carrier) << "events are handled on the control thread only";
+    run_posted();
+    EXPECT_TRUE(dev.carrier);
+    EXPECT_EQ(changes, 1U);
+    xmit(0, dev, packets(3));
+    expect_sent_in_order(*w, 3);
+}
+
+TEST_F(net_core_test, OversizePacketsAreDroppedTheOthersSent)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    std::vector<rte_mbuf *> pkts = {packet(pool_, 0, 1518), packet(pool_, 99, 1519), packet(pool_, 1)};
+    xmit(0, dev, pkts);
+    expect_sent_in_order(*w, 2);
+    EXPECT_EQ(core_->drops(DROP_TX_OVERSIZE), 1U);
+}
+
+TEST_F(net_core_test, AFullRingIsRetriedByTimer)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    w->room = 10;
+    xmit(0, dev, packets(50));
+    EXPECT_EQ(w->sent_count(), 10U);
+    w->room = 1000; // nothing else happens on that CPU
+    expect_sent_in_order(*w, 50);
+    EXPECT_EQ(core_->drops(DROP_TX_FULL), 0U);
+}
+
+TEST_F(net_core_test, ARingThatStaysFullDropsCounted)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    w->room = 0;
+    xmit(0, dev, packets(300));
+    EXPECT_GE(core_->drops(DROP_TX_FULL), 300U - 256U) << "beyond the queue's bound at once";
+    EXPECT_TRUE(eventually([&] { return core_->drops(DROP_TX_FULL) == 300; })) << "the rest after the last retry";
+    const unsigned calls = w->tx_calls;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    EXPECT_EQ(w->tx_calls, calls) << "retries end";
+    w->room = 1000;
+    xmit(0, dev, packets(40));
+    expect_sent_in_order(*w, 40);
+}
+
+TEST_F(net_core_test, ARefusedDoorbellIsRungAgain)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    w->refused_doorbells = 3;
+    xmit(0, dev, packets(1));
+    EXPECT_TRUE(eventually([&] { return w->doorbells == 4; }));
+    EXPECT_EQ(w->sent_count(), 1U);
+}
+
+TEST_F(net_core_test, NestedTransmitsEndAtTheLimit)
+{
+    start();
+    std::vector<std::shared_ptr<fake_wire>> chain;
+    std::vector<net_device *> devs;
+    for (unsigned i = 0; i < 12; ++i) {
+        chain.push_back(wire());
+        devs.push_back(&add("tun" + std::to_string(i), chain[i]));
+    }
+    net_cpu &cpu = core_->cpu(0);
+    for (unsigned i = 0; i + 1 < 12; ++i) { // each a tunnel through the next; a burst is sent at once
+        chain[i]->on_tx = [&cpu, next = devs[i + 1]](rte_mbuf **pkts, unsigned n) {
+            dev_queue_xmit(cpu, *next, pkts, n);
+        };
+    }
+    xmit(0, *devs[0], packets(32));
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 32U);
+    EXPECT_EQ(chain[8]->tx_calls, 1U) << "nine nested sends pass, as in the kernel";
+    EXPECT_EQ(chain[9]->tx_calls, 0U);
+}
+
+TEST_F(net_core_test, ALoopOfDevicesIsCutAtOnce)
+{
+    start();
+    auto a = wire();
+    net_device &dev = add("loop", a);
+    net_cpu &cpu = core_->cpu(0);
+    a->on_tx = [&](rte_mbuf **pkts, unsigned n) { dev_queue_xmit(cpu, dev, pkts, n); };
+    xmit(0, dev, packets(32));
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 32U);
+    EXPECT_EQ(a->tx_calls, 1U);
+}
+
+TEST_F(net_core_test, PacketsCrossToTheOwnerOfTheQueue)
+{
+    start(2);
+    auto in = wire(), out = wire();
+    net_device *target = nullptr;
+    forward_to(target);
+    target = &add("out", out, {1});
+    net_device &source = add("in", in, {0});
+    ASSERT_EQ(target->tx[0].owner, 1U);
+    ASSERT_EQ(target->tx[1].owner, 1U);
+    for (unsigned i = 0; i < 2000; ++i) {
+        in->receive(packet(pool_, i));
+        if (i % 200 == 199) { // never more under way than a ring holds
+            ASSERT_TRUE(eventually([&] { return out->sent_count() == i + 1; })) << out->sent_count();
+        }
+    }
+    expect_sent_in_order(*out, 2000);
+    EXPECT_EQ(core_->cpu(0).dev[target->ifindex].tx_packets, 0U);
+    EXPECT_EQ(core_->cpu(1).dev[target->ifindex].tx_packets, 2000U);
+    EXPECT_EQ(core_->cpu(0).dev[source.ifindex].rx_packets, 2000U);
+}
+
+TEST_F(net_core_test, ADeviceWithAQueueForEachCpuNeedsNoHandOver)
+{
+    start(2);
+    auto w = wire();
+    w->tx_queues = 4;
+    net_device &dev = add("eth", w);
+    EXPECT_EQ(dev.tx[0].owner, 0U);
+    EXPECT_EQ(dev.tx[1].owner, 1U);
+    EXPECT_NE(dev.tx[0].queue, dev.tx[1].queue);
+}
+
+TEST_F(net_core_test, AHandOverRingThatIsFullDropsCounted)
+{
+    start(2);
+    auto out = wire();
+    net_device &dev = add("out", out, {1});
+    rt_->call_on(1, [&](softnet_data &) { // the owner is busy
+        const std::vector<rte_mbuf *> all = packets(1500);
+        std::thread([&] { xmit(0, dev, all); }).join();
+    });
+    EXPECT_EQ(core_->drops(DROP_HANDOVER_FULL), 1500U - 1023U);
+    expect_sent_in_order(*out, 1023);
+}
+
+TEST_F(net_core_test, AForeignThreadSends)
+{
+    start(2);
+    auto w = wire();
+    net_device &dev = add("eth", w, {1});
+    std::thread slow_path([&] {
+        for (unsigned i = 0; i < 500; i += 5) {
+            std::vector<rte_mbuf *> pkts = packets(5, i);
+            EXPECT_EQ(core_->foreign_xmit(0, dev, pkts.data(), 5), 5U);
+            ASSERT_TRUE(eventually([&] { return w->sent_count() == i + 5; })) << "the owner was not woken";
+        }
+    });
+    slow_path.join();
+    expect_sent_in_order(*w, 500);
+    rte_mbuf *big = packet(pool_, 0, 1600);
+    EXPECT_EQ(core_->foreign_xmit(0, dev, &big, 1), 0U);
+    EXPECT_EQ(core_->foreign_drops(), 1U);
+}
+
+TEST_F(net_core_test, ADeviceThatVanishesTakesOnlyItselfDown)
+{
+    start(2);
+    auto bad = wire(), good = wire(), in = wire();
+    net_device *target = nullptr;
+    forward_to(target);
+    net_device &gone = add("bad", bad);
+    target = &add("good", good);
+    add("in", in);
+    unsigned changes = 0;
+    core_->on_change = [&](net_device &d) { changes += &d == &gone; };
+    bad->event(port_event::removed);
+    run_posted();
+    EXPECT_TRUE(bad->closed);
+    EXPECT_NE(gone.failure, "");
+    EXPECT_FALSE(gone.running);
+    EXPECT_GE(changes, 1U);
+    EXPECT_EQ(core_->dev_get_by_name("bad"), &gone) << "stays listed";
+    xmit(0, gone, packets(2));
+    EXPECT_EQ(core_->drops(DROP_DEV_READY), 2U);
+    bad->event(port_event::link); // too late: nobody listens
+    for (unsigned i = 0; i < 100; ++i) {
+        in->receive(packet(pool_, i));
+    }
+    expect_sent_in_order(*good, 100);
+    core_->unregister_netdevice(gone);
+    EXPECT_EQ(core_->dev_get_by_name("bad"), nullptr);
+}
+
+TEST_F(net_core_test, ALinkThatCannotBeReadFailsTheDevice)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    w->link_fails = true;
+    w->event(port_event::link);
+    run_posted();
+    EXPECT_NE(dev.failure.find("link cannot be read"), std::string::npos);
+    EXPECT_TRUE(w->closed);
+}
+
+TEST_F(net_core_test, EventsOfADeviceThatIsGoneAreIgnored)
+{
+    start();
+    auto w = wire();
+    net_device &dev = add("eth", w);
+    w->event(port_event::link);
+    w->event(port_event::removed);
+    core_->unregister_netdevice(dev);
+    run_posted();
+    EXPECT_TRUE(core_->devices().empty());
+}
+
+TEST_F(net_core_test, DevicesComeAndGoUnderTraffic)
+{
+    start(2);
+    auto in = wire();
+    static std::atomic<net_device *> target;
+    target = nullptr;
+    core_->set_rx_handler(
+        [](void *, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
+            if (net_device *dev = target.load(std::memory_order_acquire)) {
+                dev_queue_xmit(cpu, *dev, pkts, n);
+            } else {
+                drop_packets(cpu, DROP_DEV_READY, pkts, n);
+            }
+        },
+        nullptr);
+    add("in", in, {0});
+    std::atomic<bool> stop{false};
+    std::thread generator([&] {
+        for (std::uint32_t i = 0; !stop; ++i) {
+            if (rte_mempool_avail_count(pool_) > POOL_PACKETS / 2) {
+                in->receive(packet(pool_, i));
+            } else {
+                std::this_thread::yield();
+            }
+        }
+    });
+    std::uint64_t sent = 0;
+    for (unsigned round = 0; round < 30; ++round) {
+        auto out = wire();
+        net_device &dev = add("out", out, {round % 2}); // every other round across CPUs
+        core_->on_change = [&](net_device &d) {
+            if (&d == &dev && !d.running) {
+                target.store(nullptr, std::memory_order_release); // pairs with the acquire in the handler
+            }
+        };
+        target.store(&dev, std::memory_order_release);
+        EXPECT_TRUE(eventually([&] { return out->sent_count() > 50; })) << "round " << round;
+        core_->unregister_netdevice(dev);
+        core_->on_change = nullptr;
+        sent += out->sent_count();
+    }
+    stop = true;
+    generator.join();
+    EXPECT_GT(sent, 30U * 50U);
+}
+
+TEST_F(net_core_test, AFailedRegistrationLeavesNothing)
+{
+    start();
+    auto w = wire();
+    w->open_fails = true;
+    EXPECT_THROW(add("eth", w), error);
+    EXPECT_TRUE(core_->devices().empty());
+    w->open_fails = false;
+    EXPECT_NO_THROW(add("eth", w));
+    EXPECT_THROW(add("eth", wire()), error) << "the name is taken";
+    EXPECT_THROW(add("cpu9", wire(), {9}), error);
+    net_device_options many;
+    many.name = "many";
+    many.rx_queues = 2;
+    EXPECT_THROW(core_->register_netdevice(std::make_unique<fake_port>(wire()), many), error);
+    EXPECT_EQ(core_->devices().size(), 1U);
+}
+
+TEST_F(net_core_test, AQueueWithoutInterruptStartsLowerOnTheLadder)
+{
+    start();
+    auto with_ring = wire(), unknown = wire();
+    with_ring->has_fd = unknown->has_fd = false;
+    unknown->descriptors = 0;
+    net_device &timed = add("timed", with_ring);
+    net_device &spin = add("spin", unknown);
+    EXPECT_EQ(timed.queues[0]->napi.rung, wait_rung::timed);
+    EXPECT_STREQ(timed.queues[0]->napi.rung_reason, "fake without interrupt");
+    EXPECT_EQ(timed.queues[0]->napi.timed_sleep, hybrid_timed_sleep(256, 10'000'000'000));
+    EXPECT_EQ(spin.queues[0]->napi.rung, wait_rung::spin);
+    with_ring->receive(packet(pool_, 0));
+    unknown->receive(packet(pool_, 0));
+    EXPECT_TRUE(eventually([&] { return core_->drops(DROP_NO_HANDLER) == 2; }));
+}
+
+TEST_F(net_core_test, AnInterruptThatIsRefusedIsNotTheEndOfTheQueue)
+{
+    start();
+    auto w = wire();
+    w->enable_result = -EIO;
+    net_device &dev = add("eth", w);
+    EXPECT_TRUE(eventually([&] { return dev.queues[0]->napi.rung == wait_rung::timed; }));
+    for (unsigned i = 0; i < 10; ++i) {
+        w->receive(packet(pool_, i));
+        EXPECT_TRUE(eventually([&] { return core_->drops(DROP_NO_HANDLER) == i + 1; }));
+    }
+}
+
+TEST_F(net_core_test, PostedWorkRunsOnTheControlThread)
+{
+    start();
+    std::thread::id ran;
+    std::thread([&] { core_->post([&] { ran = std::this_thread::get_id(); }); }).join();
+    run_posted();
+    EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+} // namespace
