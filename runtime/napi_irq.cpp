@@ -37,6 +37,10 @@ void napi_wait_interrupt(napi_struct &napi) noexcept
     napi.polling_unmasked = true;
     napi.sd->engine->arm(napi.source);
     stat_add(napi.stats.unmasks);
+    // The unmasking store must be seen before the ring is read again (Dekker; the device puts its barrier between
+    // publishing a packet and looking at the mask). Drivers that unmask through shared memory have no barrier of their
+    // own.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     HALFPOLL_RACE_POINT(napi_unmasked, &napi);
     if (napi.irq->pending(napi)) { // came between the last poll and enable(): fires no event with many devices
         napi_schedule(napi);       // the poll masks again
