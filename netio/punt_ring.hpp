@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/slow_path.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace halfpoll
+{
+
+/// At most `burst` packets at once and `packets_per_second` in the long run. One thread.
+class token_bucket
+{
+public:
+    /// Starts full.
+    void set(const punt_limit &limit, ktime_t now) noexcept;
+    /// How many of n packets may pass now; they are charged.
+    unsigned take(unsigned n, ktime_t now) noexcept;
+
+private:
+    static constexpr std::uint64_t token = NSEC_PER_SEC; ///< a nanosecond brings `rate_` parts of a token
+    std::uint64_t rate_ = 0;
+    std::uint64_t depth_ = 0;
+    std::uint64_t level_ = 0;
+    ktime_t last_ = 0;
+};
+
+/// One CPU's way to the slow path: policing, then a single-producer, single-consumer ring.
+class alignas(64) punt_ring
+{
+public:
+    /// Throws `error`.
+    punt_ring(const punt_limit (&limits)[PUNT_CLASSES], unsigned size, ktime_t now);
+    /// Frees the packets that are still inside.
+    ~punt_ring();
+    punt_ring(const punt_ring &) = delete;
+    punt_ring &operator=(const punt_ring &) = delete;
+
+    /// Producer, the home CPU: polices, tags with the shadow and publishes; the rest is dropped under its reason.
+    void punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    /// Producer: something was published since the last call.
+    bool take_dirty() noexcept;
+
+    /// Consumer.
+    unsigned dequeue(rte_mbuf **pkts, unsigned n) noexcept;
+    bool empty() const noexcept;
+    /// Where a dequeued packet goes.
+    static shadow *target(const rte_mbuf &m) noexcept;
+
+    std::uint64_t punted(punt_class c) const noexcept { return punted_[c].load(std::memory_order_relaxed); }
+    std::uint64_t policed(punt_class c) const noexcept { return policed_[c].load(std::memory_order_relaxed); }
+
+private:
+    struct free_memory {
+        void operator()(void *p) const noexcept;
+    };
+    std::unique_ptr<rte_ring, free_memory> ring_;
+    bool dirty_ = false;
+    std::array<token_bucket, PUNT_CLASSES> buckets_;
+    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, anyone reads, relaxed
+    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> policed_{}; ///< the same
+};
+
+} // namespace halfpoll

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "shadow_tap.hpp"
+
+#include <halfpoll/netns.hpp>
+
+#include <rte_byteorder.h>
+#include <rte_ip.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <utility>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// What precedes each frame; struct virtio_net_hdr, whose kernel header is not C++. Little-endian (TUNSETVNETLE).
+struct vnet_header {
+    std::uint8_t flags;
+    std::uint8_t gso_type;
+    std::uint16_t hdr_len, gso_size, csum_start, csum_offset;
+};
+static_assert(sizeof(vnet_header) == 10);
+constexpr std::uint8_t vnet_needs_csum = 1;
+
+/// Closes on the way out unless released.
+struct fd_guard {
+    int fd;
+    explicit fd_guard(int f) : fd(f) {}
+    ~fd_guard()
+    {
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    fd_guard(const fd_guard &) = delete;
+    fd_guard &operator=(const fd_guard &) = delete;
+    int release() noexcept { return std::exchange(fd, -1); }
+};
+
+ifreq request(const std::string &name)
+{
+    ifreq ifr{};
+    name.copy(ifr.ifr_name, IFNAMSIZ - 1);
+    return ifr;
+}
+
+void check_ioctl(int fd, unsigned long op, void *arg, const std::string &what)
+{
+    if (ioctl(fd, op, arg) < 0) {
+        throw_errno(errno, what);
+    }
+}
+
+int open_tun()
+{
+    const int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        throw_errno(errno, errno == ENOENT ? "/dev/net/tun is missing (modprobe tun, or give the container the device)"
+                                           : "opening /dev/net/tun");
+    }
+    return fd;
+}
+
+/// One attempt to attach; 0 or errno.
+int attach(int fd, const std::string &name, int flags)
+{
+    ifreq ifr = request(name);
+    ifr.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_NO_CARRIER | flags);
+    return ioctl(fd, TUNSETIFF, &ifr) < 0 ? errno : 0;
+}
+
+/// Creates or adopts; true if created. A process that has just been killed lets go of its fd only a moment later.
+bool attach_or_create(int fd, const std::string &name)
+{
+    int err = attach(fd, name, IFF_TUN_EXCL);
+    if (err == 0) {
+        return true;
+    }
+    for (int attempt = 0; err == EBUSY && attempt < 50; ++attempt) {
+        err = attach(fd, name, 0);
+        if (err == EBUSY) {
+            usleep(10'000);
+        }
+    }
+    switch (err) {
+    case 0:
+        return false;
+    case EBUSY:
+        throw error("shadow " + name + ": another process holds the interface; stop it or choose another name");
+    case EINVAL:
+        throw error(
+            "shadow " + name +
+            ": an interface of that name exists and is not a single-queue TAP; remove it or choose another name");
+    case EPERM:
+        throw error("shadow " + name + ": creating a TAP needs CAP_NET_ADMIN");
+    default:
+        throw_errno(err, "shadow " + name + ": TUNSETIFF");
+    }
+}
+
+/// Writes only what differs: a MAC that is set again makes the kernel forget neighbours.
+void set_address(int control, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
+{
+    ifreq ifr = request(name);
+    check_ioctl(control, SIOCGIFHWADDR, &ifr, "shadow " + name + ": reading its MAC");
+    if (std::memcmp(ifr.ifr_hwaddr.sa_data, mac.addr_bytes, sizeof mac.addr_bytes) != 0) {
+        ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+        std::memcpy(ifr.ifr_hwaddr.sa_data, mac.addr_bytes, sizeof mac.addr_bytes);
+        check_ioctl(control, SIOCSIFHWADDR, &ifr, "shadow " + name + ": setting its MAC");
+    }
+    ifr = request(name);
+    check_ioctl(control, SIOCGIFMTU, &ifr, "shadow " + name + ": reading its MTU");
+    if (static_cast<std::uint32_t>(ifr.ifr_mtu) != mtu) {
+        ifr.ifr_mtu = static_cast<int>(mtu);
+        check_ioctl(control, SIOCSIFMTU, &ifr, "shadow " + name + ": setting its MTU to " + std::to_string(mtu));
+    }
+}
+
+/// What a predecessor may have left otherwise.
+void set_header(int fd, const std::string &name)
+{
+    int size = sizeof(vnet_header);
+    int little_endian = 1;
+    check_ioctl(fd, TUNSETVNETHDRSZ, &size, "shadow " + name + ": TUNSETVNETHDRSZ");
+    check_ioctl(fd, TUNSETVNETLE, &little_endian, "shadow " + name + ": TUNSETVNETLE");
+    if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0) {
+        throw_errno(errno, "shadow " + name + ": TUNSETOFFLOAD");
+    }
+}
+
+} // namespace
+
+tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
+{
+    if (name.empty() || name.size() >= IFNAMSIZ) {
+        throw error("shadow " + name + ": an interface name has 1 to 15 characters");
+    }
+    const netns_scope scope(netns);
+    fd_guard fd(open_tun());
+    const fd_guard control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (control.fd < 0) {
+        throw_errno(errno, "shadow " + name + ": socket");
+    }
+    tap t;
+    t.created = attach_or_create(fd.fd, name);
+    set_header(fd.fd, name);
+    set_address(control.fd, name, mac, mtu);
+    ifreq ifr = request(name);
+    check_ioctl(control.fd, SIOCGIFINDEX, &ifr, "shadow " + name + ": reading its index");
+    t.ifindex = ifr.ifr_ifindex;
+    if (ioctl(fd.fd, TUNSETPERSIST, 1) < 0) {
+        throw_errno(errno, "shadow " + name + ": TUNSETPERSIST");
+    }
+    t.fd = fd.release();
+    return t;
+}
+
+void tap_set_carrier(int fd, const std::string &name, bool up)
+{
+    int carrier = up ? 1 : 0;
+    check_ioctl(fd, TUNSETCARRIER, &carrier, "shadow " + name + ": setting its carrier");
+}
+
+void tap_forget(int fd) noexcept { ioctl(fd, TUNSETPERSIST, 0); }
+
+bool tap_write(int fd, const rte_mbuf &m) noexcept
+{
+    vnet_header header{};
+    iovec iov[1 + 16];
+    int parts = 0;
+    iov[parts++] = {&header, sizeof header};
+    for (const rte_mbuf *seg = &m; seg; seg = seg->next) {
+        if (parts == static_cast<int>(std::size(iov))) {
+            return false;
+        }
+        iov[parts++] = {rte_pktmbuf_mtod(seg, void *), seg->data_len};
+    }
+    ssize_t written;
+    do {
+        written = writev(fd, iov, parts);
+    } while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
+tap_result tap_read(int fd, rte_mbuf &m) noexcept
+{
+    vnet_header header;
+    std::uint8_t beyond; // tells a frame that fills the mbuf from one that was cut
+    const std::size_t room = rte_pktmbuf_tailroom(&m);
+    auto *frame = rte_pktmbuf_mtod(&m, std::uint8_t *);
+    iovec iov[] = {{&header, sizeof header}, {frame, room}, {&beyond, sizeof beyond}};
+    ssize_t got;
+    do {
+        got = readv(fd, iov, std::size(iov));
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return errno == EAGAIN ? tap_result::empty : errno == EBADFD ? tap_result::removed : tap_result::bad;
+    }
+    const auto length = static_cast<std::size_t>(got) - std::min(sizeof header, static_cast<std::size_t>(got));
+    if (length == 0 || length > room || header.gso_type != 0) {
+        return tap_result::bad;
+    }
+    if ((header.flags & vnet_needs_csum) &&
+        !complete_checksum(frame, static_cast<unsigned>(length), rte_le_to_cpu_16(header.csum_start),
+                           rte_le_to_cpu_16(header.csum_offset))) {
+        return tap_result::bad;
+    }
+    m.data_len = static_cast<std::uint16_t>(length);
+    m.pkt_len = static_cast<std::uint32_t>(length);
+    return tap_result::frame;
+}
+
+void tap_discard(int fd) noexcept
+{
+    vnet_header header;
+    [[maybe_unused]] const ssize_t got = read(fd, &header, sizeof header);
+}
+
+bool complete_checksum(std::uint8_t *frame, unsigned length, unsigned start, unsigned offset) noexcept
+{
+    if (start + offset + sizeof(std::uint16_t) > length) {
+        return false;
+    }
+    std::uint16_t sum = static_cast<std::uint16_t>(~rte_raw_cksum(frame + start, length - start));
+    if (sum == 0) {
+        sum = 0xffff; // zero says "no checksum" in UDP, and both verify
+    }
+    std::memcpy(frame + start + offset, &sum, sizeof sum);
+    return true;
+}
+
+} // namespace halfpoll

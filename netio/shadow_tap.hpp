@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/error.hpp>
+
+#include <rte_ether.h>
+
+#include <cstdint>
+#include <string>
+
+struct rte_mbuf;
+
+namespace halfpoll
+{
+
+/// A TAP interface and the fd that owns it.
+struct tap {
+    int fd = -1; ///< non-blocking; frames are preceded by a virtio_net_hdr
+    int ifindex = 0;
+    bool created = false; ///< false: it was there
+};
+
+/// Creates the interface, persistent, or takes over one that nobody holds; carrier down, MAC and MTU set, checksum
+/// offload on and segmentation offload off. The caller closes the fd. Control thread; throws `error` with the remedy.
+tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu);
+/// Throws `error`.
+void tap_set_carrier(int fd, const std::string &name, bool up);
+/// The interface goes with its fd, and not before.
+void tap_forget(int fd) noexcept;
+
+/// Writes one frame, segmented or not; true if the kernel took it.
+bool tap_write(int fd, const rte_mbuf &m) noexcept;
+
+enum class tap_result {
+    frame,   ///< in the mbuf, checksum complete
+    bad,     ///< a frame that does not fit or is not a plain one; the mbuf holds nothing
+    empty,   ///< nothing to read
+    removed, ///< the interface is gone
+};
+/// Reads one frame into an empty mbuf.
+tap_result tap_read(int fd, rte_mbuf &m) noexcept;
+
+/// Reads one frame and throws it away.
+void tap_discard(int fd) noexcept;
+
+/// Completes a checksum of which the field at `start` + `offset` holds the pseudo-header's part, over everything from
+/// `start` on. False if that is not inside the frame.
+bool complete_checksum(std::uint8_t *frame, unsigned length, unsigned start, unsigned offset) noexcept;
+
+} // namespace halfpoll

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/netns.hpp>
+#include <halfpoll/slow_path.hpp>
+
+#include "../../netio/punt_ring.hpp"
+#include "../../netio/shadow_tap.hpp"
+#include "fake_wire.hpp"
+#include "test_netns.hpp"
+
+#include <gmock/gmock.h>
+#include <rte_arp.h>
+#include <rte_icmp.h>
+#include <rte_ip.h>
+#include <rte_mempool.h>
+#include <rte_udp.h>
+
+#include <arpa/inet.h>
+#include <csignal>
+#include <filesystem>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+namespace halfpoll
+{
+namespace
+{
+
+using test::eventually;
+using test::frame;
+using testing::HasSubstr;
+
+constexpr unsigned pool_size = 2047;
+const rte_ether_addr peer_mac{{0x02, 0xbb, 0, 0, 0, 1}};
+
+// ---- frames ----
+
+template <typename T>
+void put(frame &f, const T &header)
+{
+    const auto *bytes = reinterpret_cast<const std::uint8_t *>(&header);
+    f.insert(f.end(), bytes, bytes + sizeof header);
+}
+
+frame arp_request(const char *from, const char *to)
+{
+    frame f;
+    rte_ether_hdr eth{};
+    std::memset(eth.dst_addr.addr_bytes, 0xff, RTE_ETHER_ADDR_LEN);
+    eth.src_addr = peer_mac;
+    eth.ether_type = rte_cpu_to_be_16(RTE_ETHER_TYPE_ARP);
+    put(f, eth);
+    rte_arp_hdr arp{};
+    arp.arp_hardware = rte_cpu_to_be_16(RTE_ARP_HRD_ETHER);
+    arp.arp_protocol = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);
+    arp.arp_hlen = RTE_ETHER_ADDR_LEN;
+    arp.arp_plen = 4;
+    arp.arp_opcode = rte_cpu_to_be_16(RTE_ARP_OP_REQUEST);
+    arp.arp_data.arp_sha = peer_mac;
+    arp.arp_data.arp_sip = inet_addr(from);
+    arp.arp_data.arp_tip = inet_addr(to);
+    put(f, arp);
+    return f;
+}
+
+frame echo_request(const rte_ether_addr &dst, const char *from, const char *to)
+{
+    frame f;
+    put(f, rte_ether_hdr{dst, peer_mac, rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4)});
+    rte_ipv4_hdr ip{};
+    ip.version_ihl = RTE_IPV4_VHL_DEF;
+    ip.total_length = rte_cpu_to_be_16(sizeof ip + sizeof(rte_icmp_hdr));
+    ip.time_to_live = 64;
+    ip.next_proto_id = IPPROTO_ICMP;
+    ip.src_addr = inet_addr(from);
+    ip.dst_addr = inet_addr(to);
+    ip.hdr_checksum = rte_ipv4_cksum(&ip);
+    put(f, ip);
+    rte_icmp_hdr icmp{};
+    icmp.icmp_type = RTE_IP_ICMP_ECHO_REQUEST;
+    icmp.icmp_ident = 7;
+    icmp.icmp_cksum = static_cast<std::uint16_t>(~rte_raw_cksum(&icmp, sizeof icmp));
+    put(f, icmp);
+    return f;
+}
+
+template <typename T>
+const T &at(const frame &f, std::size_t offset)
+{
+    return *reinterpret_cast<const T *>(f.data() + offset);
+}
+
+bool is_arp_reply(const frame &f)
+{
+    return f.size() >= 42 && at<rte_ether_hdr>(f, 0).ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_ARP) &&
+           at<rte_arp_hdr>(f, 14).arp_opcode == rte_cpu_to_be_16(RTE_ARP_OP_REPLY);
+}
+
+bool is_ipv4(const frame &f, std::uint8_t protocol)
+{
+    return f.size() >= 34 && at<rte_ether_hdr>(f, 0).ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4) &&
+           at<rte_ipv4_hdr>(f, 14).next_proto_id == protocol;
+}
+
+// ---- one port under runtime and net_core; everything received is punted ----
+
+class slow_path_test : public testing::Test
+{
+protected:
+    slow_path_test()
+    {
+        pool_ = rte_pktmbuf_pool_create("slow_path_test", pool_size, 32, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+        if (!pool_) {
+            throw std::runtime_error("no pool");
+        }
+        rt_ = std::make_unique<runtime>(runtime_options{});
+        core_ = std::make_unique<net_core>(*rt_, pool_);
+        core_->set_rx_handler(punt_all, this);
+        net_device_options options;
+        options.name = "port0";
+        dev_ = &core_->register_netdevice(std::make_unique<test::fake_port>(wire_), options);
+    }
+
+    ~slow_path_test() override
+    {
+        punt_to_.store(nullptr);
+        rt_->synchronize_rcu();
+        slow_.reset();
+        core_->unregister_netdevice(*dev_);
+        core_.reset();
+        rt_.reset();
+        EXPECT_EQ(rte_mempool_avail_count(pool_), pool_size) << "mbufs were lost";
+        rte_mempool_free(pool_);
+    }
+
+    static void punt_all(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+    {
+        auto &self = *static_cast<slow_path_test *>(ctx);
+        if (slow_path *slow = self.punt_to_.load()) {
+            slow->punt(cpu, in, self.punt_as_, pkts, n);
+            slow->punt_flush(cpu);
+        } else {
+            drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
+        }
+    }
+
+    void start_slow_path(slow_path_options options = {})
+    {
+        options.netns = netns_.name();
+        slow_ = std::make_unique<slow_path>(*core_, options);
+        punt_to_.store(slow_.get());
+    }
+    void stop_slow_path()
+    {
+        punt_to_.store(nullptr);
+        rt_->synchronize_rcu();
+        slow_.reset();
+    }
+    /// A started slow path with one configured shadow, lan0.
+    shadow &add_lan0()
+    {
+        start_slow_path();
+        shadow &s = slow_->add_shadow(*dev_, "lan0");
+        slow_->set_carrier(s, true);
+        netns_.ip("addr add 192.0.2.1/24 dev lan0");
+        netns_.ip("link set lan0 up");
+        return s;
+    }
+    bool sent(const std::function<bool(const frame &)> &wanted, frame *found = nullptr)
+    {
+        return eventually([&] {
+            for (const frame &f : wire_.sent()) {
+                if (wanted(f)) {
+                    if (found) {
+                        *found = f;
+                    }
+                    return true;
+                }
+            }
+            return false;
+        });
+    }
+    std::string link_flags(const std::string &name) { return netns_.ip("-o link show dev " + name); }
+
+    test::test_netns netns_{"slow"};
+    test::fake_wire wire_{1};
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> rt_;
+    std::unique_ptr<net_core> core_;
+    net_device *dev_ = nullptr;
+    std::unique_ptr<slow_path> slow_;
+    std::atomic<slow_path *> punt_to_{nullptr};
+    punt_class punt_as_ = PUNT_ARP_ND;
+};
+
+std::string error_of(const std::function<void()> &fn)
+{
+    try {
+        fn();
+    } catch (const error &e) {
+        return e.what();
+    }
+    return "no error";
+}
+
+TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
+{
+    shadow &s = add_lan0();
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    frame reply;
+    ASSERT_TRUE(sent(is_arp_reply, &reply));
+    EXPECT_TRUE(rte_is_same_ether_addr(&at<rte_arp_hdr>(reply, 14).arp_data.arp_sha, &wire_.mac));
+    EXPECT_EQ(at<rte_arp_hdr>(reply, 14).arp_data.arp_sip, inet_addr("192.0.2.1"));
+    EXPECT_EQ(slow_->punted(PUNT_ARP_ND), 1U);
+    EXPECT_EQ(s.stats.to_kernel.load(), 1U);
+    EXPECT_GE(s.stats.from_kernel.load(), 1U);
+}
+
+TEST_F(slow_path_test, the_kernel_answers_ping)
+{
+    add_lan0();
+    netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
+    wire_.inject(pool_, echo_request(wire_.mac, "192.0.2.2", "192.0.2.1"));
+    frame reply;
+    ASSERT_TRUE(sent([](const frame &f) { return is_ipv4(f, IPPROTO_ICMP); }, &reply));
+    EXPECT_EQ(at<rte_icmp_hdr>(reply, 34).icmp_type, RTE_IP_ICMP_ECHO_REPLY);
+    EXPECT_TRUE(rte_is_same_ether_addr(&at<rte_ether_hdr>(reply, 0).dst_addr, &peer_mac));
+}
+
+// Each request finds the thread asleep or about to be: a lost wake-up would leave one without an answer.
+TEST_F(slow_path_test, no_wakeup_is_lost)
+{
+    shadow &s = add_lan0();
+    for (unsigned i = 1; i <= 2000; ++i) {
+        wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+        ASSERT_TRUE(eventually([&] { return s.stats.to_kernel.load() == i; })) << i;
+    }
+}
+
+TEST_F(slow_path_test, each_class_is_policed_on_its_own)
+{
+    slow_path_options options;
+    options.limits[PUNT_LOCAL] = {.packets_per_second = 0, .burst = 10};
+    start_slow_path(options);
+    slow_->add_shadow(*dev_, "lan0");
+    punt_as_ = PUNT_LOCAL;
+    for (int i = 0; i < 64; ++i) {
+        wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    }
+    EXPECT_TRUE(eventually([&] { return slow_->punted(PUNT_LOCAL) + slow_->policed(PUNT_LOCAL) == 64; }));
+    EXPECT_EQ(slow_->punted(PUNT_LOCAL), 10U);
+    EXPECT_EQ(core_->drops(DROP_PUNT_POLICED), 54U);
+    EXPECT_EQ(slow_->policed(PUNT_ARP_ND), 0U);
+}
+
+TEST(token_bucket, passes_a_burst_and_then_the_rate)
+{
+    token_bucket bucket;
+    bucket.set({.packets_per_second = 1000, .burst = 5}, 0);
+    EXPECT_EQ(bucket.take(8, 0), 5U);
+    EXPECT_EQ(bucket.take(1, 0), 0U);
+    EXPECT_EQ(bucket.take(1, NSEC_PER_MSEC - 1), 0U);
+    EXPECT_EQ(bucket.take(2, NSEC_PER_MSEC), 1U);
+    EXPECT_EQ(bucket.take(9, 4 * NSEC_PER_MSEC), 3U);
+    EXPECT_EQ(bucket.take(9, 3 * NSEC_PER_MSEC), 0U) << "a clock that goes back gives nothing";
+    EXPECT_EQ(bucket.take(9, 5 * NSEC_PER_MSEC), 1U);
+    EXPECT_EQ(bucket.take(9, KTIME_MAX), 5U) << "a long silence fills the bucket, and no more";
+}
+
+TEST(token_bucket, keeps_its_rate_in_uneven_steps)
+{
+    token_bucket bucket;
+    bucket.set({.packets_per_second = 700'000, .burst = 100}, 0);
+    bucket.take(100, 0);
+    unsigned passed = 0;
+    for (ktime_t now = 0; now <= NSEC_PER_SEC; now += 997) {
+        passed += bucket.take(3, now);
+    }
+    EXPECT_NEAR(passed, 700'000, 2);
+}
+
+TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
+{
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    rt_->call_on(0, [&](softnet_data &) {
+        const punt_limit plenty[PUNT_CLASSES] = {};
+        punt_ring ring(plenty, 8, 0);
+        rte_mbuf *pkts[12];
+        ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, 12), 0);
+        rte_mbuf *const first = pkts[0];
+        ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 12, 0);
+        EXPECT_TRUE(ring.take_dirty());
+        EXPECT_FALSE(ring.take_dirty());
+        rte_mbuf *out[4];
+        ASSERT_EQ(ring.dequeue(out, 4), 4U);
+        EXPECT_EQ(out[0], first);
+        EXPECT_EQ(punt_ring::target(*out[3]), &s);
+        rte_pktmbuf_free_bulk(out, 4);
+    }); // four are left inside: the pool must balance all the same
+    EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
+}
+
+TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
+{
+    add_lan0();
+    netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
+    int fd;
+    {
+        const netns_scope inside(netns_.name());
+        fd = socket(AF_INET, SOCK_DGRAM, 0);
+    }
+    ASSERT_GE(fd, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(9);
+    to.sin_addr.s_addr = inet_addr("192.0.2.2");
+    for (const std::string payload : {"a", "even", "an odd one of some length, 1", "an even one of some length"}) {
+        wire_.forget_sent();
+        ASSERT_EQ(sendto(fd, payload.data(), payload.size(), 0, reinterpret_cast<sockaddr *>(&to), sizeof to),
+                  static_cast<ssize_t>(payload.size()));
+        frame f;
+        ASSERT_TRUE(sent([](const frame &g) { return is_ipv4(g, IPPROTO_UDP); }, &f));
+        const std::uint16_t sum = at<rte_udp_hdr>(f, 34).dgram_cksum;
+        auto &udp = *reinterpret_cast<rte_udp_hdr *>(f.data() + 34);
+        udp.dgram_cksum = 0;
+        EXPECT_EQ(sum, rte_ipv4_udptcp_cksum(&at<rte_ipv4_hdr>(f, 14), &udp)) << payload;
+    }
+    close(fd);
+}
+
+TEST(complete_checksum, stays_inside_the_frame)
+{
+    std::uint8_t bytes[20] = {1, 2, 3};
+    EXPECT_TRUE(complete_checksum(bytes, 20, 10, 8));
+    EXPECT_FALSE(complete_checksum(bytes, 20, 10, 9));
+    EXPECT_FALSE(complete_checksum(bytes, 20, 65535, 65535));
+    std::uint8_t zero[4] = {0xff, 0xff, 0, 0}; // sums to nothing
+    EXPECT_TRUE(complete_checksum(zero, 4, 0, 2));
+    EXPECT_EQ(zero[2], 0xff);
+    EXPECT_EQ(zero[3], 0xff);
+}
+
+TEST_F(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_addresses)
+{
+    EXPECT_TRUE(add_lan0().created);
+    netns_.ip("-6 addr add 2001:db8::1/64 dev lan0 nodad");
+    const int before = slow_->shadows().front()->kernel_ifindex;
+    stop_slow_path();
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("NO-CARRIER")) << "carrier is down while nobody owns it";
+
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    EXPECT_FALSE(s.created);
+    EXPECT_EQ(s.kernel_ifindex, before);
+    EXPECT_EQ(slow_->of_kernel_ifindex(before), &s);
+    EXPECT_EQ(slow_->of_device(*dev_), &s);
+    const std::string addresses = netns_.ip("addr show dev lan0");
+    EXPECT_THAT(addresses, HasSubstr("192.0.2.1/24"));
+    EXPECT_THAT(addresses, HasSubstr("2001:db8::1/64"));
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(sent(is_arp_reply));
+}
+
+TEST_F(slow_path_test, a_new_shadow_is_like_its_device_and_down)
+{
+    start_slow_path();
+    dev_->mtu = 1400;
+    slow_->add_shadow(*dev_, "lan0");
+    const std::string link = link_flags("lan0");
+    EXPECT_THAT(link, HasSubstr("mtu 1400"));
+    EXPECT_THAT(link, HasSubstr("02:00:00:00:00:01"));
+    EXPECT_THAT(link, testing::Not(HasSubstr("UP")));
+}
+
+TEST_F(slow_path_test, carrier_follows)
+{
+    shadow &s = add_lan0();
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
+    slow_->set_carrier(s, false);
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("NO-CARRIER"));
+    slow_->set_carrier(s, true);
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
+}
+
+TEST_F(slow_path_test, removal_takes_the_interface_away_only_if_asked)
+{
+    shadow &s = add_lan0();
+    slow_->remove_shadow(s, false);
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("NO-CARRIER"));
+    EXPECT_EQ(slow_->of_device(*dev_), nullptr);
+    slow_->remove_shadow(slow_->add_shadow(*dev_, "lan0"), true);
+    EXPECT_EQ(netns_.ip("-o link show type tun"), "");
+}
+
+TEST_F(slow_path_test, removal_while_packets_come_loses_no_buffer)
+{
+    for (int round = 0; round < 20; ++round) {
+        if (!slow_) {
+            start_slow_path();
+        }
+        shadow &s = slow_->add_shadow(*dev_, "lan0");
+        for (int i = 0; i < 100; ++i) {
+            wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+        }
+        if (round % 2) {
+            stop_slow_path();
+        } else {
+            slow_->remove_shadow(s, true);
+        }
+    }
+}
+
+TEST_F(slow_path_test, frames_to_a_shadow_that_is_down_are_counted_drops)
+{
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
+    EXPECT_EQ(s.stats.to_kernel.load(), 0U);
+}
+
+TEST_F(slow_path_test, a_frame_longer_than_a_buffer_is_a_counted_drop)
+{
+    shadow &s = add_lan0();
+    netns_.ip("link set lan0 mtu 9000");
+    netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
+    const auto before = s.stats.from_kernel_drops.load();
+    test::run("ip netns exec " + netns_.name() + " ping -c 1 -W 1 -s 4000 -M do 192.0.2.2");
+    EXPECT_TRUE(eventually([&] { return s.stats.from_kernel_drops.load() == before + 1; }));
+    netns_.exec("sh -c 'ping -c 1 -W 1 -s 1000 192.0.2.2 || true'");
+    EXPECT_TRUE(sent([](const frame &f) { return is_ipv4(f, IPPROTO_ICMP); })) << "the next one passes";
+}
+
+TEST_F(slow_path_test, an_interface_that_somebody_deletes_leaves_the_rest_working)
+{
+    shadow &s = add_lan0();
+    netns_.ip("link del lan0");
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
+    slow_->remove_shadow(s, true);
+    slow_->set_carrier(slow_->add_shadow(*dev_, "lan1"), true);
+    netns_.ip("addr add 192.0.2.1/24 dev lan1");
+    netns_.ip("link set lan1 up");
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(sent(is_arp_reply));
+}
+
+// ---- another process holds the interface ----
+
+class holder
+{
+public:
+    holder(const std::string &netns, const std::string &name)
+    {
+        int ready[2];
+        if (pipe(ready) != 0) {
+            throw std::runtime_error("pipe");
+        }
+        pid_ = fork();
+        if (pid_ == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            tap_open(netns, name, peer_mac, 1500);
+            [[maybe_unused]] const ssize_t said = write(ready[1], "x", 1);
+            pause();
+            _exit(0);
+        }
+        char byte;
+        close(ready[1]);
+        held_ = read(ready[0], &byte, 1) == 1;
+        close(ready[0]);
+    }
+    ~holder() { kill(); }
+    void kill()
+    {
+        if (pid_ > 0) {
+            ::kill(pid_, SIGKILL);
+            waitpid(std::exchange(pid_, -1), nullptr, 0);
+        }
+    }
+    bool held() const { return held_; }
+
+private:
+    pid_t pid_ = -1;
+    bool held_ = false;
+};
+
+TEST_F(slow_path_test, an_interface_held_by_another_process_is_refused_until_that_one_is_killed)
+{
+    holder other(netns_.name(), "lan0");
+    ASSERT_TRUE(other.held());
+    start_slow_path();
+    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("another process holds"));
+    EXPECT_EQ(slow_->of_device(*dev_), nullptr);
+    other.kill();
+    EXPECT_FALSE(slow_->add_shadow(*dev_, "lan0").created);
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("02:00:00:00:00:01")) << "the device's MAC";
+}
+
+TEST_F(slow_path_test, an_interface_of_another_kind_is_refused)
+{
+    netns_.ip("link add lan0 type veth peer name lan1");
+    start_slow_path();
+    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("not a single-queue TAP"));
+}
+
+TEST_F(slow_path_test, a_second_shadow_for_a_device_is_refused)
+{
+    start_slow_path();
+    slow_->add_shadow(*dev_, "lan0");
+    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan1"); }), HasSubstr("already has the shadow lan0"));
+    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("already has"));
+}
+
+TEST_F(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
+{
+    const auto home = std::filesystem::read_symlink("/proc/thread-self/ns/net");
+    slow_path_options options;
+    options.netns = "hp-no-such-namespace";
+    slow_path nowhere(*core_, options);
+    EXPECT_THAT(error_of([&] { nowhere.add_shadow(*dev_, "lan0"); }),
+                HasSubstr("/run/netns/hp-no-such-namespace (create it: ip netns add hp-no-such-namespace)"));
+    EXPECT_EQ(nowhere.of_device(*dev_), nullptr);
+    start_slow_path();
+    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("1 to 15 characters"));
+    EXPECT_EQ(std::filesystem::read_symlink("/proc/thread-self/ns/net"), home);
+}
+
+TEST(slow_path, classes_have_names)
+{
+    EXPECT_STREQ(to_string(PUNT_ARP_ND), "arp_nd");
+    EXPECT_STREQ(to_string(PUNT_OTHER), "other");
+}
+
+} // namespace
+} // namespace halfpoll
