@@ -62,8 +62,10 @@ public:
         address.sll_protocol = htons(ETH_P_802_EX1);
         address.sll_ifindex = static_cast<int>(if_nametoindex("vb"));
         const int bypass = 1;
+        const int bytes = 64 << 20; // what the peer does not take in time is lost in the device, where it is counted
         if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
-            setsockopt(fd_, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass) != 0) {
+            setsockopt(fd_, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass) != 0 ||
+            setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) {
             throw_errno(errno, "no packet socket on the peer");
         }
     }
