@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "packet_pool.hpp"
+#include "sigpipe_guard.hpp"
 
 #include <halfpoll/eal.hpp>
 
@@ -156,6 +157,7 @@ std::vector<std::string> eal_init(const eal_options &options)
     std::vector<char *> argv;
     std::transform(args.begin(), args.end(), std::back_inserter(argv), [](std::string &a) { return a.data(); });
     const affinity_scope on_control_cpu(options.control_cpu);
+    const sigpipe_guard eal_threads_inherit_it;
     log_capture log;
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
         const int reason = rte_errno;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "sigpipe_guard.hpp"
+
 #include <halfpoll/ethdev.hpp>
 
 #include <halfpoll/net_core.hpp>
@@ -142,6 +144,7 @@ ethdev_port::ethdev_port(const std::string &devargs) : name_(devargs.substr(0, d
         id_ = *id;
         probed_ = !devargs.starts_with("port:");
     } else {
+        const sigpipe_guard guard;
         if (const int ret = rte_dev_probe(devargs.c_str()); ret < 0) {
             throw_errno(-ret, "\"" + devargs + "\": DPDK does not find such a device" +
                                   (ret == -EEXIST ? " twice" : " (driver, arguments, vfio binding?)"));
@@ -156,6 +159,7 @@ ethdev_port::ethdev_port(const std::string &devargs) : name_(devargs.substr(0, d
 
 ethdev_port::~ethdev_port()
 {
+    const sigpipe_guard guard;
     close();
     if (probed_ && rte_eth_dev_is_valid_port(id_)) {
         rte_eth_dev_info dev;
@@ -264,6 +268,7 @@ void ethdev_port::start(const port_options &options)
 
 void ethdev_port::open(const port_options &options)
 {
+    const sigpipe_guard guard;
     const rte_mempool_memhdr *memory = STAILQ_FIRST(&options.pool->mem_list);
     if (quirk_->maps_memory && memory && !rte_mem_virt2memseg(memory->addr, nullptr)) {
         throw error(name_ + ": its peer cannot map the packet pool: start the EAL with shareable memory "
@@ -283,6 +288,7 @@ void ethdev_port::open(const port_options &options)
 
 void ethdev_port::close() noexcept
 {
+    const sigpipe_guard guard;
     set_event_handler(nullptr);
     if (open_) {
         try {
@@ -304,6 +310,7 @@ void ethdev_port::close() noexcept
 
 link_state ethdev_port::link()
 {
+    const sigpipe_guard guard;
     rte_eth_link link{};
     check(rte_eth_link_get_nowait(id_, &link), "no link state");
     const std::uint32_t speed = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
@@ -312,6 +319,7 @@ link_state ethdev_port::link()
 
 void ethdev_port::set_mtu(std::uint32_t mtu)
 {
+    const sigpipe_guard guard;
     const int ret = mtu <= UINT16_MAX ? rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(mtu)) : -EINVAL;
     if (ret == -ENOTSUP && mtu <= conf_.rxmode.mtu) {
         return; // receives what it was opened for; less is the sender's business
@@ -321,6 +329,7 @@ void ethdev_port::set_mtu(std::uint32_t mtu)
 
 void ethdev_port::set_promiscuous(bool on)
 {
+    const sigpipe_guard guard;
     const int ret = on ? rte_eth_promiscuous_enable(id_) : rte_eth_promiscuous_disable(id_);
     if (ret != -ENOTSUP) { // virtual devices without the call receive everything
         check(ret, "promiscuous mode");

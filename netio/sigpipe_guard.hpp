@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <csignal>
+#include <ctime>
+
+namespace halfpoll
+{
+
+/// Keeps SIGPIPE from the calling thread: vhost-user drivers write to sockets whose peer may be gone. Threads created
+/// meanwhile inherit the mask. A signal that was raised inside is swallowed at the end.
+class sigpipe_guard
+{
+public:
+    sigpipe_guard() noexcept
+    {
+        sigemptyset(&pipe_);
+        sigaddset(&pipe_, SIGPIPE);
+        sigset_t pending;
+        sigpending(&pending);
+        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+        pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+    }
+    ~sigpipe_guard()
+    {
+        const timespec now{};
+        if (!was_pending_) {
+            sigtimedwait(&pipe_, nullptr, &now);
+        }
+        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+    sigpipe_guard(const sigpipe_guard &) = delete;
+    sigpipe_guard &operator=(const sigpipe_guard &) = delete;
+
+private:
+    sigset_t pipe_, before_;
+    bool was_pending_;
+};
+
+} // namespace halfpoll
