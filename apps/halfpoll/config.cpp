@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "config.hpp"
+#include "toml_reader.hpp"
+
+#include <algorithm>
+#include <climits>
+#include <fcntl.h>
+#include <fstream>
+#include <iterator>
+#include <linux/nsfs.h>
+#include <map>
+#include <net/if.h>
+#include <regex>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+bool valid_ifname(const std::string &name)
+{
+    return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+           std::ranges::none_of(name, [](unsigned char c) { return c <= ' ' || c == '/' || c == ':' || c == 0x7f; });
+}
+
+constexpr const char *IFNAME_EXPECTED = "1 to 15 bytes without '/', ':' or blanks";
+
+/// The default name of a port.
+std::string device_name(const port_config &port)
+{
+    switch (port.kind) {
+    case device_kind::af_xdp:
+        return port.ifname();
+    case device_kind::pci:
+        return port.device;
+    case device_kind::vdev:
+        break;
+    }
+    const std::size_t prefix = std::string_view("net_").size();
+    return port.device.substr(prefix, port.device.find(',') - prefix);
+}
+
+/// What two ports must not share.
+std::string device_identity(const port_config &port)
+{
+    return port.kind == device_kind::vdev ? port.device.substr(0, port.device.find(',')) : port.device;
+}
+
+/// One file being read.
+struct parser {
+    problem_list &problems;
+    const machine &on;
+    config out;
+    std::map<std::string, unsigned> names, shadows, devices; ///< first line of each
+    const toml::node *mbufs = nullptr;                       ///< if it is written
+    const toml::node *memory_mb = nullptr;                   ///< if it is written
+
+    void parse(const toml::table &root);
+
+private:
+    void read_runtime(const toml::table &table);
+    void read_slow_path_cpu(toml_reader &reader);
+    void read_netns(toml_reader &reader);
+    void read_control(toml_reader &reader);
+    void read_ports(const toml::node &node);
+    void read_port(const toml::table &table);
+    bool read_device(toml_reader &reader, port_config &port);
+    void read_port_names(toml_reader &reader, port_config &port, bool good_device);
+    void read_shadow(toml_reader &reader, port_config &port);
+    void read_port_napi(toml_reader &reader, napi_config &napi);
+    void read_punt(const toml::table &table);
+    void check_buffers(const toml::node &ports);
+    bool once(std::map<std::string, unsigned> &seen, const toml::node &where, const std::string &key,
+              const std::string &value);
+};
+
+void parser::parse(const toml::table &root)
+{
+    toml_reader reader(root, "the file", problems);
+    out.cpus = {on.cpus.back()};
+    if (const toml::table *runtime = reader.table("runtime")) {
+        read_runtime(*runtime);
+    }
+    if (out.slow_path_cpu < 0) {
+        const auto other =
+            std::ranges::find_if(on.cpus, [this](unsigned c) { return !std::ranges::count(out.cpus, c); });
+        out.slow_path_cpu = other == on.cpus.end() ? -1 : static_cast<int>(*other);
+    }
+    if (const toml::node *ports = reader.get("port")) {
+        read_ports(*ports);
+    } else {
+        problems.add(1, "no port, expected at least one [[port]]");
+    }
+    if (const toml::table *punt = reader.table("punt")) {
+        read_punt(*punt);
+    }
+    reader.refuse_unknown();
+}
+
+void parser::read_runtime(const toml::table &table)
+{
+    toml_reader reader(table, "[runtime]", problems);
+    std::vector<unsigned> cpus;
+    if (const toml::node *node = reader.integers("cpus", cpus, 0, CPU_SETSIZE - 1)) {
+        out.cpus = cpus;
+        for (std::size_t i = 0; i < cpus.size(); ++i) {
+            if (!std::ranges::count(on.cpus, cpus[i])) {
+                reader.problem((*node->as_array())[i], "cpus", "CPU " + std::to_string(cpus[i]),
+                               "CPUs that this process may run on (lscpu, taskset -p)");
+            }
+        }
+    }
+    reader.integer("fifo_priority", out.fifo_priority, 0, 99);
+    reader.integer("netdev_budget", out.netdev_budget, 1, 1'000'000);
+    reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, 1, 1'000'000);
+    reader.boolean("interrupts", out.interrupts);
+    read_slow_path_cpu(reader);
+    read_netns(reader);
+    read_control(reader);
+    reader.boolean("hugepages", out.hugepages);
+    memory_mb = reader.integer("memory_mb", out.memory_mb, 64, 1'048'576);
+    mbufs = reader.integer("mbufs", out.mbufs, 2048, 16'777'216);
+    reader.boolean("remove_shadows", out.remove_shadows);
+    reader.refuse_unknown();
+}
+
+void parser::read_slow_path_cpu(toml_reader &reader)
+{
+    const toml::node *node = reader.integer("slow_path_cpu", out.slow_path_cpu, 0, CPU_SETSIZE - 1);
+    if (node && !std::ranges::count(on.cpus, static_cast<unsigned>(out.slow_path_cpu))) {
+        reader.problem(*node, "slow_path_cpu", "CPU " + std::to_string(out.slow_path_cpu),
+                       "a CPU that this process may run on (lscpu, taskset -p)");
+    }
+}
+
+void parser::read_netns(toml_reader &reader)
+{
+    const toml::node *node = reader.string("netns", out.netns);
+    if (node && netns_path(out.netns, on.netns_dir).empty()) {
+        reader.problem(*node, "netns", describe(*node),
+                       "a network namespace that exists (ip netns add " + out.netns + ") or the path of one");
+    }
+}
+
+void parser::read_control(toml_reader &reader)
+{
+    const toml::node *node = reader.string("control", out.control);
+    if (node && (out.control[0] != '/' || out.control.size() >= sizeof(sockaddr_un::sun_path))) {
+        reader.problem(*node, "control", describe(*node),
+                       "an absolute path of at most " + std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes");
+    }
+}
+
+void parser::read_ports(const toml::node &node)
+{
+    const toml::array *array = node.as_array();
+    if (!array || !array->is_homogeneous(toml::node_type::table)) {
+        problems.add(node, "port: found " + describe(node) + ", expected tables, each written [[port]]");
+        return;
+    }
+    for (const toml::node &element : *array) {
+        read_port(*element.as_table());
+    }
+    check_buffers(array->front());
+}
+
+void parser::read_port(const toml::table &table)
+{
+    toml_reader reader(table, "[[port]]", problems);
+    port_config port;
+    read_port_names(reader, port, read_device(reader, port));
+    reader.integer("rx_queues", port.options.rx_queues, 1, 64);
+    reader.integers("cpus", port.options.cpus, 0, static_cast<std::int64_t>(out.cpus.size()) - 1);
+    const toml::node *ring = reader.integer("descriptors", port.options.descriptors, 64, 32768);
+    if (ring && (port.options.descriptors & (port.options.descriptors - 1)) != 0) {
+        reader.problem(*ring, "descriptors", describe(*ring), "a power of two");
+    }
+    reader.integer("mtu", port.options.mtu, 68, 9600);
+    reader.boolean("promiscuous", port.options.promiscuous);
+    read_port_napi(reader, port.options.napi);
+    reader.refuse_unknown();
+    port.options.force_spin = !out.interrupts;
+    out.ports.push_back(std::move(port));
+}
+
+/// True if the device is one, and nobody else's.
+bool parser::read_device(toml_reader &reader, port_config &port)
+{
+    static const std::regex pci("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
+    static const std::regex vdev("net_[a-zA-Z0-9_]+(,.*)?");
+    const toml::node *node = reader.required_string("device", port.device);
+    if (!node) {
+        return false;
+    }
+    if (port.device.starts_with("af_xdp:")) {
+        port.kind = device_kind::af_xdp;
+        if (!valid_ifname(port.ifname())) {
+            reader.problem(*node, "device", describe(*node), std::string("an interface name of ") + IFNAME_EXPECTED);
+            return false;
+        }
+    } else if (std::regex_match(port.device, pci)) {
+        port.kind = device_kind::pci;
+        port.device = (port.device.size() < 12 ? "0000:" : "") + port.device;
+    } else if (std::regex_match(port.device, vdev)) {
+        port.kind = device_kind::vdev;
+    } else {
+        reader.problem(*node, "device", describe(*node),
+                       "\"af_xdp:IFNAME\", a PCI address (\"0000:01:00.0\") or a DPDK virtual device (\"net_...\")");
+        return false;
+    }
+    return once(devices, *node, "device", device_identity(port));
+}
+
+void parser::read_port_names(toml_reader &reader, port_config &port, bool good_device)
+{
+    if (const toml::node *node = reader.string("name", port.options.name)) {
+        if (!valid_ifname(port.options.name)) {
+            reader.problem(*node, "name", describe(*node), IFNAME_EXPECTED);
+        } else {
+            once(names, *node, "name", port.options.name);
+        }
+    } else if (good_device) {
+        const toml::node &device = *reader.get("device");
+        port.options.name = device_name(port);
+        if (port.options.name.size() >= IFNAMSIZ) {
+            reader.problem(device, "device", describe(device),
+                           "name = \"...\" beside it, because its own is longer than 15 bytes");
+        } else {
+            once(names, device, "name", port.options.name);
+        }
+    }
+    read_shadow(reader, port);
+}
+
+void parser::read_shadow(toml_reader &reader, port_config &port)
+{
+    const toml::node *node = reader.required_string("shadow", port.shadow);
+    if (!node) {
+        return;
+    }
+    if (!valid_ifname(port.shadow)) {
+        reader.problem(*node, "shadow", describe(*node), IFNAME_EXPECTED);
+        return;
+    }
+    once(shadows, *node, "shadow", port.shadow);
+    if (out.netns.empty() && port.kind == device_kind::af_xdp && port.shadow == port.ifname()) {
+        reader.problem(*node, "shadow", describe(*node),
+                       "another name than the port's own interface, which is in the same namespace");
+    }
+}
+
+void parser::read_port_napi(toml_reader &reader, napi_config &napi)
+{
+    reader.integer("napi_defer_hard_irqs", napi.napi_defer_hard_irqs, 0, INT_MAX);
+    reader.integer("gro_flush_timeout", napi.gro_flush_timeout, 0, 10 * NSEC_PER_SEC);
+    reader.integer("irq_suspend_timeout", napi.irq_suspend_timeout, 0, 10 * NSEC_PER_SEC);
+    const toml::node *busy_poll = reader.get("busy_poll");
+    if (!busy_poll) {
+        return;
+    }
+    const std::int64_t usecs = busy_poll->value_or(std::int64_t{-1});
+    if (busy_poll->is_integer() && usecs >= 0 && usecs <= 1'000'000) {
+        napi.busy_poll = static_cast<int>(usecs);
+    } else if (busy_poll->value_or(std::string()) != "adaptive") {
+        reader.problem(*busy_poll, "busy_poll", describe(*busy_poll),
+                       "\"adaptive\" or an integer from 0 to 1000000 (microseconds)");
+    }
+}
+
+void parser::read_punt(const toml::table &table)
+{
+    toml_reader classes(table, "[punt]", problems);
+    for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
+        const std::string name = to_string(static_cast<punt_class>(c));
+        const toml::table *limits = classes.table(to_string(static_cast<punt_class>(c)));
+        if (limits) {
+            toml_reader reader(*limits, "[punt." + name + "]", problems);
+            reader.integer("rate", out.punt[c].packets_per_second, 0, 10'000'000);
+            reader.integer("burst", out.punt[c].burst, 1, 1'000'000);
+            reader.refuse_unknown();
+        }
+    }
+    classes.refuse_unknown();
+}
+
+/// The pool must fill all rings and the caches in front of them, and fit into memory.
+void parser::check_buffers(const toml::node &ports)
+{
+    std::uint64_t needed = 1024 * (out.cpus.size() + 1);
+    for (const port_config &port : out.ports) {
+        needed += std::uint64_t{port.options.descriptors} * (port.options.rx_queues + out.cpus.size());
+    }
+    if (needed > out.mbufs) {
+        problems.add(mbufs ? *mbufs : ports, "mbufs: found " + std::to_string(out.mbufs) + ", expected at least " +
+                                                 std::to_string(needed) + " for the rings of these ports");
+    }
+    constexpr std::uint64_t buffer_bytes = BUFFER_DATA_ROOM + 256; // mbuf header, mempool header, alignment
+    const std::uint64_t megabytes = (out.mbufs * buffer_bytes >> 20) + 32;
+    if (megabytes > out.memory_mb) {
+        problems.add(memory_mb ? *memory_mb
+                     : mbufs   ? *mbufs
+                               : ports,
+                     "memory_mb: found " + std::to_string(out.memory_mb) + ", expected at least " +
+                         std::to_string(megabytes) + " for " + std::to_string(out.mbufs) + " mbufs");
+    }
+}
+
+bool parser::once(std::map<std::string, unsigned> &seen, const toml::node &where, const std::string &key,
+                  const std::string &value)
+{
+    const auto [first, added] = seen.emplace(value, where.source().begin.line);
+    if (!added) {
+        problems.add(where, key + ": found \"" + value + "\" again, expected another than on line " +
+                                std::to_string(first->second));
+    }
+    return added;
+}
+
+} // namespace
+
+machine machine::detect()
+{
+    machine found;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        throw_errno(errno, "cannot read the CPU affinity of the process");
+    }
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &set)) {
+            found.cpus.push_back(cpu);
+        }
+    }
+    return found;
+}
+
+std::string netns_path(const std::string &netns, const std::string &netns_dir)
+{
+    const std::string path = netns.find('/') == std::string::npos ? netns_dir + "/" + netns : netns;
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const bool is_netns = fd >= 0 && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
+    if (fd >= 0) {
+        ::close(fd);
+    }
+    return is_netns ? path : std::string();
+}
+
+config parse_config(std::string_view text, const std::string &file, const machine &on)
+{
+    problem_list problems(file);
+    parser p{problems, on};
+    p.out.file = file;
+    try {
+        p.parse(toml::parse(text, file));
+    } catch (const toml::parse_error &e) {
+        problems.add(e.source().begin.line, "not TOML: " + std::string(e.description()));
+    }
+    if (!problems.empty()) {
+        throw error(problems.to_string());
+    }
+    return std::move(p.out);
+}
+
+config load_config(const std::string &file, const machine &on)
+{
+    std::ifstream in(file);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    if (!in || in.bad()) {
+        throw_errno(errno, "cannot read the configuration " + file);
+    }
+    return parse_config(text, file, on);
+}
+
+} // namespace halfpoll

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/error.hpp>
+#include <halfpoll/net_device.hpp>
+#include <halfpoll/slow_path.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfpoll
+{
+
+enum class device_kind { af_xdp, pci, vdev };
+
+struct port_config {
+    std::string device; ///< as written
+    device_kind kind = device_kind::af_xdp;
+    std::string shadow; ///< TAP interface in the kernel
+    net_device_options options;
+    /// The kernel interface of an af_xdp device.
+    std::string ifname() const { return device.substr(device.find(':') + 1); }
+};
+
+/// What a configuration file says. The README of this folder lists the keys.
+struct config {
+    std::string file;
+    std::vector<unsigned> cpus; ///< logical CPUs
+    int fifo_priority = 0;
+    unsigned netdev_budget = 300;
+    unsigned netdev_budget_usecs = 2000;
+    bool interrupts = true;
+    int slow_path_cpu = -1; ///< -1: wherever the system puts it
+    std::string netns;
+    std::string control = "/run/halfpoll.sock";
+    bool hugepages = false;
+    unsigned memory_mb = 256;
+    unsigned mbufs = 16384;
+    bool remove_shadows = true;
+    std::vector<port_config> ports;
+    punt_limit punt[PUNT_CLASSES];
+};
+
+/// What a configuration is checked against. Tests make up their own.
+struct machine {
+    std::vector<unsigned> cpus; ///< that may be used, ascending
+    std::string netns_dir = "/run/netns";
+    static machine detect();
+};
+
+/// Bytes of one packet buffer, headers of the buffer included.
+inline constexpr unsigned BUFFER_DATA_ROOM = 2048 + 128;
+
+/// Throws `error` whose text has a line for every mistake: "file:line: key: found …, expected …".
+config parse_config(std::string_view text, const std::string &file, const machine &on);
+config load_config(const std::string &file, const machine &on = machine::detect());
+
+/// File of a namespace, given by name or path; empty if it is none.
+std::string netns_path(const std::string &netns, const std::string &netns_dir = "/run/netns");
+
+} // namespace halfpoll

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/error.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+
+namespace halfpoll
+{
+
+/// Sends one request to a running halfpoll and returns its reply. Throws `error`: nobody listens, no answer within
+/// 10 s, or the {"error": …} that was the answer.
+nlohmann::json control_request(const std::string &path, const nlohmann::json &request);
+
+/// Asks a running halfpoll to stop and waits until it has, 10 s at most. Throws `error`.
+void control_stop(const std::string &path);
+
+} // namespace halfpoll

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control_server.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <vector>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+
+sockaddr_un address_of(const std::string &path)
+{
+    sockaddr_un addr{};
+    addr.sun_family = AF_UNIX;
+    if (path.size() >= sizeof addr.sun_path) {
+        throw error("control socket " + path + ": the path is longer than " + std::to_string(sizeof addr.sun_path - 1) +
+                    " bytes");
+    }
+    std::memcpy(addr.sun_path, path.data(), path.size());
+    return addr;
+}
+
+/// Somebody accepts connections there.
+bool answers(const sockaddr_un &addr)
+{
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    // EAGAIN: the listener's queue is full, so there is one.
+    const bool yes =
+        connect(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) == 0 || errno == EAGAIN || errno == EACCES;
+    close(fd);
+    return yes;
+}
+
+/// Held while a stale socket is replaced, so that two starting processes do not remove each other's.
+class directory_lock
+{
+public:
+    explicit directory_lock(const std::string &path)
+        : fd_(open(path.substr(0, std::max<std::size_t>(1, path.rfind('/'))).c_str(),
+                   O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+    {
+        if (fd_ < 0) {
+            throw_errno(errno, "control socket " + path + ": cannot open its directory");
+        }
+        flock(fd_, LOCK_EX);
+    }
+    ~directory_lock() { close(fd_); }
+    directory_lock(const directory_lock &) = delete;
+    directory_lock &operator=(const directory_lock &) = delete;
+
+private:
+    int fd_;
+};
+
+bool may_control(int fd)
+{
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && (peer.uid == 0 || peer.uid == geteuid());
+}
+
+std::string line_of(const json &reply) { return reply.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
+
+/// For those who do not become clients: one line if the socket takes it, and good-bye.
+void refuse(int fd, const char *why)
+{
+    const std::string line = line_of({{"error", why}});
+    (void)!send(fd, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+}
+
+} // namespace
+
+control_server::control_server(std::string path, handler serve, control_limits limits)
+    : path_(std::move(path)), handler_(std::move(serve)), limits_(limits)
+{
+    listen_on_path();
+    epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{EPOLLIN, {.fd = listen_fd_}};
+    if (epoll_fd_ < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, listen_fd_, &event) != 0) {
+        const int err = errno;
+        close(listen_fd_);
+        close(epoll_fd_);
+        unlink(path_.c_str());
+        throw_errno(err, "control socket " + path_ + ": epoll");
+    }
+}
+
+control_server::~control_server()
+{
+    for (const auto &[fd, c] : clients_) {
+        close(fd);
+    }
+    unlink(path_.c_str());
+    close(listen_fd_);
+    close(epoll_fd_);
+}
+
+void control_server::listen_on_path()
+{
+    const sockaddr_un addr = address_of(path_);
+    const directory_lock lock(path_);
+    struct stat st;
+    if (lstat(path_.c_str(), &st) == 0) {
+        if (!S_ISSOCK(st.st_mode)) {
+            throw error("control socket " + path_ + ": a file that is no socket is there; move it, or choose another " +
+                        "path with control = \"...\" in [runtime]");
+        }
+        if (answers(addr)) {
+            throw error("already running: a process answers on the control socket " + path_ +
+                        "; stop it with `halfpoll stop`, or choose another path with control = \"...\" in [runtime]");
+        }
+        unlink(path_.c_str()); // left by a process that was killed
+    }
+    listen_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listen_fd_ < 0 || bind(listen_fd_, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) != 0 ||
+        chmod(path_.c_str(), 0600) != 0 || listen(listen_fd_, 16) != 0) {
+        const int err = errno;
+        close(listen_fd_);
+        throw_errno(err, "control socket " + path_ + ": cannot listen there");
+    }
+}
+
+ktime_t control_server::deadline() const noexcept
+{
+    ktime_t first = KTIME_MAX;
+    for (const auto &[fd, c] : clients_) {
+        first = std::min(first, c.deadline);
+    }
+    return first;
+}
+
+void control_server::process()
+{
+    std::array<epoll_event, 32> events;
+    const int n = epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), 0);
+    for (int i = 0; i < n; ++i) {
+        const int fd = events[i].data.fd;
+        if (fd == listen_fd_) {
+            accept_clients();
+        } else if (const auto it = clients_.find(fd);
+                   it != clients_.end() && !serve(fd, it->second, events[i].events)) {
+            drop(fd);
+        }
+    }
+    const ktime_t now = ktime_get();
+    std::vector<int> late;
+    for (const auto &[fd, c] : clients_) {
+        if (c.deadline <= now) {
+            late.push_back(fd);
+        }
+    }
+    std::ranges::for_each(late, [this](int fd) { drop(fd); });
+}
+
+void control_server::accept_clients()
+{
+    for (unsigned i = 0; i < limits_.clients; ++i) {
+        const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            return;
+        }
+        if (!may_control(fd)) {
+            refuse(fd, "only root and the user that runs halfpoll may control it");
+        } else if (clients_.size() >= limits_.clients) {
+            refuse(fd, "too many clients on the control socket, try again later");
+        } else {
+            client &c = clients_[fd];
+            c.deadline = ktime_get() + limits_.patience;
+            watch(fd, c);
+        }
+    }
+}
+
+/// False: the connection is done with.
+bool control_server::serve(int fd, client &c, std::uint32_t events)
+{
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && c.events == EPOLLIN && !receive(fd, c)) {
+        return false;
+    }
+    // One request at a time, so that what waits to be sent is bounded and others get their turn.
+    if (c.out.empty()) {
+        answer_next(c);
+    }
+    if (!send_reply(fd, c) || (c.finished && c.out.empty() && c.in.find('\n') == std::string::npos)) {
+        return false;
+    }
+    watch(fd, c);
+    return true;
+}
+
+bool control_server::receive(int fd, client &c)
+{
+    std::array<char, 16 * 1024> buffer;
+    const ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    c.finished = n == 0; // a client that closed its side still gets its reply
+    c.in.append(buffer.data(), static_cast<std::size_t>(n));
+    return true;
+}
+
+/// Turns the next complete line, if there is one, into a reply.
+void control_server::answer_next(client &c)
+{
+    const std::size_t end = c.in.find('\n');
+    if (std::min(end, c.in.size()) > limits_.request_bytes) {
+        c.out = line_of({{"error", "the request is longer than " + std::to_string(limits_.request_bytes) + " bytes"}});
+        c.in.clear();
+        c.finished = true;
+        return;
+    }
+    if (end == std::string::npos) {
+        return;
+    }
+    const std::string line = c.in.substr(0, end);
+    c.in.erase(0, end + 1);
+    c.out = line_of(reply_to(line));
+    c.deadline = ktime_get() + limits_.patience;
+}
+
+json control_server::reply_to(const std::string &line)
+{
+    const json request = json::parse(line, nullptr, false);
+    if (!request.is_object()) {
+        return {{"error", "the request is not a JSON object on one line"}};
+    }
+    try {
+        return handler_(request);
+    } catch (const std::exception &e) {
+        return {{"error", e.what()}};
+    }
+}
+
+bool control_server::send_reply(int fd, client &c)
+{
+    while (c.sent < c.out.size()) {
+        const ssize_t n = send(fd, c.out.data() + c.sent, c.out.size() - c.sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0) {
+            return errno == EAGAIN || errno == EINTR;
+        }
+        c.sent += static_cast<std::size_t>(n);
+        c.deadline = ktime_get() + limits_.patience;
+    }
+    c.out.clear();
+    c.sent = 0;
+    return true;
+}
+
+void control_server::watch(int fd, client &c)
+{
+    const bool idle = c.out.empty() && c.in.find('\n') == std::string::npos;
+    const std::uint32_t wanted = idle ? EPOLLIN : EPOLLOUT;
+    if (c.events != wanted) {
+        epoll_event event{wanted, {.fd = fd}};
+        epoll_ctl(epoll_fd_, c.events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
+        c.events = wanted;
+    }
+}
+
+void control_server::drop(int fd)
+{
+    clients_.erase(fd);
+    close(fd);
+}
+
+} // namespace halfpoll

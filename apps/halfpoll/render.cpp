@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "render.hpp"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+using columns = std::vector<std::string>;
+
+/// Columns of each table, by the list's key and in this order. A name with '/' goes into an object. A list that is not
+/// here shows all its keys.
+const std::map<std::string, std::vector<columns>> tables = {
+    {"interfaces",
+     {{"name", "state", "driver", "shadow", "mac", "mtu", "speed_mbps", "failure"},
+      {"name", "rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped"},
+      {"name", "device/rx_packets", "device/rx_missed", "device/rx_errors", "device/rx_nombuf", "device/tx_packets",
+       "device/tx_errors"}}},
+    {"napi",
+     {{"name", "cpu", "mode", "napi_defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "busy_poll",
+       "reason"},
+      {"name", "polls", "empty_polls", "packets", "interrupts", "spurious", "unmasks", "completes", "missed",
+       "deferred", "park_rescues", "driver_errors"}}},
+    {"softnet", {{"cpu", "affinity", "processed", "time_squeeze", "wakeups", "sleeps", "doorbells", "ksoftirqd"}}},
+    {"drops", {{"reason", "count"}}},
+    {"punt", {{"class", "punted", "policed", "rate", "burst"}}},
+    {"shadows", {{"shadow", "interface", "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"}}},
+    {"fib", {{"prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
+    {"route", {{"to", "prefix_length", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
+};
+
+std::string cell(const json &row, const std::string &column)
+{
+    const json::json_pointer path("/" + column);
+    if (!row.contains(path)) {
+        return "-";
+    }
+    const json &value = row[path];
+    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    return text.empty() ? "-" : text;
+}
+
+/// "device/rx_packets" is shown as "device rx_packets".
+std::string title(std::string column)
+{
+    std::ranges::replace(column, '/', '_');
+    return column;
+}
+
+void append_row(std::string &out, const std::vector<std::string> &cells, const std::vector<std::size_t> &widths,
+                const std::vector<bool> &right)
+{
+    std::string line;
+    for (std::size_t c = 0; c < cells.size(); ++c) {
+        const std::string pad(widths[c] - cells[c].size(), ' ');
+        line += (c ? "  " : "") + (right[c] ? pad + cells[c] : cells[c] + pad);
+    }
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+}
+
+std::string table(const json &rows, const columns &names)
+{
+    std::vector<std::vector<std::string>> cells(1);
+    std::vector<bool> right(names.size(), true);
+    std::ranges::transform(names, std::back_inserter(cells.front()), title);
+    for (const json &row : rows) {
+        cells.emplace_back();
+        for (std::size_t c = 0; c < names.size(); ++c) {
+            cells.back().push_back(cell(row, names[c]));
+            const json::json_pointer path("/" + names[c]);
+            right[c] = right[c] && (!row.contains(path) || row[path].is_number());
+        }
+    }
+    std::vector<std::size_t> widths(names.size());
+    for (const auto &row : cells) {
+        for (std::size_t c = 0; c < names.size(); ++c) {
+            widths[c] = std::max(widths[c], row[c].size());
+        }
+    }
+    std::string out;
+    for (const auto &row : cells) {
+        append_row(out, row, widths, right);
+    }
+    return out;
+}
+
+columns all_keys(const json &rows)
+{
+    columns keys;
+    for (const auto &[key, value] : rows.front().items()) {
+        keys.push_back(key);
+    }
+    std::ranges::stable_partition(keys, [&](const std::string &key) { return rows.front()[key].is_string(); });
+    return keys;
+}
+
+std::string list(const std::string &name, const json &rows)
+{
+    if (rows.empty()) {
+        return "no " + name + "\n";
+    }
+    const auto known = tables.find(name);
+    const std::vector<columns> views = known == tables.end() ? std::vector<columns>{all_keys(rows)} : known->second;
+    std::string out;
+    for (const columns &names : views) {
+        out += (out.empty() ? "" : "\n") + table(rows, names);
+    }
+    return out;
+}
+
+std::string pairs(const json &object)
+{
+    std::size_t width = 0;
+    for (const auto &[key, value] : object.items()) {
+        width = std::max(width, key.size());
+    }
+    std::string out;
+    for (const auto &[key, value] : object.items()) {
+        out += key + std::string(width - key.size() + 2, ' ') + cell(object, key) + "\n";
+    }
+    return out;
+}
+
+} // namespace
+
+std::string render(const json &reply)
+{
+    std::string out;
+    json figures = json::object();
+    for (const auto &[key, value] : reply.items()) {
+        if (value.is_array()) {
+            out += (out.empty() ? "" : "\n") + list(key, value);
+        } else if (value.is_object()) {
+            out += pairs(value);
+        } else {
+            figures[key] = value;
+        }
+    }
+    return out + (figures.empty() ? "" : "\n" + pairs(figures));
+}
+
+} // namespace halfpoll

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "config.hpp"
+
+#include <forwarder.hpp>
+#include <mirror.hpp>
+
+#include <halfpoll/net_core.hpp>
+#include <halfpoll/runtime.hpp>
+#include <halfpoll/slow_path.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+struct rte_mempool;
+
+namespace halfpoll
+{
+
+/// The parts of a running forwarder, put together as a configuration says. Control thread only.
+class router
+{
+public:
+    /// Initialises the EAL, starts the threads, opens the ports, makes the shadows and loads the kernel's routes.
+    /// Throws `error`; nothing is left behind then.
+    explicit router(const config &cfg);
+    /// Stops forwarding, lets go of the shadows and closes the ports.
+    ~router();
+    router(const router &) = delete;
+    router &operator=(const router &) = delete;
+
+    const config &cfg() const noexcept { return cfg_; }
+    runtime &rt() noexcept { return *runtime_; }
+    net_core &core() noexcept { return *core_; }
+    slow_path &slow() noexcept { return *slow_; }
+    forwarder &fwd() noexcept { return *forwarder_; }
+    mirror &kernel() noexcept { return *mirror_; }
+    rte_mempool *pool() noexcept { return pool_; }
+    /// What runs with less than was asked for, and the remedy.
+    const std::vector<std::string> &degraded() const noexcept { return degraded_; }
+    /// When the router began to forward (CLOCK_MONOTONIC).
+    ktime_t started() const noexcept { return started_; }
+
+private:
+    void start();
+    void start_eal();
+    void start_runtime();
+    void add_port(const port_config &port);
+    void on_change(net_device &dev);
+    void stop() noexcept;
+    void degrade(const std::string &what);
+
+    const config &cfg_;
+    std::vector<std::string> degraded_;
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> runtime_;
+    std::unique_ptr<net_core> core_;
+    std::unique_ptr<slow_path> slow_;
+    std::unique_ptr<forwarder> forwarder_;
+    std::unique_ptr<mirror> mirror_;
+    ktime_t started_ = 0;
+};
+
+} // namespace halfpoll

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "run.hpp"
+#include "control_server.hpp"
+#include "log.hpp"
+#include "router.hpp"
+#include "sd_notify.hpp"
+#include "serve.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// How long after a change of the tables the memory that it freed is collected: a grace period is much shorter.
+constexpr ktime_t RECLAIM_DELAY = NSEC_PER_SEC;
+
+/// The signals that end the process, as an fd. Blocked in all threads, because it is made before them.
+class stop_signals
+{
+public:
+    stop_signals()
+    {
+        sigset_t set;
+        sigemptyset(&set);
+        for (int signal : {SIGTERM, SIGINT, SIGHUP}) {
+            sigaddset(&set, signal);
+        }
+        std::signal(SIGPIPE, SIG_IGN);
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd_ < 0) {
+            throw_errno(errno, "signalfd");
+        }
+    }
+    ~stop_signals() { close(fd_); }
+    stop_signals(const stop_signals &) = delete;
+    stop_signals &operator=(const stop_signals &) = delete;
+    int fd() const noexcept { return fd_; }
+
+private:
+    int fd_;
+};
+
+/// For poll(): milliseconds until `when`, rounded up; -1 if never.
+int timeout_ms(ktime_t when)
+{
+    if (when == KTIME_MAX) {
+        return -1;
+    }
+    const ktime_t left = std::max<ktime_t>(0, when - ktime_get());
+    return static_cast<int>(std::min<ktime_t>((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 60'000));
+}
+
+/// The control thread's loop: it wakes only when there is something to do.
+void control_loop(router &r, control_server &server, const stop_signals &signals, const bool &stopping)
+{
+    ktime_t reclaim_at = ktime_get() + RECLAIM_DELAY;
+    while (!stopping) {
+        pollfd fds[] = {{signals.fd(), POLLIN, 0},
+                        {server.fd(), POLLIN, 0},
+                        {r.core().control_fd(), POLLIN, 0},
+                        {r.kernel().fd(), POLLIN, 0}};
+        if (poll(fds, std::size(fds), timeout_ms(std::min(server.deadline(), reclaim_at))) < 0 && errno != EINTR) {
+            throw_errno(errno, "control loop: poll");
+        }
+        if (fds[0].revents) {
+            log_line("stopping on a signal");
+            return;
+        }
+        if (fds[1].revents || server.deadline() <= ktime_get()) {
+            server.process();
+        }
+        if (fds[2].revents) {
+            r.core().run_control();
+        }
+        if (fds[3].revents) {
+            r.kernel().process();
+        }
+        const bool changed = fds[2].revents || fds[3].revents;
+        if (reclaim_at <= ktime_get()) {
+            r.fwd().reclaim();
+            reclaim_at = KTIME_MAX;
+        }
+        if (changed) {
+            reclaim_at = std::min(reclaim_at, ktime_get() + RECLAIM_DELAY);
+        }
+    }
+    log_line("stopping on request");
+}
+
+} // namespace
+
+void run(const config &cfg)
+{
+    const stop_signals signals;
+    router *running = nullptr;
+    bool stopping = false;
+    // First, so that a second instance is refused before it touches a device; and last to go, so that a client sees the
+    // end of its connection when everything is down.
+    control_server server(cfg.control,
+                          [&](const nlohmann::json &request) { return serve_request(*running, request, stopping); });
+    router r(cfg);
+    running = &r;
+    log_line("forwarding between " + std::to_string(cfg.ports.size()) + " ports; control socket " + cfg.control);
+    sd_notify("READY=1");
+    control_loop(r, server, signals, stopping);
+    sd_notify("STOPPING=1");
+}
+
+} // namespace halfpoll

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "serve.hpp"
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+
+constexpr std::size_t DEFAULT_ROUTES = 10'000;
+
+template <typename T>
+T value_or(const json &request, const char *key, const T &fallback)
+{
+    const auto it = request.find(key);
+    if (it == request.end()) {
+        return fallback;
+    }
+    try {
+        return it->get<T>();
+    } catch (const json::exception &) {
+        throw error(std::string("bad request: \"") + key + "\" has the wrong type");
+    }
+}
+
+json show(router &r, const std::string &what, const json &request)
+{
+    if (what == "status") {
+        return show_status(r);
+    }
+    if (what == "interfaces") {
+        return show_interfaces(r);
+    }
+    if (what == "napi") {
+        return show_napi(r);
+    }
+    if (what == "softnet") {
+        return show_softnet(r);
+    }
+    if (what == "softirqs") {
+        return show_softirqs(r);
+    }
+    if (what == "drops") {
+        return show_drops(r, value_or(request, "all", false));
+    }
+    if (what == "punt") {
+        return show_punt(r);
+    }
+    if (what == "fib") {
+        return show_fib(r, value_or(request, "limit", DEFAULT_ROUTES));
+    }
+    if (what == "route") {
+        return show_route(r, value_or(request, "to", std::string()));
+    }
+    throw error("bad request: nothing called \"" + what + "\" to show");
+}
+
+} // namespace
+
+json serve_request(router &r, const json &request, bool &stopping)
+{
+    if (request.contains("show")) {
+        return show(r, value_or(request, "show", std::string()), request);
+    }
+    if (value_or(request, "set", std::string()) == "napi") {
+        return set_napi(r, value_or(request, "name", std::string()), value_or(request, "values", json::object()));
+    }
+    if (value_or(request, "stop", false)) {
+        stopping = true;
+        return {{"stopping", true}};
+    }
+    throw error("bad request: expected \"show\", \"set\" or \"stop\"");
+}
+
+} // namespace halfpoll

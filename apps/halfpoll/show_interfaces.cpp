@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "serve.hpp"
+
+#include <cstdio>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+
+std::string mac_text(const rte_ether_addr &mac)
+{
+    char text[RTE_ETHER_ADDR_FMT_SIZE];
+    rte_ether_format_addr(text, sizeof text, &mac);
+    return text;
+}
+
+/// One of dev_stats' counters, summed.
+std::uint64_t sum(net_core &core, ifindex_t ifindex, std::atomic<std::uint64_t> dev_stats::*counter)
+{
+    std::uint64_t total = 0;
+    for (unsigned cpu = 0; cpu < core.cpus(); ++cpu) {
+        total += (core.cpu(cpu).dev[ifindex].*counter).load(std::memory_order_relaxed);
+    }
+    return total;
+}
+
+json device_counters(const port &driver)
+{
+    const port_counters c = driver.counters();
+    return {{"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},   {"rx_missed", c.rx_missed},
+            {"rx_errors", c.rx_errors},   {"rx_nombuf", c.rx_nombuf}, {"tx_packets", c.tx_packets},
+            {"tx_bytes", c.tx_bytes},     {"tx_errors", c.tx_errors}};
+}
+
+const char *state_of(const net_device &dev)
+{
+    if (!dev.failure.empty()) {
+        return "failed";
+    }
+    return dev.carrier.load(std::memory_order_relaxed) ? "up" : "no carrier";
+}
+
+json interface(router &r, net_device &dev)
+{
+    const shadow *s = r.slow().of_device(dev);
+    json row = {{"name", dev.name},
+                {"ifindex", dev.ifindex},
+                {"state", state_of(dev)},
+                {"carrier", dev.carrier.load(std::memory_order_relaxed)},
+                {"mac", mac_text(dev.mac)},
+                {"mtu", dev.mtu.load(std::memory_order_relaxed)},
+                {"shadow", s ? s->name : ""},
+                {"failure", dev.failure},
+                {"rx_packets", sum(r.core(), dev.ifindex, &dev_stats::rx_packets)},
+                {"rx_bytes", sum(r.core(), dev.ifindex, &dev_stats::rx_bytes)},
+                {"tx_packets", sum(r.core(), dev.ifindex, &dev_stats::tx_packets)},
+                {"tx_bytes", sum(r.core(), dev.ifindex, &dev_stats::tx_bytes)},
+                {"tx_dropped", sum(r.core(), dev.ifindex, &dev_stats::tx_dropped)}};
+    if (dev.driver && dev.failure.empty()) {
+        row["driver"] = dev.driver->info().driver;
+        row["speed_mbps"] = dev.driver->link().speed_mbps;
+        row["device"] = device_counters(*dev.driver);
+    }
+    return row;
+}
+
+} // namespace
+
+json show_interfaces(router &r)
+{
+    json rows = json::array();
+    for (net_device *dev : r.core().devices()) {
+        rows.push_back(interface(r, *dev));
+    }
+    return {{"interfaces", rows}};
+}
+
+} // namespace halfpoll

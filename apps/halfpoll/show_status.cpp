@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "serve.hpp"
+
+#include <rte_mempool.h>
+#include <rte_version.h>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+using nlohmann::json;
+
+json show_status(router &r)
+{
+    const mirror_stats &kernel = r.kernel().stats();
+    return {{"status",
+             {{"version", HALFPOLL_VERSION},
+              {"dpdk", rte_version()},
+              {"simd", forwarder::simd()},
+              {"pid", getpid()},
+              {"uptime_seconds", (ktime_get() - r.started()) / NSEC_PER_SEC},
+              {"config", r.cfg().file},
+              {"netns", r.cfg().netns},
+              {"cpus", r.cfg().cpus},
+              {"degraded", r.degraded()},
+              {"spinning_because", r.rt().no_wait_reason()},
+              {"mbufs", r.cfg().mbufs},
+              {"mbufs_in_use", rte_mempool_in_use_count(r.pool())},
+              {"netlink_messages", kernel.messages},
+              {"netlink_resyncs", kernel.resyncs},
+              {"netlink_errors", kernel.errors},
+              {"slow_path_tx_drops", r.core().foreign_drops()}}}};
+}
+
+} // namespace halfpoll

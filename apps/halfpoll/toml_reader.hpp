@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <toml++/toml.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace halfpoll
+{
+
+/// The mistakes of one configuration file, each with its line. All are collected, so that one run shows them all.
+class problem_list
+{
+public:
+    explicit problem_list(std::string file) : file_(std::move(file)) {}
+    void add(unsigned line, std::string text) { problems_.emplace_back(line, std::move(text)); }
+    void add(const toml::node &where, std::string text) { add(where.source().begin.line, std::move(text)); }
+    bool empty() const noexcept { return problems_.empty(); }
+    /// One line each, "file:line: text", top to bottom.
+    std::string to_string() const;
+
+private:
+    std::string file_;
+    std::vector<std::pair<unsigned, std::string>> problems_;
+};
+
+/// A value as a message shows it: `"eth0" (string)`, `7 (integer)`, `an array`.
+std::string describe(const toml::node &node);
+
+/// The candidate that `word` is probably a misspelling of; empty if none is near.
+std::string_view nearest(std::string_view word, const std::vector<std::string_view> &candidates);
+
+/// Reads one table key by key and refuses whatever nobody asked for. A key that is absent or wrong leaves the
+/// destination, which holds the default; the getters return the key's node if its value was taken, else null.
+class toml_reader
+{
+public:
+    /// `name` as it is written, "[runtime]". `line` is where complaints about missing keys point.
+    toml_reader(const toml::table &table, std::string name, problem_list &problems);
+
+    /// The node of a key, null if absent; the key counts as known.
+    const toml::node *get(std::string_view key);
+    /// The sub-table of a key, null if absent or not a table (which is a problem).
+    const toml::table *table(std::string_view key);
+    template <typename T>
+    const toml::node *integer(std::string_view key, T &value, std::int64_t min, std::int64_t max)
+    {
+        std::int64_t found = 0;
+        const toml::node *node = integer_in_range(key, found, min, max);
+        if (node) {
+            value = static_cast<T>(found);
+        }
+        return node;
+    }
+    const toml::node *boolean(std::string_view key, bool &value);
+    const toml::node *string(std::string_view key, std::string &value);
+    const toml::node *required_string(std::string_view key, std::string &value);
+    /// A non-empty array of different integers, each from min to max.
+    const toml::node *integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min, std::int64_t max);
+    /// Reports the keys that no getter has asked for.
+    void refuse_unknown();
+
+    void problem(const toml::node &where, const std::string &key, const std::string &found,
+                 const std::string &expected);
+    unsigned line() const noexcept { return table_.source().begin.line; }
+
+private:
+    const toml::node *integer_in_range(std::string_view key, std::int64_t &value, std::int64_t min, std::int64_t max);
+
+    const toml::table &table_;
+    std::string name_;
+    problem_list &problems_;
+    std::vector<std::string_view> known_;
+};
+
+} // namespace halfpoll

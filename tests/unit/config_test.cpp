@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "config.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <unistd.h>
+
+namespace
+{
+
+using namespace halfpoll;
+using testing::HasSubstr;
+
+/// Made-up CPUs, and no namespaces by name.
+const machine four_cpus{{0, 1, 2, 5}, "/nonexistent"};
+
+std::string problems(const std::string &text)
+{
+    try {
+        parse_config(text, "r.toml", four_cpus);
+    } catch (const error &e) {
+        return e.what();
+    }
+    return "";
+}
+
+config good(const std::string &text) { return parse_config(text, "r.toml", four_cpus); }
+
+const std::string PORT = "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"lan0\"\n";
+
+TEST(Config, DefaultsAreTheKernels)
+{
+    const config cfg = good(PORT);
+    EXPECT_EQ(cfg.cpus, std::vector<unsigned>{5}) << "the last CPU";
+    EXPECT_EQ(cfg.slow_path_cpu, 0) << "the first that carries no packets";
+    EXPECT_EQ(cfg.netdev_budget, 300U);
+    EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
+    EXPECT_TRUE(cfg.interrupts);
+    EXPECT_TRUE(cfg.netns.empty());
+    EXPECT_EQ(cfg.control, "/run/halfpoll.sock");
+    ASSERT_EQ(cfg.ports.size(), 1U);
+    EXPECT_EQ(cfg.ports[0].kind, device_kind::af_xdp);
+    EXPECT_EQ(cfg.ports[0].ifname(), "r0");
+    EXPECT_EQ(cfg.ports[0].options.name, "r0");
+    EXPECT_EQ(cfg.ports[0].options.mtu, 1500U);
+    EXPECT_EQ(cfg.ports[0].options.napi.busy_poll, -1);
+    EXPECT_FALSE(cfg.ports[0].options.force_spin);
+}
+
+TEST(Config, EverySettingArrives)
+{
+    const config cfg = good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
+                            "netdev_budget_usecs = 500\ninterrupts = false\nslow_path_cpu = 5\n"
+                            "netns = \"/proc/self/ns/net\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
+                            "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
+                            "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
+                            "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
+                            "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
+                            "irq_suspend_timeout = 1000000\nbusy_poll = 50\n"
+                            "[punt.arp_nd]\nrate = 99\nburst = 7\n");
+    EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
+    EXPECT_EQ(cfg.fifo_priority, 7);
+    EXPECT_EQ(cfg.netdev_budget, 64U);
+    EXPECT_EQ(cfg.netdev_budget_usecs, 500U);
+    EXPECT_FALSE(cfg.interrupts);
+    EXPECT_EQ(cfg.slow_path_cpu, 5);
+    EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
+    EXPECT_EQ(cfg.control, "/tmp/x.sock");
+    EXPECT_TRUE(cfg.hugepages);
+    EXPECT_EQ(cfg.memory_mb, 128U);
+    EXPECT_EQ(cfg.mbufs, 8192U);
+    EXPECT_FALSE(cfg.remove_shadows);
+    const port_config &port = cfg.ports.at(0);
+    EXPECT_EQ(port.kind, device_kind::vdev);
+    EXPECT_EQ(port.options.name, "p0");
+    EXPECT_EQ(port.shadow, "lan0");
+    EXPECT_EQ(port.options.rx_queues, 2U);
+    EXPECT_EQ(port.options.cpus, (std::vector<unsigned>{1, 0}));
+    EXPECT_EQ(port.options.descriptors, 256U);
+    EXPECT_EQ(port.options.mtu, 1400U);
+    EXPECT_TRUE(port.options.promiscuous);
+    EXPECT_TRUE(port.options.force_spin);
+    EXPECT_EQ(port.options.napi.napi_defer_hard_irqs, 3U);
+    EXPECT_EQ(port.options.napi.gro_flush_timeout, 20000);
+    EXPECT_EQ(port.options.napi.irq_suspend_timeout, 1000000);
+    EXPECT_EQ(port.options.napi.busy_poll, 50);
+    EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
+    EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
+    EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limit{}.packets_per_second);
+}
+
+TEST(Config, PortNamesComeFromTheDevice)
+{
+    const config cfg = good("[[port]]\ndevice = \"net_virtio_user0,path=/run/v\"\nshadow = \"a\"\n"
+                            "[[port]]\ndevice = \"01:00.0\"\nshadow = \"b\"\n");
+    EXPECT_EQ(cfg.ports[0].options.name, "virtio_user0");
+    EXPECT_EQ(cfg.ports[1].device, "0000:01:00.0");
+    EXPECT_EQ(cfg.ports[1].options.name, "0000:01:00.0");
+}
+
+struct mistake {
+    const char *name;
+    std::string text;
+    std::string message;
+};
+
+class ConfigMistake : public testing::TestWithParam<mistake>
+{
+};
+
+TEST_P(ConfigMistake, IsRefusedWithItsLine) { EXPECT_EQ(problems(GetParam().text), GetParam().message); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, ConfigMistake,
+    testing::Values(
+        mistake{"NotToml", PORT + "\nmtu = = 3\n",
+                "r.toml:5: not TOML: Error while parsing value: could not determine value type"},
+        mistake{"Empty", "", "r.toml:1: no port, expected at least one [[port]]"},
+        mistake{"UnknownKey", PORT + "mtv = 1400\n", "r.toml:4: unknown key mtv in [[port]], did you mean mtu?"},
+        mistake{"UnknownTable", PORT + "\n[runtim]\ncpus = [1]\n",
+                "r.toml:5: unknown key runtim in the file, did you mean runtime?"},
+        mistake{"FarFromEveryKey", PORT + "[punt.arp_nd]\ncompression = 1\n",
+                "r.toml:5: unknown key compression in [punt.arp_nd], expected one of rate, burst"},
+        mistake{"TableIsANumber", "runtime = 3\n" + PORT,
+                "r.toml:1: runtime: found 3 (integer), expected a table, written [runtime]"},
+        mistake{"PortIsATable", "\n[port]\ndevice = \"af_xdp:r0\"\n",
+                "r.toml:2: port: found a table, expected tables, each written [[port]]"},
+        mistake{"IntegerIsAString", PORT + "mtu = \"big\"\n",
+                "r.toml:4: mtu: found \"big\" (string), expected an integer from 68 to 9600"},
+        mistake{"IntegerIsAFloat", PORT + "mtu = 1400.5\n",
+                "r.toml:4: mtu: found 1400.5 (float), expected an integer from 68 to 9600"},
+        mistake{"OutOfRange", "[runtime]\nfifo_priority = 100\n" + PORT,
+                "r.toml:2: fifo_priority: found 100 (integer), expected an integer from 0 to 99"},
+        mistake{"BooleanIsAnInteger", "[runtime]\ninterrupts = 1\n" + PORT,
+                "r.toml:2: interrupts: found 1 (integer), expected true or false"},
+        mistake{"StringIsABoolean", "[[port]]\ndevice = true\nshadow = \"lan0\"\n",
+                "r.toml:2: device: found true (boolean), expected a string that is not empty"},
+        mistake{"StringIsEmpty", "[runtime]\ncontrol = \"\"\n" + PORT,
+                "r.toml:2: control: found \"\" (string), expected a string that is not empty"},
+        mistake{"ListIsANumber", "[runtime]\ncpus = 1\n" + PORT,
+                "r.toml:2: cpus: found 1 (integer), expected an array of at least one number"},
+        mistake{"ListIsEmpty", "[runtime]\ncpus = []\n" + PORT,
+                "r.toml:2: cpus: found an empty array, expected an array of at least one number"},
+        mistake{"ListHoldsAString", "[runtime]\ncpus = [1,\n  \"two\"]\n" + PORT,
+                "r.toml:3: cpus: found \"two\" (string), expected an integer from 0 to 1023"},
+        mistake{"CpuTwice", "[runtime]\ncpus = [1, 2, 1]\n" + PORT,
+                "r.toml:2: cpus: found a number twice, expected each number once"},
+        mistake{"CpuNotThere", "[runtime]\ncpus = [1, 3]\n" + PORT,
+                "r.toml:2: cpus: found CPU 3, expected CPUs that this process may run on (lscpu, taskset -p)"},
+        mistake{
+            "SlowPathCpuNotThere", "[runtime]\nslow_path_cpu = 4\n" + PORT,
+            "r.toml:2: slow_path_cpu: found CPU 4, expected a CPU that this process may run on (lscpu, taskset -p)"},
+        mistake{"CpuIndex", "[runtime]\ncpus = [1, 2]\n" + PORT + "cpus = [2]\n",
+                "r.toml:6: cpus: found 2 (integer), expected an integer from 0 to 1"},
+        mistake{"NoNamespace", "[runtime]\nnetns = \"nonesuch\"\n" + PORT,
+                "r.toml:2: netns: found \"nonesuch\" (string), expected a network namespace that exists "
+                "(ip netns add nonesuch) or the path of one"},
+        mistake{"NamespaceOfAnotherKind", "[runtime]\nnetns = \"/proc/self/ns/uts\"\n" + PORT,
+                "r.toml:2: netns: found \"/proc/self/ns/uts\" (string), expected a network namespace that exists "
+                "(ip netns add /proc/self/ns/uts) or the path of one"},
+        mistake{"ControlIsRelative", "[runtime]\ncontrol = \"x.sock\"\n" + PORT,
+                "r.toml:2: control: found \"x.sock\" (string), expected an absolute path of at most 107 bytes"},
+        mistake{"NoDevice", "\n[[port]]\nname = \"p0\"\nshadow = \"lan0\"\n",
+                "r.toml:2: [[port]] has no device, expected device = \"...\""},
+        mistake{"NoShadow", "[[port]]\ndevice = \"af_xdp:r0\"\n",
+                "r.toml:1: [[port]] has no shadow, expected shadow = \"...\""},
+        mistake{"DeviceOfNoKind", "[[port]]\ndevice = \"eth0\"\nshadow = \"lan0\"\n",
+                "r.toml:2: device: found \"eth0\" (string), expected \"af_xdp:IFNAME\", a PCI address "
+                "(\"0000:01:00.0\") or a DPDK virtual device (\"net_...\")"},
+        mistake{"DeviceTwice", PORT + "[[port]]\nname = \"other\"\ndevice = \"af_xdp:r0\"\nshadow = \"wan0\"\n",
+                "r.toml:6: device: found \"af_xdp:r0\" again, expected another than on line 2"},
+        mistake{"VirtualDeviceTwice",
+                "[[port]]\ndevice = \"net_null0\"\nshadow = \"a\"\nname = \"x\"\n"
+                "[[port]]\ndevice = \"net_null0,size=64\"\nshadow = \"b\"\nname = \"y\"\n",
+                "r.toml:6: device: found \"net_null0\" again, expected another than on line 2"},
+        mistake{"NameTwice", PORT + "[[port]]\ndevice = \"net_null0\"\nname = \"r0\"\nshadow = \"wan0\"\n",
+                "r.toml:6: name: found \"r0\" again, expected another than on line 2"},
+        mistake{"ShadowTwice", PORT + "[[port]]\ndevice = \"net_null0\"\nshadow = \"lan0\"\n",
+                "r.toml:6: shadow: found \"lan0\" again, expected another than on line 3"},
+        mistake{
+            "ShadowIsThePortsInterface", "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"r0\"\n",
+            "r.toml:3: shadow: found \"r0\" (string), expected another name than the port's own interface, which is "
+            "in the same namespace"},
+        mistake{"ShadowNameTooLong", "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"a234567890123456\"\n",
+                "r.toml:3: shadow: found \"a234567890123456\" (string), expected 1 to 15 bytes without '/', ':' or "
+                "blanks"},
+        mistake{"PortNameTooLong", PORT + "name = \"a234567890123456\"\n",
+                "r.toml:4: name: found \"a234567890123456\" (string), expected 1 to 15 bytes without '/', ':' or "
+                "blanks"},
+        mistake{"InterfaceNameTooLong",
+                "[[port]]\nname = \"p\"\ndevice = \"af_xdp:a234567890123456\"\nshadow = \"l\"\n",
+                "r.toml:3: device: found \"af_xdp:a234567890123456\" (string), expected an interface name of 1 to 15 "
+                "bytes without '/', ':' or blanks"},
+        mistake{"DerivedNameTooLong", "[[port]]\ndevice = \"net_virtio_user10000\"\nshadow = \"l\"\n",
+                "r.toml:2: device: found \"net_virtio_user10000\" (string), expected name = \"...\" beside it, because "
+                "its own is longer than 15 bytes"},
+        mistake{"DescriptorsNoPowerOfTwo", PORT + "descriptors = 1000\n",
+                "r.toml:4: descriptors: found 1000 (integer), expected a power of two"},
+        mistake{"BusyPollWord", PORT + "busy_poll = \"often\"\n",
+                "r.toml:4: busy_poll: found \"often\" (string), expected \"adaptive\" or an integer from 0 to 1000000 "
+                "(microseconds)"},
+        mistake{"BusyPollNegative", PORT + "busy_poll = -1\n",
+                "r.toml:4: busy_poll: found -1 (integer), expected \"adaptive\" or an integer from 0 to 1000000 "
+                "(microseconds)"},
+        mistake{"PuntClass", PORT + "[punt.arpnd]\nrate = 1\n",
+                "r.toml:4: unknown key arpnd in [punt], did you mean arp_nd?"},
+        mistake{"PuntRate", PORT + "[punt.ttl]\nrate = -1\n",
+                "r.toml:5: rate: found -1 (integer), expected an integer from 0 to 10000000"},
+        mistake{"TooFewBuffers", "[runtime]\nmbufs = 2048\n" + PORT,
+                "r.toml:2: mbufs: found 2048, expected at least 4096 for the rings of these ports"},
+        mistake{"TooLittleMemory", "[runtime]\nmbufs = 262144\n" + PORT,
+                "r.toml:2: memory_mb: found 256, expected at least 640 for 262144 mbufs"}),
+    [](const testing::TestParamInfo<mistake> &each) { return std::string(each.param.name); });
+
+TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
+{
+    EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
+              "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
+              "netdev_budget_usecs, interrupts, slow_path_cpu, netns, control, hugepages, memory_mb, mbufs, "
+              "remove_shadows\n"
+              "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
+              "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
+              "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
+}
+
+TEST(Config, FilesThatCannotBeReadAreNamed)
+{
+    try {
+        load_config("/nonexistent/r.toml", four_cpus);
+        FAIL();
+    } catch (const error &e) {
+        EXPECT_STREQ(e.what(), "cannot read the configuration /nonexistent/r.toml: No such file or directory");
+    }
+}
+
+TEST(Config, FileIsReadAndNamedInMessages)
+{
+    const std::string file = testing::TempDir() + "config_test." + std::to_string(getpid()) + ".toml";
+    std::ofstream(file) << "x = 1\n" << PORT;
+    try {
+        load_config(file, four_cpus);
+        ADD_FAILURE();
+    } catch (const error &e) {
+        EXPECT_THAT(e.what(), HasSubstr(file + ":1: unknown key x in the file"));
+    }
+    std::filesystem::remove(file);
+}
+
+TEST(Config, ThisMachineHasCpus) { EXPECT_FALSE(machine::detect().cpus.empty()); }
+
+} // namespace

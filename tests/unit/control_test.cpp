@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control_client.hpp"
+#include "control_server.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+
+namespace
+{
+
+using namespace halfpoll;
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr ktime_t LONG = 10 * NSEC_PER_SEC; ///< a test that waits so long has failed
+
+/// A plain client that can misbehave.
+class raw_client
+{
+public:
+    explicit raw_client(const std::string &path) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+    {
+        sockaddr_un addr{};
+        addr.sun_family = AF_UNIX;
+        path.copy(addr.sun_path, sizeof addr.sun_path - 1);
+        connected = connect(fd_, reinterpret_cast<sockaddr *>(&addr), sizeof addr) == 0;
+    }
+    ~raw_client() { close(fd_); }
+    raw_client(const raw_client &) = delete;
+    raw_client &operator=(const raw_client &) = delete;
+
+    bool write(const std::string &bytes) const
+    {
+        return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+    }
+    /// What has come, without waiting. `closed` if the server hung up.
+    std::string read()
+    {
+        std::string got(1 << 20, '\0');
+        const ssize_t n = recv(fd_, got.data(), got.size(), MSG_DONTWAIT);
+        closed = n == 0 || (n < 0 && errno == ECONNRESET);
+        got.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+        return got;
+    }
+    void half_close() const { shutdown(fd_, SHUT_WR); }
+
+    bool connected = false;
+    bool closed = false;
+
+private:
+    int fd_;
+};
+
+class Control : public testing::Test
+{
+protected:
+    Control() : path_(testing::TempDir() + "control_test." + std::to_string(getpid())) {}
+    ~Control() override { std::filesystem::remove(path_); }
+
+    void start(control_limits limits = {})
+    {
+        server_ = std::make_unique<control_server>(
+            path_, [this](const json &request) { return answer(request); }, limits);
+    }
+    json answer(const json &request)
+    {
+        ++requests_;
+        if (request.contains("throw")) {
+            throw error("no such thing");
+        }
+        if (request.contains("not utf8")) {
+            return {{"name", "lan\xff"}};
+        }
+        if (request.contains("big")) {
+            return {{"big", std::string(request["big"].get<std::size_t>(), 'x')}};
+        }
+        return {{"echo", request}};
+    }
+    /// Serves until `done()`; false if that takes too long.
+    template <typename Done>
+    bool serve_until(Done done)
+    {
+        for (const ktime_t end = ktime_get() + LONG; ktime_get() < end;) {
+            if (done()) {
+                return true;
+            }
+            pollfd p{server_->fd(), POLLIN, 0};
+            poll(&p, 1, 5);
+            server_->process();
+        }
+        return false;
+    }
+    /// Serves until the client has a whole line or was hung up on; returns what it got.
+    std::string line_for(raw_client &client)
+    {
+        std::string got;
+        EXPECT_TRUE(serve_until([&] {
+            got += client.read();
+            return client.closed || got.ends_with('\n');
+        }));
+        return got;
+    }
+
+    std::string path_;
+    std::unique_ptr<control_server> server_;
+    unsigned requests_ = 0;
+};
+
+TEST_F(Control, AnswersOneLineForEachRequest)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"show\":\"napi\"}\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{\"show\":\"napi\"}}\n");
+    ASSERT_TRUE(client.write("{\"n\":2}\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{\"n\":2}}\n");
+}
+
+TEST_F(Control, PipelinedRequestsAreAllAnswered)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"));
+    std::string got;
+    ASSERT_TRUE(serve_until([&] {
+        got += client.read();
+        return std::ranges::count(got, '\n') == 3;
+    }));
+    EXPECT_EQ(got, "{\"echo\":{\"n\":1}}\n{\"echo\":{\"n\":2}}\n{\"echo\":{\"n\":3}}\n");
+}
+
+TEST_F(Control, ErrorsOfTheHandlerAreReplies)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"throw\":1}\n"));
+    EXPECT_EQ(line_for(client), "{\"error\":\"no such thing\"}\n");
+}
+
+TEST_F(Control, GarbageIsRefusedAndHarmsNobody)
+{
+    start();
+    const std::string bad = "{\"error\":\"the request is not a JSON object on one line\"}\n";
+    raw_client client(path_);
+    const std::vector<std::string> garbage = {"hello\n",
+                                              "\n",
+                                              "[1]\n",
+                                              "{\"a\":\n",
+                                              std::string(3, '\0') + "\n",
+                                              "\xff\xfe{}\n",
+                                              std::string(30'000, '[') + "\n"};
+    for (const std::string &line : garbage) {
+        ASSERT_TRUE(client.write(line));
+        EXPECT_EQ(line_for(client), bad);
+    }
+    EXPECT_EQ(requests_, 0U);
+    ASSERT_TRUE(client.write("{}\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{}}\n");
+}
+
+TEST_F(Control, InvalidUtf8InAReplyIsReplaced)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"not utf8\":1}\n"));
+    EXPECT_EQ(line_for(client), "{\"name\":\"lan\xef\xbf\xbd\"}\n");
+}
+
+TEST_F(Control, ARequestMayComeInPieces)
+{
+    start();
+    raw_client client(path_);
+    for (char c : std::string("{\"n\":1}")) {
+        ASSERT_TRUE(client.write(std::string(1, c)));
+        server_->process();
+        EXPECT_EQ(client.read(), "");
+    }
+    ASSERT_TRUE(client.write("\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{\"n\":1}}\n");
+}
+
+TEST_F(Control, AClientThatClosedItsSideStillGetsItsReply)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"n\":1}\n{\"n\":2}\n{\"incomplete"));
+    client.half_close();
+    std::string got;
+    ASSERT_TRUE(serve_until([&] {
+        got += client.read();
+        return client.closed;
+    }));
+    EXPECT_EQ(got, "{\"echo\":{\"n\":1}}\n{\"echo\":{\"n\":2}}\n");
+    EXPECT_EQ(server_->clients(), 0U);
+}
+
+TEST_F(Control, OversizedRequestsEndTheConnection)
+{
+    control_limits limits;
+    limits.request_bytes = 1000;
+    start(limits);
+    for (const std::string &request : {std::string(1001, ' ') + "\n", std::string(1001, ' ')}) {
+        raw_client client(path_);
+        ASSERT_TRUE(client.write(request));
+        EXPECT_EQ(line_for(client), "{\"error\":\"the request is longer than 1000 bytes\"}\n");
+        EXPECT_TRUE(serve_until([&] { return server_->clients() == 0; }));
+    }
+    EXPECT_EQ(requests_, 0U);
+}
+
+TEST_F(Control, LargestRequestIsServed)
+{
+    start();
+    raw_client client(path_);
+    const std::string request = "{\"n\":\"" + std::string(control_limits{}.request_bytes - 8, 'y') + "\"}";
+    ASSERT_EQ(request.size(), control_limits{}.request_bytes);
+    ASSERT_TRUE(client.write(request + "\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":" + request + "}\n");
+}
+
+TEST_F(Control, ClientsBeyondTheLimitAreTurnedAway)
+{
+    control_limits limits;
+    limits.clients = 2;
+    start(limits);
+    raw_client first(path_), second(path_), third(path_);
+    EXPECT_THAT(line_for(third), HasSubstr("too many clients"));
+    EXPECT_TRUE(serve_until([&] {
+        third.read();
+        return third.closed;
+    }));
+    EXPECT_EQ(server_->clients(), 2U);
+    ASSERT_TRUE(second.write("{\"n\":1}\n"));
+    EXPECT_EQ(line_for(second), "{\"echo\":{\"n\":1}}\n");
+}
+
+TEST_F(Control, SilentClientsAreDropped)
+{
+    control_limits limits;
+    limits.patience = 20 * NSEC_PER_MSEC;
+    start(limits);
+    raw_client silent(path_), dripping(path_);
+    ASSERT_TRUE(serve_until([&] { return server_->clients() == 2; }));
+    EXPECT_LE(server_->deadline(), ktime_get() + limits.patience);
+    EXPECT_TRUE(serve_until([&] {
+        dripping.write("x"); // a byte now and then does not count as a request
+        return server_->clients() == 0;
+    }));
+    EXPECT_EQ(server_->deadline(), KTIME_MAX);
+}
+
+TEST_F(Control, AClientThatDoesNotReadIsDroppedAndBlocksNobody)
+{
+    control_limits limits;
+    limits.patience = 200 * NSEC_PER_MSEC;
+    start(limits);
+    raw_client slow(path_), good(path_);
+    ASSERT_TRUE(slow.write("{\"big\":8000000}\n"));
+    ASSERT_TRUE(serve_until([&] { return requests_ == 1; }));
+    ASSERT_TRUE(good.write("{\"n\":1}\n"));
+    EXPECT_EQ(line_for(good), "{\"echo\":{\"n\":1}}\n");
+    EXPECT_TRUE(serve_until([&] { return server_->clients() == 0; }));
+}
+
+TEST_F(Control, LargeRepliesArriveWhole)
+{
+    start();
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"big\":8000000}\n"));
+    EXPECT_EQ(line_for(client).size(), 8'000'000 + std::strlen("{\"big\":\"\"}\n"));
+}
+
+TEST_F(Control, DisconnectInTheMiddleOfAReplyIsHarmless)
+{
+    start();
+    {
+        raw_client client(path_);
+        ASSERT_TRUE(client.write("{\"big\":8000000}\n"));
+        ASSERT_TRUE(serve_until([&] { return requests_ == 1; }));
+        EXPECT_NE(client.read(), "");
+    }
+    EXPECT_TRUE(serve_until([&] { return server_->clients() == 0; }));
+    raw_client next(path_);
+    ASSERT_TRUE(next.write("{}\n"));
+    EXPECT_EQ(line_for(next), "{\"echo\":{}}\n");
+}
+
+TEST_F(Control, SocketIsForTheOwnerOnlyAndGoesWithTheServer)
+{
+    start();
+    struct stat st;
+    ASSERT_EQ(stat(path_.c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 0777, 0600U);
+    server_.reset();
+    EXPECT_NE(stat(path_.c_str(), &st), 0);
+}
+
+TEST_F(Control, ALiveSocketIsNotTakenOver)
+{
+    start();
+    try {
+        control_server second(path_, [](const json &) { return json(); });
+        FAIL();
+    } catch (const error &e) {
+        EXPECT_THAT(e.what(), HasSubstr("already running"));
+    }
+    EXPECT_TRUE(raw_client(path_).connected) << "the first still listens";
+}
+
+TEST_F(Control, AStaleSocketIsReplaced)
+{
+    sockaddr_un addr{};
+    addr.sun_family = AF_UNIX;
+    path_.copy(addr.sun_path, sizeof addr.sun_path - 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&addr), sizeof addr), 0);
+    close(fd); // as after SIGKILL: the file stays
+    ASSERT_TRUE(std::filesystem::exists(path_));
+    start();
+    EXPECT_TRUE(raw_client(path_).connected);
+}
+
+TEST_F(Control, AnotherFileIsLeftAlone)
+{
+    std::ofstream(path_) << "precious";
+    EXPECT_THROW(start(), error);
+    EXPECT_TRUE(std::filesystem::is_regular_file(path_));
+}
+
+TEST_F(Control, TheProgramsClientTalksToIt)
+{
+    start();
+    std::atomic<bool> done{false};
+    json reply;
+    std::string refusal;
+    std::thread client([&] {
+        reply = control_request(path_, {{"n", 1}});
+        try {
+            control_request(path_, {{"throw", 1}});
+        } catch (const error &e) {
+            refusal = e.what();
+        }
+        done = true;
+    });
+    EXPECT_TRUE(serve_until([&] { return done.load(); }));
+    client.join();
+    EXPECT_EQ(reply, json({{"echo", {{"n", 1}}}}));
+    EXPECT_EQ(refusal, "no such thing");
+}
+
+TEST_F(Control, TheProgramsClientNamesTheRemedyWhenNobodyListens)
+{
+    try {
+        control_request(path_, {{"n", 1}});
+        FAIL();
+    } catch (const error &e) {
+        EXPECT_THAT(e.what(), HasSubstr("is `halfpoll run` running"));
+    }
+}
+
+TEST_F(Control, TheProgramsClientWaitsForTheEnd)
+{
+    start();
+    std::atomic<bool> done{false};
+    std::thread client([&] {
+        control_stop(path_);
+        done = true;
+    });
+    EXPECT_TRUE(serve_until([&] { return requests_ == 1; }));
+    server_->process();
+    EXPECT_FALSE(done.load()) << "replied, but not gone";
+    server_.reset();
+    client.join();
+    EXPECT_TRUE(done.load());
+}
+
+} // namespace
