@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""wake: how long a packet waits for a data core that sleeps, and whether a closed loop ever pays for sleeping."""
+
+import wake_af_xdp
+import wake_virtio
+
+
+def run(quick, build_dir):
+    return wake_virtio.run(quick, build_dir) + wake_af_xdp.run(quick, build_dir)
