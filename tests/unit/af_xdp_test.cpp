@@ -9,13 +9,16 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <atomic>
 #include <bpf/bpf.h>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
@@ -66,6 +69,16 @@ std::string read_line(const std::string &path)
     std::string line;
     std::getline(std::ifstream(path) >> std::ws, line);
     return line;
+}
+
+/// File descriptors and mappings of this process.
+std::size_t open_files()
+{
+    std::ifstream maps("/proc/self/maps");
+    const auto rings = std::count_if(std::istream_iterator<std::string>(maps), {},
+                                     [](const std::string &word) { return word.starts_with("socket:"); });
+    std::filesystem::directory_iterator fds("/proc/self/fd");
+    return static_cast<std::size_t>(std::distance(begin(fds), end(fds)) + rings);
 }
 
 /// A packet socket on an interface: the kernel's end of the cable.
@@ -531,12 +544,16 @@ TEST_F(af_xdp, survives_the_interface)
 TEST_F(af_xdp, can_be_opened_again_at_once)
 {
     const packet_peer peer("vb");
+    const std::size_t before = open_files();
     for (int i = 0; i < 5; i++) {
         open();
+        EXPECT_GE(open_files(), before + 4 + 4) << "four rings and as many files are expected";
         ASSERT_TRUE(peer.send(numbered(1)));
         ASSERT_TRUE(wait_until([&] { return echo() > 0; }));
         device->close();
         ASSERT_EQ(rte_mempool_avail_count(pool), pool->size);
+        device.reset();
+        EXPECT_EQ(open_files(), before);
     }
 }
 
@@ -586,11 +603,21 @@ TEST_F(af_xdp, a_killed_owner_leaves_nothing_behind)
         ASSERT_GT(n, 0) << said;
         said.append(buffer, static_cast<std::size_t>(n));
     }
-    EXPECT_THAT(error_of([&] { open(); }), HasSubstr("af_xdp:va"));
-    kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
+    const std::size_t before = open_files();
+    EXPECT_THAT(error_of([&] { open(); }), HasSubstr("another AF_XDP socket is bound"));
+    device.reset();
+    EXPECT_EQ(open_files(), before);
+
+    // It goes away while we are trying.
+    std::thread killer([child] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        kill(child, SIGKILL);
+        waitpid(child, nullptr, 0);
+    });
+    const std::string failure = error_of([&] { open(); });
+    killer.join();
     ::close(out[0]);
-    open();
+    ASSERT_EQ(failure, "no error");
     const packet_peer peer("vb");
     ASSERT_TRUE(peer.send(numbered(1)));
     EXPECT_TRUE(wait_until([&] { return echo() > 0; }));
