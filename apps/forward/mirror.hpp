@@ -11,7 +11,7 @@ namespace halfpoll
 
 struct mirror_stats {
     std::uint64_t messages = 0; ///< netlink messages applied
-    std::uint64_t resyncs = 0;  ///< full dumps after an overrun (ENOBUFS) or at start
+    std::uint64_t resyncs = 0;  ///< full dumps: at start, after an overrun (ENOBUFS), on request
     std::uint64_t ignored = 0;  ///< messages about what is not mirrored
     std::uint64_t errors = 0;   ///< that could not be applied (table full); logged once
 };
@@ -21,8 +21,12 @@ struct mirror_stats {
 class mirror
 {
 public:
-    /// Subscribes and loads the first state. Throws `error`.
-    mirror(forwarder &fwd, slow_path &slow, const std::string &netns);
+    static constexpr unsigned default_receive_buffer = 32U << 20;
+
+    /// Subscribes and loads the first state. `receive_buffer`: bytes of notifications that the kernel may keep for us
+    /// (about 800 each). Throws `error`.
+    mirror(forwarder &fwd, slow_path &slow, const std::string &netns, unsigned receive_buffer = default_receive_buffer);
+    /// Takes its prefixes and next hops out of the forwarder's tables.
     ~mirror();
     mirror(const mirror &) = delete;
     mirror &operator=(const mirror &) = delete;
@@ -31,7 +35,8 @@ public:
     int fd() const noexcept;
     /// Applies what is waiting; resynchronises (mark and sweep, no forwarding gap) when messages were lost.
     void process();
-    /// Re-evaluates everything that goes over a device, after its state changed.
+    /// Re-evaluates everything that goes over a device, after its carrier, MTU or shadow changed; before it is
+    /// unregistered, too.
     void device_changed(net_device &dev);
     /// Dumps the kernel's state again, now.
     void resync();
