@@ -4,6 +4,8 @@
 // process: wake_virtio ECHO LOOP COUNT prints {"p50": us, "p99": us}.
 //   ECHO  halfpoll: the runtime, hybrid; spin: the runtime, never sleeping; bare: epoll on the same fd, nothing else
 //   LOOP  first: each packet after an idle time; pingpong: each packet when the one before is back
+#include "virtio_bench.hpp"
+
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
 #include <halfpoll/net_core.hpp>
@@ -13,7 +15,6 @@
 #include <rte_mempool.h>
 #include <rte_pause.h>
 
-#include <sched.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -29,24 +30,10 @@
 #include <vector>
 
 using namespace halfpoll;
+using namespace halfpoll::bench;
 
 namespace
 {
-
-constexpr unsigned ECHO_CPU = 0, PROBE_CPU = 1;
-constexpr int FIFO_PRIORITY = 10;
-constexpr unsigned DESCRIPTORS = 256;
-
-void place(unsigned cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    const sched_param fifo{.sched_priority = FIFO_PRIORITY};
-    if (sched_setaffinity(0, sizeof set, &set) != 0 || sched_setscheduler(0, SCHED_FIFO, &fifo) != 0) {
-        throw_errno(errno, "CPU " + std::to_string(cpu) + " or SCHED_FIFO");
-    }
-}
 
 /// Socket directory of this run.
 class scratch_dir
@@ -104,7 +91,7 @@ private:
     void run()
     {
         rte_thread_register();
-        place(ECHO_CPU);
+        place(DUT_CPU);
         const int epoll = epoll_create1(0);
         epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
         epoll_ctl(epoll, EPOLL_CTL_ADD, port_->wait_of(0).fd, &event);
@@ -149,7 +136,7 @@ private:
     static runtime_options options()
     {
         runtime_options o;
-        o.cpus = {{.affinity = ECHO_CPU, .fifo_priority = FIFO_PRIORITY}};
+        o.cpus = {{.affinity = DUT_CPU, .fifo_priority = FIFO_PRIORITY}};
         o.warn = [](const std::string &line) { std::fprintf(stderr, "%s\n", line.c_str()); };
         return o;
     }
@@ -224,7 +211,7 @@ void wait_until_up(echo &e, port &peer)
 
 void run(const std::string &kind, const std::string &loop, unsigned count)
 {
-    eal_init({.shareable = true, .control_cpu = PROBE_CPU});
+    eal_init({.shareable = true, .control_cpu = PEER_CPU});
     rte_mempool *pool = packet_pool_create("wake", 4095, 2176);
     {
         const scratch_dir dir;
@@ -236,7 +223,7 @@ void run(const std::string &kind, const std::string &loop, unsigned count)
         std::exception_ptr failure;
         std::thread prober([&] {
             try {
-                place(PROBE_CPU);
+                place(PEER_CPU);
                 times = probe(*peer, pool, loop == "first", count);
             } catch (...) {
                 failure = std::current_exception();
