@@ -5,6 +5,7 @@
 #include <rte_lcore.h>
 #include <rte_rcu_qsbr.h>
 
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <pthread.h>

@@ -13,11 +13,11 @@ namespace halfpoll
 
 void cpu_turn(softnet_data &sd) noexcept
 {
+    sd.now = sd.rt->now();
     if (sd.engine) {
         sd.engine->poll();
     }
     take_remote(sd);
-    sd.now = sd.rt->now();
     if (sd.timers.next_expiry() <= sd.now) {
         raise_softirq(sd, HRTIMER_SOFTIRQ);
     }

@@ -89,7 +89,7 @@ bool napi_busy_loop(napi_struct &napi, bool (*end)(void *ctx), void *ctx, bool p
 void napi_suspend_irqs(napi_struct &napi) noexcept
 {
     if (napi.config.irq_suspend_timeout > 0) {
-        napi.sd->timers.start(napi.timer, napi.sd->rt->now() + napi.config.irq_suspend_timeout);
+        napi.sd->timers.start(napi.timer, napi.sd->now + napi.config.irq_suspend_timeout);
     }
 }
 

@@ -17,12 +17,12 @@ constexpr unsigned PARK_MISSES_MAX = 2;
 
 void napi_start_timed_sleep(napi_struct &napi) noexcept
 {
-    napi.sd->timers.start(napi.timer, napi.sd->rt->now() + napi.timed_sleep);
+    napi.sd->timers.start(napi.timer, napi.sd->now + napi.timed_sleep);
 }
 
 void napi_start_park(napi_struct &napi) noexcept
 {
-    napi.sd->timers.start(napi.park, napi.sd->rt->now() + napi.park_time);
+    napi.sd->timers.start(napi.park, napi.sd->now + napi.park_time);
 }
 
 void napi_wait_interrupt(napi_struct &napi) noexcept
@@ -42,8 +42,9 @@ void napi_wait_interrupt(napi_struct &napi) noexcept
     // own.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     HALFPOLL_RACE_POINT(napi_unmasked, &napi);
-    if (napi.irq->pending(napi)) { // came between the last poll and enable(): fires no event with many devices
-        napi_schedule(napi);       // the poll masks again
+    if (napi.irq->pending(napi)) {
+        // Came between the last poll and enable(), for which many devices fire no event. The poll masks again.
+        napi_schedule(napi);
         return;
     }
     if (napi.park_time == 0) {

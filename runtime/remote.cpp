@@ -3,6 +3,7 @@
 
 #include "napi_internal.hpp"
 
+#include <cerrno>
 #include <unistd.h>
 
 // ThreadSanitizer does not see fences: there, read-modify-writes of `sleeping` give the same order.

@@ -357,11 +357,26 @@ TEST_F(property, property_8_disabled_between_prep_and_queue)
 
 TEST_F(property, property_8_device_that_never_runs_dry)
 {
-    add_software();
-    dev.waiting = 1 << 30;
-    napi_schedule(dev.napi);
-    ASSERT_TRUE(eventually([&] { return dev.received > 1000; }));
-    napi_disable(dev.napi);
+    static std::atomic<bool> endless;
+    endless = true;
+    dev.napi.irq = nullptr;
+    netif_napi_add(rt.cpu(0), dev.napi, [](napi_struct &n, int budget) noexcept {
+        if (!endless) {
+            napi_complete_done(n, 0);
+        }
+        return endless ? budget : 0;
+    });
+    added.push_back(&dev);
+    napi_enable(dev.napi);
+    ASSERT_TRUE(eventually([&] { return polls() > 100; }));
+    std::atomic<bool> returned{false};
+    std::thread control([&] {
+        napi_disable(dev.napi);
+        returned = true;
+    });
+    EXPECT_TRUE(eventually([&] { return returned.load(); }));
+    endless = false;
+    control.join();
     const std::uint64_t before = polls();
     barrier();
     EXPECT_EQ(polls(), before);
