@@ -31,18 +31,18 @@ constexpr std::uint32_t PAGE = 4096;
 constexpr std::uint32_t FRAME_OVERHEAD = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN; ///< of a frame over its MTU
 constexpr std::uint32_t XDP_ROOM = 256;                                         ///< XDP_PACKET_HEADROOM
 
-/// A queue of the port: the sockets of one or, if the interface has more queues than asked for, of several interface
-/// queues, which share an epoll fd to wait on.
-struct port_queue {
-    std::vector<std::unique_ptr<xsk_queue>> sockets;
+/// An rx queue of the port: the socket of one or, if the interface has more queues than asked for, the sockets of
+/// several interface queues, which share an epoll fd to wait on.
+struct folded_queue {
+    std::vector<xsk_queue *> sockets;
     unsigned next = 0; ///< who is asked first, in turns. Owner of the rx queue
     int wait_fd = -1;
     bool own_wait_fd = false;
 
-    port_queue() = default;
-    port_queue(const port_queue &) = delete;
-    port_queue &operator=(const port_queue &) = delete;
-    ~port_queue()
+    folded_queue() = default;
+    folded_queue(const folded_queue &) = delete;
+    folded_queue &operator=(const folded_queue &) = delete;
+    ~folded_queue()
     {
         if (own_wait_fd) {
             ::close(wait_fd);
@@ -75,9 +75,9 @@ public:
     int rx_irq_disable(std::uint16_t) noexcept override { return 0; }
     std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
-        return queues_[queue]->sockets.front()->tx_burst(pkts, n);
+        return sockets_[queue]->tx_burst(pkts, n);
     }
-    bool tx_doorbell(std::uint16_t queue) noexcept override { return queues_[queue]->sockets.front()->tx_doorbell(); }
+    bool tx_doorbell(std::uint16_t queue) noexcept override { return sockets_[queue]->tx_doorbell(); }
 
 private:
     void check(const port_options &options) const;
@@ -85,7 +85,7 @@ private:
     void prepare_interface(const port_options &options);
     void keep_vlan_tags();
     void open_queues(const port_options &options);
-    void join_wait(port_queue &queue);
+    void join_wait(folded_queue &queue);
     void attach();
     [[noreturn]] void refuse(const std::string &why) const { throw error("af_xdp:" + netdev_.name() + ": " + why); }
     void say(const std::string &what) const
@@ -100,7 +100,8 @@ private:
     netdev_facts facts_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<xdp_redirect_prog> prog_;
-    std::vector<std::unique_ptr<port_queue>> queues_;
+    std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, and by tx queue
+    std::vector<std::unique_ptr<folded_queue>> queues_; ///< by rx queue
     std::unique_ptr<link_watcher> watcher_;
 };
 
@@ -131,7 +132,7 @@ void af_xdp_port::check_mtu(std::uint32_t mtu, std::uint32_t limit) const
 
 void af_xdp_port::check(const port_options &options) const
 {
-    if (options.rx_queues == 0 || options.rx_queues > facts_.rx_queues || options.tx_queues > options.rx_queues) {
+    if (options.rx_queues == 0 || options.rx_queues > facts_.rx_queues || options.tx_queues > facts_.rx_queues) {
         refuse("asked for " + std::to_string(options.rx_queues) + " receive and " + std::to_string(options.tx_queues) +
                " transmit queues; it has " + std::to_string(facts_.rx_queues) + " (see `ethtool -l`)");
     }
@@ -220,19 +221,19 @@ void af_xdp_port::open_queues(const port_options &options)
     config.descriptors = std::bit_ceil(std::clamp(options.descriptors / per_queue, 64U, 8192U));
 
     for (unsigned q = 0; q < options.rx_queues; q++) {
-        queues_.push_back(std::make_unique<port_queue>());
+        queues_.push_back(std::make_unique<folded_queue>());
     }
     for (unsigned q = 0; q < facts_.rx_queues; q++) {
-        auto &sockets = queues_[q % options.rx_queues]->sockets;
-        sockets.push_back(std::make_unique<xsk_queue>(config, q));
-        prog_->set_socket(q, sockets.back()->fd());
+        sockets_.push_back(std::make_unique<xsk_queue>(config, q));
+        prog_->set_socket(q, sockets_.back()->fd());
+        queues_[q % options.rx_queues]->sockets.push_back(sockets_.back().get());
     }
     for (auto &queue : queues_) {
         join_wait(*queue);
     }
 }
 
-void af_xdp_port::join_wait(port_queue &queue)
+void af_xdp_port::join_wait(folded_queue &queue)
 {
     if (queue.sockets.size() == 1) {
         queue.wait_fd = queue.sockets.front()->fd();
@@ -240,7 +241,7 @@ void af_xdp_port::join_wait(port_queue &queue)
     }
     queue.wait_fd = epoll_create1(EPOLL_CLOEXEC);
     queue.own_wait_fd = queue.wait_fd >= 0;
-    for (auto &socket : queue.sockets) {
+    for (const xsk_queue *socket : queue.sockets) {
         epoll_event event{};
         event.events = EPOLLIN;
         if (epoll_ctl(queue.wait_fd, EPOLL_CTL_ADD, socket->fd(), &event) < 0) {
@@ -269,6 +270,7 @@ void af_xdp_port::close() noexcept
         prog_->detach();
     }
     queues_.clear();
+    sockets_.clear();
     prog_.reset();
     pool_ = nullptr;
     netdev_.restore();
@@ -283,19 +285,17 @@ void af_xdp_port::set_mtu(std::uint32_t mtu)
 port_counters af_xdp_port::counters() const
 {
     port_counters c;
-    for (const auto &queue : queues_) {
-        for (const auto &socket : queue->sockets) {
-            c.rx_packets += socket->rx_stats().packets.load(std::memory_order_relaxed);
-            c.rx_bytes += socket->rx_stats().bytes.load(std::memory_order_relaxed);
-            c.rx_nombuf += socket->rx_stats().nombuf.load(std::memory_order_relaxed);
-            c.tx_packets += socket->tx_stats().packets.load(std::memory_order_relaxed);
-            c.tx_bytes += socket->tx_stats().bytes.load(std::memory_order_relaxed);
-            c.tx_errors += socket->tx_stats().errors.load(std::memory_order_relaxed);
-            const xsk_kernel_counters kernel = socket->kernel_counters();
-            c.rx_missed += kernel.rx_dropped + kernel.rx_ring_full;
-            c.rx_errors += kernel.rx_invalid;
-            c.tx_errors += kernel.tx_invalid;
-        }
+    for (const auto &socket : sockets_) {
+        c.rx_packets += socket->rx_stats().packets.load(std::memory_order_relaxed);
+        c.rx_bytes += socket->rx_stats().bytes.load(std::memory_order_relaxed);
+        c.rx_nombuf += socket->rx_stats().nombuf.load(std::memory_order_relaxed);
+        c.tx_packets += socket->tx_stats().packets.load(std::memory_order_relaxed);
+        c.tx_bytes += socket->tx_stats().bytes.load(std::memory_order_relaxed);
+        c.tx_errors += socket->tx_stats().errors.load(std::memory_order_relaxed);
+        const xsk_kernel_counters kernel = socket->kernel_counters();
+        c.rx_missed += kernel.rx_dropped + kernel.rx_ring_full;
+        c.rx_errors += kernel.rx_invalid;
+        c.tx_errors += kernel.tx_invalid;
     }
     return c;
 }
@@ -312,7 +312,7 @@ rx_wait af_xdp_port::wait_of(std::uint16_t queue) { return {queues_[queue]->wait
 
 std::uint16_t af_xdp_port::rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept
 {
-    port_queue &q = *queues_[queue];
+    folded_queue &q = *queues_[queue];
     if (q.sockets.size() == 1) {
         return q.sockets.front()->rx_burst(pkts, n);
     }
@@ -328,7 +328,7 @@ std::uint16_t af_xdp_port::rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::u
 bool af_xdp_port::rx_pending(std::uint16_t queue) const noexcept
 {
     const auto &sockets = queues_[queue]->sockets;
-    return std::any_of(sockets.begin(), sockets.end(), [](const auto &socket) { return socket->rx_pending(); });
+    return std::any_of(sockets.begin(), sockets.end(), [](const xsk_queue *socket) { return socket->rx_pending(); });
 }
 
 } // namespace

@@ -168,15 +168,16 @@ protected:
         // Its kernel would send packets of its own.
         run("echo 1 > /proc/sys/net/ipv6/conf/vb/disable_ipv6 && ip link set vb up");
     }
-    void open(unsigned queues = 1)
+    void open(unsigned rx_queues = 1, unsigned tx_queues = 1)
     {
         device = make_af_xdp_port("va", [this](const std::string &line) { warnings += line + '\n'; });
-        device->open(options(queues));
+        device->open(options(rx_queues, tx_queues));
     }
-    static port_options options(unsigned queues = 1)
+    static port_options options(unsigned rx_queues = 1, unsigned tx_queues = 1)
     {
         port_options o;
-        o.rx_queues = o.tx_queues = queues;
+        o.rx_queues = rx_queues;
+        o.tx_queues = tx_queues;
         o.pool = pool;
         return o;
     }
@@ -478,8 +479,8 @@ TEST_F(af_xdp, serves_every_queue_of_the_interface)
 {
     run("ip link del va");
     make_pair("numrxqueues 2 numtxqueues 2");
-    for (unsigned queues : {2U, 1U}) { // 1: both sockets behind one queue
-        open(queues);
+    for (unsigned queues : {2U, 1U}) { // 1: both sockets behind one rx queue; they stay two tx queues
+        open(queues, 2);
         EXPECT_EQ(device->info().max_rx_queues, 2U);
         const packet_peer peer("vb", true);
         // Frames of a packet socket that bypasses the qdisc pick the queue by the CPU that sends.
@@ -509,6 +510,19 @@ TEST_F(af_xdp, serves_every_queue_of_the_interface)
         for (unsigned n : by_queue) {
             EXPECT_GT(n, 0U);
         }
+        for (std::uint16_t q = 0; q < 2; q++) {
+            rte_mbuf *m = frame(pool, 1000U + q);
+            ASSERT_EQ(device->tx_burst(q, &m, 1), 1);
+            EXPECT_TRUE(device->tx_doorbell(q));
+        }
+        std::vector<std::uint32_t> numbers;
+        EXPECT_TRUE(wait_until([&] {
+            for (auto f = peer.receive(); !f.empty(); f = peer.receive()) {
+                numbers.push_back(number_of(f.data()));
+            }
+            return numbers.size() >= 102;
+        }));
+        EXPECT_THAT(numbers, testing::IsSupersetOf({1000U, 1001U}));
         device.reset();
     }
 }
