@@ -19,6 +19,14 @@
 #include <thread>
 #include <unistd.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define HALFPOLL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HALFPOLL_TSAN 1
+#endif
+#endif
+
 namespace halfpoll
 {
 
@@ -30,7 +38,7 @@ constexpr unsigned events_per_turn = 16;
 /// Orders "I published" against "do you sleep?" on both sides.
 void dekker_fence([[maybe_unused]] std::atomic<std::uint32_t> &flag) noexcept
 {
-#if defined(__SANITIZE_THREAD__)
+#ifdef HALFPOLL_TSAN
     flag.fetch_add(0, std::memory_order_seq_cst); // ThreadSanitizer does not see fences
 #else
     std::atomic_thread_fence(std::memory_order_seq_cst);
