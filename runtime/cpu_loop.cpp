@@ -17,7 +17,9 @@ void cpu_turn(softnet_data &sd) noexcept
     if (sd.engine) {
         sd.engine->poll();
     }
-    take_remote(sd);
+    if (take_remote(sd)) {
+        sd.now = sd.rt->now();
+    }
     if (sd.timers.next_expiry() <= sd.now) {
         raise_softirq(sd, HRTIMER_SOFTIRQ);
     }

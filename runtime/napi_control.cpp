@@ -22,10 +22,11 @@ constexpr microseconds DISABLE_NAP_MIN{20}, DISABLE_NAP_MAX{200}, SYNCHRONIZE_NA
 
 void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char *reason) noexcept
 {
-    if (!sd.engine) {
+    const bool software = rung == wait_rung::interrupt && !napi.irq; // waits for napi_schedule(), not for a device
+    if (!sd.engine && !software) {
         rung = wait_rung::spin;
         reason = sd.rt->no_wait_reason().c_str(); // lives as long as the runtime
-    } else if (rung == wait_rung::interrupt && napi.irq && napi.source.fd < 0) {
+    } else if (rung == wait_rung::interrupt && !software && napi.source.fd < 0) {
         rung = wait_rung::timed;
         reason = "the device has no fd to wait on";
     }

@@ -11,9 +11,10 @@ namespace halfpoll
 namespace
 {
 
-/// Parks in a row that must find packets without an event before the interrupt is given up: one may be an event that
-/// was just on its way.
+/// Parks in a row that must find packets without an event before the interrupt is given up.
 constexpr unsigned PARK_MISSES_MAX = 2;
+/// An event may be this late: devices moderate their interrupts.
+constexpr ktime_t PARK_GRACE = NSEC_PER_MSEC;
 
 void napi_start_timed_sleep(napi_struct &napi) noexcept
 {
@@ -22,6 +23,7 @@ void napi_start_timed_sleep(napi_struct &napi) noexcept
 
 void napi_start_park(napi_struct &napi) noexcept
 {
+    napi.park_suspect = false;
     napi.sd->timers.start(napi.park, napi.sd->now + napi.park_time);
 }
 
@@ -120,6 +122,11 @@ void napi_park_expired(hrtimer &timer) noexcept
     if (!napi.irq->pending(napi)) {
         napi.park_time = hybrid_next_park(napi.park_time, napi.irq_proven);
         napi_start_park(napi);
+        return;
+    }
+    if (!napi.park_suspect) {
+        napi.park_suspect = true;
+        napi.sd->timers.start(napi.park, napi.sd->now + PARK_GRACE);
         return;
     }
     stat_add(napi.stats.park_rescues);

@@ -95,7 +95,7 @@ void call_on_async(softnet_data &sd, call_single_data &call) noexcept
     kick_cpu(sd);
 }
 
-void take_remote(softnet_data &sd) noexcept
+bool take_remote(softnet_data &sd) noexcept
 {
     napi_struct *napi = reversed(take_all(sd.remote_napi)); // acquire; pairs with the release in push()
     while (napi) {
@@ -104,11 +104,13 @@ void take_remote(softnet_data &sd) noexcept
         napi = next;
     }
     call_single_data *call = take_all(sd.call_queue); // acquire; pairs with the release in push()
+    const bool called = call;
     while (call) {
         call_single_data *next = call->next; // the owner may free it as soon as it ran
         call->func(sd, call->arg);
         call = next;
     }
+    return called;
 }
 
 } // namespace halfpoll

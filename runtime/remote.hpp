@@ -15,7 +15,8 @@ inline bool remote_pending(const softnet_data &sd) noexcept
     return sd.remote_napi.load(std::memory_order_relaxed) || sd.call_queue.load(std::memory_order_relaxed);
 }
 /// Moves remotely scheduled instances to the poll list, oldest first, and runs the calls. Home CPU, not in a softirq.
-void take_remote(softnet_data &sd) noexcept;
+/// True if calls ran, which may take long.
+bool take_remote(softnet_data &sd) noexcept;
 
 /// Announces that the CPU is about to block: what was published before a kick_cpu() that did not see it is visible
 /// afterwards. Home CPU.

@@ -12,6 +12,7 @@ namespace
 class napi : public testing::Test
 {
 protected:
+    explicit napi(clock_fn clock = ktime_get) : rt(runtime_options{.clock = clock}) {}
     void add(wait_rung rung = wait_rung::interrupt)
     {
         netif_napi_add(rt.cpu(0), dev.napi, fake_device::poll, rung);
@@ -44,7 +45,7 @@ protected:
     }
     wait_rung rung() const { return dev.napi.rung.load(); }
 
-    runtime rt{runtime_options{}};
+    runtime rt;
     fake_device dev;
     bool added = false;
 };
@@ -106,6 +107,47 @@ TEST_F(napi, an_interrupt_that_never_comes_is_noticed)
     EXPECT_EQ(rung(), wait_rung::timed);
     EXPECT_EQ(dev.napi.stats.park_rescues.load(), 2u);
     EXPECT_STREQ(dev.napi.rung_reason.load(), "the interrupt never came: packets were found without it");
+}
+
+class napi_standing_clock : public napi
+{
+protected:
+    napi_standing_clock() : napi([]() noexcept { return KTIME_MAX / 2; }) {}
+};
+
+TEST_F(napi_standing_clock, a_late_interrupt_is_not_taken_for_a_lost_one)
+{
+    add();
+    for (int i = 1; i <= 5; ++i) {
+        ASSERT_TRUE(parked());
+        rt.call_on(0, [&](softnet_data &sd) {
+            dev.waiting = 1; // and the event is on its way
+            sd.timers.start(dev.napi.park, 0);
+        });
+        on_cpu([&] { EXPECT_TRUE(dev.napi.park_suspect); });
+        dev.fire();
+        ASSERT_TRUE(received(i));
+    }
+    EXPECT_EQ(dev.napi.stats.park_rescues.load(), 0u);
+    EXPECT_EQ(rung(), wait_rung::interrupt);
+}
+
+TEST_F(napi, without_io_uring_devices_spin_and_software_instances_do_not)
+{
+    runtime spinning(runtime_options{.interrupts = false});
+    fake_device device, software;
+    software.napi.irq = nullptr;
+    for (fake_device *d : {&device, &software}) {
+        netif_napi_add(spinning.cpu(0), d->napi, fake_device::poll);
+        napi_enable(d->napi);
+    }
+    EXPECT_EQ(device.napi.rung.load(), wait_rung::spin);
+    EXPECT_STREQ(device.napi.rung_reason.load(), "interrupts are switched off");
+    EXPECT_TRUE(eventually([&] { return device.napi.stats.polls > 100 && software.napi.state == NAPIF_STATE_LISTED; }));
+    for (fake_device *d : {&device, &software}) {
+        napi_disable(d->napi);
+        netif_napi_del(d->napi);
+    }
 }
 
 TEST_F(napi, timed_rung_finds_packets_without_interrupts)

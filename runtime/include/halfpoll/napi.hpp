@@ -100,6 +100,7 @@ struct napi_struct {
     ktime_t timed_sleep = 50 * NSEC_PER_USEC; ///< rung timed: longest sleep (hybrid_timed_sleep())
     bool scheduled_by_irq = false;            ///< this ownership began with an event
     bool irq_proven = false;                  ///< an event has brought packets
+    bool park_suspect = false;                ///< a park has found packets; the event has a little time left
     unsigned park_misses = 0;                 ///< parks in a row that found packets and no event
 
     // Cold: names and figures for `show`.
