@@ -30,13 +30,8 @@ class Pair:
 
     def __exit__(self, *_):
         for process in (self.peer, self.echo):
-            if process and process.poll() is None:
-                process.stdin and process.stdin.close()
-                try:
-                    process.wait(timeout=5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            if process:
+                end(process)
         self.log.close()
         self.folder.cleanup()
 
@@ -79,6 +74,20 @@ class Pair:
                 if f.read().startswith("hp/"):
                     return int(tid)
         raise Refusal("virtio_echo has no bottom-half thread")
+
+
+def end(process):
+    """By the end of its input if it has one, else it is done by itself or killed."""
+    if process.stdin:
+        process.stdin.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream:
+            stream.close()
 
 
 def overload(build_dir, windows=1):

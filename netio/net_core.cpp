@@ -376,6 +376,11 @@ void net_core::refresh_link(net_device &dev)
     if (changed && on_change) {
         on_change(dev);
     }
+    for (auto &q : dev.queues) {
+        if (up && q->enabled) {
+            napi_schedule(q->napi); // a new peer does not know that the queue waits for its interrupt (vhost-user)
+        }
+    }
 }
 
 void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
