@@ -24,7 +24,7 @@ import tempfile
 import time
 
 KERNEL = os.environ.get("HALFPOLL_E2E_ROUTER", "halfpoll") == "kernel"
-PROGRAM = os.environ.get("HALFPOLL_PROGRAM", "build/apps/halfpoll/halfpoll")
+PROGRAM = os.path.abspath(os.environ.get("HALFPOLL_PROGRAM", "build/apps/halfpoll/halfpoll"))
 PREFIX = f"hp-e2e-{os.getpid()}-"
 CLONE_NEWNET = 0x40000000
 
@@ -263,7 +263,9 @@ class Lab:
         return run(PROGRAM, *args, "--control", f"{self.folder}/control", **more)
 
     def show(self, what):
-        return json.loads(self.halfpoll("show", what, "--json").stdout)[what]
+        """The rows of a table."""
+        reply = json.loads(self.halfpoll("show", what, "--json").stdout)
+        return reply[what] if isinstance(reply, dict) else reply
 
     def interface(self, name):
         return next(i for i in self.show("interfaces") if i["name"] == name)
