@@ -6,6 +6,7 @@
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
 
+#include <algorithm>
 #include <sched.h>
 
 namespace halfpoll
@@ -29,10 +30,7 @@ void leave_cpus(const std::vector<unsigned> &data_cpus)
     }
 }
 
-std::unique_ptr<port> make_port(const port_config &port)
-{
-    return port.kind == device_kind::af_xdp ? make_af_xdp_port(port.ifname()) : make_ethdev_port(port.device);
-}
+bool is_virtio_user(const port_config &port) { return port.device.starts_with("net_virtio_user"); }
 
 } // namespace
 
@@ -77,6 +75,7 @@ void router::start_eal()
             options.pci.push_back(port.device);
         }
     }
+    options.shareable = std::ranges::any_of(cfg_.ports, is_virtio_user);
     options.hugepages = cfg_.hugepages;
     options.memory_mb = cfg_.memory_mb;
     options.control_cpu = cfg_.slow_path_cpu >= 0 ? static_cast<unsigned>(cfg_.slow_path_cpu) : cfg_.cpus.front();
@@ -102,7 +101,10 @@ void router::start_runtime()
 
 void router::add_port(const port_config &port)
 {
-    net_device &dev = core_->register_netdevice(make_port(port), port.options);
+    auto driver = port.kind == device_kind::af_xdp
+                      ? make_af_xdp_port(port.ifname(), [this](const std::string &what) { degrade(what); })
+                      : make_ethdev_port(port.device);
+    net_device &dev = core_->register_netdevice(std::move(driver), port.options);
     shadow &s = slow_->add_shadow(dev, port.shadow);
     slow_->set_carrier(s, dev.carrier.load(std::memory_order_relaxed));
 }
