@@ -3,6 +3,7 @@
 #include <halfpoll/af_xdp.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ktime.hpp>
+#include <halfpoll/net_core.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -584,6 +585,83 @@ TEST_F(af_xdp, leaves_the_interface_as_it_found_it)
     EXPECT_NE(std::system("ip link show va | grep -q xdp"), 0);
     EXPECT_NE(std::system("ip link show va | grep -q UP"), 0);
     EXPECT_EQ(std::system("ethtool -k vb | grep -q 'tx-vlan-offload: on'"), 0);
+}
+
+/// Under the runtime, as the forwarder uses it: what comes in on one port leaves by the other.
+class af_xdp_net_core : public af_xdp
+{
+protected:
+    void SetUp() override
+    {
+        make_pair("");
+        run("ip link add vc type veth peer name vd && echo 1 > /proc/sys/net/ipv6/conf/vd/disable_ipv6 && "
+            "ip link set vd up");
+        core = std::make_unique<net_core>(rt, pool);
+        core->set_rx_handler(
+            [](void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept {
+                auto *self = static_cast<af_xdp_net_core *>(ctx);
+                dev_queue_xmit(cpu, &in == self->left ? *self->right : *self->left, pkts, n);
+            },
+            this);
+        right = &add("vc");
+        left = &add("va");
+        ASSERT_TRUE(wait_until([&] {
+            core->run_control();
+            return left->running && right->running;
+        }));
+    }
+    void TearDown() override
+    {
+        core.reset();
+        std::system("ip link del vc");
+        af_xdp::TearDown();
+    }
+    net_device &add(const std::string &name)
+    {
+        net_device_options o;
+        o.name = name;
+        return core->register_netdevice(make_af_xdp_port(name), o);
+    }
+
+    runtime rt{runtime_options{}};
+    std::unique_ptr<net_core> core;
+    net_device *left = nullptr;
+    net_device *right = nullptr;
+};
+
+TEST_F(af_xdp_net_core, forwards_bursts_and_wakes_from_idle)
+{
+    const packet_peer from("vb"), to("vd");
+    std::uint32_t sent = 0, received = 0;
+    for (unsigned burst : {1U, 1U, 100U, 1U, 200U, 1U}) {
+        // Asleep: the interrupt has to bring it back.
+        const napi_struct &napi = left->queues[0]->napi;
+        ASSERT_TRUE(wait_until([&] { return !(napi.state & NAPIF_STATE_SCHED); }));
+        for (unsigned i = 0; i < burst; i++) {
+            ASSERT_TRUE(from.send(numbered(sent++)));
+        }
+        ASSERT_TRUE(wait_until([&] {
+            for (auto f = to.receive(); !f.empty(); f = to.receive()) {
+                EXPECT_EQ(number_of(f.data()), received++);
+            }
+            return received == sent;
+        })) << received;
+    }
+    EXPECT_GT(left->queues[0]->napi.stats.interrupts, 0U);
+}
+
+TEST_F(af_xdp_net_core, an_interface_that_vanishes_takes_down_its_port_only)
+{
+    run("ip link del va");
+    ASSERT_TRUE(wait_until([&] {
+        core->run_control();
+        return !left->failure.empty();
+    }));
+    EXPECT_TRUE(right->failure.empty());
+    const packet_peer peer("vd"); // what it sends is to leave by the port that is gone
+    const std::uint64_t before = core->drops(DROP_DEV_READY);
+    ASSERT_TRUE(peer.send(numbered(1)));
+    EXPECT_TRUE(wait_until([&] { return core->drops(DROP_DEV_READY) == before + 1; }));
 }
 
 // Runs in a process of its own, see below.
