@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <climits>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <linux/nsfs.h>
@@ -368,6 +369,9 @@ config parse_config(std::string_view text, const std::string &file, const machin
 
 config load_config(const std::string &file, const machine &on)
 {
+    if (std::error_code ignored; std::filesystem::is_directory(file, ignored)) {
+        throw_errno(EISDIR, "cannot read the configuration " + file); // a stream would not name the file
+    }
     std::ifstream in(file);
     const std::string text{std::istreambuf_iterator<char>(in), {}};
     if (!in || in.bad()) {

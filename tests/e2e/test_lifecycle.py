@@ -178,7 +178,15 @@ class Lifecycle(unittest.TestCase):
         def connect():
             s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             s.settimeout(10)
-            s.connect(path)
+
+            def connected():
+                try:
+                    s.connect(path)
+                    return True
+                except BlockingIOError:  # the queue of those to be accepted is full
+                    return False
+
+            wait_for("room in the queue", connected)
             return s
 
         def ask(line):
@@ -296,7 +304,7 @@ class Program(unittest.TestCase):
                 (runtime + 'control = "relative"\n' + port, 2, ["absolute"]),
                 (port + "mtu = 20\n", 5, ["mtu", "20", "68"]),
                 (port + 'rx_queues = "two"\n', 5, ["rx_queues", "expected"]),
-                (port + port, 6, ["again"]),
+                (port + port, 7, ["again"]),
                 ('[[port]]\nshadow = "x0"\n', 1, ["device"]),
                 ('[[port]]\ndevice = "eth0"\nshadow = "x0"\n', 2, ["af_xdp:"]),
                 ('[[port]]\ndevice = "af_xdp:p-x"\nshadow = "a name that is too long"\n', 3, ["shadow"])):
