@@ -5,6 +5,8 @@
 #include "napi_internal.hpp"
 #include "race_point.hpp"
 
+#include <rte_atomic.h>
+
 namespace halfpoll
 {
 
@@ -42,7 +44,7 @@ void napi_wait_interrupt(napi_struct &napi) noexcept
     // The unmasking store must be seen before the ring is read again (Dekker; the device puts its barrier between
     // publishing a packet and looking at the mask). Drivers that unmask through shared memory have no barrier of their
     // own.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    rte_mb();
     HALFPOLL_RACE_POINT(napi_unmasked, &napi);
     if (napi.irq->pending(napi)) {
         // Came between the last poll and enable(), for which many devices fire no event. The poll masks again.
