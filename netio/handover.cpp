@@ -3,6 +3,7 @@
 // Every tx queue has one owner CPU; others reach it over single-producer rings:
 //
 //   CPU 0, CPU 1, ..., foreign thread k  --(one ring each)-->  handover NAPI of the owner -> dev_queue_xmit
+#define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
 #include "net_core_internal.hpp"
 
 #include <rte_mbuf.h>

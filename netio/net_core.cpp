@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#define RTE_USE_C11_MEM_MODEL // as in handover.cpp
 #include "net_core_internal.hpp"
 
 #include <rte_errno.h>
