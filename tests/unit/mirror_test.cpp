@@ -41,6 +41,11 @@ protected:
         netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
         netns_.ip("addr add 2001:db8:1::1/64 dev lan1 nodad");
         mirror_ = std::make_unique<mirror>(*fwd_, *slow_, netns_.name());
+        test::eventually([this] { // the kernel installs IPv6 addresses from a work queue
+            settle();
+            return to("2001:db8::") == "punt local" && to("2001:db8::1") == "punt local" &&
+                   to("2001:db8:1::1") == "punt local";
+        });
     }
 
     ~mirror_test() override
@@ -117,9 +122,14 @@ protected:
     /// The whole table agrees with what `ip` shows.
     void expect_equal()
     {
-        settle();
-        const test::fib_expectation expected(netns_, shadows_);
-        EXPECT_EQ(test::difference(expected.fib(), test::actual_fib(*fwd_)), "");
+        std::string different;
+        test::eventually([&] { // the kernel may still be at work on its own IPv6 routes
+            settle();
+            const test::fib_expectation expected(netns_, shadows_);
+            different = test::difference(expected.fib(), test::actual_fib(*fwd_));
+            return different.empty();
+        });
+        EXPECT_EQ(different, "");
     }
 
     test::test_netns netns_{"mirror"};
