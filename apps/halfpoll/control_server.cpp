@@ -128,7 +128,7 @@ void control_server::listen_on_path()
     }
     listen_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listen_fd_ < 0 || bind(listen_fd_, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) != 0 ||
-        chmod(path_.c_str(), 0600) != 0 || listen(listen_fd_, 16) != 0) {
+        chmod(path_.c_str(), 0600) != 0 || listen(listen_fd_, SOMAXCONN) != 0) {
         const int err = errno;
         close(listen_fd_);
         throw_errno(err, "control socket " + path_ + ": cannot listen there");
