@@ -39,14 +39,16 @@ void print(const rx_queue &queue)
 /// How many packets came.
 std::uint64_t serve(const std::string &device, std::chrono::seconds time, rte_mempool *pool)
 {
-    runtime_options options;
-    options.warn = [](const std::string &what) { std::cerr << what << "\n"; };
-    runtime rt(options);
+    runtime_options settings;
+    settings.warn = [](const std::string &what) { std::cerr << what << "\n"; };
+    runtime rt(settings);
     net_core core(rt, pool);
     core.set_rx_handler(reflect, nullptr);
+    net_device_options options;
+    options.name = "echo";
     const bool af_xdp = device.starts_with("af_xdp:");
     net_device &dev = core.register_netdevice(
-        af_xdp ? make_af_xdp_port(device.substr(device.find(':') + 1)) : make_ethdev_port(device), {.name = "echo"});
+        af_xdp ? make_af_xdp_port(device.substr(device.find(':') + 1)) : make_ethdev_port(device), options);
     std::this_thread::sleep_for(time);
     core.run_control(); // link changes; a program that stays waits for core.control_fd()
     print(*dev.queues[0]);

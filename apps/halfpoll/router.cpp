@@ -65,6 +65,11 @@ void router::start()
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
     started_ = ktime_get();
+    for (const net_device *dev : core_->devices()) {
+        if (!dev->carrier.load(std::memory_order_relaxed)) {
+            log_line(dev->name + ": no carrier");
+        }
+    }
 }
 
 void router::start_eal()
@@ -117,8 +122,9 @@ void router::on_change(net_device &dev)
     }
     if (mirror_) {
         mirror_->device_changed(dev);
+        log_line(dev.name + ": " +
+                 (dev.failure.empty() ? up ? "link up" : "link down" : "out of service: " + dev.failure));
     }
-    log_line(dev.name + ": " + (dev.failure.empty() ? up ? "link up" : "link down" : "out of service: " + dev.failure));
 }
 
 void router::degrade(const std::string &what)

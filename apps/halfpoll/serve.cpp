@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
 
+#include <cstdio>
+
 namespace halfpoll
 {
 
@@ -58,6 +60,14 @@ json show(router &r, const std::string &what, const json &request)
 }
 
 } // namespace
+
+std::string lladdr_text(const rte_ether_addr &lladdr)
+{
+    char text[18];
+    const std::uint8_t *b = lladdr.addr_bytes;
+    std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+    return text;
+}
 
 json serve_request(router &r, const json &request, bool &stopping)
 {

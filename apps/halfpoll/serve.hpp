@@ -30,4 +30,7 @@ nlohmann::json show_route(router &r, const std::string &address);
 /// Changes settings of a NAPI instance, or of all of an interface, under the kernel's names.
 nlohmann::json set_napi(router &r, const std::string &name, const nlohmann::json &values);
 
+/// As `ip` writes it.
+std::string lladdr_text(const rte_ether_addr &lladdr);
+
 } // namespace halfpoll

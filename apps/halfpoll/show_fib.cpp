@@ -51,9 +51,7 @@ json nexthop_row(forwarder &fwd, std::uint32_t index)
         row["dev"] = dev->name;
     }
     if (adj->kind == adjacency_kind::forward) {
-        char lladdr[RTE_ETHER_ADDR_FMT_SIZE];
-        rte_ether_format_addr(lladdr, sizeof lladdr, reinterpret_cast<const rte_ether_addr *>(adj->rewrite));
-        row["lladdr"] = lladdr;
+        row["lladdr"] = lladdr_text(*reinterpret_cast<const rte_ether_addr *>(adj->rewrite));
         row["mtu"] = adj->mtu;
     } else if (adj->kind == adjacency_kind::punt) {
         row["why"] = to_string(static_cast<punt_class>(adj->punt));

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
 
-#include <cstdio>
-
 namespace halfpoll
 {
 
@@ -10,13 +8,6 @@ namespace
 {
 
 using nlohmann::json;
-
-std::string mac_text(const rte_ether_addr &mac)
-{
-    char text[RTE_ETHER_ADDR_FMT_SIZE];
-    rte_ether_format_addr(text, sizeof text, &mac);
-    return text;
-}
 
 /// One of dev_stats' counters, summed.
 std::uint64_t sum(net_core &core, ifindex_t ifindex, std::atomic<std::uint64_t> dev_stats::*counter)
@@ -51,7 +42,7 @@ json interface(router &r, net_device &dev)
                 {"ifindex", dev.ifindex},
                 {"state", state_of(dev)},
                 {"carrier", dev.carrier.load(std::memory_order_relaxed)},
-                {"mac", mac_text(dev.mac)},
+                {"mac", lladdr_text(dev.mac)},
                 {"mtu", dev.mtu.load(std::memory_order_relaxed)},
                 {"shadow", s ? s->name : ""},
                 {"failure", dev.failure},
