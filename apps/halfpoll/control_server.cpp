@@ -165,19 +165,20 @@ void control_server::process()
         }
     }
     std::ranges::for_each(late, [this](int fd) { drop(fd); });
+    // Beyond the limit they wait in the listener's queue: who holds a place without using it loses it in time.
+    epoll_event event{clients_.size() < limits_.clients ? std::uint32_t{EPOLLIN} : 0, {.fd = listen_fd_}};
+    epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, listen_fd_, &event);
 }
 
 void control_server::accept_clients()
 {
-    for (unsigned i = 0; i < limits_.clients; ++i) {
+    while (clients_.size() < limits_.clients) {
         const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             return;
         }
         if (!may_control(fd)) {
             refuse(fd, "only root and the user that runs halfpoll may control it");
-        } else if (clients_.size() >= limits_.clients) {
-            refuse(fd, "too many clients on the control socket, try again later");
         } else {
             client &c = clients_[fd];
             c.deadline = ktime_get() + limits_.patience;

@@ -229,20 +229,19 @@ TEST_F(Control, LargestRequestIsServed)
     EXPECT_EQ(line_for(client), "{\"echo\":" + request + "}\n");
 }
 
-TEST_F(Control, ClientsBeyondTheLimitAreTurnedAway)
+TEST_F(Control, ClientsBeyondTheLimitWaitForAPlace)
 {
     control_limits limits;
     limits.clients = 2;
+    limits.patience = 100 * NSEC_PER_MSEC;
     start(limits);
-    raw_client first(path_), second(path_), third(path_);
-    EXPECT_THAT(line_for(third), HasSubstr("too many clients"));
-    EXPECT_TRUE(serve_until([&] {
-        third.read();
-        return third.closed;
-    }));
-    EXPECT_EQ(server_->clients(), 2U);
-    ASSERT_TRUE(second.write("{\"n\":1}\n"));
-    EXPECT_EQ(line_for(second), "{\"echo\":{\"n\":1}}\n");
+    raw_client silent(path_), second(path_), third(path_);
+    ASSERT_TRUE(third.write("{\"n\":3}\n"));
+    EXPECT_TRUE(serve_until([&] { return server_->clients() == 2; }));
+    ASSERT_TRUE(second.write("{\"n\":2}\n"));
+    EXPECT_EQ(line_for(second), "{\"echo\":{\"n\":2}}\n");
+    EXPECT_EQ(requests_, 1U) << "the third is not served yet";
+    EXPECT_EQ(line_for(third), "{\"echo\":{\"n\":3}}\n") << "the silent one lost its place";
 }
 
 TEST_F(Control, SilentClientsAreDropped)
