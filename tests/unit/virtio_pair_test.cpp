@@ -21,13 +21,10 @@ namespace
 
 constexpr unsigned POOL_PACKETS = 8191;
 
-/// Which end is the device on the runtime; the other is its peer.
-enum class end { virtio_user, vhost };
-
-class pair_test : public testing::Test
+class virtio_pair_test : public testing::Test
 {
 protected:
-    void set_up(end device)
+    void SetUp() override
     {
         char dir[] = "/tmp/halfpoll-virtio-XXXXXX";
         ASSERT_NE(mkdtemp(dir), nullptr);
@@ -38,21 +35,12 @@ protected:
         core_->set_rx_handler([](void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts,
                                  unsigned n) noexcept { dev_queue_xmit(cpu, in, pkts, n); },
                               nullptr);
+        start_peer();
         net_device_options options;
         options.name = "virtio";
         options.descriptors = 256;
-        if (device == end::vhost) { // waits for its peer, as a virtual switch does
-            peer_devargs_ = "net_virtio_user0,path=" + dir_ + "/sock";
-            dev_ = &core_->register_netdevice(make_ethdev_port("net_vhost0,iface=" + dir_ + "/sock"), options);
-            ASSERT_FALSE(dev_->carrier);
-            ASSERT_TRUE(asleep());
-            start_peer();
-        } else {
-            peer_devargs_ = "net_vhost0,client=1,iface=" + dir_ + "/sock";
-            start_peer();
-            dev_ = &core_->register_netdevice(make_ethdev_port("net_virtio_user0,server=1,path=" + dir_ + "/sock"),
-                                              options);
-        }
+        dev_ =
+            &core_->register_netdevice(make_ethdev_port("net_virtio_user0,path=" + dir_ + "/sock,server=1"), options);
         ASSERT_TRUE(wait_for_carrier(true));
     }
     void TearDown() override
@@ -68,7 +56,7 @@ protected:
 
     void start_peer()
     {
-        peer_ = make_ethdev_port(peer_devargs_);
+        peer_ = make_ethdev_port("net_vhost0,iface=" + dir_ + "/sock,client=1");
         port_options options;
         options.pool = pool_;
         options.descriptors = 256;
@@ -114,19 +102,6 @@ protected:
     std::unique_ptr<net_core> core_;
     std::unique_ptr<port> peer_;
     net_device *dev_ = nullptr;
-    std::string peer_devargs_;
-};
-
-class virtio_pair_test : public pair_test
-{
-protected:
-    void SetUp() override { set_up(end::virtio_user); }
-};
-
-class vhost_pair_test : public pair_test
-{
-protected:
-    void SetUp() override { set_up(end::vhost); }
 };
 
 TEST_F(virtio_pair_test, AnIdleQueueBlocksOnItsInterruptAndAPacketWakesIt)
@@ -225,22 +200,6 @@ TEST_F(virtio_pair_test, ADeviceIsRemovedWhileItsPeerSends)
     traffic.join();
     EXPECT_TRUE(core_->devices().empty());
     EXPECT_TRUE(eventually([&] { return !peer_->link().up; }));
-}
-
-TEST_F(vhost_pair_test, APeerThatComesLaterWakesTheSleepingQueue)
-{
-    for (int round = 0; round < 3; ++round) {
-        for (std::uint32_t i = 0; i < 20; ++i) {
-            ASSERT_TRUE(asleep());
-            ASSERT_TRUE(echo(i)) << "packet " << i << " from peer " << round;
-        }
-        EXPECT_EQ(napi().stats.park_rescues, 0U) << "packets waited for the safety net";
-        EXPECT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();
-        peer_.reset();
-        ASSERT_TRUE(wait_for_carrier(false));
-        start_peer();
-        ASSERT_TRUE(wait_for_carrier(true));
-    }
 }
 
 } // namespace
