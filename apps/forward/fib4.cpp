@@ -140,7 +140,7 @@ struct fib4::impl {
 };
 
 fib4::fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop, unsigned max_groups)
-    : impl_(std::make_unique<impl>(std::move(retire), default_nexthop, max_groups))
+    : impl_(std::make_unique<impl>(std::move(retire), default_nexthop, max_groups)), top_(impl_->top)
 {
 }
 

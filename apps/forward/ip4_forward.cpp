@@ -13,8 +13,8 @@ const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 /// What is looked at in place of a frame whose first segment does not hold an IPv4 header. Faulty in every respect.
 constexpr std::uint8_t no_frame[eth_len + ip4_len] = {};
 
-/// Fills the arrays; returns 0 if all frames are addressed to `mac`.
-std::uint64_t gather(ip4_burst &burst, rte_mbuf **pkts, unsigned n, std::uint64_t mac) noexcept
+/// Fills the arrays; returns 0 if all frames are addressed to us.
+std::uint64_t gather(const input &io, ip4_burst &burst, rte_mbuf **pkts, unsigned n) noexcept
 {
     std::uint64_t others = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -23,7 +23,8 @@ std::uint64_t gather(ip4_burst &burst, rte_mbuf **pkts, unsigned n, std::uint64_
         frame = m->data_len >= sizeof no_frame ? frame : no_frame;
         burst.frame[i] = frame;
         burst.pkt_len[i] = m->pkt_len;
-        others |= (load<std::uint64_t>(frame) ^ mac) << 16;
+        others |= (load<std::uint64_t>(frame) ^ io.mac) << 16;
+        io.routes4.prefetch(load_be32(frame + 30));
     }
     for (unsigned i = n; i % 16 != 0; i++) {
         burst.frame[i] = burst.frame[0];
@@ -32,29 +33,67 @@ std::uint64_t gather(ip4_burst &burst, rte_mbuf **pkts, unsigned n, std::uint64_
     return others;
 }
 
-/// The adjacency that all share and all fit, or null.
-const adjacency *common_adjacency(const nexthop_table &nexthops, const ip4_burst &burst, const std::uint32_t *nexthop,
-                                  unsigned n) noexcept
+bool all_equal(const std::uint32_t *nexthop, unsigned n) noexcept
 {
-    std::uint32_t differs = 0, longest = 0;
-    for (unsigned i = 0; i < n; i++) {
+    std::uint32_t differs = 0;
+    for (unsigned i = 1; i < n; i++) {
         differs |= nexthop[i] ^ nexthop[0];
-        longest = std::max(longest, burst.pkt_len[i]);
     }
-    const adjacency *adj = nexthops.get(nexthop[0]);
-    const bool plain = adj->kind == adjacency_kind::forward && adj->rewrite_len == eth_len;
-    return differs == 0 && plain && longest <= std::uint32_t{adj->mtu} + eth_len ? adj : nullptr;
+    return differs == 0;
 }
 
-void rewrite_all(const ip4_burst &burst, const adjacency &adj, unsigned n) noexcept
+/// The adjacency sends, untagged.
+bool is_plain(const adjacency &adj) noexcept
 {
+    return adj.kind == adjacency_kind::forward && adj.rewrite_len == eth_len;
+}
+
+/// The link header over what was there, in two stores that overlap by two bytes, and the TTL.
+void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::uint64_t tail) noexcept
+{
+    std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
+    store(frame, head);
+    store(frame + 6, tail);
+    store(frame + 22, burst.ttl_word[i]);
+}
+
+/// All go the same way: one adjacency is looked at. False: it is no plain one, or a packet does not fit.
+bool rewrite_alike(input &io, const ip4_burst &burst, std::uint32_t nexthop, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const adjacency &adj = *io.nexthops.get(nexthop);
+    std::uint32_t longest = 0;
+    for (unsigned i = 0; i < n; i++) {
+        longest = std::max(longest, burst.pkt_len[i]);
+    }
+    if (!is_plain(adj) || longest > std::uint32_t{adj.mtu} + eth_len) {
+        return false;
+    }
     const std::uint64_t head = load<std::uint64_t>(adj.rewrite), tail = load<std::uint64_t>(adj.rewrite + 6);
     for (unsigned i = 0; i < n; i++) {
-        std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
-        store(frame, head);
-        store(frame + 6, tail); // overlaps by two bytes: 14 in all
-        store(frame + 22, burst.ttl_word[i]);
+        rewrite_frame(burst, i, head, tail);
     }
+    io.xmit(*adj.dev, pkts, n);
+    return true;
+}
+
+/// Different next hops behind one device. False: there is more than one, or something is not plain.
+bool rewrite_each(input &io, const ip4_burst &burst, const std::uint32_t *nexthop, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const adjacency *adj[input_max];
+    net_device *const dev = io.nexthops.get(nexthop[0])->dev;
+    bool fit = true;
+    for (unsigned i = 0; i < n; i++) {
+        adj[i] = io.nexthops.get(nexthop[i]);
+        fit &= is_plain(*adj[i]) & (adj[i]->dev == dev) & (burst.pkt_len[i] <= std::uint32_t{adj[i]->mtu} + eth_len);
+    }
+    if (!fit) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        rewrite_frame(burst, i, load<std::uint64_t>(adj[i]->rewrite), load<std::uint64_t>(adj[i]->rewrite + 6));
+    }
+    io.xmit(*dev, pkts, n);
+    return true;
 }
 
 /// A packet without fault, its next hop known.
@@ -79,13 +118,13 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     std::uint32_t nexthop[input_max];
-    const bool ours = gather(burst, pkts, n, io.mac) == 0;
+    const bool ours = gather(io, burst, pkts, n) == 0;
     const bool sound = ip4_check(burst, n) && ours;
     io.routes4.lookup_bulk(burst.dst, nexthop, n);
     if (sound) [[likely]] {
-        if (const adjacency *adj = common_adjacency(io.nexthops, burst, nexthop, n)) {
-            rewrite_all(burst, *adj, n);
-            io.xmit(*adj->dev, pkts, n);
+        const bool done = all_equal(nexthop, n) ? rewrite_alike(io, burst, nexthop[0], pkts, n)
+                                                : rewrite_each(io, burst, nexthop, pkts, n);
+        if (done) [[likely]] {
             return;
         }
     }
