@@ -19,19 +19,30 @@ constexpr unsigned XMIT_RECURSION_LIMIT = 8;
 constexpr ktime_t XMIT_RETRY_INTERVAL = 20 * NSEC_PER_USEC;
 constexpr unsigned XMIT_RETRIES = 50; // a ring that stood still for a millisecond has lost its consumer
 
+std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    std::uint64_t bytes = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        bytes += pkts[i]->pkt_len;
+    }
+    return bytes;
+}
+
 struct burst_length {
     std::uint64_t bytes = 0;
-    std::uint32_t longest = 0;
+    bool oversize = false; ///< one at least is longer than the limit
 };
 
-burst_length length_of(rte_mbuf *const *pkts, unsigned n) noexcept
+/// One pass, no branch and no running maximum: an oversize packet leaves a borrow in the upper half.
+burst_length length_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit) noexcept
 {
-    burst_length length;
+    std::uint64_t bytes = 0, borrow = 0;
     for (unsigned i = 0; i < n; ++i) {
-        length.bytes += pkts[i]->pkt_len;
-        length.longest = std::max(length.longest, pkts[i]->pkt_len);
+        const std::uint64_t length = pkts[i]->pkt_len;
+        bytes += length;
+        borrow |= limit - length;
     }
-    return length;
+    return {bytes, borrow >> 32 != 0};
 }
 
 void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf **pkts, unsigned n) noexcept
@@ -65,7 +76,7 @@ unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::ui
     q.xmitting = false;
     q.full = sent < n;
     if (unlikely(sent < n)) {
-        bytes -= length_of(pkts + sent, n - sent).bytes;
+        bytes -= bytes_of(pkts + sent, n - sent);
     }
     if (likely(sent != 0)) {
         q.rung = false;
@@ -79,7 +90,7 @@ unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::ui
 /// Offers what is staged; the rest moves to the front.
 unsigned offer_staged(net_cpu &cpu, xmit_queue &q) noexcept
 {
-    const unsigned sent = offer(cpu, q, q.pkts.data(), q.staged, length_of(q.pkts.data(), q.staged).bytes);
+    const unsigned sent = offer(cpu, q, q.pkts.data(), q.staged, bytes_of(q.pkts.data(), q.staged));
     std::copy(q.pkts.begin() + sent, q.pkts.begin() + q.staged, q.pkts.begin());
     q.staged -= sent;
     return sent;
@@ -155,8 +166,8 @@ void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) 
     if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
         return drop_xmit(cpu, dev, DROP_DEV_READY, pkts, n);
     }
-    const burst_length length = length_of(pkts, n);
-    if (unlikely(length.longest > xmit_max_frame(dev))) {
+    const burst_length length = length_of(pkts, n, xmit_max_frame(dev));
+    if (unlikely(length.oversize)) {
         n = drop_oversize(cpu, dev, pkts, n);
     }
     xmit_queue *q = cpu.xmit[dev.ifindex].get();

@@ -222,18 +222,20 @@ void fib4::lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsi
     std::uint32_t seen = 0;
     // Acquire throughout; pairs with the release stores of paint(), extend() and collapse().
     for (unsigned i = 0; i < n; i++) {
-        nexthops[i] = top[addrs[i] >> 8].load(std::memory_order_acquire);
-        seen |= nexthops[i];
+        const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
+        nexthops[i] = e & value_mask;
+        seen |= e;
     }
-    if (seen & extended) [[unlikely]] {
-        for (unsigned i = 0; i < n; i++) {
-            if (nexthops[i] & extended) {
-                nexthops[i] = impl_->group(nexthops[i])[addrs[i] & 255].load(std::memory_order_acquire);
-            }
-        }
+    if (!(seen & extended)) [[likely]] {
+        return;
     }
     for (unsigned i = 0; i < n; i++) {
-        nexthops[i] &= value_mask;
+        const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
+        if (e & extended) {
+            nexthops[i] = impl_->group(e)[addrs[i] & 255].load(std::memory_order_acquire) & value_mask;
+        } else {
+            nexthops[i] = e & value_mask; // it may have changed since
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 namespace halfpoll
 {
 
-bool ip4_check_base(ip4_burst &burst, unsigned n) noexcept { return group<4>::check_all(burst, n); }
+bool ip4_check_base(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    return group<4>::check_all(burst, routes, mac, pkts, n);
+}
 
 } // namespace halfpoll

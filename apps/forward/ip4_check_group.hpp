@@ -14,6 +14,9 @@ namespace halfpoll
 namespace
 {
 
+/// What is looked at in place of a frame whose first segment does not hold an IPv4 header. Faulty in every respect.
+constexpr std::uint8_t no_frame[eth_len + ip4_len] = {};
+
 template <unsigned W>
 struct vectors;
 template <>
@@ -61,7 +64,7 @@ struct group {
     static vec swap_bytes(vec x) { return swap_bytes(x, std::make_index_sequence<W * 4>{}); }
 
     /// 16 bytes at `offset` of packets i, i + 4, … side by side.
-    static vec row(const std::uint8_t *const *frame, unsigned offset)
+    static vec row(std::uint8_t *const *frame, unsigned offset)
     {
         if constexpr (W == 4) {
             return load<lane4>(frame[0] + offset);
@@ -78,7 +81,7 @@ struct group {
         vec c0, c1, c2, c3;
     };
     /// Four 32-bit words at `offset` of W packets, by word.
-    static columns transpose(const std::uint8_t *const *frame, unsigned offset)
+    static columns transpose(std::uint8_t *const *frame, unsigned offset)
     {
         const vec r0 = row(frame, offset), r1 = row(frame + 1, offset);
         const vec r2 = row(frame + 2, offset), r3 = row(frame + 3, offset);
@@ -122,17 +125,43 @@ struct group {
         return fault;
     }
 
-    static bool check_all(ip4_burst &burst, unsigned n)
+    /// Reads the mbufs; the surplus of the last group is the first packet again. Not 0: not all addressed to mac.
+    static std::uint64_t gather(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,
+                                unsigned n)
     {
-        vec fault{};
+        std::uint64_t others = 0;
+        for (unsigned i = 0; i < n; i++) {
+            const rte_mbuf *m = pkts[i];
+            std::uint8_t *frame = static_cast<std::uint8_t *>(m->buf_addr) + m->data_off;
+            frame = m->data_len >= sizeof no_frame ? frame : const_cast<std::uint8_t *>(no_frame);
+            burst.frame[i] = frame;
+            burst.pkt_len[i] = m->pkt_len;
+            others |= (load<std::uint64_t>(frame) ^ mac) << 16;
+            routes.prefetch(load_be32(frame + 30));
+        }
+        for (unsigned i = n; i % W != 0; i++) {
+            burst.frame[i] = burst.frame[0];
+            burst.pkt_len[i] = burst.pkt_len[0];
+        }
+        return others;
+    }
+
+    static bool check_all(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n)
+    {
+        const std::uint64_t others = gather(burst, routes, mac, pkts, n);
+        vec fault{}, longest{};
         for (unsigned i = 0; i < n; i += W) {
             fault |= check(burst, i);
+            const vec len = load<vec>(burst.pkt_len + i);
+            longest = len > longest ? len : longest;
         }
         std::uint32_t any = 0;
+        burst.longest = 0;
         for (unsigned i = 0; i < W; i++) {
             any |= fault[i];
+            burst.longest = longest[i] > burst.longest ? longest[i] : burst.longest;
         }
-        return any == 0;
+        return (any | others) == 0;
     }
 };
 

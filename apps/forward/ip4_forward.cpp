@@ -10,31 +10,11 @@ namespace
 
 const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 
-/// What is looked at in place of a frame whose first segment does not hold an IPv4 header. Faulty in every respect.
-constexpr std::uint8_t no_frame[eth_len + ip4_len] = {};
-
-/// Fills the arrays; returns 0 if all frames are addressed to us.
-std::uint64_t gather(const input &io, ip4_burst &burst, rte_mbuf **pkts, unsigned n) noexcept
-{
-    std::uint64_t others = 0;
-    for (unsigned i = 0; i < n; i++) {
-        const rte_mbuf *m = pkts[i];
-        const std::uint8_t *frame = static_cast<const std::uint8_t *>(m->buf_addr) + m->data_off;
-        frame = m->data_len >= sizeof no_frame ? frame : no_frame;
-        burst.frame[i] = frame;
-        burst.pkt_len[i] = m->pkt_len;
-        others |= (load<std::uint64_t>(frame) ^ io.mac) << 16;
-        io.routes4.prefetch(load_be32(frame + 30));
-    }
-    for (unsigned i = n; i % 16 != 0; i++) {
-        burst.frame[i] = burst.frame[0];
-        burst.pkt_len[i] = burst.pkt_len[0];
-    }
-    return others;
-}
-
 bool all_equal(const std::uint32_t *nexthop, unsigned n) noexcept
 {
+    if (nexthop[0] != nexthop[n - 1]) {
+        return false;
+    }
     std::uint32_t differs = 0;
     for (unsigned i = 1; i < n; i++) {
         differs |= nexthop[i] ^ nexthop[0];
@@ -51,7 +31,7 @@ bool is_plain(const adjacency &adj) noexcept
 /// The link header over what was there, in two stores that overlap by two bytes, and the TTL.
 void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::uint64_t tail) noexcept
 {
-    std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
+    std::uint8_t *frame = burst.frame[i];
     store(frame, head);
     store(frame + 6, tail);
     store(frame + 22, burst.ttl_word[i]);
@@ -61,11 +41,7 @@ void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::
 bool rewrite_alike(input &io, const ip4_burst &burst, std::uint32_t nexthop, rte_mbuf **pkts, unsigned n) noexcept
 {
     const adjacency &adj = *io.nexthops.get(nexthop);
-    std::uint32_t longest = 0;
-    for (unsigned i = 0; i < n; i++) {
-        longest = std::max(longest, burst.pkt_len[i]);
-    }
-    if (!is_plain(adj) || longest > std::uint32_t{adj.mtu} + eth_len) {
+    if (!is_plain(adj) || burst.longest > std::uint32_t{adj.mtu} + eth_len) {
         return false;
     }
     const std::uint64_t head = load<std::uint64_t>(adj.rewrite), tail = load<std::uint64_t>(adj.rewrite + 6);
@@ -81,12 +57,15 @@ bool rewrite_each(input &io, const ip4_burst &burst, const std::uint32_t *nextho
 {
     const adjacency *adj[input_max];
     net_device *const dev = io.nexthops.get(nexthop[0])->dev;
-    bool fit = true;
+    unsigned mtu = UINT16_MAX;
+    bool alike = true;
     for (unsigned i = 0; i < n; i++) {
-        adj[i] = io.nexthops.get(nexthop[i]);
-        fit &= is_plain(*adj[i]) & (adj[i]->dev == dev) & (burst.pkt_len[i] <= std::uint32_t{adj[i]->mtu} + eth_len);
+        const adjacency &a = *io.nexthops.get(nexthop[i]);
+        adj[i] = &a;
+        alike &= is_plain(a) & (a.dev == dev);
+        mtu = std::min<unsigned>(mtu, a.mtu);
     }
-    if (!fit) {
+    if (!alike || burst.longest > mtu + eth_len) {
         return false;
     }
     for (unsigned i = 0; i < n; i++) {
@@ -99,7 +78,7 @@ bool rewrite_each(input &io, const ip4_burst &burst, const std::uint32_t *nextho
 /// A packet without fault, its next hop known.
 void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
 {
-    std::uint8_t *frame = const_cast<std::uint8_t *>(burst.frame[i]);
+    std::uint8_t *frame = burst.frame[i];
     const adjacency &adj = *io.nexthops.get(nexthop);
     const unsigned total = load_be16(frame + eth_len + 2);
     if (adj.kind != adjacency_kind::forward) {
@@ -118,8 +97,7 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     std::uint32_t nexthop[input_max];
-    const bool ours = gather(io, burst, pkts, n) == 0;
-    const bool sound = ip4_check(burst, n) && ours;
+    const bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
     io.routes4.lookup_bulk(burst.dst, nexthop, n);
     if (sound) [[likely]] {
         const bool done = all_equal(nexthop, n) ? rewrite_alike(io, burst, nexthop[0], pkts, n)
