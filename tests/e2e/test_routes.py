@@ -5,7 +5,7 @@ import re
 import time
 import unittest
 
-from lab import FAR4, FAR4_NET, FAR6, FAR6_NET, KERNEL, NETWORKS, Lab, wait_for
+from lab import FAR4, FAR4_NET, FAR6, FAR6_NET, NETWORKS, Lab, wait_for
 from traffic import Sink, Stream, answers, ping, wait_ping
 
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
@@ -119,14 +119,11 @@ class Routes(unittest.TestCase):
         self.server.ip("addr", "add", "192.168.255.129/32", "dev", "lo")
         wait_ping(self.client, "172.31.255.1", 5)
         wait_ping(self.client, "192.168.255.1", 5)
-        self.assertFalse(answers(self.client, "192.168.255.129"), self.fib("192.168.255.129"))
+        # Not at once: the default route of an earlier test may still be on its way out of the table.
+        wait_for("what no route covers is unreachable", lambda: not answers(self.client, "192.168.255.129"), 3)
         batch.write_text("".join(f"route del {p}\n" for p in prefixes), encoding="ascii")
         self.router.ip("-batch", batch)
         wait_for("the routes are gone", lambda: not answers(self.client, "172.31.255.1"), 5)
-
-    def fib(self, address):
-        """What halfpoll does with an address, for messages."""
-        return "" if KERNEL else self.lab.halfpoll("show", "route", address, check=False).stdout
 
     def test_neighbour_changes_its_link_address(self):
         """The server gets another MAC address and says so; a stream goes on."""
