@@ -262,7 +262,8 @@ def stage_bench(suite):
         return
     log, out = OUT / "bench.log", OUT / "bench.json"
     out.unlink(missing_ok=True)
-    if not suite.check("bench/run forward --quick", log, ["bench/run", "forward", "--quick", "--json", str(out)], 900):
+    command = ["bench/run", "forward", "--quick", "--json", str(out), "--build-dir", str(OUT / "gcc")]
+    if not suite.check("bench/run forward --quick", log, command, 900):
         return
     try:
         report = json.loads(out.read_text(encoding="utf-8"))
