@@ -29,9 +29,8 @@ bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 /// Not for a host behind us, so that only the kernel can know what to do with it.
 void link_multicast(input &io, rte_mbuf *m) noexcept
 {
-    const std::uint8_t *frame = frame_of(m);
-    const std::uint16_t type = load_be16(frame + 12);
-    const bool nd = type == ethertype_ip6 && is_neighbour_discovery(frame + eth_len, m->data_len - eth_len);
+    const std::uint16_t type = load_be16(frame_of(m) + 12);
+    const bool nd = type == ethertype_ip6 && is_neighbour_discovery(m);
     io.punt(type == ethertype_arp || nd ? PUNT_ARP_ND : PUNT_CONTROL, m);
 }
 
@@ -101,10 +100,14 @@ void ip4_rcv(input &io, rte_mbuf *m) noexcept
 
 } // namespace
 
-bool is_neighbour_discovery(const std::uint8_t *ip, unsigned len) noexcept
+bool is_neighbour_discovery(rte_mbuf *m) noexcept
 {
     constexpr std::uint8_t icmp6 = 58, first = 133, last = 137;
-    return len > ip6_len && ip[6] == icmp6 && ip[ip6_len] >= first && ip[ip6_len] <= last;
+    if (!pull(m, eth_len + ip6_len + 1)) {
+        return false;
+    }
+    const std::uint8_t *ip = frame_of(m) + eth_len;
+    return ip[6] == icmp6 && ip[ip6_len] >= first && ip[ip6_len] <= last;
 }
 
 bool classify(input &io, rte_mbuf *m) noexcept

@@ -1,8 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "input.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace halfpoll
 {
+namespace
+{
+
+/// Ends a packet after `length` bytes, in whatever segment that is.
+void cut(rte_mbuf *m, std::uint32_t length) noexcept
+{
+    m->pkt_len = length;
+    m->nb_segs = 1;
+    rte_mbuf *last = m;
+    while (last->data_len < length) {
+        length -= last->data_len;
+        last = last->next;
+        m->nb_segs++;
+    }
+    last->data_len = static_cast<std::uint16_t>(length);
+    rte_pktmbuf_free(std::exchange(last->next, nullptr));
+}
+
+} // namespace
 
 void input::flush() noexcept
 {
@@ -34,12 +56,9 @@ void input::finish() noexcept
 void input::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept
 {
     const unsigned grow = adj.rewrite_len - eth_len;
-    if (m->pkt_len > eth_len + l3_len) {
-        // Bytes behind the IP packet: link padding is left alone, more must not make it too long for the egress.
-        const std::uint32_t surplus = m->pkt_len - eth_len - l3_len;
-        if (m->pkt_len > std::uint32_t{adj.mtu} + eth_len && rte_pktmbuf_trim(m, surplus) != 0) {
-            return punt(PUNT_OTHER, m);
-        }
+    // Bytes behind the IP packet: link padding is left alone, more must not make it too long for the egress.
+    if (m->pkt_len > std::uint32_t{adj.mtu} + eth_len) {
+        cut(m, eth_len + l3_len);
     }
     std::uint8_t *frame = frame_of(m);
     if (grow != 0) {
@@ -52,9 +71,27 @@ void input::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noe
     xmit(*adj.dev, m);
 }
 
-bool pull(rte_mbuf *m, unsigned want) noexcept
+bool pull_tail(rte_mbuf *m, unsigned want) noexcept
 {
-    return m->data_len >= want || (m->pkt_len >= want && rte_pktmbuf_linearize(m) == 0);
+    std::uint32_t missing = want - m->data_len;
+    if (m->pkt_len < want || rte_pktmbuf_tailroom(m) < missing) {
+        return false;
+    }
+    while (missing != 0) {
+        rte_mbuf *next = m->next;
+        const std::uint16_t n = static_cast<std::uint16_t>(std::min<std::uint32_t>(missing, next->data_len));
+        std::memcpy(frame_of(m) + m->data_len, frame_of(next), n);
+        m->data_len = static_cast<std::uint16_t>(m->data_len + n);
+        next->data_off = static_cast<std::uint16_t>(next->data_off + n);
+        next->data_len = static_cast<std::uint16_t>(next->data_len - n);
+        missing -= n;
+        if (next->data_len == 0) {
+            m->next = next->next;
+            m->nb_segs--;
+            rte_pktmbuf_free_seg(next);
+        }
+    }
+    return true;
 }
 
 } // namespace halfpoll

@@ -113,9 +113,11 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
 void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
 /// One packet that the group stage did not take. False: it is IPv6 and addressed to us; the caller still owns it.
 bool classify(input &io, rte_mbuf *m) noexcept;
-/// ICMPv6 types of neighbour and router discovery (RFC 4861). `ip`: an IPv6 header with `len` bytes readable.
-bool is_neighbour_discovery(const std::uint8_t *ip, unsigned len) noexcept;
-/// Makes `want` bytes contiguous. False: the packet has fewer, or has no room.
-bool pull(rte_mbuf *m, unsigned want) noexcept;
+/// An IPv6 frame with an ICMPv6 type of neighbour or router discovery (RFC 4861).
+bool is_neighbour_discovery(rte_mbuf *m) noexcept;
+/// The slow half of pull(): moves bytes of further segments into the first.
+bool pull_tail(rte_mbuf *m, unsigned want) noexcept;
+/// Makes `want` bytes contiguous. False: the packet has fewer, or its first segment is too small for them.
+inline bool pull(rte_mbuf *m, unsigned want) noexcept { return m->data_len >= want || pull_tail(m, want); }
 
 } // namespace halfpoll

@@ -37,10 +37,7 @@ unsigned header_fault(rte_mbuf *m) noexcept
 }
 
 /// Discovery has a class of its own, so that a flood at the box's addresses cannot starve it.
-unsigned local_class(rte_mbuf *m) noexcept
-{
-    return is_neighbour_discovery(frame_of(m) + eth_len, m->data_len - eth_len) ? PUNT_ARP_ND : PUNT_LOCAL;
-}
+unsigned local_class(rte_mbuf *m) noexcept { return is_neighbour_discovery(m) ? PUNT_ARP_ND : PUNT_LOCAL; }
 
 /// Decides what needs no lookup. False: the packet has gone.
 bool before_lookup(input &io, rte_mbuf *m) noexcept
