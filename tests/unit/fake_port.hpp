@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "eventually.hpp"
+
 #include <halfpoll/net_core.hpp>
 
 #include <rte_mbuf.h>
@@ -23,19 +25,6 @@
 namespace halfpoll::test
 {
 
-/// Waits for a condition that other threads bring about; false after 5 s.
-inline bool eventually(const std::function<bool()> &condition)
-{
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > deadline) {
-            return false;
-        }
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
-    }
-    return true;
-}
-
 /// What the test and the port share; outlives the port.
 struct fake_wire {
     std::mutex mutex;
@@ -56,6 +45,7 @@ struct fake_wire {
     bool has_fd = true;
     unsigned descriptors = 256;
     unsigned tx_queues = 1;
+    rte_ether_addr mac{};
 
     ~fake_wire()
     {
@@ -115,6 +105,7 @@ public:
     {
         port_info i;
         i.driver = "fake";
+        i.mac = wire_->mac;
         i.max_rx_queues = 1;
         i.max_tx_queues = wire_->tx_queues;
         i.max_mtu = 9000;

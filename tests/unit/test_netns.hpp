@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "eventually.hpp"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -83,18 +85,5 @@ private:
     }
     std::string name_;
 };
-
-/// Looks every millisecond, for five seconds at most.
-inline bool eventually(const std::function<bool()> &condition)
-{
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) {
-            return false;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return true;
-}
 
 } // namespace halfpoll::test

@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The receive path as a whole: frames in, frames, drops and punts out, against a model and case by case.
+#include "forward_rig.hpp"
+
+#include <map>
+#include <random>
+
+using namespace halfpoll;
+using namespace halfpoll::test;
+
+namespace
+{
+
+constexpr unsigned TYPE_IP4 = 0x0800, TYPE_IP6 = 0x86DD;
+
+// ---- frames ----
+
+bytes link_header(const net_device &to, unsigned type)
+{
+    bytes f(to.mac.addr_bytes, to.mac.addr_bytes + 6);
+    f.insert(f.end(), {0x02, 0xAA, 0, 0, 0, 1, static_cast<std::uint8_t>(type >> 8), static_cast<std::uint8_t>(type)});
+    return f;
+}
+
+void set_checksum(bytes &f) { set16(f, 24, internet_checksum(f, 14, (f[14] & 15U) * 4)); }
+
+/// Header, options and a payload, `total` bytes of layer 3.
+bytes ip4_frame(const net_device &to, const bytes &dst, unsigned total = 46, std::uint8_t ttl = 64, unsigned ihl = 5)
+{
+    bytes f = link_header(to, TYPE_IP4);
+    f.resize(14 + std::max<std::size_t>(total, ihl * 4));
+    for (std::size_t i = 34; i < f.size(); i++) {
+        f[i] = static_cast<std::uint8_t>(i);
+    }
+    f[14] = static_cast<std::uint8_t>(0x40 | ihl);
+    set16(f, 16, total);
+    f[22] = ttl;
+    f[23] = 17;
+    const std::uint8_t src[] = {192, 0, 2, 9};
+    std::ranges::copy(src, f.begin() + 26);
+    std::ranges::copy(dst, f.begin() + 30);
+    set_checksum(f);
+    return f;
+}
+
+bytes ip6_addr_of(std::initializer_list<std::uint8_t> front, std::uint8_t last)
+{
+    bytes a(front);
+    a.resize(16);
+    a[15] = last;
+    return a;
+}
+
+bytes ip6_frame(const net_device &to, const bytes &dst, unsigned total = 60, std::uint8_t hops = 64,
+                std::uint8_t next = 17)
+{
+    bytes f = link_header(to, TYPE_IP6);
+    f.resize(14 + std::max(total, 40U));
+    f[14] = 0x60;
+    set16(f, 18, total - 40);
+    f[20] = next;
+    f[21] = hops;
+    std::ranges::copy(ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0xFF}, 9), f.begin() + 22);
+    std::ranges::copy(dst, f.begin() + 38);
+    for (std::size_t i = 54; i < f.size(); i++) {
+        f[i] = static_cast<std::uint8_t>(i);
+    }
+    return f;
+}
+
+// ---- random frames ----
+
+class draw
+{
+public:
+    draw(const net_device &to, std::uint64_t seed) : to_(to), random_(seed) {}
+
+    unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
+    bool one_in(unsigned n) { return below(n) == 0; }
+
+    /// A burst has a character: IPv4 to one next hop, to several of one port, to many, or anything, damaged.
+    void new_burst()
+    {
+        static const std::vector<std::vector<std::uint8_t>> characters = {
+            {1}, {4}, {1, 2}, {3, 8}, {1, 2, 3, 4, 5, 6}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}};
+        const unsigned pick = below(10);
+        hops_ = characters[std::min<std::size_t>(pick, characters.size() - 1)];
+        wild_ = pick > 4;
+    }
+    bytes frame()
+    {
+        const unsigned kind = wild_ ? below(10) : 0;
+        bytes f = kind < 6 ? ip4() : kind < 9 ? ip6() : other();
+        trailing_bytes(f);
+        if (wild_) {
+            damage(f);
+        }
+        return f;
+    }
+    std::vector<std::size_t> cuts(std::size_t size)
+    {
+        std::vector<std::size_t> at;
+        for (unsigned n = one_in(wild_ ? 4 : 12) ? 1 + below(4) : 0; n > 0; n--) {
+            at.push_back(1 + below(static_cast<unsigned>(one_in(3) ? size : std::min<std::size_t>(size, 64))));
+        }
+        std::ranges::sort(at);
+        return at;
+    }
+
+private:
+    std::uint8_t octet() { return static_cast<std::uint8_t>(random_()); }
+    std::uint8_t edge_octet()
+    {
+        constexpr std::uint8_t octets[] = {0, 1, 10, 126, 127, 128, 192, 223, 224, 239, 240, 255};
+        return octets[below(std::size(octets))];
+    }
+    unsigned length()
+    {
+        constexpr unsigned edges[] = {576, 1280, 1400, 1492, 1496, 1500, 1504, 4000};
+        return one_in(5) ? edges[below(std::size(edges))] + below(3) - 1 : 40 + below(120);
+    }
+    std::uint8_t hops_left() { return static_cast<std::uint8_t>(wild_ && one_in(8) ? below(3) : 2 + below(254)); }
+
+    bytes ip4()
+    {
+        const bytes dst = {10, hops_[below(static_cast<unsigned>(hops_.size()))], static_cast<std::uint8_t>(below(3)),
+                           octet()};
+        const unsigned ihl = wild_ && one_in(12) ? 6 + below(10) : 5;
+        bytes f = ip4_frame(to_, dst, std::max(length(), ihl * 4), hops_left(), ihl);
+        f[29] = octet();
+        if (wild_ && one_in(10)) {
+            f[one_in(2) ? 26 : 30] = edge_octet();
+        }
+        if (wild_ && one_in(100)) {
+            std::fill_n(f.begin() + 30, 4, std::uint8_t{255});
+        }
+        if (wild_ && one_in(12)) {
+            set16(f, 16, get16(f, 16) + below(41) - 20);
+        }
+        set16(f, 18, below(65536));
+        if (one_in(6)) { // towards the edges of the checksum arithmetic
+            set16(f, 18, 0);
+            const unsigned wanted = one_in(3) ? below(3) : 0xFFFF - (one_in(2) ? below(4) : 0xFE + below(4));
+            const unsigned sum = internet_checksum(f, 14, ihl * 4) + (0xFFFF - wanted);
+            set16(f, 18, (sum & 0xFFFF) + (sum >> 16));
+        }
+        set_checksum(f);
+        if (get16(f, 24) == 0 && one_in(2)) {
+            set16(f, 24, 0xFFFF);
+        }
+        return f;
+    }
+    bytes ip6_address(bool source)
+    {
+        switch (wild_ ? below(24) : 23) {
+        case 0:
+            return ip6_addr_of({}, 0);
+        case 1:
+            return ip6_addr_of({}, 1);
+        case 2:
+            return ip6_addr_of({0xFF, 0x02}, static_cast<std::uint8_t>(1 + below(3)));
+        case 3:
+            return ip6_addr_of({0xFE, static_cast<std::uint8_t>(0x80 + below(3) * 0x20)}, octet());
+        case 4:
+            return ip6_addr_of({0, 0, 0, 0, 0, 0, 0, 1}, static_cast<std::uint8_t>(below(2)));
+        default:
+            return ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0,
+                                source ? octet() : hops_[below(static_cast<unsigned>(hops_.size()))],
+                                static_cast<std::uint8_t>(below(3))},
+                               octet());
+        }
+    }
+    bytes ip6()
+    {
+        constexpr std::uint8_t next[] = {0, 6, 17, 43, 44, 58, 58, 59};
+        bytes f = ip6_frame(to_, ip6_address(false), std::max(length(), 41U), hops_left(), next[below(8)]);
+        std::ranges::copy(ip6_address(true), f.begin() + 22);
+        if (one_in(3)) {
+            f[54] = static_cast<std::uint8_t>(131 + below(9));
+        }
+        if (one_in(12)) {
+            set16(f, 18, get16(f, 18) + below(41) - 20);
+        }
+        return f;
+    }
+    bytes other()
+    {
+        constexpr unsigned types[] = {0x0806, 0x0806, 0x88CC, 0x8847, 0x0026, 0x0801};
+        bytes f = link_header(to_, types[below(std::size(types))]);
+        for (unsigned n = below(60); n > 0; n--) {
+            f.push_back(octet());
+        }
+        return f;
+    }
+
+    void trailing_bytes(bytes &f)
+    {
+        if (one_in(2)) {
+            f.resize(std::max<std::size_t>(f.size(), 60));
+        }
+        if (one_in(8)) {
+            f.resize(f.size() + 1 + below(one_in(6) ? 1600 : 60), 0x5A);
+        }
+    }
+    void damage(bytes &f)
+    {
+        if (one_in(10)) {
+            constexpr std::uint8_t firsts[] = {0x02, 0x00, 0x01, 0x33, 0xFF};
+            f[0] = firsts[below(std::size(firsts))];
+            f[5] ^= static_cast<std::uint8_t>(below(2));
+        }
+        if (one_in(20)) {
+            f.resize(1 + below(static_cast<unsigned>(f.size())));
+        }
+        for (unsigned n = one_in(4) ? 1 + below(3) : 0; n > 0; n--) {
+            f[below(static_cast<unsigned>(std::min<std::size_t>(f.size(), 60)))] ^=
+                static_cast<std::uint8_t>(1U << below(8));
+        }
+        if (f.size() > 13 && (get16(f, 12) == 0x8100 || get16(f, 12) == 0x88A8)) {
+            f[12] = 0x08; // the kernel takes a tag off before the test sees the frame
+        }
+    }
+
+    const net_device &to_;
+    std::mt19937_64 random_;
+    std::vector<std::uint8_t> hops_;
+    bool wild_ = false;
+};
+
+class forward_receive_test : public forward_rig
+{
+protected:
+    static bytes dst4(std::uint8_t hop, std::uint8_t last = 1) { return {10, hop, 0, last}; }
+    static bytes dst6(std::uint8_t hop, std::uint8_t last = 1)
+    {
+        return ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0, hop}, last);
+    }
+
+    /// 10.HOP.0.0/16 and 2001:db8:HOP::/48, with something more specific below some of them; 13 has no route.
+    void add_routes()
+    {
+        for (const unsigned type : {TYPE_IP4, TYPE_IP6}) {
+            const adjacency hops[] = {
+                via(*out1_, 14, type, 1500, 1),
+                via(*out1_, 14, type, 1500, 2),
+                via(*out2_, 14, type, 9000, 3),
+                via(*out2_, 18, type, 1500, 4),
+                via(*out2_, 22, type, 1400, 5),
+                via(*out1_, 14, type, 576, 6),
+                punt_as(PUNT_LOCAL),
+                via(*out2_, 14, type, 1492, 8),
+                drop_as(DROP_BLACKHOLE),
+                punt_as(PUNT_RESOLVE),
+                via(*out1_, 22, type, 1500, 11), // full-sized packets do not fit with two tags
+                via(*in_, 18, type, 1280, 12),
+            };
+            for (std::uint8_t i = 0; i < std::size(hops); i++) {
+                type == TYPE_IP4 ? route4({10, static_cast<std::uint8_t>(i + 1), 0, 0}, 16, hops[i])
+                                 : route6(dst6(static_cast<std::uint8_t>(i + 1), 0), 48, hops[i]);
+            }
+        }
+        route4({10, 1, 1, 0}, 24, via(*out1_, 14, TYPE_IP4, 1500, 21));
+        route4({10, 1, 1, 128}, 25, via(*out1_, 14, TYPE_IP4, 1500, 22));
+        route4({10, 6, 2, 7}, 32, punt_as(PUNT_LOCAL));
+        route6(ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0, 1, 1}, 0), 56, via(*out2_, 18, TYPE_IP6, 9000, 23));
+        route6(ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0, 1, 1}, 77), 128, punt_as(PUNT_LOCAL));
+    }
+
+    /// What leaves for an IPv4 frame, written out.
+    static bytes routed4(const adjacency &adj, const bytes &f)
+    {
+        bytes next = f;
+        next[22]--;
+        set_checksum(next);
+        bytes out(adj.rewrite, adj.rewrite + adj.rewrite_len);
+        out.insert(out.end(), next.begin() + 14, next.end());
+        return out;
+    }
+    static bytes routed6(const adjacency &adj, const bytes &f)
+    {
+        bytes out(adj.rewrite, adj.rewrite + adj.rewrite_len);
+        out.insert(out.end(), f.begin() + 14, f.end());
+        out[adj.rewrite_len + 7U]--;
+        return out;
+    }
+    /// Alone, and between two others of a burst; cut into segments if asked.
+    void expect(const outcome &wanted, const bytes &f, const std::vector<std::size_t> &cuts = {})
+    {
+        EXPECT_EQ(receive_one(f, cuts), wanted);
+        const bytes other = ip4_frame(*in_, dst4(1, 99));
+        const auto others = std::pair(static_cast<const net_device *>(out1_), routed4(hop1_, other));
+        outcome among = wanted;
+        among.sent.insert(among.sent.begin(), others);
+        among.sent.push_back(others);
+        const std::vector<outcome> seen = receive({{packet_of(other), packet_of(f, cuts), packet_of(other)}});
+        if (wanted.sent.empty() || get16(wanted.sent[0].second, 12) == TYPE_IP4) {
+            EXPECT_EQ(outcome(seen.front()).sort(), among.sort());
+        }
+    }
+    void expect_drop(unsigned reason, const bytes &f, const std::vector<std::size_t> &cuts = {})
+    {
+        SCOPED_TRACE(drop_reason_name(reason));
+        outcome wanted;
+        wanted.drops[reason] = 1;
+        expect(wanted, f, cuts);
+    }
+    /// The kernel gets the frame as it came.
+    void expect_punt(punt_class c, const bytes &f, const std::vector<std::size_t> &cuts = {})
+    {
+        SCOPED_TRACE(to_string(c));
+        outcome wanted;
+        wanted.punted[c] = 1;
+        expect(wanted, f, cuts);
+        EXPECT_EQ(listener_->take(2), (std::vector<bytes>{f, f}));
+    }
+    void expect_sent(const net_device &dev, const bytes &out, const bytes &f, const std::vector<std::size_t> &cuts = {})
+    {
+        outcome wanted;
+        wanted.sent.emplace_back(&dev, out);
+        expect(wanted, f, cuts);
+    }
+    void start_with_routes()
+    {
+        start(true);
+        model_.mac.assign(in_->mac.addr_bytes, in_->mac.addr_bytes + 6);
+        add_routes();
+        hop1_ = via(*out1_, 14, TYPE_IP4, 1500, 1);
+    }
+
+    adjacency hop1_;
+};
+
+/// What came of a random run, so that the test can tell that it saw everything.
+using tally = std::map<std::pair<int, unsigned>, unsigned>;
+
+void expect_everything_happened(const tally &seen)
+{
+    const auto count = [&](int what, unsigned detail) {
+        const auto found = seen.find({what, detail});
+        return found == seen.end() ? 0 : found->second;
+    };
+    EXPECT_GT(count(verdict::sent, 0), 50'000U);
+    for (unsigned reason = DROP_OTHERHOST; reason < DROP_NO_SHADOW; reason++) {
+        EXPECT_GT(count(verdict::dropped, reason), 100U) << drop_reason_name(reason);
+    }
+    EXPECT_GT(count(verdict::dropped, DROP_TX_OVERSIZE), 20U);
+    for (unsigned c = 0; c < PUNT_CLASSES; c++) {
+        EXPECT_GT(count(verdict::punted, c), 100U) << to_string(static_cast<punt_class>(c));
+    }
+}
+
+TEST_F(forward_receive_test, agrees_with_the_model_on_random_bursts)
+{
+    start_with_routes();
+    draw random(*in_, 8200);
+    tally seen;
+    for (unsigned packets = 0; packets < 200'000;) {
+        ASSERT_TRUE(eventually([&] { return rte_mempool_avail_count(pool_) > 6000; }));
+        std::vector<burst> bursts(24);
+        std::vector<outcome> want(bursts.size());
+        std::vector<std::vector<bytes>> frames(bursts.size());
+        std::vector<bytes> to_kernel;
+        for (std::size_t b = 0; b < bursts.size(); b++) {
+            random.new_burst();
+            for (unsigned n = random.one_in(3) ? 32 : 1 + random.below(32); n > 0; n--, packets++) {
+                const bytes f = frames[b].emplace_back(random.frame());
+                const verdict v = model_.forward(f);
+                want[b].add(v);
+                ++seen[{v.what, v.detail}];
+                if (v.what == verdict::punted) {
+                    to_kernel.push_back(f);
+                }
+                bursts[b].push_back(packet_of(f, random.cuts(f.size())));
+            }
+        }
+        std::vector<outcome> got = receive(bursts);
+        for (std::size_t b = 0; b < bursts.size(); b++) {
+            ASSERT_EQ(got[b].sort(), want[b].sort()) << "burst of " << testing::PrintToString(frames[b]);
+        }
+        std::vector<bytes> punted = listener_->take(to_kernel.size());
+        std::ranges::sort(punted);
+        std::ranges::sort(to_kernel);
+        ASSERT_TRUE(punted == to_kernel) << "the kernel got " << punted.size() << " of " << to_kernel.size()
+                                         << " frames, or others";
+    }
+    EXPECT_TRUE(listener_->silent());
+    expect_everything_happened(seen);
+}
+
+// ---- one case at a time ----
+
+/// `f` with one byte changed, and its IPv4 checksum right again.
+bytes with4(bytes f, std::size_t at, std::uint8_t value)
+{
+    f[at] = value;
+    set_checksum(f);
+    return f;
+}
+bytes with(bytes f, std::size_t at, const bytes &value)
+{
+    std::ranges::copy(value, f.begin() + static_cast<std::ptrdiff_t>(at));
+    return f;
+}
+bytes resized(bytes f, std::size_t size)
+{
+    f.resize(size);
+    return f;
+}
+
+TEST_F(forward_receive_test, drops_ip4_by_reason)
+{
+    start_with_routes();
+    const bytes good = ip4_frame(*in_, dst4(1));
+    expect_drop(DROP_OTHERHOST, with4(good, 5, 0x77));
+    for (const std::size_t size : {1U, 13U, 14U, 33U}) {
+        expect_drop(DROP_FRAME_SHORT, resized(good, size));
+    }
+    expect_drop(DROP_FRAME_SHORT, resized(good, 33), {7, 20});
+    expect_drop(DROP_IP_VERSION, with4(good, 14, 0x65));
+    expect_drop(DROP_IP_VERSION, with4(good, 14, 0x44));
+    expect_drop(DROP_IP_LENGTH, with4(good, 17, 19));
+    expect_drop(DROP_IP_LENGTH, with4(good, 17, 47));
+    expect_drop(DROP_IP_LENGTH, with4(ip4_frame(*in_, dst4(1), 46, 64, 6), 17, 23));
+    expect_drop(DROP_IP_LENGTH, resized(ip4_frame(*in_, dst4(1), 60, 64, 15), 14 + 40)); // options beyond the frame
+    expect_drop(DROP_IP_CSUM, with(good, 25, {static_cast<std::uint8_t>(good[25] ^ 1)}));
+    bytes bad_option = ip4_frame(*in_, dst4(1), 46, 64, 6);
+    bad_option[37] ^= 1; // the last byte that the checksum covers
+    expect_drop(DROP_IP_CSUM, bad_option);
+    for (const std::uint8_t net : {0, 127, 224, 239, 240, 255}) {
+        expect_drop(DROP_IP_SRC, with4(good, 26, net));
+    }
+    for (const std::uint8_t net : {0, 127, 240, 254}) {
+        expect_drop(DROP_IP_DST, with4(good, 30, net));
+    }
+    expect_drop(DROP_IP_DST, with4(ip4_frame(*in_, {255, 255, 255, 254}), 22, 64));
+    expect_drop(DROP_BLACKHOLE, ip4_frame(*in_, dst4(9)));
+    expect_drop(DROP_BLACKHOLE, ip4_frame(*in_, dst4(9), 46, 1));
+}
+
+TEST_F(forward_receive_test, drops_ip6_by_reason)
+{
+    start_with_routes();
+    const bytes good = ip6_frame(*in_, dst6(1));
+    const bytes none = ip6_addr_of({}, 0), loopback = ip6_addr_of({}, 1);
+    expect_drop(DROP_OTHERHOST, with(good, 5, {0x77}));
+    expect_drop(DROP_FRAME_SHORT, resized(good, 53));
+    expect_drop(DROP_IP_VERSION, with(good, 14, {0x40}));
+    expect_drop(DROP_IP_LENGTH, with(good, 19, {21}));
+    expect_drop(DROP_IP_LENGTH, with(good, 18, {0xFF}));
+    expect_drop(DROP_IP_SRC, with(good, 22, ip6_addr_of({0xFF, 0x0E}, 1)));
+    expect_drop(DROP_IP_SRC, with(good, 22, loopback));
+    expect_drop(DROP_IP_SRC, with(good, 22, none)); // to be forwarded
+    expect_drop(DROP_IP_SRC, with(ip6_frame(*in_, dst6(9)), 22, none));
+    expect_drop(DROP_IP_DST, with(good, 38, none));
+    expect_drop(DROP_IP_DST, with(good, 38, loopback));
+    expect_drop(DROP_BLACKHOLE, ip6_frame(*in_, dst6(9)));
+}
+
+TEST_F(forward_receive_test, punts_ip4_by_class)
+{
+    start_with_routes();
+    bytes broadcast = ip4_frame(*in_, {255, 255, 255, 255});
+    expect_punt(PUNT_CONTROL, broadcast);
+    expect_punt(PUNT_CONTROL, with4(broadcast, 26, 0)); // a DHCP client
+    std::fill_n(broadcast.begin(), 6, std::uint8_t{0xFF});
+    expect_punt(PUNT_CONTROL, broadcast);
+    expect_punt(PUNT_CONTROL, ip4_frame(*in_, {224, 0, 0, 5}));
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7)));
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 1)); // delivered, not expired
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 0));
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 64, 7));
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 4000), {10, 30});
+    expect_punt(PUNT_RESOLVE, ip4_frame(*in_, dst4(10)));
+    expect_punt(PUNT_TTL, ip4_frame(*in_, dst4(1), 46, 1));
+    expect_punt(PUNT_TTL, ip4_frame(*in_, dst4(1), 46, 0));
+    expect_punt(PUNT_TTL, ip4_frame(*in_, dst4(1), 3000, 1, 6));
+    expect_punt(PUNT_OPTIONS, ip4_frame(*in_, dst4(1), 46, 64, 6));
+    expect_punt(PUNT_OPTIONS, ip4_frame(*in_, dst4(1), 200, 64, 15), {40, 60});
+    expect_punt(PUNT_NO_ROUTE, ip4_frame(*in_, dst4(13)));
+    expect_punt(PUNT_NO_ROUTE, ip4_frame(*in_, dst4(13), 46, 1));
+}
+
+TEST_F(forward_receive_test, punts_ip6_by_class)
+{
+    start_with_routes();
+    const bytes none = ip6_addr_of({}, 0), neighbour = ip6_addr_of({0xFE, 0x80}, 2);
+    const bytes all_nodes = ip6_addr_of({0xFF, 0x02}, 1);
+    for (const std::uint8_t type : {133, 134, 135, 136, 137}) {
+        const bytes nd = with(ip6_frame(*in_, dst6(7), 64, 255, 58), 54, {type});
+        expect_punt(PUNT_ARP_ND, nd);
+        expect_punt(PUNT_ARP_ND, with(nd, 38, neighbour));
+        expect_punt(PUNT_ARP_ND, with(with(nd, 38, all_nodes), 0, {0x33, 0x33}));
+        expect_punt(PUNT_ARP_ND, with(nd, 22, none), {14, 54});
+        expect_punt(PUNT_ARP_ND, with(with(nd, 38, all_nodes), 0, {0x33, 0x33}), {14, 54});
+    }
+    for (const std::uint8_t type : {128, 132, 138}) {
+        const bytes other = with(ip6_frame(*in_, dst6(7), 64, 255, 58), 54, {type});
+        expect_punt(PUNT_LOCAL, other);
+        expect_punt(PUNT_CONTROL, with(with(other, 38, all_nodes), 0, {0x33, 0x33}));
+    }
+    expect_punt(PUNT_CONTROL, with(ip6_frame(*in_, all_nodes), 0, {0x33, 0x33}));
+    expect_punt(PUNT_CONTROL, ip6_frame(*in_, all_nodes));
+    expect_punt(PUNT_LOCAL, ip6_frame(*in_, dst6(7), 60, 1));
+    expect_punt(PUNT_LOCAL, ip6_frame(*in_, dst6(7), 60, 0, 0));
+    expect_punt(PUNT_LOCAL, with(ip6_frame(*in_, dst6(7)), 22, neighbour));
+    expect_punt(PUNT_RESOLVE, ip6_frame(*in_, dst6(10)));
+    expect_punt(PUNT_TTL, ip6_frame(*in_, dst6(1), 60, 1));
+    expect_punt(PUNT_TTL, ip6_frame(*in_, dst6(1), 60, 0));
+    expect_punt(PUNT_OPTIONS, ip6_frame(*in_, dst6(1), 60, 64, 0));
+    expect_punt(PUNT_NO_ROUTE, ip6_frame(*in_, dst6(13)));
+    expect_punt(PUNT_OTHER, with(ip6_frame(*in_, dst6(1)), 22, neighbour)); // beyond the scope of its source
+}
+
+TEST_F(forward_receive_test, punts_what_is_not_ip)
+{
+    start_with_routes();
+    bytes arp = resized(link_header(*in_, 0x0806), 60);
+    expect_punt(PUNT_ARP_ND, arp);
+    std::fill_n(arp.begin(), 6, std::uint8_t{0xFF});
+    expect_punt(PUNT_ARP_ND, arp);
+    expect_punt(PUNT_OTHER, resized(link_header(*in_, 0x8847), 60));
+    expect_punt(PUNT_OTHER, link_header(*in_, 0x8847));
+    const bytes lldp = {0x01, 0x80, 0xC2, 0, 0, 0x0E, 2, 0xAA, 0, 0, 0, 1, 0x88, 0xCC, 1, 2};
+    expect_punt(PUNT_CONTROL, lldp);
+}
+
+TEST_F(forward_receive_test, packets_up_to_the_mtu_leave_and_longer_ones_are_too_big)
+{
+    start_with_routes();
+    const bytes fits4 = ip4_frame(*in_, dst4(6), 576), fits6 = ip6_frame(*in_, dst6(6), 576);
+    expect_sent(*out1_, routed4(via(*out1_, 14, TYPE_IP4, 576, 6), fits4), fits4);
+    expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), fits6), fits6);
+    expect_punt(PUNT_TOO_BIG, ip4_frame(*in_, dst4(6), 577));
+    expect_punt(PUNT_TOO_BIG, ip6_frame(*in_, dst6(6), 577));
+    const bytes whole = ip4_frame(*in_, dst4(1), 1500);
+    expect_sent(*out1_, routed4(hop1_, whole), whole);
+    expect_punt(PUNT_TOO_BIG, ip4_frame(*in_, dst4(1), 1501));
+    const bytes jumbo = ip4_frame(*in_, dst4(3), 9000);
+    expect_sent(*out2_, routed4(via(*out2_, 14, TYPE_IP4, 9000, 3), jumbo), jumbo);
+    const bytes tagged = ip4_frame(*in_, dst4(4), 1500);
+    expect_sent(*out2_, routed4(via(*out2_, 18, TYPE_IP4, 1500, 4), tagged), tagged);
+    expect_punt(PUNT_TOO_BIG, ip4_frame(*in_, dst4(4), 1501));
+}
+
+TEST_F(forward_receive_test, bytes_behind_the_packet_go_only_when_they_would_not_fit)
+{
+    start_with_routes();
+    const adjacency hop6 = via(*out1_, 14, TYPE_IP4, 576, 6);
+    const bytes padded = resized(ip4_frame(*in_, dst4(6), 28), 60);
+    expect_sent(*out1_, routed4(hop6, padded), padded);
+    const bytes whole = ip4_frame(*in_, dst4(6), 500);
+    const bytes fits = resized(whole, 14 + 576), surplus = resized(whole, 14 + 577);
+    expect_sent(*out1_, routed4(hop6, fits), fits);
+    expect_sent(*out1_, routed4(hop6, whole), surplus);
+    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 400, 550, 580}); // ends inside a segment
+    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 514, 580});      // ends with a segment
+    const bytes whole6 = ip6_frame(*in_, dst6(6), 500);
+    expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), whole6), resized(whole6, 1000), {20, 600, 700});
+}
+
+/// `f` with an identification that makes its checksum `wanted`; 0xFFFF is written in place of 0.
+bytes with_checksum(bytes f, unsigned wanted)
+{
+    set16(f, 18, 0);
+    const unsigned sum = internet_checksum(f, 14, 20) + (0xFFFF - wanted % 0xFFFF);
+    set16(f, 18, (sum & 0xFFFF) + (sum >> 16));
+    set16(f, 24, wanted);
+    return f;
+}
+
+TEST_F(forward_receive_test, checksum_edges_of_the_ttl_decrement)
+{
+    start_with_routes();
+    constexpr std::pair<unsigned, unsigned> cases[] = {{0xFEFE, 0xFFFE}, {0xFEFF, 0x0000}, {0xFF00, 0x0001},
+                                                       {0xFFFE, 0x00FF}, {0xFFFF, 0x0100}, {0x0000, 0x0100},
+                                                       {0x00FF, 0x01FF}, {0xFDFF, 0xFEFF}};
+    for (const auto &[before, after] : cases) {
+        SCOPED_TRACE(before);
+        const bytes f = with_checksum(ip4_frame(*in_, dst4(1)), before);
+        const bytes out = routed4(hop1_, f);
+        ASSERT_EQ(get16(out, 24), after);
+        expect_sent(*out1_, out, f);       // in bulk
+        expect_sent(*out1_, out, f, {20}); // alone, for its header was in two segments
+        const bytes tagged = with_checksum(ip4_frame(*in_, dst4(4)), before);
+        expect_sent(*out2_, routed4(via(*out2_, 18, TYPE_IP4, 1500, 4), tagged), tagged);
+    }
+}
+
+TEST_F(forward_receive_test, link_headers_grow_into_the_headroom)
+{
+    start_with_routes();
+    constexpr std::pair<std::uint8_t, unsigned> hops[] = {{3, 14}, {4, 18}, {5, 22}};
+    for (const auto &[hop, length] : hops) {
+        for (const unsigned type : {TYPE_IP4, TYPE_IP6}) {
+            const adjacency adj = via(*out2_, length, type, 1400, hop);
+            const bytes f = type == TYPE_IP4 ? ip4_frame(*in_, dst4(hop)) : ip6_frame(*in_, dst6(hop));
+            outcome wanted;
+            wanted.sent.emplace_back(out2_, type == TYPE_IP4 ? routed4(adj, f) : routed6(adj, f));
+            EXPECT_EQ(receive_one(f), wanted);
+            EXPECT_EQ(receive_one(f, {}, length - 14), wanted) << "just enough";
+            outcome no_room;
+            no_room.drops[DROP_NOMEM] = 1;
+            if (length > 14) {
+                EXPECT_EQ(receive_one(f, {}, length - 15), no_room);
+            }
+        }
+    }
+}
+
+TEST_F(forward_receive_test, egress_that_cannot_take_a_packet)
+{
+    start_with_routes();
+    expect_drop(DROP_TX_OVERSIZE, ip4_frame(*in_, dst4(11), 1500)); // two tags
+    const bytes fits = ip4_frame(*in_, dst4(11), 1496);
+    expect_sent(*out1_, routed4(via(*out1_, 22, TYPE_IP4, 1500, 11), fits), fits);
+    wire_of(*out2_).up = false;
+    wire_of(*out2_).event(port_event::link);
+    core_->run_control();
+    expect_drop(DROP_DEV_READY, ip4_frame(*in_, dst4(3)));
+}
+
+TEST_F(forward_receive_test, without_a_slow_path_punts_are_drops)
+{
+    start(false);
+    add_routes();
+    for (const bytes &f : {ip4_frame(*in_, dst4(7)), ip4_frame(*in_, dst4(13)), ip4_frame(*in_, dst4(1), 46, 1),
+                           ip6_frame(*in_, dst6(7)), resized(link_header(*in_, 0x0806), 60)}) {
+        outcome wanted;
+        wanted.drops[DROP_NO_SHADOW] = 1;
+        EXPECT_EQ(receive_one(f), wanted);
+    }
+}
+
+TEST_F(forward_receive_test, a_burst_of_64_of_all_kinds_keeps_its_order)
+{
+    start_with_routes();
+    burst pkts;
+    outcome wanted;
+    for (unsigned i = 0; i < 64; i++) {
+        const std::uint8_t hop = static_cast<std::uint8_t>(1 + i % 13), last = static_cast<std::uint8_t>(i);
+        const bytes f = i % 3 == 0 ? ip6_frame(*in_, dst6(hop, last)) : ip4_frame(*in_, dst4(hop, last));
+        wanted.add(model_.forward(f));
+        pkts.push_back(packet_of(f));
+    }
+    EXPECT_EQ(receive({pkts}).front().sort(), wanted.sort());
+}
+
+// ---- next hops that change ----
+
+class next_hop_test : public forward_receive_test
+{
+protected:
+    bytes prefix(std::uint8_t hop) { return {10, hop, 0, 0}; }
+
+    /// A thread of its own: packets of two flows, numbered, until there were enough of them and of changes.
+    void feed(const std::atomic<unsigned> &replaced, unsigned &fed)
+    {
+        while (fed < 60'000 || replaced < 1'000) {
+            if (!eventually([&] { return rte_mempool_avail_count(pool_) > 4000; })) {
+                ADD_FAILURE() << "packets do not come back";
+                return;
+            }
+            for (unsigned i = 0; i < 64; i++, fed++) {
+                bytes f = ip4_frame(*in_, dst4(i % 5 ? 1 : 2));
+                set16(f, 18, fed);
+                set16(f, 34, fed >> 16);
+                set_checksum(f);
+                wire_of(*in_).receive(packet_of(f));
+            }
+        }
+    }
+};
+
+TEST_F(next_hop_test, each_packet_leaves_with_the_old_or_the_new_rewrite)
+{
+    start(false);
+    const adjacency to[2][2] = {{via(*out1_, 14, TYPE_IP4, 1500, 0xA1), via(*out2_, 18, TYPE_IP4, 1500, 0xB1)},
+                                {via(*out1_, 14, TYPE_IP4, 1500, 0xA2), via(*out1_, 22, TYPE_IP4, 1400, 0xB2)}};
+    const std::uint32_t hop[] = {route4(prefix(1), 16, to[0][0]), route4(prefix(2), 16, to[1][0])};
+    std::atomic<unsigned> replaced{0};
+    std::atomic<bool> done{false};
+    unsigned fed = 0; // the feeder's until it is done
+    std::thread feeder([&] {
+        feed(replaced, fed);
+        done = true;
+    });
+    for (; !done; replaced++) {
+        fwd_->nexthops().replace(hop[replaced % 2], to[replaced % 2][(replaced / 2 + 1) % 2]);
+        fwd_->reclaim();
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    feeder.join();
+    const auto count = [this] {
+        const std::lock_guard lock(mutex_);
+        return sent_.size();
+    };
+    ASSERT_TRUE(eventually([&] { return count() == fed; })) << count() << " of " << fed;
+
+    unsigned seen[2][2] = {};
+    std::map<const net_device *, std::array<std::int64_t, 2>> last;
+    for (const auto &[dev, f] : sent_) {
+        bool matched = false;
+        for (unsigned flow = 0; flow < 2; flow++) {
+            for (unsigned age = 0; age < 2; age++) {
+                const adjacency &adj = to[flow][age];
+                const std::uint8_t *ip = f.data() + adj.rewrite_len;
+                if (dev == adj.dev && f.size() == adj.rewrite_len + 46U &&
+                    std::equal(adj.rewrite, adj.rewrite + adj.rewrite_len, f.begin()) && ip[17] == flow + 1) {
+                    matched = true;
+                    seen[flow][age]++;
+                    const std::int64_t number = ip[20] << 24 | ip[21] << 16 | ip[4] << 8 | ip[5];
+                    auto &previous = last.try_emplace(dev, std::array<std::int64_t, 2>{-1, -1}).first->second[flow];
+                    ASSERT_GT(number, previous);
+                    previous = number;
+                }
+            }
+        }
+        ASSERT_TRUE(matched) << "a mix: " << testing::PrintToString(f);
+    }
+    for (const auto &flow : seen) {
+        EXPECT_GT(flow[0], 0U);
+        EXPECT_GT(flow[1], 0U);
+    }
+}
+
+TEST_F(next_hop_test, what_is_retired_waits_for_the_poll_that_may_use_it)
+{
+    start(false);
+    const std::uint32_t hop = route4(prefix(1), 16, hop1_ = via(*out1_, 14, TYPE_IP4, 1500, 1));
+    const std::uint32_t unused = fwd_->nexthops().add(punt_as(PUNT_OTHER));
+    std::atomic<bool> inside{false}, leave{false};
+    wire_of(*out1_).on_tx = [&](rte_mbuf **pkts, unsigned n) {
+        inside = true;
+        leave.wait(false);
+        record(*out1_, pkts, n);
+    };
+    const bytes f = ip4_frame(*in_, dst4(1));
+    wire_of(*in_).receive(packet_of(f));
+    const bool blocked = eventually([&] { return inside.load(); });
+    bool ran = false;
+    const adjacency next = via(*out2_, 18, TYPE_IP4, 1500, 2);
+    fwd_->nexthops().replace(hop, next);
+    fwd_->nexthops().remove(unused);
+    fwd_->retire([&] { ran = true; });
+    fwd_->reclaim();
+    EXPECT_FALSE(ran);
+    EXPECT_NE(fwd_->nexthops().add(punt_as(PUNT_OTHER)), unused) << "reused before the grace period";
+    leave = true;
+    leave.notify_one();
+    ASSERT_TRUE(blocked);
+    EXPECT_TRUE(eventually([&] {
+        fwd_->reclaim();
+        return ran;
+    }));
+    EXPECT_EQ(fwd_->nexthops().add(punt_as(PUNT_OTHER)), unused);
+
+    const outcome after = receive_one(f);
+    ASSERT_EQ(after.sent.size(), 2U);
+    EXPECT_EQ(after.sent[0].second, routed4(hop1_, f));
+    EXPECT_EQ(after.sent[1].second, routed4(next, f));
+}
+
+TEST_F(next_hop_test, a_removed_next_hop_punts_until_it_is_another)
+{
+    start_with_routes();
+    const std::uint32_t hop = route4({10, 40, 0, 0}, 16, hop1_);
+    const bytes f = ip4_frame(*in_, dst4(40));
+    expect_sent(*out1_, routed4(hop1_, f), f);
+    fwd_->nexthops().remove(hop);
+    expect_punt(PUNT_NO_ROUTE, f);
+    rt_->synchronize_rcu();
+    fwd_->reclaim();
+    expect_punt(PUNT_NO_ROUTE, f);
+    const adjacency other = via(*out2_, 14, TYPE_IP4, 1500, 40);
+    ASSERT_EQ(fwd_->nexthops().add(other), hop);
+    expect_sent(*out2_, routed4(other, f), f);
+}
+
+TEST_F(next_hop_test, the_end_of_the_forwarder_runs_what_was_retired_in_order)
+{
+    start(false);
+    std::vector<int> ran;
+    fwd_->retire([&] { ran.push_back(1); });
+    fwd_->retire([&] { ran.push_back(2); });
+    fwd_.reset();
+    EXPECT_EQ(ran, (std::vector{1, 2}));
+}
+
+} // namespace
