@@ -160,16 +160,12 @@ void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) no
     cpu.cache->free(pkts, n);
 }
 
-void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+namespace
 {
-    assert(this_softnet_data() == cpu.sd);
-    if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
-        return drop_xmit(cpu, dev, DROP_DEV_READY, pkts, n);
-    }
-    const burst_length length = length_of(pkts, n, xmit_max_frame(dev));
-    if (unlikely(length.oversize)) {
-        n = drop_oversize(cpu, dev, pkts, n);
-    }
+
+/// A burst of that many bytes, for a device that runs and takes their length.
+void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
     xmit_queue *q = cpu.xmit[dev.ifindex].get();
     if (!q) {
         return handover_xmit(cpu, dev, pkts, n);
@@ -179,11 +175,31 @@ void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) 
     }
     mark_dirty(cpu, *q);
     if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
-        const unsigned sent = offer(cpu, *q, pkts, n, length.bytes);
+        const unsigned sent = offer(cpu, *q, pkts, n, bytes);
         pkts += sent;
         n -= sent;
     }
     stage(cpu, *q, pkts, n);
+}
+
+} // namespace
+
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const burst_length length = length_of(pkts, n, xmit_max_frame(dev));
+    if (unlikely(length.oversize)) {
+        n = drop_oversize(cpu, dev, pkts, n);
+    }
+    dev_queue_xmit(cpu, dev, pkts, n, length.bytes);
+}
+
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    assert(this_softnet_data() == cpu.sd);
+    if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
+        return drop_xmit(cpu, dev, DROP_DEV_READY, pkts, n);
+    }
+    xmit_burst(cpu, dev, pkts, n, bytes);
 }
 
 void xmit_flush(net_cpu &cpu) noexcept

@@ -2,7 +2,9 @@
 #include "fib.hpp"
 #include "table_memory.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -218,23 +220,20 @@ void fib4::for_each(const std::function<void(std::uint32_t addr, unsigned len, s
 
 void fib4::lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsigned n) const noexcept
 {
+    constexpr unsigned step = 64;
     const impl::entry *top = impl_->top;
-    std::uint32_t seen = 0;
     // Acquire throughout; pairs with the release stores of paint(), extend() and collapse().
-    for (unsigned i = 0; i < n; i++) {
-        const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
-        nexthops[i] = e & value_mask;
-        seen |= e;
-    }
-    if (!(seen & extended)) [[likely]] {
-        return;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
-        if (e & extended) {
-            nexthops[i] = impl_->group(e)[addrs[i] & 255].load(std::memory_order_acquire) & value_mask;
-        } else {
-            nexthops[i] = e & value_mask; // it may have changed since
+    for (unsigned first = 0; first < n; first += step) {
+        const unsigned end = std::min(n, first + step);
+        std::uint64_t longer = 0; // a bit per address that needs its group: few, so that a loop over all would not pay
+        for (unsigned i = first; i < end; i++) {
+            const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
+            nexthops[i] = e & value_mask;
+            longer |= std::uint64_t{e / extended} << (i - first);
+        }
+        for (; longer != 0; longer &= longer - 1) {
+            const unsigned i = first + static_cast<unsigned>(std::countr_zero(longer));
+            nexthops[i] = impl_->group(nexthops[i])[addrs[i] & 255].load(std::memory_order_acquire) & value_mask;
         }
     }
 }

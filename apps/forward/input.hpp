@@ -60,11 +60,11 @@ public:
     void xmit(net_device &dev, rte_mbuf *m) noexcept { add(fate{fate::sent, 0, &dev}, m); }
     void punt(unsigned punt_class, rte_mbuf *m) noexcept { add(fate{fate::punted, punt_class, nullptr}, m); }
     void drop(unsigned reason, rte_mbuf *m) noexcept { add(fate{fate::dropped, reason, nullptr}, m); }
-    /// A whole burst at once.
-    void xmit(net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+    /// A whole burst of that many bytes at once.
+    void xmit(net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
     {
         flush();
-        dev_queue_xmit(cpu_, dev, pkts, n);
+        dev_queue_xmit(cpu_, dev, pkts, n, bytes);
     }
     /// Follows an adjacency that is not `forward`.
     void divert(const adjacency &adj, rte_mbuf *m) noexcept

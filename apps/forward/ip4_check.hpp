@@ -13,10 +13,10 @@ namespace halfpoll
 struct ip4_burst {
     alignas(64) std::uint32_t pkt_len[input_max];
     alignas(64) std::uint32_t dst[input_max];      ///< destination, host order
+    alignas(64) std::uint32_t nexthop[input_max];  ///< left to the caller: what the lookup gave
     alignas(64) std::uint32_t ttl_word[input_max]; ///< bytes 22-25 (TTL, protocol, checksum) one hop further
     alignas(64) std::uint32_t fault[input_max];    ///< not 0: not a plain packet to forward
     alignas(64) std::uint8_t *frame[input_max];    ///< of a packet without fault
-    std::uint32_t longest;                         ///< pkt_len
 };
 
 /// Checks what RFC 1812 5.2.2 and 5.3 ask, n (1 to 64) packets in groups: EtherType, version and header length, total

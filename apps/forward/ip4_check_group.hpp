@@ -149,17 +149,13 @@ struct group {
     static bool check_all(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n)
     {
         const std::uint64_t others = gather(burst, routes, mac, pkts, n);
-        vec fault{}, longest{};
+        vec fault{};
         for (unsigned i = 0; i < n; i += W) {
             fault |= check(burst, i);
-            const vec len = load<vec>(burst.pkt_len + i);
-            longest = len > longest ? len : longest;
         }
         std::uint32_t any = 0;
-        burst.longest = 0;
         for (unsigned i = 0; i < W; i++) {
             any |= fault[i];
-            burst.longest = longest[i] > burst.longest ? longest[i] : burst.longest;
         }
         return (any | others) == 0;
     }

@@ -10,18 +10,6 @@ namespace
 
 const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 
-bool all_equal(const std::uint32_t *nexthop, unsigned n) noexcept
-{
-    if (nexthop[0] != nexthop[n - 1]) {
-        return false;
-    }
-    std::uint32_t differs = 0;
-    for (unsigned i = 1; i < n; i++) {
-        differs |= nexthop[i] ^ nexthop[0];
-    }
-    return differs == 0;
-}
-
 /// The adjacency sends, untagged.
 bool is_plain(const adjacency &adj) noexcept
 {
@@ -37,42 +25,63 @@ void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::
     store(frame + 22, burst.ttl_word[i]);
 }
 
-/// All go the same way: one adjacency is looked at. False: it is no plain one, or a packet does not fit.
-bool rewrite_alike(input &io, const ip4_burst &burst, std::uint32_t nexthop, rte_mbuf **pkts, unsigned n) noexcept
+/// What became of a burst's link headers.
+struct rewritten {
+    std::uint64_t left = 0;     ///< a bit per packet that is as it was
+    bool one_device = true;     ///< all go out of dev[0]
+    std::uint64_t bytes = 0;    ///< of all
+    net_device *dev[input_max]; ///< of those rewritten: of the adjacency that was used, which may be replaced meanwhile
+};
+
+/// All packets have the next hop of the first and fit it: its adjacency is looked at once. False: nothing was done.
+bool rewrite_alike(const adjacency &adj, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
-    const adjacency &adj = *io.nexthops.get(nexthop);
-    if (!is_plain(adj) || burst.longest > std::uint32_t{adj.mtu} + eth_len) {
+    const std::uint32_t limit = std::uint32_t{adj.mtu} + eth_len;
+    std::uint32_t differs = 0, longest = 0, bytes = 0;
+    for (unsigned i = 0; i < n; i++) {
+        differs |= burst.nexthop[i] ^ burst.nexthop[0];
+        longest = std::max(longest, burst.pkt_len[i]);
+        bytes += burst.pkt_len[i];
+    }
+    if (differs != 0 || !is_plain(adj) || longest > limit) {
         return false;
     }
     const std::uint64_t head = load<std::uint64_t>(adj.rewrite), tail = load<std::uint64_t>(adj.rewrite + 6);
     for (unsigned i = 0; i < n; i++) {
         rewrite_frame(burst, i, head, tail);
     }
-    io.xmit(*adj.dev, pkts, n);
+    result.dev[0] = adj.dev;
+    result.bytes = bytes;
     return true;
 }
 
-/// Different next hops behind one device. False: there is more than one, or something is not plain.
-bool rewrite_each(input &io, const ip4_burst &burst, const std::uint32_t *nexthop, rte_mbuf **pkts, unsigned n) noexcept
+/// Each packet that is plain to send and fits its next hop; the others are left.
+void rewrite_each(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
-    const adjacency *adj[input_max];
-    net_device *const dev = io.nexthops.get(nexthop[0])->dev;
-    unsigned mtu = UINT16_MAX;
-    bool alike = true;
+    bool one_device = true;
+    std::uint32_t bytes = 0;
     for (unsigned i = 0; i < n; i++) {
-        const adjacency &a = *io.nexthops.get(nexthop[i]);
-        adj[i] = &a;
-        alike &= is_plain(a) & (a.dev == dev);
-        mtu = std::min<unsigned>(mtu, a.mtu);
+        const adjacency &adj = *nexthops.get(burst.nexthop[i]);
+        result.dev[i] = adj.dev;
+        one_device &= adj.dev == result.dev[0];
+        bytes += burst.pkt_len[i];
+        if (!is_plain(adj) || burst.pkt_len[i] > std::uint32_t{adj.mtu} + eth_len) [[unlikely]] {
+            result.left |= std::uint64_t{1} << i;
+            continue;
+        }
+        rewrite_frame(burst, i, load<std::uint64_t>(adj.rewrite), load<std::uint64_t>(adj.rewrite + 6));
     }
-    if (!alike || burst.longest > mtu + eth_len) {
-        return false;
+    result.one_device = one_device;
+    result.bytes = bytes;
+}
+
+/// A burst without fault. The first and the last packet tell nearly always which way is the faster.
+void rewrite_burst(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
+{
+    if (burst.nexthop[0] == burst.nexthop[n - 1] && rewrite_alike(*nexthops.get(burst.nexthop[0]), burst, n, result)) {
+        return;
     }
-    for (unsigned i = 0; i < n; i++) {
-        rewrite_frame(burst, i, load<std::uint64_t>(adj[i]->rewrite), load<std::uint64_t>(adj[i]->rewrite + 6));
-    }
-    io.xmit(*dev, pkts, n);
-    return true;
+    rewrite_each(nexthops, burst, n, result);
 }
 
 /// A packet without fault, its next hop known.
@@ -96,21 +105,24 @@ void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t ne
 void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
-    std::uint32_t nexthop[input_max];
     const bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
-    io.routes4.lookup_bulk(burst.dst, nexthop, n);
+    io.routes4.lookup_bulk(burst.dst, burst.nexthop, n);
+    rewritten result;
     if (sound) [[likely]] {
-        const bool done = all_equal(nexthop, n) ? rewrite_alike(io, burst, nexthop[0], pkts, n)
-                                                : rewrite_each(io, burst, nexthop, pkts, n);
-        if (done) [[likely]] {
-            return;
+        rewrite_burst(io.nexthops, burst, n, result);
+        if (result.left == 0 && result.one_device) [[likely]] {
+            return io.xmit(*result.dev[0], pkts, n, result.bytes);
         }
+    } else {
+        result.left = ~std::uint64_t{0};
     }
     rte_mbuf *ip6[input_max];
     unsigned ip6_count = 0;
     for (unsigned i = 0; i < n; i++) {
-        if (burst.fault[i] == 0 && load_mac(burst.frame[i]) == io.mac) {
-            forward_one(io, burst, i, nexthop[i], pkts[i]);
+        if (!(result.left >> i & 1)) {
+            io.xmit(*result.dev[i], pkts[i]);
+        } else if (burst.fault[i] == 0 && load_mac(burst.frame[i]) == io.mac) {
+            forward_one(io, burst, i, burst.nexthop[i], pkts[i]);
         } else if (!classify(io, pkts[i])) {
             ip6[ip6_count++] = pkts[i];
         }

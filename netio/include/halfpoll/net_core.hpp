@@ -69,6 +69,9 @@ struct net_cpu {
 /// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not
 /// own a queue of the device the packets cross to the owner. Home CPU of `cpu`.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
+/// The same without another look at the packets: the caller knows that they have `bytes` in all and that none is longer
+/// than the device's MTU and link header.
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept;
 /// Ends a poll: hands staged packets to the devices, one doorbell each, one schedule per hand-over target. Home CPU.
 void xmit_flush(net_cpu &cpu) noexcept;
 /// Frees packets under a counted reason. Home CPU.
