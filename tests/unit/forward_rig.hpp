@@ -286,7 +286,7 @@ protected:
         return now;
     }
 
-    /// A next hop with a recognisable link address, 0 to 2 tags by length.
+    /// A next hop with link addresses of its own, 0 to 2 tags by length.
     static adjacency via(net_device &dev, unsigned rewrite_len, unsigned type, unsigned mtu, std::uint8_t mark)
     {
         adjacency a;
@@ -296,7 +296,7 @@ protected:
         a.mtu = static_cast<std::uint16_t>(mtu);
         a.dev = &dev;
         bytes link{0x02, 0xDE, 0xAD, 0, 0, mark};
-        link.insert(link.end(), dev.mac.addr_bytes, dev.mac.addr_bytes + 6);
+        link.insert(link.end(), {0x02, mark, 0, 0, 0, static_cast<std::uint8_t>(dev.ifindex)});
         const bytes tags[] = {{}, {0x81, 0, 0, mark}, {0x88, 0xA8, 0, mark, 0x81, 0, 0, 7}};
         const bytes &tag = tags[(rewrite_len - 14) / 4];
         link.insert(link.end(), tag.begin(), tag.end());
