@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "eal_intr_thread.hpp"
 #include "sigpipe_guard.hpp"
 
 #include <halfpoll/ethdev.hpp>
@@ -36,17 +37,21 @@ struct driver_quirk {
     bool descriptors; ///< the ring has the number of descriptors that was configured
     bool link_moves;  ///< a link without an interrupt still comes and goes
     bool maps_memory; ///< its peer maps the packets' memory
+    /// Its interrupt callback talks to the peer; when it runs, stopping fails to take it back, and it and the alarms it
+    /// sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
+    bool talks_in_interrupt;
 };
 
 constexpr driver_quirk quirks[] = {
-    {"net_tap", source_kind::oneshot, false, false, true, false}, // its fd is the tun fd itself, a read empties it
-    {"net_virtio_user", source_kind::multishot, true, true, true, true},
-    {"net_ring", source_kind::multishot, true, false, false, false},
-    {"net_null", source_kind::multishot, true, false, false, false},
-    {"net_pcap", source_kind::multishot, true, false, false, false},
+    // Its fd is the tun fd itself, a read empties it.
+    {"net_tap", source_kind::oneshot, false, false, true, false, false},
+    {"net_virtio_user", source_kind::multishot, true, true, true, true, true},
+    {"net_ring", source_kind::multishot, true, false, false, false, false},
+    {"net_null", source_kind::multishot, true, false, false, false, false},
+    {"net_pcap", source_kind::multishot, true, false, false, false, false},
 };
 /// An eventfd a queue that nobody reads, or an epoll fd (net_vhost): both fire a multishot poll at each event.
-constexpr driver_quirk no_quirk{"", source_kind::multishot, true, true, true, false};
+constexpr driver_quirk no_quirk{"", source_kind::multishot, true, true, true, false, false};
 
 const driver_quirk &quirk_of(const char *driver)
 {
@@ -100,6 +105,7 @@ private:
     void configure(const port_options &options, const rte_eth_dev_info &dev);
     void set_up_queues(const port_options &options, const rte_eth_dev_info &dev);
     void start(const port_options &options);
+    void stop() noexcept;
     void listen(bool on);
     void notify(port_event event);
     static int on_event(std::uint16_t id, rte_eth_event_type type, void *self, void *ret) noexcept;
@@ -266,6 +272,17 @@ void ethdev_port::start(const port_options &options)
     }
 }
 
+/// Of a device that vanished it fails, and nothing can be done.
+void ethdev_port::stop() noexcept
+{
+    if (quirk_->talks_in_interrupt) {
+        run_on_eal_intr_thread([id = id_] { rte_eth_dev_stop(id); });
+    } else {
+        rte_eth_dev_stop(id_);
+    }
+    started_ = false;
+}
+
 void ethdev_port::open(const port_options &options)
 {
     const sigpipe_guard guard;
@@ -273,6 +290,9 @@ void ethdev_port::open(const port_options &options)
     if (quirk_->maps_memory && memory && !rte_mem_virt2memseg(memory->addr, nullptr)) {
         throw error(name_ + ": its peer cannot map the packet pool: start the EAL with shareable memory "
                             "(eal_options::shareable)");
+    }
+    if (quirk_->talks_in_interrupt) {
+        run_on_eal_intr_thread(block_sigpipe);
     }
     start(options);
     for (unsigned q = 0; q < options.rx_queues; ++q) {
@@ -299,8 +319,7 @@ void ethdev_port::close() noexcept
         open_ = false;
     }
     if (started_) {
-        rte_eth_dev_stop(id_); // of a device that vanished it fails, and nothing can be done
-        started_ = false;
+        stop();
     }
     for (auto &peek : peek_) {
         rte_pktmbuf_free_bulk(peek->pkts.data() + peek->first, peek->count);

@@ -37,4 +37,13 @@ private:
     bool was_pending_;
 };
 
+/// For good; for threads that belong to no application.
+inline void block_sigpipe() noexcept
+{
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+}
+
 } // namespace halfpoll

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "eal_intr_thread.hpp"
+
+#include <rte_alarm.h>
+#include <rte_cycles.h>
+
+#include <semaphore>
+
+namespace halfpoll
+{
+namespace
+{
+
+struct intr_call {
+    const std::function<void()> &work;
+    std::binary_semaphore done{0};
+};
+
+void run(void *arg) noexcept
+{
+    auto &call = *static_cast<intr_call *>(arg);
+    call.work();
+    call.done.release();
+}
+
+/// Interrupt callbacks set alarms too, some after ours was set. Those run before the alarm that is set here, and as
+/// that one is due when this returns, EAL runs them all before it looks at interrupts again.
+void run_after_pending_alarms(void *arg) noexcept
+{
+    constexpr unsigned DUE_US = 1;
+    if (rte_eal_alarm_set(DUE_US, run, arg) != 0) {
+        run(arg);
+        return;
+    }
+    rte_delay_us_block(4 * DUE_US);
+}
+
+} // namespace
+
+void run_on_eal_intr_thread(const std::function<void()> &work) noexcept
+{
+    intr_call call{work};
+    if (rte_eal_alarm_set(1, run_after_pending_alarms, &call) != 0) {
+        work();
+        return;
+    }
+    call.done.acquire();
+}
+
+} // namespace halfpoll
