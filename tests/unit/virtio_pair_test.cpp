@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A virtio_user device on the runtime and its vhost-user peer, driven by the test: the interrupt pair that needs no
-// hardware.
+// virtio_user and vhost-user: the interrupt pair that needs no hardware. One end is a device on the runtime, the other
+// its peer, driven by the test.
+#include "child_process.hpp"
 #include "fake_port.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -9,8 +10,15 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <poll.h>
+#include <sched.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 using namespace halfpoll;
@@ -21,7 +29,8 @@ namespace
 
 constexpr unsigned POOL_PACKETS = 8191;
 
-class virtio_pair_test : public testing::Test
+/// An echo on the runtime, and a place for the socket of its device.
+class echo_test : public testing::Test
 {
 protected:
     void SetUp() override
@@ -30,28 +39,66 @@ protected:
         ASSERT_NE(mkdtemp(dir), nullptr);
         dir_ = dir;
         pool_ = packet_pool_create("virtio_pair", POOL_PACKETS, 2176, 0);
-        rt_ = std::make_unique<runtime>(runtime_options{});
+        rt_ = std::make_unique<runtime>(options());
         core_ = std::make_unique<net_core>(*rt_, pool_);
         core_->set_rx_handler([](void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts,
                                  unsigned n) noexcept { dev_queue_xmit(cpu, in, pkts, n); },
                               nullptr);
-        start_peer();
-        net_device_options options;
-        options.name = "virtio";
-        options.descriptors = 256;
-        dev_ =
-            &core_->register_netdevice(make_ethdev_port("net_virtio_user0,path=" + dir_ + "/sock,server=1"), options);
-        ASSERT_TRUE(wait_for_carrier(true));
     }
     void TearDown() override
     {
-        peer_.reset();
         core_.reset();
         rt_.reset();
         EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
         packet_pool_free(pool_);
         unlink((dir_ + "/sock").c_str());
         EXPECT_EQ(rmdir(dir_.c_str()), 0);
+    }
+
+    virtual runtime_options options() const { return {}; }
+    void add_device(const std::string &devargs)
+    {
+        net_device_options dev;
+        dev.name = "virtio";
+        dev.descriptors = 256;
+        dev_ = &core_->register_netdevice(make_ethdev_port(devargs), dev);
+    }
+    /// Runs the control loop until the device has carrier, or has none.
+    bool wait_for_carrier(bool up)
+    {
+        return eventually([&] {
+            core_->run_control();
+            return dev_->carrier == up;
+        });
+    }
+    napi_struct &napi() { return dev_->queues[0]->napi; }
+    bool asleep()
+    {
+        return eventually([&] { return rt_->cpu(0).sleeping.load() != 0; });
+    }
+
+    std::string dir_;
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> rt_;
+    std::unique_ptr<net_core> core_;
+    net_device *dev_ = nullptr;
+};
+
+/// The device is virtio_user, the server of the two; its peer is in this process.
+class virtio_pair_test : public echo_test
+{
+protected:
+    void SetUp() override
+    {
+        echo_test::SetUp();
+        start_peer();
+        add_device("net_virtio_user0,path=" + dir_ + "/sock,server=1");
+        ASSERT_TRUE(wait_for_link(true));
+    }
+    void TearDown() override
+    {
+        peer_.reset();
+        echo_test::TearDown();
     }
 
     void start_peer()
@@ -62,18 +109,9 @@ protected:
         options.descriptors = 256;
         peer_->open(options);
     }
-    /// Runs the control loop until the device has carrier, or has none, at both ends.
-    bool wait_for_carrier(bool up)
+    bool wait_for_link(bool up)
     {
-        return eventually([&] {
-            core_->run_control();
-            return dev_->carrier == up && (!peer_ || peer_->link().up == up);
-        });
-    }
-    napi_struct &napi() { return dev_->queues[0]->napi; }
-    bool asleep()
-    {
-        return eventually([&] { return rt_->cpu(0).sleeping.load() != 0; });
+        return wait_for_carrier(up) && eventually([&] { return !peer_ || peer_->link().up == up; });
     }
     /// Sends one packet to the device and waits for its echo.
     bool echo(std::uint32_t number)
@@ -96,12 +134,7 @@ protected:
         return same;
     }
 
-    std::string dir_;
-    rte_mempool *pool_ = nullptr;
-    std::unique_ptr<runtime> rt_;
-    std::unique_ptr<net_core> core_;
     std::unique_ptr<port> peer_;
-    net_device *dev_ = nullptr;
 };
 
 TEST_F(virtio_pair_test, AnIdleQueueBlocksOnItsInterruptAndAPacketWakesIt)
@@ -167,11 +200,11 @@ TEST_F(virtio_pair_test, ThePeerMayGoAndComeBack)
     ASSERT_TRUE(echo(1));
     for (int round = 0; round < 2; ++round) {
         peer_.reset();
-        ASSERT_TRUE(wait_for_carrier(false)) << "the loss of the peer was not noticed";
+        ASSERT_TRUE(wait_for_link(false)) << "the loss of the peer was not noticed";
         EXPECT_FALSE(dev_->running);
         EXPECT_EQ(dev_->failure, "") << "no link is no failure";
         start_peer();
-        ASSERT_TRUE(wait_for_carrier(true)) << "the new peer was not noticed";
+        ASSERT_TRUE(wait_for_link(true)) << "the new peer was not noticed";
         ASSERT_TRUE(asleep());
         for (std::uint32_t i = 0; i < 10; ++i) {
             ASSERT_TRUE(echo(i)) << "packet " << i << " after return " << round;
@@ -200,6 +233,110 @@ TEST_F(virtio_pair_test, ADeviceIsRemovedWhileItsPeerSends)
     traffic.join();
     EXPECT_TRUE(core_->devices().empty());
     EXPECT_TRUE(eventually([&] { return !peer_->link().up; }));
+}
+
+TEST_F(virtio_pair_test, PeersThatLeaveWhileTheyConnectDoNotEndTheProcess)
+{
+    peer_.reset();
+    ASSERT_TRUE(wait_for_link(false));
+    sockaddr_un to{.sun_family = AF_UNIX};
+    std::snprintf(to.sun_path, sizeof to.sun_path, "%s/sock", dir_.c_str());
+    for (int i = 0; i < 10; ++i) { // more than wait in the socket: the driver has accepted and answered most of them
+        const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ASSERT_GE(fd, 0);
+        const timeval limit{.tv_sec = 5};
+        EXPECT_EQ(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), 0);
+        EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr *>(&to), sizeof to), 0);
+        close(fd);
+    }
+    EXPECT_FALSE(dev_->carrier);
+}
+
+/// The device is vhost; its peers are processes of their own, as a virtual machine is.
+class vhost_test : public echo_test
+{
+protected:
+    /// Each packet of the peer, itself waiting, wakes the sleeping queue by its interrupt.
+    void expect_echoes(child_process &peer)
+    {
+        for (int i = 0; i < 20; ++i) {
+            ASSERT_TRUE(asleep());
+            ASSERT_EQ(peer.ask(std::to_string(i)), "back") << "packet " << i;
+        }
+        EXPECT_EQ(napi().stats.park_rescues, 0U) << "packets waited for the safety net";
+        EXPECT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();
+    }
+};
+
+TEST_F(vhost_test, PeersComeAndGo)
+{
+    add_device("net_vhost0,iface=" + dir_ + "/sock");
+    EXPECT_FALSE(dev_->carrier);
+    for (int round = 0; round < 3; ++round) {
+        child_process peer("virtio_peer", "net_virtio_user0,path=" + dir_ + "/sock");
+        ASSERT_EQ(peer.ask("up"), "up") << "peer " << round;
+        ASSERT_TRUE(wait_for_carrier(true));
+        expect_echoes(peer);
+        EXPECT_EQ(peer.end(), 0) << "the peer does not close its device";
+        ASSERT_TRUE(wait_for_carrier(false));
+    }
+}
+
+/// The driver's thread shares the data core's CPU, which preempts it as soon as it has made the interrupt fire: in the
+/// middle of the driver's new_device(), which masks the interrupt at its end.
+class preempted_vhost_test : public vhost_test
+{
+protected:
+    runtime_options options() const override
+    {
+        runtime_options o;
+        o.cpus = {{.affinity = cpu_, .fifo_priority = 10}};
+        o.warn = [](const std::string &line) { ADD_FAILURE() << line; }; // needs SCHED_FIFO
+        return o;
+    }
+    /// The driver keeps the thread when its last device goes.
+    void pin_driver() const
+    {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(static_cast<unsigned>(cpu_), &set);
+        int pinned = 0;
+        for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
+            std::string name;
+            std::ifstream(task.path() / "comm") >> name;
+            if (name == "vhost-events") {
+                ASSERT_EQ(sched_setaffinity(std::stoi(task.path().filename()), sizeof set, &set), 0);
+                ++pinned;
+            }
+        }
+        ASSERT_EQ(pinned, 1);
+    }
+
+private:
+    const int cpu_ = sched_getcpu();
+};
+
+TEST_F(preempted_vhost_test, APeerThatConnectsLaterWakesTheQueueThatWaitsForItsInterrupt)
+{
+    child_process peer("virtio_peer", "net_virtio_user0,server=1,path=" + dir_ + "/sock");
+    ASSERT_TRUE(eventually([&] { return access((dir_ + "/sock").c_str(), F_OK) == 0; }));
+    add_device("net_vhost0,client=1,iface=" + dir_ + "/sock");
+    pin_driver();
+    ASSERT_EQ(peer.ask("up"), "up");
+    for (int round = 0; round < 3; ++round) {
+        core_->unregister_netdevice(*dev_);
+        ASSERT_EQ(peer.ask("down"), "down");
+        peer.signal(SIGSTOP); // it answers when the queue waits already
+        add_device("net_vhost0,client=1,iface=" + dir_ + "/sock");
+        ASSERT_TRUE(asleep());
+        ASSERT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();
+        ASSERT_FALSE(dev_->carrier);
+        peer.signal(SIGCONT);
+        ASSERT_EQ(peer.ask("up"), "up");
+        ASSERT_TRUE(wait_for_carrier(true));
+        expect_echoes(peer);
+    }
+    EXPECT_EQ(peer.end(), 0) << "the peer does not close its device";
 }
 
 } // namespace
