@@ -34,7 +34,8 @@ GROUPS = {"stress": ("asan", "tsan")}
 BUILDS = {
     "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
     "clang": ({"CC": "clang-16", "CXX": "clang++-16"}, []),
-    "asan": ({"CC": "gcc", "CXX": "g++"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    # gcc 12's sanitizer warns of the standard library's own regex; the two builds above judge warnings.
+    "asan": ({"CC": "gcc", "CXX": "g++"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=false"]),
     "tsan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["-Db_sanitize=thread", "-Db_lundef=false"]),
 }
 SANITIZERS = {
