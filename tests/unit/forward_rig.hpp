@@ -261,6 +261,19 @@ protected:
         return receive({{packet_of(f, cuts, headroom)}}).front();
     }
 
+    /// The interface counters agree with all that was sent so far.
+    void expect_counted(const outcome &now)
+    {
+        for (const auto &[dev, frame] : now.sent) {
+            sent_packets_[dev->ifindex]++;
+            sent_bytes_[dev->ifindex] += frame.size();
+        }
+        for (const net_device *dev : {in_, out1_, out2_}) {
+            const dev_stats &stats = core_->cpu(0).dev[dev->ifindex];
+            EXPECT_EQ(stats.tx_packets, sent_packets_[dev->ifindex]) << dev->name;
+            EXPECT_EQ(stats.tx_bytes, sent_bytes_[dev->ifindex]) << dev->name;
+        }
+    }
     outcome counters() const
     {
         outcome now;
@@ -283,6 +296,7 @@ protected:
         }
         const std::lock_guard lock(mutex_);
         now.sent = std::exchange(sent_, {});
+        expect_counted(now);
         return now;
     }
 
@@ -350,7 +364,8 @@ protected:
     net_device *in_ = nullptr, *out1_ = nullptr, *out2_ = nullptr;
     model_router model_;
     std::mutex mutex_;
-    std::vector<std::pair<const net_device *, bytes>> sent_; ///< under mutex_: since the last burst
+    std::vector<std::pair<const net_device *, bytes>> sent_;               ///< under mutex_: since the last burst
+    std::array<std::uint64_t, MAX_IFINDEX> sent_packets_{}, sent_bytes_{}; ///< by egress, of the bursts so far
 };
 
 } // namespace halfpoll::test
