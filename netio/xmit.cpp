@@ -186,9 +186,10 @@ void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std:
 
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
-    const burst_length length = length_of(pkts, n, xmit_max_frame(dev));
+    burst_length length = length_of(pkts, n, xmit_max_frame(dev));
     if (unlikely(length.oversize)) {
         n = drop_oversize(cpu, dev, pkts, n);
+        length.bytes = bytes_of(pkts, n);
     }
     dev_queue_xmit(cpu, dev, pkts, n, length.bytes);
 }

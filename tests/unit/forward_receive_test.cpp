@@ -612,6 +612,13 @@ TEST_F(forward_receive_test, egress_that_cannot_take_a_packet)
     expect_drop(DROP_TX_OVERSIZE, ip4_frame(*in_, dst4(11), 1500)); // two tags
     const bytes fits = ip4_frame(*in_, dst4(11), 1496);
     expect_sent(*out1_, routed4(via(*out1_, 22, TYPE_IP4, 1500, 11), fits), fits);
+    burst full; // a whole burst is left when the one that is too long has gone
+    for (unsigned i = 0; i <= NET_BURST; i++) {
+        full.push_back(packet_of(ip4_frame(*in_, dst4(11), i == 5 ? 1500 : 1496)));
+    }
+    const outcome seen = receive({full}).front();
+    EXPECT_EQ(seen.sent.size(), NET_BURST);
+    EXPECT_EQ(seen.drops[DROP_TX_OVERSIZE], 1U);
     wire_of(*out2_).up = false;
     wire_of(*out2_).event(port_event::link);
     core_->run_control();
