@@ -2,8 +2,8 @@
 //
 // The polling vhost-user peer of virtio_echo: virtio_load FIFO WINDOW_MS LOAD_SOCKET TRICKLE_SOCKET|- RATE... offers
 // each RATE (packets/s; 0: all it can) to the first device for a window, and meanwhile single packets, 10 a second, to
-// the second. Prints what the device's counters say was offered and what came back, and the delays of the single
-// packets.
+// the second. Prints what the counters of the ports say, and the delays of the single packets. net_vhost counts what
+// its ring takes but not what it refuses; so the packets come from a net_null port, which counts what is offered.
 #include "virtio_bench.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -33,11 +33,16 @@ constexpr ktime_t TRICKLE_GAP = 100 * NSEC_PER_MSEC;
 constexpr unsigned PAUSE_US = 250'000; // between windows: others may run
 constexpr ktime_t SETTLE = 50 * NSEC_PER_MSEC;
 
-std::unique_ptr<port> connect(unsigned number, const std::string &socket, rte_mempool *pool)
+std::unique_ptr<port> open_port(const std::string &devargs, rte_mempool *pool)
 {
-    auto p = make_ethdev_port("net_vhost" + std::to_string(number) + ",client=1,iface=" + socket);
+    auto p = make_ethdev_port(devargs);
     p->open({.descriptors = DESCRIPTORS, .pool = pool});
     return p;
+}
+
+std::unique_ptr<port> connect(unsigned number, const std::string &socket, rte_mempool *pool)
+{
+    return open_port("net_vhost" + std::to_string(number) + ",client=1,iface=" + socket, pool);
 }
 
 void wait_until_up(port &p)
@@ -51,53 +56,41 @@ void wait_until_up(port &p)
     throw error("no virtio_user device connected within 10 s");
 }
 
-/// Offers packets at a rate, in bursts, and takes back what returns. What the full ring refuses is lost, as at a port
-/// that overruns; the driver does not count that, so it is counted here.
+/// Passes packets of the source port on to the load port at a rate, in bursts, and takes back what returns. What the
+/// full ring refuses is lost, as in a switch.
 class load_generator
 {
 public:
-    load_generator(port &p, rte_mempool *pool, double rate) : port_(p), pool_(pool), rate_(rate), start_(ktime_get()) {}
-    ~load_generator() { rte_pktmbuf_free_bulk(burst_, ready_); }
+    load_generator(port &source, port &load, double rate) : source_(source), load_(load), rate_(rate) {}
 
     void turn(ktime_t now)
     {
         const double due = static_cast<double>(now - start_) * rate_ / static_cast<double>(NSEC_PER_SEC);
-        if (rate_ == 0 || static_cast<double>(offered_ + NET_BURST) <= due) {
-            offer();
+        if (rate_ == 0 || static_cast<double>(passed_ + NET_BURST) <= due) {
+            pass_on();
         }
         drain();
     }
     void drain()
     {
         rte_mbuf *back[NET_BURST];
-        rte_pktmbuf_free_bulk(back, port_.rx_burst(0, back, NET_BURST));
+        rte_pktmbuf_free_bulk(back, load_.rx_burst(0, back, NET_BURST));
     }
-
-    std::uint64_t offered() const { return offered_; }
 
 private:
-    void offer()
+    void pass_on()
     {
-        if (ready_ < NET_BURST) {
-            if (rte_pktmbuf_alloc_bulk(pool_, burst_ + ready_, NET_BURST - ready_) != 0) {
-                throw error("the load generator is out of packets");
-            }
-            for (; ready_ < NET_BURST; ++ready_) {
-                rte_pktmbuf_append(burst_[ready_], 60);
-            }
-        }
-        const unsigned sent = port_.tx_burst(0, burst_, NET_BURST);
-        std::copy(burst_ + sent, burst_ + NET_BURST, burst_); // buffers of refused packets are used again
-        ready_ -= sent;
-        offered_ += NET_BURST;
+        rte_mbuf *burst[NET_BURST];
+        const std::uint16_t n = source_.rx_burst(0, burst, NET_BURST);
+        const std::uint16_t taken = load_.tx_burst(0, burst, n);
+        rte_pktmbuf_free_bulk(burst + taken, n - taken);
+        passed_ += n;
     }
-    port &port_;
-    rte_mempool *pool_;
+    port &source_;
+    port &load_;
     double rate_;
-    ktime_t start_;
-    std::uint64_t offered_ = 0;
-    unsigned ready_ = 0;
-    rte_mbuf *burst_[NET_BURST];
+    ktime_t start_ = ktime_get();
+    std::uint64_t passed_ = 0;
 };
 
 /// One packet after the other, and how long each took.
@@ -132,33 +125,46 @@ private:
     ktime_t sent_ = ktime_get() - TRICKLE_GAP / 2; // the first falls into the loaded time
 };
 
+/// What the load passes through, and its quiet neighbour.
+struct ports {
+    std::unique_ptr<port> source, load, trickle; ///< trickle may be absent
+};
+
 struct window_result {
     double offered, accepted, returned; // packets/s
 };
 
-window_result window(port &load, port *trickle, rte_mempool *pool, double rate, ktime_t length,
-                     std::vector<ktime_t> &delays)
-{
-    load_generator generator(load, pool, rate);
-    std::unique_ptr<trickle_probe> probe = trickle ? std::make_unique<trickle_probe>(*trickle, pool, delays) : nullptr;
-    const ktime_t start = ktime_get() + SETTLE;
-    port_counters before{};
-    std::uint64_t offered_before = 0;
-    ktime_t now, counted_from = 0;
-    while ((now = ktime_get()) < start + length) {
-        if (counted_from == 0 && now >= start) {
-            before = load.counters();
-            offered_before = generator.offered();
-            counted_from = now;
-        }
-        generator.turn(now);
-        if (probe) {
-            probe->turn(now);
-        }
+/// Counters of the ports at one moment.
+struct counts {
+    explicit counts(const ports &p) : source(p.source->counters()), load(p.load->counters()), at(ktime_get()) {}
+    window_result since(const counts &before) const
+    {
+        const double seconds = static_cast<double>(at - before.at) / 1e9;
+        return {.offered = static_cast<double>(source.rx_packets - before.source.rx_packets) / seconds,
+                .accepted = static_cast<double>(load.tx_packets - before.load.tx_packets) / seconds,
+                .returned = static_cast<double>(load.rx_packets - before.load.rx_packets) / seconds};
     }
-    const port_counters after = load.counters();
-    const double seconds = static_cast<double>(ktime_get() - counted_from) / 1e9;
-    const ktime_t limit = ktime_get() + SETTLE;
+    port_counters source, load;
+    ktime_t at;
+};
+
+window_result window(const ports &p, rte_mempool *pool, double rate, ktime_t length, std::vector<ktime_t> &delays)
+{
+    load_generator generator(*p.source, *p.load, rate);
+    auto probe = p.trickle ? std::make_unique<trickle_probe>(*p.trickle, pool, delays) : nullptr;
+    const auto run_until = [&](ktime_t end) {
+        for (ktime_t now; (now = ktime_get()) < end;) {
+            generator.turn(now);
+            if (probe) {
+                probe->turn(now);
+            }
+        }
+    };
+    run_until(ktime_get() + SETTLE);
+    const counts before(p);
+    run_until(before.at + length);
+    const counts after(p);
+    const ktime_t limit = after.at + SETTLE;
     while ((probe && probe->under_way()) || ktime_get() < limit - SETTLE / 2) { // what is still under way comes home
         generator.drain();
         if (probe) {
@@ -168,9 +174,7 @@ window_result window(port &load, port *trickle, rte_mempool *pool, double rate, 
             throw error("a single packet was lost");
         }
     }
-    return {.offered = static_cast<double>(generator.offered() - offered_before) / seconds,
-            .accepted = static_cast<double>(after.tx_packets - before.tx_packets) / seconds,
-            .returned = static_cast<double>(after.rx_packets - before.rx_packets) / seconds};
+    return after.since(before);
 }
 
 void run(bool fifo, ktime_t length, const std::string &load_socket, const std::string &trickle_socket,
@@ -179,18 +183,19 @@ void run(bool fifo, ktime_t length, const std::string &load_socket, const std::s
     eal_init({.control_cpu = PEER_CPU});
     rte_mempool *pool = packet_pool_create("load", 8191, 2176);
     {
-        auto load = connect(0, load_socket, pool);
-        auto trickle = trickle_socket == "-" ? nullptr : connect(1, trickle_socket, pool);
-        wait_until_up(*load);
-        if (trickle) {
-            wait_until_up(*trickle);
+        ports p{.source = open_port("net_null0,size=60", pool),
+                .load = connect(0, load_socket, pool),
+                .trickle = trickle_socket == "-" ? nullptr : connect(1, trickle_socket, pool)};
+        wait_until_up(*p.load);
+        if (p.trickle) {
+            wait_until_up(*p.trickle);
         }
         usleep(PAUSE_US);
         place(PEER_CPU, fifo);
         std::vector<ktime_t> delays;
         std::printf("{\"windows\": [");
         for (std::size_t i = 0; i < rates.size(); ++i) {
-            const window_result w = window(*load, trickle.get(), pool, rates[i], length, delays);
+            const window_result w = window(p, pool, rates[i], length, delays);
             std::printf("%s{\"rate\": %.0f, \"offered\": %.0f, \"accepted\": %.0f, \"returned\": %.0f}",
                         i == 0 ? "" : ", ", rates[i], w.offered, w.accepted, w.returned);
             usleep(PAUSE_US);
