@@ -83,10 +83,10 @@ public:
     void new_burst()
     {
         static const std::vector<std::vector<std::uint8_t>> characters = {
-            {1}, {4}, {1, 2}, {3, 8}, {1, 2, 3, 4, 5, 6}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}};
-        const unsigned pick = below(10);
+            {3}, {4}, {8}, {1, 2}, {3, 8}, {1, 2, 3, 4, 5, 6}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}};
+        const unsigned pick = below(12);
         hops_ = characters[std::min<std::size_t>(pick, characters.size() - 1)];
-        wild_ = pick > 4;
+        wild_ = pick > 5;
     }
     bytes frame()
     {
