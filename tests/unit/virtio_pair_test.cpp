@@ -9,6 +9,7 @@
 #include <halfpoll/ethdev.hpp>
 
 #include <gtest/gtest.h>
+#include <rte_ethdev.h>
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -280,6 +281,36 @@ TEST_F(vhost_test, PeersComeAndGo)
         EXPECT_EQ(peer.end(), 0) << "the peer does not close its device";
         ASSERT_TRUE(wait_for_carrier(false));
     }
+}
+
+/// What EAL's interrupt thread does when the link of a driver changes.
+struct slow_link_callback {
+    static int run(std::uint16_t, rte_eth_event_type, void *self, void *)
+    {
+        static_cast<slow_link_callback *>(self)->entered = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200)); // a driver that does not wait is done by then
+        return 0;
+    }
+    std::atomic<bool> entered{false};
+};
+
+TEST_F(echo_test, AFrontEndIsClosedWhileItsInterruptCallbackRuns)
+{
+    const port_options options{.descriptors = 256, .pool = pool_};
+    auto back_end = make_ethdev_port("net_vhost0,iface=" + dir_ + "/sock");
+    back_end->open(options);
+    auto front_end = make_ethdev_port("net_virtio_user0,path=" + dir_ + "/sock");
+    front_end->open(options);
+    ASSERT_TRUE(eventually([&] { return front_end->link().up; }));
+    slow_link_callback callback;
+    std::uint16_t id;
+    ASSERT_EQ(rte_eth_dev_get_port_by_name("net_virtio_user0", &id), 0);
+    ASSERT_EQ(rte_eth_dev_callback_register(id, RTE_ETH_EVENT_INTR_LSC, slow_link_callback::run, &callback), 0);
+    back_end.reset();
+    ASSERT_TRUE(eventually([&] { return callback.entered.load(); }));
+    front_end->close();
+    EXPECT_EQ(rte_eth_dev_callback_unregister(id, RTE_ETH_EVENT_INTR_LSC, slow_link_callback::run, &callback), 0)
+        << "the callback still runs";
 }
 
 /// The driver's thread shares the data core's CPU, which preempts it as soon as it has made the interrupt fire: in the
