@@ -38,8 +38,9 @@ BUILDS = {
     "asan": ({"CC": "gcc", "CXX": "g++"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=false"]),
     "tsan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["-Db_sanitize=thread", "-Db_lundef=false"]),
 }
-# Nothing in them runs beside anything: left out under ThreadSanitizer.
-ONE_THREAD = ("config", "control", "forward_check", "hrtimer", "hybrid_policy")
+# Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
+# synchronisation is not instrumented, so that every packet looks like a race.
+NOT_FOR_TSAN = ("virtio_pair", "config", "control", "forward_check", "hrtimer", "hybrid_policy")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
@@ -213,7 +214,7 @@ def stage_asan(suite):
 
 def stage_tsan(suite):
     if need_build(suite, "tsan", "tsan"):
-        meson_tests(suite, "tsan", 8, {**SANITIZERS, "GTEST_FILTER": "-" + ":".join(ONE_THREAD_CASES)}, ONE_THREAD)
+        meson_tests(suite, "tsan", 8, {**SANITIZERS, "GTEST_FILTER": "-" + ":".join(ONE_THREAD_CASES)}, NOT_FOR_TSAN)
 
 
 def stage_installed(suite):
