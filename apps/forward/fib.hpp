@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,16 +38,39 @@ public:
     /// Every prefix, in no particular order.
     void for_each(const std::function<void(std::uint32_t addr, unsigned len, std::uint32_t nexthop)> &fn) const;
 
-    /// Data path. Addresses in host order. Any n.
-    void lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsigned n) const noexcept;
-    std::uint32_t lookup(std::uint32_t addr) const noexcept;
-    /// Data path. Begins to fetch what a lookup reads first.
+    /// Data path. Addresses in host order.
+    std::uint32_t lookup(std::uint32_t addr) const noexcept
+    {
+        const std::uint32_t entry = begin(addr);
+        return entry & extended ? finish(entry, addr) : entry & value_mask;
+    }
+    void lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsigned n) const noexcept
+    {
+        for (unsigned i = 0; i < n; i++) {
+            nexthops[i] = lookup(addrs[i]);
+        }
+    }
+    /// Data path. A lookup in steps, for a caller that puts other work between them: fetches what begin() reads.
     void prefetch(std::uint32_t addr) const noexcept { __builtin_prefetch(top_ + (addr >> 8)); }
+    /// Gives an entry: a next hop under `value_mask`, or something for finish() if `extended` is set.
+    std::uint32_t begin(std::uint32_t addr) const noexcept
+    {
+        return top_[addr >> 8].load(std::memory_order_acquire); // pairs with the writer's release stores
+    }
+    /// The next hop, from an extended entry of the same address, before the reader's next quiescent state.
+    std::uint32_t finish(std::uint32_t entry, std::uint32_t addr) const noexcept
+    {
+        // Acquire: pairs with the writer's release stores.
+        return groups_[(entry & value_mask) * std::size_t{256} + (addr & 255)].load(std::memory_order_acquire) &
+               value_mask;
+    }
+    static constexpr std::uint32_t extended = 1U << 31;
+    static constexpr std::uint32_t value_mask = (1U << 24) - 1;
 
 private:
     struct impl;
     std::unique_ptr<impl> impl_;
-    const std::atomic<std::uint32_t> *top_;
+    const std::atomic<std::uint32_t> *top_, *groups_;
 };
 
 /// The same for IPv6: a trie of one 2^24 table and groups of 256 per further byte.

@@ -2,9 +2,7 @@
 #include "fib.hpp"
 #include "table_memory.hpp"
 
-#include <algorithm>
 #include <atomic>
-#include <bit>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,8 +14,7 @@ namespace
 
 // An entry: bit 31 set: the low 24 bits are a group; else they are a next hop. Bits 24-29: length of the prefix that
 // wrote the entry, for the writer only; 0 also where there is no route.
-constexpr std::uint32_t extended = 1U << 31;
-constexpr std::uint32_t value_mask = (1U << 24) - 1;
+constexpr std::uint32_t extended = fib4::extended, value_mask = fib4::value_mask;
 constexpr unsigned depth_shift = 24;
 constexpr std::uint32_t depth_mask = 0x3F;
 constexpr std::size_t top_entries = 1U << 24;
@@ -142,7 +139,8 @@ struct fib4::impl {
 };
 
 fib4::fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop, unsigned max_groups)
-    : impl_(std::make_unique<impl>(std::move(retire), default_nexthop, max_groups)), top_(impl_->top)
+    : impl_(std::make_unique<impl>(std::move(retire), default_nexthop, max_groups)), top_(impl_->top),
+      groups_(impl_->groups)
 {
 }
 
@@ -216,33 +214,6 @@ void fib4::for_each(const std::function<void(std::uint32_t addr, unsigned len, s
     for (const auto &[key, nexthop] : impl_->prefixes) {
         fn(static_cast<std::uint32_t>(key >> 6), key & 63, nexthop);
     }
-}
-
-void fib4::lookup_bulk(const std::uint32_t *addrs, std::uint32_t *nexthops, unsigned n) const noexcept
-{
-    constexpr unsigned step = 64;
-    const impl::entry *top = impl_->top;
-    // Acquire throughout; pairs with the release stores of paint(), extend() and collapse().
-    for (unsigned first = 0; first < n; first += step) {
-        const unsigned end = std::min(n, first + step);
-        std::uint64_t longer = 0; // a bit per address that needs its group: few, so that a loop over all would not pay
-        for (unsigned i = first; i < end; i++) {
-            const std::uint32_t e = top[addrs[i] >> 8].load(std::memory_order_acquire);
-            nexthops[i] = e & value_mask;
-            longer |= std::uint64_t{e / extended} << (i - first);
-        }
-        for (; longer != 0; longer &= longer - 1) {
-            const unsigned i = first + static_cast<unsigned>(std::countr_zero(longer));
-            nexthops[i] = impl_->group(nexthops[i])[addrs[i] & 255].load(std::memory_order_acquire) & value_mask;
-        }
-    }
-}
-
-std::uint32_t fib4::lookup(std::uint32_t addr) const noexcept
-{
-    std::uint32_t nexthop;
-    lookup_bulk(&addr, &nexthop, 1);
-    return nexthop;
 }
 
 } // namespace halfpoll

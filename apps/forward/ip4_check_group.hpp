@@ -8,6 +8,9 @@
 #include "ip4_check.hpp"
 
 #include <utility>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
 
 namespace halfpoll
 {
@@ -77,6 +80,24 @@ struct group {
         }
     }
 
+    /// A bit per word: its sign bit.
+    static std::uint32_t sign_bits(vec x)
+    {
+#ifdef __AVX512DQ__
+        return _mm512_movepi32_mask(reinterpret_cast<__m512i>(x));
+#elif defined __AVX2__
+        return static_cast<std::uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(x)));
+#elif defined __SSE2__
+        return static_cast<std::uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(x)));
+#else
+        std::uint32_t bits = 0;
+        for (unsigned i = 0; i < W; i++) {
+            bits |= x[i] >> 31 << i;
+        }
+        return bits;
+#endif
+    }
+
     struct columns {
         vec c0, c1, c2, c3;
     };
@@ -125,34 +146,58 @@ struct group {
         return fault;
     }
 
-    /// Reads the mbufs; the surplus of the last group is the first packet again. Not 0: not all addressed to mac.
+    /// Reads the mbufs first to end - 1; the surplus of the last group is its first packet again. Not 0: not all
+    /// addressed to mac.
     static std::uint64_t gather(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,
-                                unsigned n)
+                                unsigned first, unsigned end)
     {
         std::uint64_t others = 0;
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = first; i < end; i++) {
             const rte_mbuf *m = pkts[i];
             std::uint8_t *frame = static_cast<std::uint8_t *>(m->buf_addr) + m->data_off;
             frame = m->data_len >= sizeof no_frame ? frame : const_cast<std::uint8_t *>(no_frame);
             burst.frame[i] = frame;
             burst.pkt_len[i] = m->pkt_len;
+            burst.bytes += m->pkt_len;
             others |= (load<std::uint64_t>(frame) ^ mac) << 16;
             routes.prefetch(load_be32(frame + 30));
         }
-        for (unsigned i = n; i % W != 0; i++) {
-            burst.frame[i] = burst.frame[0];
-            burst.pkt_len[i] = burst.pkt_len[0];
+        for (unsigned i = end; i % W != 0; i++) {
+            burst.frame[i] = burst.frame[first];
+            burst.pkt_len[i] = burst.pkt_len[first];
         }
         return others;
     }
 
+    /// Next hops of all destinations, whose first table entries are on their way.
+    static void look_up(ip4_burst &burst, const fib4 &routes, unsigned n)
+    {
+        for (unsigned i = 0; i < n; i++) {
+            burst.nexthop[i] = routes.begin(burst.dst[i]);
+        }
+        std::uint64_t longer = 0;
+        for (unsigned i = 0; i < n; i += W) {
+            const vec entry = load<vec>(burst.nexthop + i);
+            longer |= std::uint64_t{sign_bits(entry)} << i;
+            store(burst.nexthop + i, entry & fib4::value_mask);
+        }
+        longer &= ~std::uint64_t{0} >> (64 - n);
+        for (; longer != 0; longer &= longer - 1) {
+            const unsigned i = static_cast<unsigned>(std::countr_zero(longer));
+            burst.nexthop[i] = routes.finish(burst.nexthop[i], burst.dst[i]);
+        }
+    }
+
     static bool check_all(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n)
     {
-        const std::uint64_t others = gather(burst, routes, mac, pkts, n);
+        std::uint64_t others = 0;
         vec fault{};
+        burst.bytes = 0;
         for (unsigned i = 0; i < n; i += W) {
+            others |= gather(burst, routes, mac, pkts, i, n - i < W ? n : i + W);
             fault |= check(burst, i);
         }
+        look_up(burst, routes, n);
         std::uint32_t any = 0;
         for (unsigned i = 0; i < W; i++) {
             any |= fault[i];

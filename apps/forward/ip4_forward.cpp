@@ -10,18 +10,15 @@ namespace
 
 const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 
-/// The adjacency sends, untagged.
-bool is_plain(const adjacency &adj) noexcept
-{
-    return adj.kind == adjacency_kind::forward && adj.rewrite_len == eth_len;
-}
+/// The first 16 bytes of a frame.
+using header_words = std::uint16_t __attribute__((vector_size(16)));
 
-/// The link header over what was there, in two stores that overlap by two bytes, and the TTL.
-void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::uint64_t tail) noexcept
+/// The link header over what was there, in one store that leaves bytes 14 and 15 as they were, and the TTL.
+void rewrite_frame(const ip4_burst &burst, unsigned i, header_words header) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
-    store(frame, head);
-    store(frame + 6, tail);
+    const header_words old = load<header_words>(frame);
+    store(frame, static_cast<header_words>(__builtin_shufflevector(header, old, 0, 1, 2, 3, 4, 5, 6, 15)));
     store(frame + 22, burst.ttl_word[i]);
 }
 
@@ -29,50 +26,44 @@ void rewrite_frame(const ip4_burst &burst, unsigned i, std::uint64_t head, std::
 struct rewritten {
     std::uint64_t left = 0;     ///< a bit per packet that is as it was
     bool one_device = true;     ///< all go out of dev[0]
-    std::uint64_t bytes = 0;    ///< of all
     net_device *dev[input_max]; ///< of those rewritten: of the adjacency that was used, which may be replaced meanwhile
 };
 
 /// All packets have the next hop of the first and fit it: its adjacency is looked at once. False: nothing was done.
 bool rewrite_alike(const adjacency &adj, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
-    const std::uint32_t limit = std::uint32_t{adj.mtu} + eth_len;
-    std::uint32_t differs = 0, longest = 0, bytes = 0;
+    std::uint32_t differs = 0, longest = 0;
     for (unsigned i = 0; i < n; i++) {
         differs |= burst.nexthop[i] ^ burst.nexthop[0];
         longest = std::max(longest, burst.pkt_len[i]);
-        bytes += burst.pkt_len[i];
     }
-    if (differs != 0 || !is_plain(adj) || longest > limit) {
+    if (differs != 0 || longest > adj.plain_max) {
         return false;
     }
-    const std::uint64_t head = load<std::uint64_t>(adj.rewrite), tail = load<std::uint64_t>(adj.rewrite + 6);
+    const header_words header = load<header_words>(adj.rewrite);
     for (unsigned i = 0; i < n; i++) {
-        rewrite_frame(burst, i, head, tail);
+        rewrite_frame(burst, i, header);
     }
     result.dev[0] = adj.dev;
-    result.bytes = bytes;
     return true;
 }
 
 /// Each packet that is plain to send and fits its next hop; the others are left.
 void rewrite_each(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
-    bool one_device = true;
-    std::uint32_t bytes = 0;
+    std::uintptr_t others = 0;
+    const net_device *const first = nexthops.get(burst.nexthop[0])->dev;
     for (unsigned i = 0; i < n; i++) {
         const adjacency &adj = *nexthops.get(burst.nexthop[i]);
         result.dev[i] = adj.dev;
-        one_device &= adj.dev == result.dev[0];
-        bytes += burst.pkt_len[i];
-        if (!is_plain(adj) || burst.pkt_len[i] > std::uint32_t{adj.mtu} + eth_len) [[unlikely]] {
+        others |= reinterpret_cast<std::uintptr_t>(adj.dev) ^ reinterpret_cast<std::uintptr_t>(first);
+        if (burst.pkt_len[i] > adj.plain_max) [[unlikely]] {
             result.left |= std::uint64_t{1} << i;
             continue;
         }
-        rewrite_frame(burst, i, load<std::uint64_t>(adj.rewrite), load<std::uint64_t>(adj.rewrite + 6));
+        rewrite_frame(burst, i, load<header_words>(adj.rewrite));
     }
-    result.one_device = one_device;
-    result.bytes = bytes;
+    result.one_device = others == 0;
 }
 
 /// A burst without fault. The first and the last packet tell nearly always which way is the faster.
@@ -106,12 +97,11 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     const bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
-    io.routes4.lookup_bulk(burst.dst, burst.nexthop, n);
     rewritten result;
     if (sound) [[likely]] {
         rewrite_burst(io.nexthops, burst, n, result);
         if (result.left == 0 && result.one_device) [[likely]] {
-            return io.xmit(*result.dev[0], pkts, n, result.bytes);
+            return io.xmit(*result.dev[0], pkts, n, burst.bytes);
         }
     } else {
         result.left = ~std::uint64_t{0};

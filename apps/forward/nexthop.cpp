@@ -7,6 +7,21 @@
 
 namespace halfpoll
 {
+namespace
+{
+
+constexpr unsigned eth_len = 14;
+
+/// What readers see.
+const adjacency *make_public(const adjacency &adj)
+{
+    adjacency *fresh = new adjacency(adj);
+    const bool plain = adj.kind == adjacency_kind::forward && adj.rewrite_len == eth_len;
+    fresh->plain_max = plain ? adj.mtu + eth_len : 0;
+    return fresh;
+}
+
+} // namespace
 
 nexthop_table::nexthop_table(std::function<void(std::function<void()>)> retire)
     : retire_(std::move(retire)), slots_(std::make_unique<std::atomic<const adjacency *>[]>(max_nexthops))
@@ -31,7 +46,7 @@ std::uint32_t nexthop_table::add(const adjacency &adj)
     if (free_.empty() && used_ == max_nexthops) {
         throw error("next hops: all " + std::to_string(max_nexthops) + " are in use");
     }
-    const adjacency *fresh = new adjacency(adj);
+    const adjacency *fresh = make_public(adj);
     std::uint32_t index = used_;
     if (free_.empty()) {
         used_++;
@@ -45,7 +60,7 @@ std::uint32_t nexthop_table::add(const adjacency &adj)
 
 void nexthop_table::replace(std::uint32_t index, const adjacency &adj)
 {
-    const adjacency *fresh = new adjacency(adj);
+    const adjacency *fresh = make_public(adj);
     const adjacency *old = slots_[index].exchange(fresh, std::memory_order_acq_rel); // pairs with get()
     retire_([old] { delete old; });
 }

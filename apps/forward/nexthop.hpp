@@ -27,6 +27,9 @@ struct alignas(64) adjacency {
     std::uint8_t drop = 0;             ///< drop reason
     ifindex_t ifindex = 0;             ///< egress
     std::uint16_t mtu = 0;             ///< layer-3 bytes the egress takes
+    /// Bytes of a frame that may be sent with nothing but the rewrite of 14 bytes; 0 unless `kind` is forward,
+    /// untagged. nexthop_table fills it in.
+    std::uint32_t plain_max = 0;
     net_device *dev = nullptr;
     /// The link header as it leaves. For 14 bytes it is blended into one 16-byte store.
     std::uint8_t rewrite[24] = {};

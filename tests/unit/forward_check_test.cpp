@@ -131,6 +131,7 @@ protected:
         const std::uint8_t *frame = p.bytes.data();
         ASSERT_EQ(burst_.frame[i], frame);
         ASSERT_EQ(burst_.dst[i], load_be32(frame + 30));
+        ASSERT_EQ(burst_.nexthop[i], routes_.lookup(burst_.dst[i]));
         std::uint8_t next[20];
         std::copy(frame + 14, frame + 34, next);
         next[8]--;
@@ -146,25 +147,33 @@ protected:
 TEST_P(ip4_check_test, agrees_with_a_plain_reading_of_the_rules)
 {
     draw random(1812);
-    unsigned sound = 0, faults = 0;
+    unsigned sound = 0, faults = 0, longer = 0;
+    for (std::uint32_t i = 1; i < 4000; i++) {
+        routes_.insert(20U << 24 | random.below(1U << 24), 1 + i % 32, i);
+    }
     for (unsigned round = 0; round < 40'000; round++) {
         const unsigned n = 1 + random.below(input_max);
         bool all = true;
+        std::uint64_t bytes = 0;
         for (unsigned i = 0; i < n; i++) {
             do {
                 random.packet_into(packets_[i]);
             } while (round % 2 && !plain(packets_[i])); // else a whole burst is hardly ever sound
             pkts_[i] = &packets_[i].mbuf;
+            bytes += pkts_[i]->pkt_len;
             all &= plain(packets_[i]) && load_mac(packets_[i].bytes.data()) == our_mac;
         }
         ASSERT_EQ(GetParam().check(burst_, routes_, our_mac, pkts_, n), all);
+        ASSERT_EQ(burst_.bytes, bytes);
         for (unsigned i = 0; i < n; i++) {
             ASSERT_NO_FATAL_FAILURE(expect_packet(i));
             faults += burst_.fault[i] != 0;
+            longer += (routes_.begin(burst_.dst[i]) & fib4::extended) != 0;
         }
         sound += all;
     }
     EXPECT_GT(sound, 100U);
+    EXPECT_GT(longer, 1000U);
     EXPECT_GT(faults, 100'000U);
 }
 
