@@ -6,7 +6,7 @@
 //   same_fair   there, as an ordinary thread beside the worker (threaded NAPI)
 //   same_below  there, below the worker, which is SCHED_FIFO
 // One line of JSON per placement and round.
-//   af_xdp_overload ROUNDS MILLISECONDS
+//   af_xdp_overload ROUNDS MILLISECONDS [PLACEMENT]...
 #include "af_xdp_cable.hpp"
 
 #include <halfpoll/af_xdp.hpp>
@@ -20,6 +20,7 @@
 #include <atomic>
 #include <bpf/bpf.h>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <linux/bpf.h>
@@ -249,8 +250,8 @@ void run(const placement &p, rte_mempool *pool, double &capacity, unsigned ms)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        std::fprintf(stderr, "usage: %s ROUNDS MILLISECONDS\n", argv[0]);
+    if (argc < 3) {
+        std::fprintf(stderr, "usage: %s ROUNDS MILLISECONDS [PLACEMENT]...\n", argv[0]);
         return 2;
     }
     try {
@@ -259,9 +260,12 @@ int main(int argc, char **argv)
         eal_init({});
         rte_mempool *pool = packet_pool_create("packets", 8191, 2048 + RTE_PKTMBUF_HEADROOM);
         for (int round = 0; round < std::atoi(argv[1]); round++) {
-            double capacity = 0; // of placement `other`, this round
+            double capacity = 0; // of the first placement, this round
             for (const placement &p : PLACEMENTS) {
-                run(p, pool, capacity, static_cast<unsigned>(std::atoi(argv[2])));
+                const auto named = [&](const char *arg) { return std::strcmp(arg, p.name) == 0; };
+                if (argc == 3 || std::any_of(argv + 3, argv + argc, named)) {
+                    run(p, pool, capacity, static_cast<unsigned>(std::atoi(argv[2])));
+                }
             }
         }
         packet_pool_free(pool);
