@@ -5,6 +5,7 @@ build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl
     libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
 test_packages=(python3-scapy clang-16 libclang-rt-16-dev llvm-16 clang-format-14 ethtool dpdk-doc dpdk-dev make strace)
+nic_packages=(kmod)
 
 # need_packages LOG PACKAGE...: installs, by name, those packages that are not there yet; apt's output goes to LOG.
 need_packages()
@@ -25,6 +26,34 @@ need_packages()
     if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         echo "apt-get could not install: ${missing[*]}" >&2
+        return 1
+    fi
+}
+
+# need_qemu FOLDER: installs a QEMU that has the NIC model igb (from version 8 on), unless there is one. Where the release
+# has only an older one it comes from its backports, by an apt configuration of its own in FOLDER: the machine's is left
+# as it is.
+need_qemu()
+{
+    local folder=$1 origin codename apt
+    if [[ $(qemu-system-x86_64 -device help 2>/dev/null) == *'"igb"'* ]]; then
+        return 0
+    fi
+    echo "Installing: qemu-system-x86"
+    export DEBIAN_FRONTEND=noninteractive
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    apt-get -q update >"$folder/qemu.log" 2>&1
+    origin=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
+        awk -v codename="$codename" '$1 == codename { print $2; exit }')
+    mkdir -p "$folder/apt/sources" "$folder/apt/lists/partial"
+    printf "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $origin %s main\n" \
+        "$codename" "$codename-backports" >"$folder/apt/sources/qemu.list"
+    apt=(apt-get -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 -o Dir::Etc::SourceList=/dev/null
+        -o "Dir::Etc::SourceParts=$folder/apt/sources" -o "Dir::State::Lists=$folder/apt/lists")
+    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends -t "$codename-backports" \
+        qemu-system-x86; } >>"$folder/qemu.log" 2>&1; then
+        tail -n 20 "$folder/qemu.log" >&2
+        echo "apt-get could not install qemu-system-x86 from $codename-backports" >&2
         return 1
     fi
 }

@@ -9,6 +9,7 @@ Stages, in this order:
   tsan       the same under ThreadSanitizer (clang 16)
   installed  the installed library: each public header alone, and the embedding example
   e2e        end to end in network namespaces, with real clients
+  nic        the same on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
   bench      one short benchmark; its JSON is checked
 """
 
@@ -27,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build-tests"
 PREFIX = OUT / "prefix"
 SOURCES = ("runtime", "netio", "apps", "bench", "tests")
-STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "bench")
+STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "nic", "bench")
 GROUPS = {"stress": ("asan", "tsan")}
 
 # Build folder -> environment and meson options.
@@ -245,22 +246,30 @@ def stage_installed(suite):
             suite.check(f"run {example.name}", OUT / f"{example.stem}.log", [str(program)], 60, env)
 
 
-def stage_e2e(suite):
-    if not need_build(suite, "gcc", "e2e"):
+def python_tests(suite, stage, command, timeout):
+    """Tests that write their outcomes as JSON. `command` gets the program of the gcc build."""
+    if not need_build(suite, "gcc", stage):
         return
-    log, results = OUT / "e2e.log", OUT / "e2e.json"
+    log, results = OUT / f"{stage}.log", OUT / f"{stage}.json"
     results.unlink(missing_ok=True)
-    command = ["/usr/bin/python3", "tests/e2e/main.py", "--json", str(results), "--halfpoll",
-               str(OUT / "gcc" / "apps" / "halfpoll" / "halfpoll")]
-    status = suite.run(log, command, 1500)
+    status = suite.run(log, [*command, "--json", str(results), "--halfpoll",
+                             str(OUT / "gcc" / "apps" / "halfpoll" / "halfpoll")], timeout)
     if not results.exists():
-        suite.case("failed", "e2e: it did not finish", tail(log))
+        suite.case("failed", f"{stage}: it did not finish", tail(log))
         return
     tests = json.loads(results.read_text(encoding="utf-8"))
     for t in tests:
-        suite.case(t["outcome"], f"e2e: {t['name']}", t["detail"])
+        suite.case(t["outcome"], f"{stage}: {t['name']}", t["detail"])
     if not tests or (status != 0 and all(t["outcome"] != "failed" for t in tests)):
-        suite.case("failed", f"e2e: exit status {status}", tail(log))
+        suite.case("failed", f"{stage}: exit status {status}", tail(log))
+
+
+def stage_e2e(suite):
+    python_tests(suite, "e2e", ["/usr/bin/python3", "tests/e2e/main.py"], 1500)
+
+
+def stage_nic(suite):
+    python_tests(suite, "nic", ["tests/nic/run", "igb", "virtio"], 600)
 
 
 def stage_bench(suite):
@@ -290,11 +299,11 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, *GROUPS, []], metavar="STAGE",
                         help="only these (default: all); stress = asan and tsan")
-    parser.add_argument("--quick", action="store_true", help="without the sanitizers and the benchmark")
+    parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine and the benchmark")
     args = parser.parse_args()
     wanted = {s for name in args.stages for s in GROUPS.get(name, (name,))} or set(STAGES)
     if args.quick:
-        wanted -= {"asan", "tsan", "bench"}
+        wanted -= {"asan", "tsan", "nic", "bench"}
 
     OUT.mkdir(exist_ok=True)
     suite = Suite(args.quick)
