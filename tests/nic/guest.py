@@ -159,9 +159,11 @@ class Guest:
             self.agent.send(f"{self.number} {timeout} {text}\n".encode())
             end = time.monotonic() + timeout + 10
             try:
-                number, status, length = self.agent.read_line(end).split()
-                assert int(number) == self.number, f"answer {number} instead of {self.number}"
-                done = subprocess.CompletedProcess(command, int(status), self.agent.read(int(length), end))
+                line = self.agent.read_line(end)
+                answer = re.fullmatch(rf"{self.number} (\d+) (\d+)", line)
+                if not answer:
+                    raise GuestEnded(f"an answer that is none: {line!r} {self.agent.data!r}")
+                done = subprocess.CompletedProcess(command, int(answer[1]), self.agent.read(int(answer[2]), end))
             except GuestEnded as e:
                 raise GuestEnded(f"{command}: {e}\n{self.words()}") from None
         if check and done.returncode:
