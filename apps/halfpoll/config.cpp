@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
+#include "pci_device.hpp"
 #include "toml_reader.hpp"
 
 #include <algorithm>
@@ -192,7 +193,6 @@ void parser::read_port(const toml::table &table)
 /// True if the device is one, and nobody else's.
 bool parser::read_device(toml_reader &reader, port_config &port)
 {
-    static const std::regex pci("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
     static const std::regex vdev("net_[a-zA-Z0-9_]+(,.*)?");
     const toml::node *node = reader.required_string("device", port.device);
     if (!node) {
@@ -204,9 +204,9 @@ bool parser::read_device(toml_reader &reader, port_config &port)
             reader.problem(*node, "device", describe(*node), std::string("an interface name of ") + IFNAME_EXPECTED);
             return false;
         }
-    } else if (std::regex_match(port.device, pci)) {
+    } else if (const std::string address = full_pci_address(port.device); !address.empty()) {
         port.kind = device_kind::pci;
-        port.device = (port.device.size() < 12 ? "0000:" : "") + port.device;
+        port.device = address;
     } else if (std::regex_match(port.device, vdev)) {
         port.kind = device_kind::vdev;
     } else {
@@ -300,8 +300,7 @@ void parser::check_buffers(const toml::node &ports)
         problems.add(mbufs ? *mbufs : ports, "mbufs: found " + std::to_string(out.mbufs) + ", expected at least " +
                                                  std::to_string(needed) + " for the rings of these ports");
     }
-    constexpr std::uint64_t buffer_bytes = BUFFER_DATA_ROOM + 256; // mbuf header, mempool header, alignment
-    const std::uint64_t megabytes = (out.mbufs * buffer_bytes >> 20) + 32;
+    const std::uint64_t megabytes = (out.mbufs * BUFFER_BYTES >> 20) + 32;
     if (megabytes > out.memory_mb) {
         problems.add(memory_mb ? *memory_mb
                      : mbufs   ? *mbufs

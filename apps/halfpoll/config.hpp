@@ -51,6 +51,8 @@ struct machine {
 
 /// Bytes of one packet buffer, headers of the buffer included.
 inline constexpr unsigned BUFFER_DATA_ROOM = 2048 + 128;
+/// All of it: with the mbuf's and the pool's own headers, and alignment.
+inline constexpr std::uint64_t BUFFER_BYTES = BUFFER_DATA_ROOM + 256;
 
 /// Throws `error` whose text has a line for every mistake: "file:line: key: found …, expected …".
 config parse_config(std::string_view text, const std::string &file, const machine &on);

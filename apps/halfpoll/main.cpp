@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
 #include "control_client.hpp"
+#include "machine_commands.hpp"
 #include "probe.hpp"
 #include "render.hpp"
 #include "run.hpp"
@@ -27,37 +28,18 @@ struct arguments {
     std::vector<std::string> settings;
 };
 
-void complain(const std::vector<std::string> &lines)
-{
-    for (const std::string &line : lines) {
-        std::cerr << line << "\n";
-    }
-}
-
 int run_command(const arguments &args)
 {
     const config cfg = load_config(args.config);
-    const probe_result probe = probe_machine(cfg);
-    complain(probe.missing);
-    if (!probe.missing.empty()) {
+    const std::vector<finding> missing = probe_machine(cfg, host(), {severity::stops, false});
+    for (const finding &each : missing) {
+        std::cerr << each.text() << "\n";
+    }
+    if (!missing.empty()) {
         return 1;
     }
     run(cfg);
     return 0;
-}
-
-int check_command(const arguments &args)
-{
-    const config cfg = load_config(args.config);
-    const probe_result probe = probe_machine(cfg);
-    complain(probe.missing);
-    for (const std::string &line : probe.degraded) {
-        std::cerr << "degraded: " << line << "\n";
-    }
-    if (probe.missing.empty()) {
-        std::cout << args.config << ": good, " << cfg.ports.size() << " ports\n";
-    }
-    return probe.missing.empty() ? 0 : 1;
 }
 
 int show_command(const arguments &args)
@@ -140,9 +122,6 @@ int dispatch(const CLI::App &app, const arguments &args)
     if (command == "run") {
         return run_command(args);
     }
-    if (command == "check") {
-        return check_command(args);
-    }
     if (command == "show") {
         return show_command(args);
     }
@@ -162,15 +141,14 @@ int main(int argc, char **argv)
     app.add_subcommand("run", "Forward, until SIGTERM or `halfpoll stop`")
         ->add_option("CONFIG", args.config, "Configuration file (TOML)")
         ->required();
-    app.add_subcommand("check", "Say what is wrong with a configuration, or missing on this machine to run it")
-        ->add_option("CONFIG", args.config, "Configuration file (TOML)")
-        ->required();
+    std::function<int()> machine_command;
+    add_machine_commands(app, machine_command);
     add_show(app, args);
     add_set(app, args);
     add_control(*app.add_subcommand("stop", "Stop a running halfpoll, and wait until it has ended"), args);
     CLI11_PARSE(app, argc, argv);
     try {
-        return dispatch(app, args);
+        return machine_command ? machine_command() : dispatch(app, args);
     } catch (const std::exception &e) {
         std::cerr << e.what() << "\n";
         return 1;

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "probe.hpp"
+#include "probe_parts.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fcntl.h>
-#include <filesystem>
-#include <fstream>
-#include <liburing.h>
 #include <linux/capability.h>
-#include <net/if.h>
-#include <sys/resource.h>
+#include <linux/netlink.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace halfpoll
 {
@@ -20,178 +15,202 @@ namespace halfpoll
 namespace
 {
 
-namespace fs = std::filesystem;
+struct capability {
+    unsigned number;
+    const char *name;
+    const char *why;
+};
 
-bool has_capability(unsigned cap)
+/// Without which halfpoll cannot run.
+std::vector<capability> required_capabilities(const probing &p)
 {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2]{};
-    return syscall(SYS_capget, &header, data) == 0 && (data[cap / 32].effective >> (cap % 32) & 1);
+    std::vector<capability> required{{CAP_NET_ADMIN, "CAP_NET_ADMIN", "to create the shadow interfaces"}};
+    if (!p.cfg.netns.empty()) {
+        required.push_back({CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter the network namespace of netns"});
+    }
+    if (p.has(device_kind::af_xdp)) {
+        required.push_back({CAP_NET_RAW, "CAP_NET_RAW", "for AF_XDP sockets"});
+        required.push_back({CAP_BPF, "CAP_BPF", "to load the XDP program of AF_XDP ports"});
+    }
+    return required;
 }
 
-bool uses_af_xdp(const config &cfg)
+bool granted(const host &on, const capability &c)
 {
-    for (const port_config &port : cfg.ports) {
-        if (port.kind == device_kind::af_xdp) {
-            return true;
+    return on.capable(c.number) || (c.number == CAP_BPF && on.capable(CAP_SYS_ADMIN));
+}
+
+std::string lower(std::string text)
+{
+    std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+    return text;
+}
+
+void probe_capabilities(probing &p)
+{
+    for (const capability &c : required_capabilities(p)) {
+        if (!granted(p.on, c)) {
+            p.add(severity::stops, lower(c.name), "", std::string("no ") + c.name + ", needed " + c.why,
+                  grant_capabilities(p) + ", or run it as root (in a container: --cap-add " + (c.name + 4) + ")");
         }
     }
-    return false;
 }
 
-void probe_privileges(const config &cfg, probe_result &result)
+void probe_tun(probing &p)
 {
-    const auto need = [&result](unsigned cap, const char *name, const char *why) {
-        if (!has_capability(cap)) {
-            result.missing.push_back(std::string("no ") + name + ", needed " + why +
-                                     ": run as root, or give the program the capability");
+    const int err = p.on.tun_error();
+    if (err == 0) {
+        return;
+    }
+    const std::string remedy =
+        err == EACCES || err == EPERM
+            ? "chmod 0666 /dev/net/tun (in a container: --device /dev/net/tun)"
+            : "modprobe tun, and if it is still missing: mkdir -p /dev/net && mknod /dev/net/tun c 10 200 (in a "
+              "container: --device /dev/net/tun)";
+    p.add(severity::stops, "tun", "",
+          std::string("cannot use /dev/net/tun (") + std::strerror(err) + "), needed for the shadow interfaces",
+          remedy);
+}
+
+void probe_netlink(probing &p)
+{
+    if (const int err = p.on.socket_error(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) {
+        p.add(
+            severity::stops, "netlink", "",
+            std::string("no rtnetlink socket (") + std::strerror(err) + "), needed to follow the kernel's routes",
+            "allow AF_NETLINK (systemd: RestrictAddressFamilies=AF_NETLINK AF_UNIX AF_INET AF_INET6 AF_PACKET AF_XDP; "
+            "in a container: --security-opt seccomp=unconfined)");
+    }
+}
+
+std::string io_uring_remedy(const host &on, int err)
+{
+    const std::string disabled = on.read("/proc/sys/kernel/io_uring_disabled");
+    switch (err) {
+    case EPERM:
+        return disabled != "" && disabled != "0"
+                   ? "sysctl -w kernel.io_uring_disabled=0"
+                   : "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp filter (in a "
+                     "container: "
+                     "--security-opt seccomp=unconfined; systemd: SystemCallFilter=io_uring_setup io_uring_enter "
+                     "io_uring_register)";
+    case ENOMEM:
+        return "ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)";
+    default:
+        return "use Linux 6.1 or newer, built with CONFIG_IO_URING";
+    }
+}
+
+void probe_io_uring(probing &p)
+{
+    const int err = p.cfg.interrupts ? p.on.io_uring_error() : 0;
+    if (err != 0) {
+        p.add(severity::less, "io_uring", "",
+              std::string("no io_uring (") + std::strerror(err) + "), so every queue spins",
+              io_uring_remedy(p.on, err));
+    }
+}
+
+/// Not forwarding is the default of a new namespace, and the slow path does not work without.
+void probe_forwarding(probing &p)
+{
+    const std::string where = p.cfg.netns.empty()                          ? ""
+                              : p.cfg.netns.find('/') == std::string::npos ? "ip netns exec " + p.cfg.netns + " "
+                                                                           : "nsenter --net=" + p.cfg.netns + " ";
+    const auto look = [&](const char *id, const std::string &path, const std::string &name) {
+        if (p.on.sysctl(p.cfg.netns, path) == "0") {
+            p.add(severity::less, id, "", name + " is 0, so the kernel drops what halfpoll leaves to it to forward",
+                  where + "sysctl -w " + name + "=1");
         }
     };
-    need(CAP_NET_ADMIN, "CAP_NET_ADMIN", "to create the shadow interfaces");
-    if (!cfg.netns.empty()) {
-        need(CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to enter the network namespace of netns");
-    }
-    if (uses_af_xdp(cfg)) {
-        need(CAP_NET_RAW, "CAP_NET_RAW", "for AF_XDP sockets");
-        if (!has_capability(CAP_BPF)) {
-            need(CAP_SYS_ADMIN, "CAP_BPF", "to load the XDP program of AF_XDP ports");
-        }
-    }
-    if (cfg.fifo_priority > 0 && !has_capability(CAP_SYS_NICE)) {
-        result.degraded.push_back(
-            "no CAP_SYS_NICE, so fifo_priority has no effect: run as root, or set fifo_priority = 0");
-    }
-}
-
-void probe_tun(probe_result &result)
-{
-    const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        result.missing.push_back(std::string("cannot open /dev/net/tun (") + std::strerror(errno) +
-                                 "), needed for the shadow interfaces: modprobe tun, or "
-                                 "mkdir -p /dev/net && mknod /dev/net/tun c 10 200");
-        return;
-    }
-    close(fd);
-}
-
-void probe_io_uring(const config &cfg, probe_result &result)
-{
-    io_uring ring;
-    const int rc = io_uring_queue_init(2, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-    if (rc == 0) {
-        io_uring_queue_exit(&ring);
-    } else if (cfg.interrupts) {
-        const char *remedy = rc == -EPERM    ? "sysctl kernel.io_uring_disabled=0, and allow it in the seccomp profile"
-                             : rc == -ENOMEM ? "raise the locked-memory limit (ulimit -l)"
-                                             : "use Linux 6.1 or newer";
-        result.degraded.push_back(std::string("no io_uring (") + std::strerror(-rc) +
-                                  "), so every queue spins: " + remedy);
-    }
-}
-
-void probe_af_xdp(const port_config &port, probe_result &result)
-{
-    const std::string name = port.ifname();
-    if (if_nametoindex(name.c_str()) == 0) {
-        result.missing.push_back(port.options.name + ": no interface " + name +
-                                 " in this network namespace: see `ip link`; ip link set " + name +
-                                 " netns ... moves one here");
-        return;
-    }
-    // /sys may show another namespace; there is nothing to count then.
-    std::error_code none;
-    const auto queues = fs::directory_iterator("/sys/class/net/" + name + "/queues", none);
-    unsigned rx = 0;
-    for (const auto &entry : queues) {
-        rx += entry.path().filename().string().starts_with("rx-") ? 1 : 0;
-    }
-    if (rx > 0 && rx < port.options.rx_queues) {
-        result.missing.push_back(port.options.name + ": " + name + " has " + std::to_string(rx) +
-                                 " receive queues, not " + std::to_string(port.options.rx_queues) +
-                                 ": lower rx_queues, or ethtool -L " + name + " combined " +
-                                 std::to_string(port.options.rx_queues));
-    }
-}
-
-void probe_pci(const port_config &port, probe_result &result)
-{
-    const fs::path device = "/sys/bus/pci/devices/" + port.device;
-    std::error_code none;
-    if (!fs::exists(device, none)) {
-        result.missing.push_back(port.options.name + ": no PCI device " + port.device + ": see `lspci -D`");
-        return;
-    }
-    const std::string driver = fs::read_symlink(device / "driver", none).filename();
-    if (driver != "vfio-pci" && driver != "uio_pci_generic" && driver != "igb_uio" && !driver.starts_with("mlx")) {
-        result.missing.push_back(port.options.name + ": " + port.device + " is bound to " +
-                                 (driver.empty() ? "no driver" : driver) + ": dpdk-devbind.py -b vfio-pci " +
-                                 port.device + " (the kernel loses that interface)");
-    }
-}
-
-/// A figure of /proc/meminfo; 0 if it is not there.
-std::uint64_t meminfo(const std::string &key)
-{
-    std::ifstream in("/proc/meminfo");
-    for (std::string word; in >> word;) {
-        if (std::uint64_t value = 0; word == key + ":" && in >> value) {
-            return value;
-        }
-    }
-    return 0;
-}
-
-void probe_memory(const config &cfg, probe_result &result)
-{
-    const std::uint64_t page_kb = meminfo("Hugepagesize");
-    const std::uint64_t free_mb = meminfo("HugePages_Free") * page_kb / 1024;
-    if (cfg.hugepages && free_mb < cfg.memory_mb) {
-        const std::uint64_t pages = page_kb ? (cfg.memory_mb * 1024 + page_kb - 1) / page_kb : 0;
-        result.degraded.push_back(std::to_string(free_mb) + " MiB of hugepages are free, memory_mb is " +
-                                  std::to_string(cfg.memory_mb) +
-                                  ", so halfpoll runs without them: sysctl vm.nr_hugepages=" + std::to_string(pages));
-    }
-    rlimit limit{};
-    const std::uint64_t wanted = std::uint64_t{cfg.memory_mb} << 20;
-    if (uses_af_xdp(cfg) && !has_capability(CAP_IPC_LOCK) && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
-        limit.rlim_cur < wanted) {
-        result.missing.push_back("the locked-memory limit is " + std::to_string(limit.rlim_cur >> 10) +
-                                 " KiB, too little for AF_XDP buffers: ulimit -l unlimited (systemd: "
-                                 "LimitMEMLOCK=infinity), or give the program CAP_IPC_LOCK");
-    }
-}
-
-void probe_af_xdp_socket(probe_result &result)
-{
-    const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        close(fd);
-    } else if (errno == EAFNOSUPPORT) {
-        result.missing.push_back("this kernel has no AF_XDP: use one built with CONFIG_XDP_SOCKETS");
-    }
+    look("ipv4_forwarding", "net/ipv4/ip_forward", "net.ipv4.ip_forward");
+    look("ipv6_forwarding", "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding");
 }
 
 } // namespace
 
-probe_result probe_machine(const config &cfg)
+bool probing::has(device_kind kind) const
 {
-    probe_result result;
-    probe_privileges(cfg, result);
-    probe_tun(result);
-    probe_io_uring(cfg, result);
-    probe_memory(cfg, result);
-    if (uses_af_xdp(cfg)) {
-        probe_af_xdp_socket(result);
+    return std::ranges::any_of(cfg.ports, [kind](const port_config &port) { return port.kind == kind; });
+}
+
+std::string grant_capabilities(const probing &p)
+{
+    std::string names;
+    for (const capability &c : required_capabilities(p)) {
+        names += (names.empty() ? "" : ",") + lower(c.name);
+    }
+    if (p.cfg.fifo_priority > 0) {
+        names += ",cap_sys_nice";
+    }
+    if (p.has(device_kind::af_xdp) || p.has(device_kind::pci)) {
+        names += ",cap_ipc_lock";
+    }
+    return "setcap " + names + "+ep " + p.on.program();
+}
+
+bool kernel_before(const host &on, unsigned major, unsigned minor)
+{
+    unsigned found_major = 0, found_minor = 0;
+    return std::sscanf(on.read("/proc/sys/kernel/osrelease").c_str(), "%u.%u", &found_major, &found_minor) == 2 &&
+           (found_major < major || (found_major == major && found_minor < minor));
+}
+
+void probe_program(probing &p)
+{
+    probe_capabilities(p);
+    probe_tun(p);
+    probe_netlink(p);
+    probe_io_uring(p);
+    probe_forwarding(p);
+}
+
+std::vector<finding> probe_machine(const config &cfg, const host &on, const probe_scope &scope)
+{
+    probing p{cfg, on, scope, {}};
+    probe_program(p);
+    probe_memory(p);
+    probe_cpus(p);
+    if (p.has(device_kind::af_xdp)) {
+        probe_af_xdp_support(p);
+    }
+    if (p.has(device_kind::pci)) {
+        probe_vfio_support(p);
     }
     for (const port_config &port : cfg.ports) {
         if (port.kind == device_kind::af_xdp) {
-            probe_af_xdp(port, result);
+            probe_af_xdp_port(p, port);
         } else if (port.kind == device_kind::pci) {
-            probe_pci(port, result);
+            probe_pci_port(p, port);
         }
     }
-    return result;
+    return std::move(p.found);
+}
+
+std::vector<finding> probe_machine(const host &on)
+{
+    const config nothing;
+    probing everything{nothing, on, {}, {}};
+    probe_program(everything);
+    const auto would = [&](device_kind kind, const std::string &ports, void (*support)(probing &)) {
+        config one;
+        one.ports.resize(1);
+        one.ports[0].kind = kind;
+        probing p{one, on, {}, {}};
+        probe_program(p);
+        support(p);
+        for (finding &each : p.found) {
+            const bool known = std::ranges::find(everything.found, each.id, &finding::id) != everything.found.end();
+            if (!known) {
+                each.level = severity::less;
+                each.problem = "no " + ports + " ports: " + each.problem;
+                everything.found.push_back(std::move(each));
+            }
+        }
+    };
+    would(device_kind::af_xdp, "AF_XDP", probe_af_xdp_support);
+    would(device_kind::pci, "PCI", probe_vfio_support);
+    return std::move(everything.found);
 }
 
 } // namespace halfpoll

@@ -2,20 +2,25 @@
 #pragma once
 
 #include "config.hpp"
+#include "finding.hpp"
+#include "host.hpp"
 
-#include <string>
 #include <vector>
 
 namespace halfpoll
 {
 
-/// What this process and this kernel lack for a configuration, each as one line with the remedy.
-struct probe_result {
-    std::vector<std::string> missing;  ///< it cannot run
-    std::vector<std::string> degraded; ///< it runs with less than was asked for
+/// How a machine is looked at.
+struct probe_scope {
+    severity mildest = severity::advice; ///< what is milder does not matter
+    bool running = false; ///< a halfpoll runs with this configuration, so what it holds (memory …) is not missing
 };
 
-/// Looks without changing anything: privileges, devices, kernel features, memory.
-probe_result probe_machine(const config &cfg);
+/// What a machine, and this process on it, lacks for a configuration. Looks without changing anything. `halfpoll run`,
+/// `check` and `doctor` all ask this.
+std::vector<finding> probe_machine(const config &cfg, const host &on, const probe_scope &scope = {});
+
+/// The same without a configuration: what every one needs, and what each kind of port would; the latter never stops it.
+std::vector<finding> probe_machine(const host &on);
 
 } // namespace halfpoll

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A made-up /sys with a NIC on a PCI bus, beside the real /proc, for `halfpoll … --root`."""
+
+import pathlib
+import shutil
+
+NIC = "0000:03:00.0"
+
+
+class FakePci:
+    """NIC is bound to `driver`; its interface, if one is named, is `ifname`. IOMMU group 7."""
+
+    def __init__(self, folder, driver="vfio-pci", ifname=None):
+        self.root = pathlib.Path(folder)
+        self.device = self.root / "sys/bus/pci/devices" / NIC
+        for name in ("vfio-pci", "igb"):
+            self.put(f"sys/bus/pci/drivers/{name}/bind")
+            self.put(f"sys/bus/pci/drivers/{name}/unbind")
+        self.put("sys/bus/pci/drivers_probe")
+        self.put("sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "65535")
+        self.put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never")
+        self.put("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "512")
+        self.put("sys/devices/system/cpu/isolated", "0-1023")
+        for file, text in (("class", "0x020000"), ("numa_node", "-1"), ("driver_override", "(null)"), ("sriov_numvfs", "0")):
+            self.put(f"sys/bus/pci/devices/{NIC}/{file}", text)
+        self.link(f"sys/kernel/iommu_groups/7/devices/{NIC}", f"../../../../bus/pci/devices/{NIC}")
+        self.link(f"sys/bus/pci/devices/{NIC}/iommu_group", "../../../../kernel/iommu_groups/7")
+        self.bind(driver)
+        if ifname:
+            (self.device / "net" / ifname).mkdir(parents=True)
+            self.link(f"sys/class/net/{ifname}/device", f"../../../bus/pci/devices/{NIC}")
+        for file in ("vfio", "7"):
+            self.put(f"dev/vfio/{file}")
+        self.link("dev/net", "/dev/net")
+        self.link("proc", "/proc")
+
+    def put(self, file, text=""):
+        path = self.root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="ascii")
+
+    def link(self, file, target):
+        path = self.root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+
+    def erase(self, file):
+        path = self.root / file
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+    def bind(self, driver):
+        self.link(f"sys/bus/pci/devices/{NIC}/driver", f"../../drivers/{driver}")
