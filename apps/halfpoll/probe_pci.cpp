@@ -33,6 +33,23 @@ std::string iommu_remedy(const host &on)
            "with intel_iommu=on or iommu.passthrough=0";
 }
 
+/// Without it a device could raise any interrupt, so vfio refuses it. x86 names the interrupts that are remapped
+/// "IR-…".
+void probe_interrupt_remapping(probing &p)
+{
+    constexpr const char *unsafe = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+    const std::string interrupts = p.on.read("/proc/interrupts");
+    const auto has = [&](const char *chip) { return interrupts.find(chip) != std::string::npos; };
+    if ((has("IO-APIC") || has("PCI-MSI")) && !has("IR-") && p.on.read(unsafe) != "Y") {
+        p.add(severity::stops, "interrupt_remapping", "",
+              "the IOMMU does not remap interrupts, so vfio refuses devices",
+              "switch it on in the firmware's set-up, take intremap=off off the kernel's command line, or, if the "
+              "devices "
+              "are to be trusted: echo 1 > " +
+                  std::string(unsafe));
+    }
+}
+
 void probe_group_file(probing &p, const port_config &port, const std::string &group)
 {
     const std::string file = "/dev/vfio/" + group;
@@ -72,6 +89,8 @@ void probe_vfio_support(probing &p)
     if (!has_iommu(p.on)) {
         p.add(severity::stops, "iommu", "", "no IOMMU is in use, and vfio drives no device without one",
               iommu_remedy(p.on));
+    } else {
+        probe_interrupt_remapping(p);
     }
     std::string missing;
     for (const auto &[module, trace] : {std::pair{"vfio-pci", "/sys/bus/pci/drivers/vfio-pci"},

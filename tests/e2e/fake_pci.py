@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A made-up /sys with a NIC on a PCI bus, beside the real /proc, for `halfpoll … --root`."""
+"""A made-up /sys with a NIC on a PCI bus, for `halfpoll … --root`. /proc is the real one, but for the interrupts."""
 
+import os
 import pathlib
 import shutil
 
@@ -17,7 +18,7 @@ class FakePci:
             self.put(f"sys/bus/pci/drivers/{name}/bind")
             self.put(f"sys/bus/pci/drivers/{name}/unbind")
         self.put("sys/bus/pci/drivers_probe")
-        self.put("sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "65535")
+        self.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N")
         self.put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never")
         self.put("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "512")
         self.put("sys/devices/system/cpu/isolated", "0-1023")
@@ -32,7 +33,14 @@ class FakePci:
         for file in ("vfio", "7"):
             self.put(f"dev/vfio/{file}")
         self.link("dev/net", "/dev/net")
-        self.link("proc", "/proc")
+        self.put("proc/interrupts", " 25:  0  IR-PCI-MSI 262144-edge  eth0")
+        self.link_processes()
+
+    def link_processes(self):
+        """What /proc has now."""
+        for name in os.listdir("/proc"):
+            if name != "interrupts":
+                self.link(f"proc/{name}", f"/proc/{name}")
 
     def put(self, file, text=""):
         path = self.root / file

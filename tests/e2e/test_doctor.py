@@ -241,7 +241,9 @@ class DoctorPci(Machine):
                 ("iommu", lambda: pci.erase(f"{device}/iommu_group"),
                  lambda: pci.link(f"{device}/iommu_group", "../../../../kernel/iommu_groups/7")),
                 ("vfio_modules", lambda: pci.erase("sys/module/vfio_iommu_type1"),
-                 lambda: pci.put("sys/module/vfio_iommu_type1/version")),
+                 lambda: pci.put("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N")),
+                ("interrupt_remapping", lambda: pci.put("proc/interrupts", " 25:  0  PCI-MSI 262144-edge  eth0"),
+                 lambda: pci.put("proc/interrupts", " 25:  0  IR-PCI-MSI 262144-edge  eth0")),
                 ("vfio_device", lambda: pci.erase("dev/vfio/vfio"), lambda: pci.put("dev/vfio/vfio")),
                 ("vfio_access", lambda: pci.erase("dev/vfio/7"), lambda: pci.put("dev/vfio/7")),
                 ("hugepages", lambda: pci.put("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "1"),
@@ -336,6 +338,7 @@ class Bind(Machine):
         try:
             client.connect((address, int(server.stdout.readline())))
             self.assertEqual(server.stdout.readline(), "accepted\n")
+            self.pci.link_processes()
             yield
         finally:
             client.close()

@@ -60,10 +60,11 @@ def build():
 def run_tests(models, args, image):
     import lab
     import main as e2e
+    import test_machine
     import test_nic
     e2e.TEST_SECONDS = GUEST_TEST_SECONDS
     loader, result = unittest.defaultTestLoader, e2e.Result()
-    for case in test_nic.cases(models, image):
+    for case in (*test_nic.cases(models, image), *test_machine.cases(models, image)):
         tests = unittest.TestSuite(e2e.select(loader.loadTestsFromTestCase(case), args.names))
         tests.run(result)
     lab.stop_all()

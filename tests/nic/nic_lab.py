@@ -71,6 +71,9 @@ class NicLab(lab.Lab):
         self.guest.modprobe("tun", "vfio_iommu_type1", "vfio-pci")
         self.guest.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1, ipv6__conf__default__accept_dad=0,
                           ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0)
+        self.bind_nics()
+
+    def bind_nics(self):
         self.addresses = {name: self.guest.bind(nic) for name, nic in self.nics.items()}
 
     def plug(self, net):

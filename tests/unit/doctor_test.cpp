@@ -225,6 +225,9 @@ INSTANTIATE_TEST_SUITE_P(
              "no IOMMU is in use", "firmware", ""},
         lack{"NoIommuForTheDevice", "iommu", severity::stops, [](fake_host &on) { on.erase(NIC + "/iommu_group"); },
              "no IOMMU guards this device", "firmware", "nic"},
+        lack{"InterruptRemapping", "interrupt_remapping", severity::stops,
+             [](fake_host &on) { on.put("/proc/interrupts", "  1:  0  9  IO-APIC   1-edge  i8042"); },
+             "does not remap interrupts", "allow_unsafe_interrupts", ""},
         lack{"Group", "iommu_group", severity::stops,
              [](fake_host &on) { on.add_pci("0000:03:00.2", "ixgbe", "ixgbe", "7", "enp3s0f2"); },
              "IOMMU group 7 holds devices of the kernel too: 0000:03:00.2 (ixgbe, enp3s0f2)",
@@ -278,6 +281,17 @@ TEST(Doctor, SharedDriverNeedsNoVfio)
     on.erase("/sys/bus/pci/drivers/vfio-pci");
     on.erase("/dev/vfio");
     EXPECT_THAT(ids(look(RUNTIME + "hugepages = true\n" + PCI_PORT, on)), ElementsAre());
+}
+
+TEST(Doctor, InterruptsMayBeUnsafe)
+{
+    fake_host on;
+    on.put("/proc/interrupts", "  1:  0  9  IO-APIC   1-edge  i8042");
+    on.put("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y");
+    EXPECT_THAT(ids(look(ALL, on)), ElementsAre());
+    on.put("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N");
+    on.put("/proc/interrupts", " 12:  7  GICv3  27 Level  arch_timer"); // not x86
+    EXPECT_THAT(ids(look(ALL, on)), ElementsAre());
 }
 
 TEST(Doctor, WhatARunningHalfpollHoldsIsNotMissing)

@@ -209,7 +209,8 @@ inline void fake_host::make_memory()
 inline void fake_host::make_pci()
 {
     put("/sys/bus/pci/drivers_probe", "");
-    put("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "65535");
+    put("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N");
+    put("/proc/interrupts", "  1:  0  9  IR-IO-APIC   1-edge  i8042\n 25:  0  0  IR-PCI-MSI 262144-edge  eth0");
     put("/dev/vfio/vfio", "");
     add_pci("0000:03:00.0", "vfio-pci", "igb", "7");
     add_pci("0000:03:00.1", "igb", "igb", "8", "enp3s0f1");
