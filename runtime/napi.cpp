@@ -82,6 +82,7 @@ int napi_call_poll(napi_struct &napi, int budget) noexcept
             napi.park_misses = 0;
         } else {
             stat_add(napi.stats.spurious);
+            napi_note_spurious(napi);
         }
     }
     return work;

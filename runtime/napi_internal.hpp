@@ -23,6 +23,9 @@ void napi_mask_irq(napi_struct &napi) noexcept;
 /// Moves the instance down the ladder. `reason` is a static string.
 void napi_lower_rung(napi_struct &napi, wait_rung rung, const char *reason) noexcept;
 
+/// An event brought no packets: a device that does so on and on loses its interrupt.
+void napi_note_spurious(napi_struct &napi) noexcept;
+
 /// Callbacks of the instance's timers and its event source.
 void napi_watchdog(hrtimer &timer) noexcept;
 void napi_park_expired(hrtimer &timer) noexcept;

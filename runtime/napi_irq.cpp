@@ -17,6 +17,10 @@ namespace
 constexpr unsigned PARK_MISSES_MAX = 2;
 /// An event may be this late: devices moderate their interrupts.
 constexpr ktime_t PARK_GRACE = NSEC_PER_MSEC;
+/// Events without packets in a row, within that time, before the interrupt is given up (the kernel's "nobody cared").
+/// Single ones come from transmissions on the same vector, from queues that share it, and from races, and are harmless.
+constexpr unsigned SPURIOUS_MAX = 2000;
+constexpr ktime_t SPURIOUS_TIME = NSEC_PER_SEC;
 
 void napi_start_timed_sleep(napi_struct &napi) noexcept
 {
@@ -97,6 +101,23 @@ void napi_unmask_irq(napi_struct &napi) noexcept
         napi_start_timed_sleep(napi);
         break;
     }
+}
+
+void napi_note_spurious(napi_struct &napi) noexcept
+{
+    const std::uint64_t packets = napi.stats.packets.load(std::memory_order_relaxed);
+    if (napi.spurious_row == 0 || packets != napi.spurious_packets ||
+        napi.sd->now - napi.spurious_since > SPURIOUS_TIME) {
+        napi.spurious_row = 0;
+        napi.spurious_packets = packets;
+        napi.spurious_since = napi.sd->now;
+    }
+    if (++napi.spurious_row < SPURIOUS_MAX || napi.rung.load(std::memory_order_relaxed) != wait_rung::interrupt) {
+        return;
+    }
+    napi.spurious_row = 0;
+    napi_lower_rung(napi, wait_rung::timed, "the interrupt fires without packets, over and over");
+    napi_schedule(napi); // it may have been waiting for that interrupt
 }
 
 void napi_event(wait_source &source, int res) noexcept

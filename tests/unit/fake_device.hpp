@@ -28,6 +28,7 @@ struct fake_device {
     std::atomic<bool> wrong_thread{false}; ///< polled elsewhere than at home
     std::atomic<bool> polled_unmasked{false};
     bool mute = false;                     ///< accepts enable() and never fires
+    std::atomic<bool> storm{false};        ///< fires whenever it is unmasked
     int refuse_enable = 0;                 ///< -errno
     std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion
 
@@ -89,6 +90,9 @@ struct fake_device {
     {
         if (of(n).refuse_enable == 0) {
             of(n).unmasked = true;
+        }
+        if (of(n).storm) {
+            of(n).fire();
         }
         return of(n).refuse_enable;
     }

@@ -109,6 +109,35 @@ TEST_F(napi, an_interrupt_that_never_comes_is_noticed)
     EXPECT_STREQ(dev.napi.rung_reason.load(), "the interrupt never came: packets were found without it");
 }
 
+TEST_F(napi, an_interrupt_that_fires_without_end_is_given_up)
+{
+    add();
+    ASSERT_TRUE(parked());
+    dev.storm = true;
+    dev.arrive();
+    ASSERT_TRUE(eventually([&] { return rung() == wait_rung::timed; }));
+    EXPECT_STREQ(dev.napi.rung_reason.load(), "the interrupt fires without packets, over and over");
+    EXPECT_FALSE(dev.unmasked);
+    const int before = dev.received;
+    dev.arrive(5);
+    EXPECT_TRUE(received(before + 5));
+}
+
+TEST_F(napi, single_interrupts_without_packets_do_no_harm)
+{
+    add();
+    const std::uint64_t processed = rt.cpu(0).stats.processed;
+    for (int i = 0; i < 3000; ++i) { // each after a packet, as a device that reports transmissions on the same vector
+        ASSERT_TRUE(parked());
+        dev.arrive();
+        ASSERT_TRUE(received(i + 1));
+        dev.fire();
+    }
+    EXPECT_EQ(rung(), wait_rung::interrupt);
+    EXPECT_EQ(dev.napi.stats.packets.load(), 3000u) << "a spurious event is no work";
+    EXPECT_EQ(rt.cpu(0).stats.processed - processed, 3000u);
+}
+
 class napi_standing_clock : public napi
 {
 protected:

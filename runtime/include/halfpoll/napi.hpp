@@ -102,6 +102,9 @@ struct napi_struct {
     bool irq_proven = false;                  ///< an event has brought packets
     bool park_suspect = false;                ///< a park has found packets; the event has a little time left
     unsigned park_misses = 0;                 ///< parks in a row that found packets and no event
+    unsigned spurious_row = 0;                ///< events in a row that found nothing ...
+    ktime_t spurious_since = 0;               ///< ... since then,
+    std::uint64_t spurious_packets = 0;       ///< ... when so many packets had come
 
     // Cold: names and figures for `show`.
     std::atomic<wait_rung> rung{wait_rung::interrupt}; ///< written by the home CPU, read by anyone, relaxed
