@@ -116,7 +116,7 @@ netdev::netdev(const std::string &ifname) : name_(ifname)
         const int errnum = errno;
         ::close(socket_);
         if (errnum == ENODEV) {
-            throw error("af_xdp:" + ifname + ": no such interface in this network namespace (see `ip link`)");
+            throw device_absent("af_xdp:" + ifname + ": no such interface in this network namespace (see `ip link`)");
         }
         throw_netdev(errnum, ifname, "cannot look up the interface");
     }

@@ -140,6 +140,9 @@ std::vector<std::string> arguments(const eal_options &options, bool hugepages)
         args.push_back("-a");
         args.push_back(address);
     }
+    if (!options.vfio_intr.empty()) {
+        args.push_back("--vfio-intr=" + options.vfio_intr);
+    }
     return args;
 }
 
@@ -163,7 +166,7 @@ std::vector<std::string> eal_init(const eal_options &options)
         const int reason = rte_errno;
         throw_errno(reason, "DPDK's EAL does not start (" + log.last_line() + ")");
     }
-    pools_in_eal_memory = hugepages || options.shareable;
+    pools_in_eal_memory = hugepages || options.shareable || !options.pci.empty(); // which DMA reaches
     return notes;
 }
 

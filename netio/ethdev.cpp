@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "eal_intr_thread.hpp"
+#include "ethdev_conf.hpp"
+#include "ethdev_events.hpp"
+#include "pci_device.hpp"
+#include "rx_vectors.hpp"
 #include "sigpipe_guard.hpp"
 
 #include <halfpoll/ethdev.hpp>
 
 #include <halfpoll/net_core.hpp>
 
-#include <rte_alarm.h>
 #include <rte_branch_prediction.h>
 #include <rte_dev.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 namespace halfpoll
@@ -27,7 +30,8 @@ namespace halfpoll
 namespace
 {
 
-constexpr std::uint64_t LINK_LOOK_US = 1'000'000; // drivers without a link interrupt
+constexpr ktime_t LINK_LOOK = NSEC_PER_SEC;              ///< drivers without a link interrupt
+constexpr ktime_t LINK_LOOK_UNPROVEN = 2 * NSEC_PER_SEC; ///< those that promise one, until it has come once
 
 /// What a driver does with its rx interrupt fd that ethdev has no words for.
 struct driver_quirk {
@@ -35,7 +39,7 @@ struct driver_quirk {
     source_kind kind;
     bool maskable;    ///< rx_intr_enable works; else the fd is level-triggered and always on
     bool descriptors; ///< the ring has the number of descriptors that was configured
-    bool link_moves;  ///< a link without an interrupt still comes and goes
+    bool link_moves;  ///< its link comes and goes
     bool maps_memory; ///< its peer maps the packets' memory
     /// Its interrupt callback talks to the peer; when it runs, stopping fails to take it back, and it and the alarms it
     /// sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
@@ -46,6 +50,7 @@ constexpr driver_quirk quirks[] = {
     // Its fd is the tun fd itself, a read empties it.
     {"net_tap", source_kind::oneshot, false, false, true, false, false},
     {"net_virtio_user", source_kind::multishot, true, true, true, true, true},
+    {"net_virtio", source_kind::multishot, true, true, true, false, true},
     {"net_ring", source_kind::multishot, true, false, false, false, false},
     {"net_null", source_kind::multishot, true, false, false, false, false},
     {"net_pcap", source_kind::multishot, true, false, false, false, false},
@@ -72,7 +77,7 @@ struct rx_peek {
 class ethdev_port final : public port
 {
 public:
-    explicit ethdev_port(const std::string &devargs);
+    ethdev_port(const std::string &devargs, std::function<void(const std::string &)> warn);
     ~ethdev_port() override;
 
     port_info info() const override;
@@ -81,6 +86,9 @@ public:
     link_state link() override;
     void set_mtu(std::uint32_t mtu) override;
     void set_promiscuous(bool on) override;
+    void set_mac(const rte_ether_addr &mac) override;
+    void reset() override;
+    ktime_t link_period() const noexcept override;
     port_counters counters() const override;
     void set_event_handler(std::function<void(port_event)> notify) override;
     rx_wait wait_of(std::uint16_t queue) override;
@@ -101,29 +109,43 @@ private:
             throw_errno(-ret, name_ + ": " + what);
         }
     }
+    void say(const std::string &what) const
+    {
+        if (warn_) {
+            warn_(name_ + ": " + what);
+        }
+    }
     rte_eth_dev_info device() const;
-    void configure(const port_options &options, const rte_eth_dev_info &dev);
+    void configure(const port_options &options);
     void set_up_queues(const port_options &options, const rte_eth_dev_info &dev);
     void start(const port_options &options);
     void stop() noexcept;
-    void listen(bool on);
-    void notify(port_event event);
-    static int on_event(std::uint16_t id, rte_eth_event_type type, void *self, void *ret) noexcept;
-    static void on_link_alarm(void *self) noexcept;
+    void keep_vlan_tags();
+    void spread(const port_options &options);
+    void receive_multicast();
+    void apply_promiscuous();
+    void find_vectors(const port_options &options);
 
     std::string name_;
     std::uint16_t id_ = RTE_MAX_ETHPORTS;
+    bool pci_ = false;
     bool probed_ = false; ///< here: removed with the object
     bool open_ = false;
     bool started_ = false;
     rte_eth_conf conf_{};
     const driver_quirk *quirk_ = &no_quirk;
+    std::function<void(const std::string &)> warn_;
     std::uint16_t descriptors_ = 0;
+    rte_mempool *pool_ = nullptr;
+    bool promiscuous_wanted_ = false;    ///< by the caller
+    bool multicast_unfiltered_ = false;  ///< because it cannot receive all multicast otherwise
+    bool mac_unfiltered_ = false;        ///< because it does not filter for the address that was wished
+    std::atomic<bool> link_told_{false}; ///< a link event came; EAL's threads write, relaxed
     port_counters last_;
     mutable std::vector<std::unique_ptr<rx_peek>> peek_; ///< by queue; its owner's, through const rx_pending() too
-
-    std::mutex notify_mutex_; ///< control thread against the EAL's threads
-    std::function<void(port_event)> notify_;
+    std::vector<int> rx_fds_;                            ///< of the queues' interrupts; -1: none
+    rx_vectors vectors_;
+    std::unique_ptr<ethdev_events> events_;
 };
 
 std::optional<std::uint16_t> existing_port(const std::string &devargs)
@@ -144,8 +166,12 @@ std::optional<std::uint16_t> existing_port(const std::string &devargs)
     return std::nullopt;
 }
 
-ethdev_port::ethdev_port(const std::string &devargs) : name_(devargs.substr(0, devargs.find(',')))
+ethdev_port::ethdev_port(const std::string &devargs, std::function<void(const std::string &)> warn)
+    : name_(devargs.substr(0, devargs.find(','))), pci_(is_pci_address(name_)), warn_(std::move(warn))
 {
+    if (pci_) {
+        require_pci_device(name_);
+    }
     if (const auto id = existing_port(devargs)) {
         id_ = *id;
         probed_ = !devargs.starts_with("port:");
@@ -171,8 +197,9 @@ ethdev_port::~ethdev_port()
         rte_eth_dev_info dev;
         rte_device *device = rte_eth_dev_info_get(id_, &dev) == 0 ? dev.device : nullptr;
         rte_eth_dev_close(id_);
-        if (device) {
-            rte_dev_remove(device);
+        run_on_eal_intr_thread([] {}); // whoever told of a removal there is done: EAL frees what it stands on
+        if (const int ret = device ? rte_dev_remove(device) : 0; ret < 0) {
+            say("DPDK does not let go of the device (" + std::string(rte_strerror(-ret)) + ")");
         }
     }
 }
@@ -200,26 +227,64 @@ port_info ethdev_port::info() const
     return info;
 }
 
-void ethdev_port::configure(const port_options &options, const rte_eth_dev_info &dev)
+void ethdev_port::configure(const port_options &options)
 {
-    conf_.rxmode.mtu = options.mtu;
-    const std::uint32_t room = rte_pktmbuf_data_room_size(options.pool) - RTE_PKTMBUF_HEADROOM;
-    if (options.mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN > room) {
-        if (!(dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)) {
-            throw error(name_ + ": an MTU of " + std::to_string(options.mtu) + " needs packet buffers of more than " +
-                        std::to_string(room) + " bytes, as " + dev.driver_name + " cannot scatter");
-        }
-        conf_.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
-    }
-    conf_.txmode.offloads = dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-    const std::uint64_t hash = dev.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
-    if (options.rx_queues > 1 && hash != 0) {
-        conf_.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-        conf_.rx_adv_conf.rss_conf.rss_hf = hash;
-    }
     check(rte_eth_dev_configure(id_, static_cast<std::uint16_t>(options.rx_queues),
                                 static_cast<std::uint16_t>(options.tx_queues), &conf_),
           "the driver refuses the configuration");
+    if (options.mac) {
+        rte_ether_addr mac = *options.mac;
+        mac_unfiltered_ = rte_eth_dev_default_mac_addr_set(id_, &mac) != 0;
+    }
+}
+
+/// A tag that the device takes out of the frame would be lost.
+void ethdev_port::keep_vlan_tags()
+{
+    const int on = rte_eth_dev_get_vlan_offload(id_);
+    if (on > 0 && (on & RTE_ETH_VLAN_STRIP_OFFLOAD) &&
+        rte_eth_dev_set_vlan_offload(id_, on & ~RTE_ETH_VLAN_STRIP_OFFLOAD) != 0) {
+        say("VLAN tag stripping cannot be turned off: tagged frames arrive without their tag");
+    }
+}
+
+void ethdev_port::spread(const port_options &options)
+{
+    if (options.rx_queues < 2) {
+        return;
+    }
+    if (conf_.rxmode.mq_mode != RTE_ETH_MQ_RX_RSS) {
+        return say("no RSS: on which of its queues a packet arrives is the device's choice");
+    }
+    const std::uint16_t size = device().reta_size;
+    std::vector<rte_eth_rss_reta_entry64> table = ethdev_reta(size, options.rx_queues);
+    if (size != 0 && rte_eth_dev_rss_reta_update(id_, table.data(), size) != 0) {
+        say("the driver keeps its own table of queues (RETA): they may not get equal shares");
+    }
+}
+
+/// Routing protocols and neighbour discovery use groups that only the kernel knows; the slow path polices them.
+void ethdev_port::receive_multicast() { multicast_unfiltered_ = rte_eth_allmulticast_enable(id_) != 0; }
+
+void ethdev_port::apply_promiscuous()
+{
+    const bool on = promiscuous_wanted_ || multicast_unfiltered_ || mac_unfiltered_;
+    if (on == (rte_eth_promiscuous_get(id_) == 1)) {
+        return;
+    }
+    const int ret = on ? rte_eth_promiscuous_enable(id_) : rte_eth_promiscuous_disable(id_);
+    if (on && ret != -ENOTSUP) { // virtual devices without the call receive everything
+        check(ret, "promiscuous mode");
+    }
+}
+
+void ethdev_port::find_vectors(const port_options &options)
+{
+    rx_fds_.assign(options.rx_queues, -1);
+    for (unsigned q = 0; q < options.rx_queues && conf_.intr_conf.rxq != 0; ++q) {
+        rx_fds_[q] = rte_eth_dev_rx_intr_ctl_q_get_fd(id_, static_cast<std::uint16_t>(q));
+    }
+    vectors_ = rx_vectors(rx_fds_);
 }
 
 void ethdev_port::set_up_queues(const port_options &options, const rte_eth_dev_info &dev)
@@ -247,19 +312,14 @@ void ethdev_port::start(const port_options &options)
 {
     const rte_eth_dev_info dev = device();
     const bool lsc = (*dev.dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
-    struct attempt {
-        bool rxq, lsc;
-    };
-    constexpr attempt attempts[] = {{true, true}, {true, false}, {false, true}, {false, false}};
-    for (const attempt &a : attempts) {
+    constexpr ethdev_interrupts attempts[] = {{true, true}, {true, false}, {false, true}, {false, false}};
+    for (const ethdev_interrupts &a : attempts) {
         if (a.lsc && !lsc) {
             continue;
         }
-        conf_ = {};
-        conf_.intr_conf.rxq = a.rxq;
-        conf_.intr_conf.lsc = a.lsc;
         try {
-            configure(options, dev);
+            conf_ = ethdev_conf(name_, options, dev, a);
+            configure(options);
             set_up_queues(options, dev);
             check(rte_eth_dev_start(id_), "the device does not start");
             started_ = true;
@@ -294,7 +354,14 @@ void ethdev_port::open(const port_options &options)
     if (quirk_->talks_in_interrupt) {
         run_on_eal_intr_thread(block_sigpipe);
     }
+    mac_unfiltered_ = false;
     start(options);
+    pool_ = options.pool;
+    keep_vlan_tags();
+    spread(options);
+    receive_multicast();
+    apply_promiscuous();
+    find_vectors(options);
     for (unsigned q = 0; q < options.rx_queues; ++q) {
         auto peek = std::make_unique<rx_peek>();
         peek->countable = rte_eth_rx_queue_count(id_, static_cast<std::uint16_t>(q)) >= 0;
@@ -339,6 +406,10 @@ link_state ethdev_port::link()
 void ethdev_port::set_mtu(std::uint32_t mtu)
 {
     const sigpipe_guard guard;
+    const rte_eth_conf wanted = ethdev_conf(name_, {.mtu = mtu, .pool = pool_}, device(), {});
+    if ((wanted.rxmode.offloads & ~conf_.rxmode.offloads) != 0) {
+        throw error(name_ + ": an MTU of " + std::to_string(mtu) + " needs the port to be opened for it");
+    }
     const int ret = mtu <= UINT16_MAX ? rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(mtu)) : -EINVAL;
     if (ret == -ENOTSUP && mtu <= conf_.rxmode.mtu) {
         return; // receives what it was opened for; less is the sender's business
@@ -349,10 +420,43 @@ void ethdev_port::set_mtu(std::uint32_t mtu)
 void ethdev_port::set_promiscuous(bool on)
 {
     const sigpipe_guard guard;
-    const int ret = on ? rte_eth_promiscuous_enable(id_) : rte_eth_promiscuous_disable(id_);
-    if (ret != -ENOTSUP) { // virtual devices without the call receive everything
-        check(ret, "promiscuous mode");
+    promiscuous_wanted_ = on;
+    apply_promiscuous();
+}
+
+void ethdev_port::set_mac(const rte_ether_addr &mac)
+{
+    const sigpipe_guard guard;
+    rte_ether_addr own{}, wanted = mac;
+    check(rte_eth_macaddr_get(id_, &own), "no MAC address");
+    if (!rte_is_same_ether_addr(&own, &mac)) {
+        if (!mac_unfiltered_ && (*device().dev_flags & RTE_ETH_DEV_NOLIVE_MAC_ADDR) != 0) {
+            throw error(name_ + ": its driver takes a MAC address only before it starts");
+        }
+        mac_unfiltered_ = rte_eth_dev_default_mac_addr_set(id_, &wanted) != 0;
+    } else {
+        mac_unfiltered_ = false;
     }
+    apply_promiscuous();
+}
+
+void ethdev_port::reset()
+{
+    const sigpipe_guard guard;
+    check(rte_eth_dev_reset(id_), "reset");
+}
+
+ktime_t ethdev_port::link_period() const noexcept
+{
+    if (!quirk_->link_moves) {
+        return 0;
+    }
+    if (conf_.intr_conf.lsc == 0) {
+        return LINK_LOOK;
+    }
+    // With a single vector some drivers grant both interrupts and deliver those of the queues only.
+    const bool doubtful = pci_ && !link_told_.load(std::memory_order_relaxed);
+    return doubtful ? LINK_LOOK_UNPROVEN : 0;
 }
 
 port_counters ethdev_port::counters() const
@@ -372,65 +476,19 @@ port_counters ethdev_port::counters() const
             .tx_errors = s.oerrors};
 }
 
-void ethdev_port::notify(port_event event)
-{
-    const std::lock_guard lock(notify_mutex_);
-    if (notify_) {
-        notify_(event);
-    }
-}
-
-int ethdev_port::on_event(std::uint16_t, rte_eth_event_type type, void *self, void *) noexcept
-{
-    auto &port = *static_cast<ethdev_port *>(self);
-    if (type == RTE_ETH_EVENT_INTR_LSC) {
-        port.notify(port_event::link);
-    } else if (type == RTE_ETH_EVENT_INTR_RMV) {
-        port.notify(port_event::removed);
-    } else if (type == RTE_ETH_EVENT_INTR_RESET) {
-        port.notify(port_event::reset);
-    }
-    return 0;
-}
-
-void ethdev_port::on_link_alarm(void *self) noexcept
-{
-    static_cast<ethdev_port *>(self)->notify(port_event::link);
-    rte_eal_alarm_set(LINK_LOOK_US, on_link_alarm, self);
-}
-
-void ethdev_port::listen(bool on)
-{
-    for (const rte_eth_event_type type : {RTE_ETH_EVENT_INTR_LSC, RTE_ETH_EVENT_INTR_RMV, RTE_ETH_EVENT_INTR_RESET}) {
-        if (on) {
-            check(rte_eth_dev_callback_register(id_, type, on_event, this), "no event callback");
-            continue;
-        }
-        while (rte_eth_dev_callback_unregister(id_, type, on_event, this) == -EAGAIN) {
-            std::this_thread::yield(); // the callback is running; it only posts
-        }
-    }
-    if (quirk_->link_moves && conf_.intr_conf.lsc == 0) {
-        if (on) {
-            check(rte_eal_alarm_set(LINK_LOOK_US, on_link_alarm, this), "no timer to look at the link");
-        } else {
-            rte_eal_alarm_cancel(on_link_alarm, this);
-        }
-    }
-}
-
 void ethdev_port::set_event_handler(std::function<void(port_event)> notify)
 {
-    const bool on = notify != nullptr;
-    bool was_on;
-    {
-        const std::lock_guard lock(notify_mutex_);
-        was_on = notify_ != nullptr;
-        notify_ = std::move(notify);
+    events_.reset();
+    if (!notify) {
+        return;
     }
-    if (on != was_on) {
-        listen(on);
-    }
+    const auto tell = [this, notify = std::move(notify)](port_event event) {
+        if (event == port_event::link) {
+            link_told_.store(true, std::memory_order_relaxed);
+        }
+        notify(event);
+    };
+    events_ = std::make_unique<ethdev_events>(id_, device().device, tell);
 }
 
 rx_wait ethdev_port::wait_of(std::uint16_t queue)
@@ -438,7 +496,7 @@ rx_wait ethdev_port::wait_of(std::uint16_t queue)
     if (conf_.intr_conf.rxq == 0) {
         return {.reason = "the driver refuses rx interrupts"};
     }
-    const int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(id_, queue);
+    const int fd = rx_fds_[queue];
     if (fd < 0) {
         return {.reason = "the driver has no rx interrupt"};
     }
@@ -483,16 +541,27 @@ bool ethdev_port::rx_pending(std::uint16_t queue) const noexcept
 
 int ethdev_port::rx_irq_enable(std::uint16_t queue) noexcept
 {
-    return quirk_->maskable ? rte_eth_dev_rx_intr_enable(id_, queue) : 0;
+    if (!quirk_->maskable) {
+        return 0;
+    }
+    return vectors_.enable(queue, [&] { return rte_eth_dev_rx_intr_enable(id_, queue); });
 }
 
 int ethdev_port::rx_irq_disable(std::uint16_t queue) noexcept
 {
-    return quirk_->maskable ? rte_eth_dev_rx_intr_disable(id_, queue) : 0;
+    if (!quirk_->maskable) {
+        return 0;
+    }
+    return vectors_.disable(
+        queue, [&] { return rte_eth_dev_rx_intr_disable(id_, queue); },
+        [&] { return rte_eth_dev_rx_intr_enable(id_, queue); });
 }
 
 } // namespace
 
-std::unique_ptr<port> make_ethdev_port(const std::string &devargs) { return std::make_unique<ethdev_port>(devargs); }
+std::unique_ptr<port> make_ethdev_port(const std::string &devargs, std::function<void(const std::string &)> warn)
+{
+    return std::make_unique<ethdev_port>(devargs, std::move(warn));
+}
 
 } // namespace halfpoll

@@ -80,7 +80,7 @@ void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) n
             drop_packets(cpu, DROP_NOMEM, &pkts[i], 1);
         }
     }
-    const unsigned target = dev.tx[cpu.id].owner;
+    const unsigned target = dev.tx[cpu.id].owner.load(std::memory_order_relaxed);
     const unsigned taken = handover_enqueue(cpu.core->cpu(target).handover_in[cpu.id], dev.ifindex, pkts, fit);
     if (taken < fit) {
         stat_add(cpu.dev[dev.ifindex].tx_dropped, fit - taken);
@@ -131,7 +131,7 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     }
     unsigned taken = 0;
     if (fit != 0) {
-        net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner];
+        net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed)];
         taken = handover_enqueue(owner.handover_in[cpus() + producer], dev.ifindex, pkts, fit);
         napi_schedule(owner.handover);
     }

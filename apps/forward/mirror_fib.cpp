@@ -18,13 +18,19 @@ void mirror::impl::link_changed(int ifindex)
     }
 }
 
-void mirror::impl::adopt_mtu(net_device &dev, std::uint32_t mtu)
+/// What people set on the shadow is for the device: MTU and link address.
+void mirror::impl::adopt_link(net_device &dev, const known_link &before, known_link now)
 {
-    if (dev.mtu.load(std::memory_order_relaxed) == mtu) {
-        return;
-    }
+    const auto same = [](const rte_ether_addr &a, const rte_ether_addr &b) {
+        return rte_is_same_ether_addr(&a, &b) != 0;
+    };
     try {
-        fwd.core().set_mtu(dev, mtu);
+        if (now.mtu != before.mtu && now.mtu != dev.mtu.load(std::memory_order_relaxed)) {
+            fwd.core().set_mtu(dev, now.mtu);
+        }
+        if (!same(now.mac, before.mac) && !same(now.mac, dev.mac)) {
+            fwd.core().set_mac(dev, now.mac);
+        }
     } catch (const error &e) {
         complain(e.what());
     }

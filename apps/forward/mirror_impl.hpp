@@ -93,7 +93,7 @@ struct mirror::impl {
 
     // Consequences.
     void link_changed(int ifindex);
-    void adopt_mtu(net_device &dev, std::uint32_t mtu);
+    void adopt_link(net_device &dev, const known_link &before, known_link now);
     void neighbour_changed(const ip_addr &addr, int ifindex);
     void route_changed(const ip_prefix &prefix, bool local);
     void reselect();

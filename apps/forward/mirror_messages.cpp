@@ -70,8 +70,8 @@ void mirror::impl::apply_link(const link_message &message)
     }
     stale_ipv4_routes |= before.up && !link.up; // the kernel removes its routes without notification
     link_changed(message.ifindex);
-    if (s && link.mtu != before.mtu) {
-        adopt_mtu(*s->dev, message.mtu); // last: it may call device_changed()
+    if (s) {
+        adopt_link(*s->dev, before, link); // last: it may call device_changed()
     }
 }
 

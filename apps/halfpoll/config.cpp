@@ -68,6 +68,7 @@ private:
     void read_runtime(const toml::table &table);
     void read_slow_path_cpu(toml_reader &reader);
     void read_netns(toml_reader &reader);
+    void read_vfio_intr(toml_reader &reader);
     void read_control(toml_reader &reader);
     void read_ports(const toml::node &node);
     void read_port(const toml::table &table);
@@ -123,6 +124,7 @@ void parser::read_runtime(const toml::table &table)
     reader.boolean("interrupts", out.interrupts);
     read_slow_path_cpu(reader);
     read_netns(reader);
+    read_vfio_intr(reader);
     read_control(reader);
     reader.boolean("hugepages", out.hugepages);
     memory_mb = reader.integer("memory_mb", out.memory_mb, 64, 1'048'576);
@@ -146,6 +148,14 @@ void parser::read_netns(toml_reader &reader)
     if (node && netns_path(out.netns, on.netns_dir).empty()) {
         reader.problem(*node, "netns", describe(*node),
                        "a network namespace that exists (ip netns add " + out.netns + ") or the path of one");
+    }
+}
+
+void parser::read_vfio_intr(toml_reader &reader)
+{
+    const toml::node *node = reader.string("vfio_intr", out.vfio_intr);
+    if (node && out.vfio_intr != "msix" && out.vfio_intr != "msi" && out.vfio_intr != "legacy") {
+        reader.problem(*node, "vfio_intr", describe(*node), "\"msix\", \"msi\" or \"legacy\"");
     }
 }
 

@@ -33,6 +33,7 @@ struct config {
     bool interrupts = true;
     int slow_path_cpu = -1; ///< -1: wherever the system puts it
     std::string netns;
+    std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best that each device has
     std::string control = "/run/halfpoll.sock";
     bool hugepages = false;
     unsigned memory_mb = 256;

@@ -83,6 +83,7 @@ void router::start_eal()
     options.shareable = std::ranges::any_of(cfg_.ports, is_virtio_user);
     options.hugepages = cfg_.hugepages;
     options.memory_mb = cfg_.memory_mb;
+    options.vfio_intr = cfg_.vfio_intr;
     options.control_cpu = cfg_.slow_path_cpu >= 0 ? static_cast<unsigned>(cfg_.slow_path_cpu) : cfg_.cpus.front();
     for (const std::string &note : eal_init(options)) {
         degrade(note);
@@ -106,10 +107,14 @@ void router::start_runtime()
 
 void router::add_port(const port_config &port)
 {
-    auto driver = port.kind == device_kind::af_xdp
-                      ? make_af_xdp_port(port.ifname(), [this](const std::string &what) { degrade(what); })
-                      : make_ethdev_port(port.device);
-    net_device &dev = core_->register_netdevice(std::move(driver), port.options);
+    const auto find = [this, &port] {
+        const auto warn = [this](const std::string &what) { degrade(what); };
+        return port.kind == device_kind::af_xdp ? make_af_xdp_port(port.ifname(), warn)
+                                                : make_ethdev_port(port.device, warn);
+    };
+    net_device_options options = port.options;
+    options.reprobe = find;
+    net_device &dev = core_->register_netdevice(find(), options);
     shadow &s = slow_->add_shadow(dev, port.shadow);
     slow_->set_carrier(s, dev.carrier.load(std::memory_order_relaxed));
 }
@@ -122,15 +127,20 @@ void router::on_change(net_device &dev)
     }
     if (mirror_) {
         mirror_->device_changed(dev);
-        log_line(dev.name + ": " +
-                 (dev.failure.empty() ? up ? "link up" : "link down" : "out of service: " + dev.failure));
+        const std::string state = dev.failure.empty() ? up ? "link up" : "link down" : "out of service: " + dev.failure;
+        if (std::string &said = said_[dev.ifindex]; said != state) {
+            said = state;
+            log_line(dev.name + ": " + state);
+        }
     }
 }
 
 void router::degrade(const std::string &what)
 {
-    degraded_.push_back(what);
-    log_line(what);
+    if (std::ranges::count(degraded_, what) == 0) { // a port that returns says it again
+        degraded_.push_back(what);
+        log_line(what);
+    }
 }
 
 void router::stop() noexcept

@@ -10,6 +10,7 @@
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/slow_path.hpp>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,6 +62,7 @@ private:
     std::unique_ptr<forwarder> forwarder_;
     std::unique_ptr<mirror> mirror_;
     ktime_t started_ = 0;
+    std::map<ifindex_t, std::string> said_; ///< the last state of each port that was logged
 };
 
 } // namespace halfpoll

@@ -30,7 +30,7 @@ json device_counters(const port &driver)
 const char *state_of(const net_device &dev)
 {
     if (!dev.failure.empty()) {
-        return "failed";
+        return dev.recovering ? "recovering" : "failed";
     }
     return dev.carrier.load(std::memory_order_relaxed) ? "up" : "no carrier";
 }

@@ -83,6 +83,28 @@ class Links(unittest.TestCase):
         wait_for("the other stream lost nothing", lambda: len(sink.got) == stream.sent, 1)
 
     @unittest.skipIf(KERNEL, "about halfpoll")
+    def test_port_that_returns(self):
+        """The interface of a port is made again under its name: the port is back, with the addresses of its shadow."""
+        for _ in range(2):
+            ping(self.client, WAN.host4)
+            self.server.ip("link", "del", "eth0")
+            wait_for("the failure is seen", lambda: self.lab.interface("wan")["failure"], 5)
+            wait_for("it says what is missing", lambda: "no such interface" in self.lab.interface("wan")["failure"], 5)
+            self.lab.plug(WAN)
+            wait_for("the port is back", lambda: self.lab.interface("wan")["state"] == "up", 5)
+            wait_for("carrier on wan0", lambda: self.lab.carrier("wan0"), 3)
+            wait_ping(self.client, WAN.host4, 5)
+            wait_ping(self.client, WAN.host6, 5)
+
+    def test_address_of_the_shadow_is_changed(self):
+        ping(self.client, WAN.host4)
+        self.router.ip("link", "set", "wan0", "address", "02:77:00:00:99:01")
+        self.server.ip("neigh", "flush", "dev", "eth0")
+        wait_ping(self.client, WAN.host4, 5)
+        wait_ping(self.client, WAN.host6, 5)
+        self.assertEqual(self.server.ip_json("neigh", "show", WAN.router4)[0]["lladdr"], "02:77:00:00:99:01")
+
+    @unittest.skipIf(KERNEL, "about halfpoll")
     def test_every_port_vanishes(self):
         for host in (self.client, self.server, self.backup):
             host.ip("link", "del", "eth0")

@@ -53,15 +53,16 @@ TEST(Config, DefaultsAreTheKernels)
 
 TEST(Config, EverySettingArrives)
 {
-    const config cfg = good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
-                            "netdev_budget_usecs = 500\ninterrupts = false\nslow_path_cpu = 5\n"
-                            "netns = \"/proc/self/ns/net\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
-                            "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
-                            "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
-                            "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
-                            "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
-                            "irq_suspend_timeout = 1000000\nbusy_poll = 50\n"
-                            "[punt.arp_nd]\nrate = 99\nburst = 7\n");
+    const config cfg =
+        good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
+             "netdev_budget_usecs = 500\ninterrupts = false\nslow_path_cpu = 5\n"
+             "netns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
+             "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
+             "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
+             "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
+             "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
+             "irq_suspend_timeout = 1000000\nbusy_poll = 50\n"
+             "[punt.arp_nd]\nrate = 99\nburst = 7\n");
     EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
     EXPECT_EQ(cfg.fifo_priority, 7);
     EXPECT_EQ(cfg.netdev_budget, 64U);
@@ -69,6 +70,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_FALSE(cfg.interrupts);
     EXPECT_EQ(cfg.slow_path_cpu, 5);
     EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
+    EXPECT_EQ(cfg.vfio_intr, "msi");
     EXPECT_EQ(cfg.control, "/tmp/x.sock");
     EXPECT_TRUE(cfg.hugepages);
     EXPECT_EQ(cfg.memory_mb, 128U);
@@ -156,6 +158,8 @@ INSTANTIATE_TEST_SUITE_P(
             "r.toml:2: slow_path_cpu: found CPU 4, expected a CPU that this process may run on (lscpu, taskset -p)"},
         mistake{"CpuIndex", "[runtime]\ncpus = [1, 2]\n" + PORT + "cpus = [2]\n",
                 "r.toml:6: cpus: found 2 (integer), expected an integer from 0 to 1"},
+        mistake{"InterruptKind", "[runtime]\nvfio_intr = \"intx\"\n" + PORT,
+                "r.toml:2: vfio_intr: found \"intx\" (string), expected \"msix\", \"msi\" or \"legacy\""},
         mistake{"NoNamespace", "[runtime]\nnetns = \"nonesuch\"\n" + PORT,
                 "r.toml:2: netns: found \"nonesuch\" (string), expected a network namespace that exists "
                 "(ip netns add nonesuch) or the path of one"},
@@ -220,7 +224,7 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
     EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
               "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
-              "netdev_budget_usecs, interrupts, slow_path_cpu, netns, control, hugepages, memory_mb, mbufs, "
+              "netdev_budget_usecs, interrupts, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
               "remove_shadows\n"
               "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
               "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,6 +42,13 @@ struct fake_wire {
     std::atomic<unsigned> tx_calls{0}, doorbells{0}, refused_doorbells{0};
     std::atomic<int> enable_result{0};
     std::atomic<bool> opened{false}, closed{false};
+    std::atomic<unsigned> opens{0}, resets{0}, ports{0}; ///< calls; ports that exist
+    std::atomic<ktime_t> link_period{0};
+    bool refuses_live = false; ///< MTU and MAC while it is open
+    bool reset_fails = false;
+    std::optional<rte_ether_addr> filter; ///< what set_mac() or open() asked for
+    std::uint32_t mtu = 0;
+    std::uint32_t opens_at_most_with = 9000; ///< MTU
     bool open_fails = false;
     bool has_fd = true;
     unsigned descriptors = 256;
@@ -99,25 +107,32 @@ inline rte_mbuf *packet(rte_mempool *pool, std::uint32_t number, unsigned length
 class fake_port final : public port
 {
 public:
-    explicit fake_port(std::shared_ptr<fake_wire> wire) : wire_(std::move(wire)) {}
+    explicit fake_port(std::shared_ptr<fake_wire> wire) : wire_(std::move(wire)) { ++wire_->ports; }
+    ~fake_port() override { --wire_->ports; }
 
     port_info info() const override
     {
         port_info i;
         i.driver = "fake";
-        i.mac = wire_->mac;
+        i.mac = wire_->filter.value_or(wire_->mac);
         i.max_rx_queues = 1;
         i.max_tx_queues = wire_->tx_queues;
         i.max_mtu = 9000;
         i.rx_descriptors = wire_->descriptors;
         return i;
     }
-    void open(const port_options &) override
+    void open(const port_options &options) override
     {
-        if (wire_->open_fails) {
+        ++wire_->opens;
+        if (wire_->open_fails || options.mtu > wire_->opens_at_most_with) {
             throw error("fake: does not open");
         }
+        wire_->mtu = options.mtu;
+        if (options.mac) {
+            wire_->filter = options.mac;
+        }
         wire_->opened = true;
+        wire_->closed = false;
     }
     void close() noexcept override { wire_->closed = true; }
     link_state link() override
@@ -127,8 +142,25 @@ public:
         }
         return {.up = wire_->up, .speed_mbps = 10'000};
     }
-    void set_mtu(std::uint32_t) override {}
+    void set_mtu(std::uint32_t mtu) override
+    {
+        refuse_live();
+        wire_->mtu = mtu;
+    }
     void set_promiscuous(bool) override {}
+    void set_mac(const rte_ether_addr &mac) override
+    {
+        refuse_live();
+        wire_->filter = mac;
+    }
+    void reset() override
+    {
+        ++wire_->resets;
+        if (wire_->reset_fails) {
+            throw error("fake: cannot be reset");
+        }
+    }
+    ktime_t link_period() const noexcept override { return wire_->link_period; }
     port_counters counters() const override { return {}; }
     void set_event_handler(std::function<void(port_event)> notify) override
     {
@@ -194,6 +226,12 @@ public:
     }
 
 private:
+    void refuse_live() const
+    {
+        if (wire_->refuses_live) {
+            throw error("fake: is open");
+        }
+    }
     std::shared_ptr<fake_wire> wire_;
 };
 

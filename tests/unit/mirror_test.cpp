@@ -363,6 +363,20 @@ TEST_F(mirror_test, carrier_lost_and_back)
     expect_equal();
 }
 
+TEST_F(mirror_test, address_of_the_shadow)
+{
+    net_device &dev = *core_->dev_get_by_name("port0");
+    ip("link set lan0 address 02:cc:00:00:00:01");
+    ip("neigh add 192.0.2.2 lladdr 02:bb:00:00:00:02 dev lan0");
+    const rte_ether_addr mac{{2, 0xcc, 0, 0, 0, 1}};
+    EXPECT_TRUE(rte_is_same_ether_addr(&dev.mac, &mac)) << "the device follows";
+    EXPECT_TRUE(dev.running);
+    EXPECT_EQ(to("192.0.2.2"), "port0 02:bb:00:00:00:02 mtu 1500");
+    core_->fail_netdevice(dev, "unplugged");
+    ip("link set lan0 address 02:cc:00:00:00:02");
+    EXPECT_EQ(dev.mac.addr_bytes[5], 2U) << "for its return";
+}
+
 TEST_F(mirror_test, mtu_of_the_shadow_and_of_the_route)
 {
     ip(neigh0);

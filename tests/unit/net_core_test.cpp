@@ -460,6 +460,261 @@ TEST_F(net_core_test, AnInterruptThatIsRefusedIsNotTheEndOfTheQueue)
     }
 }
 
+/// A device that is looked for when it fails.
+class returning_device_test : public net_core_test
+{
+protected:
+    void add_returning()
+    {
+        start(2);
+        wire_ = wire();
+        wire_->mac = {{2, 0, 0, 0, 0, 1}};
+        net_device_options options;
+        options.name = "eth";
+        options.cpus = {1};
+        options.reprobe = [this]() -> std::unique_ptr<port> {
+            ++looks_;
+            if (!there_) {
+                throw device_absent("nobody home");
+            }
+            return std::make_unique<fake_port>(wire_);
+        };
+        dev_ = &core_->register_netdevice(std::make_unique<fake_port>(wire_), options);
+    }
+    void event(port_event e)
+    {
+        wire_->event(e);
+        run_posted();
+    }
+    /// Runs the control loop as a program does.
+    bool wait_for(const std::function<bool()> &condition)
+    {
+        return eventually([&] {
+            pollfd p{core_->control_fd(), POLLIN, 0};
+            if (poll(&p, 1, 0) == 1) {
+                core_->run_control();
+            }
+            return condition();
+        });
+    }
+    void expect_traffic()
+    {
+        const std::uint64_t before = core_->drops(DROP_NO_HANDLER);
+        wire_->receive(packet(pool_, 0));
+        EXPECT_TRUE(eventually([&] { return core_->drops(DROP_NO_HANDLER) == before + 1; })) << "receives nothing";
+        const std::size_t sent = wire_->sent_count();
+        xmit(0, *dev_, packets(3)); // across CPUs
+        xmit(1, *dev_, packets(3));
+        rte_mbuf *foreign = packet(pool_, 0);
+        EXPECT_EQ(core_->foreign_xmit(0, *dev_, &foreign, 1), 1U);
+        EXPECT_TRUE(eventually([&] { return wire_->sent_count() == sent + 7; })) << wire_->sent_count() - sent;
+    }
+
+    std::shared_ptr<fake_wire> wire_;
+    net_device *dev_ = nullptr;
+    bool there_ = true;
+    unsigned looks_ = 0;
+};
+
+TEST_F(returning_device_test, ARemovedDeviceIsLetGoAndComesBackAsTheSameInterface)
+{
+    add_returning();
+    expect_traffic();
+    const ifindex_t ifindex = dev_->ifindex;
+    for (unsigned round = 0; round < 2; ++round) {
+        there_ = false;
+        event(port_event::removed);
+        EXPECT_TRUE(wire_->closed);
+        EXPECT_EQ(wire_->ports, 0U) << "the kernel waits for that";
+        EXPECT_FALSE(dev_->carrier);
+        xmit(0, *dev_, packets(2));
+        const unsigned looks = looks_;
+        ASSERT_TRUE(wait_for([&] { return looks_ > looks; })) << "is not looked for";
+        EXPECT_EQ(dev_->failure, "device was removed; nobody home");
+        there_ = true;
+        ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); })) << dev_->failure;
+        EXPECT_TRUE(dev_->running);
+        EXPECT_EQ(core_->dev_get(ifindex), dev_);
+        expect_traffic();
+    }
+    EXPECT_EQ(core_->drops(DROP_DEV_READY), 4U);
+}
+
+TEST_F(returning_device_test, WhatWasSetWhileItWasAwayHoldsOnReturn)
+{
+    add_returning();
+    there_ = false;
+    event(port_event::removed);
+    const rte_ether_addr mac{{2, 0, 0, 0, 0, 9}};
+    core_->set_mtu(*dev_, 1400);
+    core_->set_mac(*dev_, mac);
+    there_ = true;
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    EXPECT_EQ(wire_->mtu, 1400U);
+    EXPECT_EQ(dev_->mtu, 1400U);
+    EXPECT_TRUE(rte_is_same_ether_addr(&*wire_->filter, &mac));
+}
+
+TEST_F(returning_device_test, AnotherDeviceInItsPlaceTakesTheAddressOver)
+{
+    add_returning();
+    const rte_ether_addr before = dev_->mac;
+    event(port_event::removed);
+    wire_->mac = {{2, 0, 0, 0, 0, 2}};
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    EXPECT_TRUE(rte_is_same_ether_addr(&dev_->mac, &before));
+    ASSERT_TRUE(wire_->filter);
+    EXPECT_TRUE(rte_is_same_ether_addr(&*wire_->filter, &before));
+}
+
+TEST_F(returning_device_test, ADeviceThatIsThereAndDoesNotOpenSaysWhy)
+{
+    add_returning();
+    wire_->open_fails = true;
+    event(port_event::removed);
+    ASSERT_TRUE(wait_for([&] { return looks_ == 1; }));
+    EXPECT_EQ(dev_->failure, "device was removed; it does not come back: fake: does not open");
+    EXPECT_EQ(wire_->ports, 0U);
+    EXPECT_EQ(dev_->return_wait, 2 * NSEC_PER_SEC) << "is not tried as often";
+    wire_->open_fails = false;
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, AResetReopensTheDevice)
+{
+    add_returning();
+    std::string told;
+    core_->on_change = [&](net_device &d) { told = told.empty() ? d.failure : told; };
+    event(port_event::reset);
+    EXPECT_EQ(told, "the device is being reset");
+    EXPECT_EQ(wire_->resets, 1U);
+    EXPECT_EQ(wire_->opens, 2U);
+    EXPECT_EQ(dev_->failure, "");
+    EXPECT_TRUE(dev_->running);
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, AfterAResetThatFailsTheDeviceIsProbedAgain)
+{
+    add_returning();
+    wire_->reset_fails = true;
+    event(port_event::reset);
+    EXPECT_EQ(dev_->failure, "a reset did not help: fake: cannot be reset");
+    EXPECT_EQ(wire_->ports, 0U);
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, WhileADriverRepairsItsDeviceNobodyCallsIt)
+{
+    add_returning();
+    event(port_event::recovering);
+    EXPECT_TRUE(dev_->recovering);
+    EXPECT_FALSE(dev_->carrier);
+    EXPECT_NE(dev_->failure, "");
+    EXPECT_THROW(core_->set_mtu(*dev_, 1400), error);
+    EXPECT_THROW(core_->set_mac(*dev_, {{2, 0, 0, 0, 0, 9}}), error);
+    wire_->link_fails = true; // would fail the device
+    event(port_event::link);
+    event(port_event::recovering);
+    const unsigned calls = wire_->tx_calls;
+    xmit(1, *dev_, packets(1));
+    EXPECT_EQ(wire_->tx_calls, calls);
+    wire_->link_fails = false;
+    event(port_event::recovered);
+    EXPECT_EQ(dev_->failure, "");
+    EXPECT_EQ(wire_->opens, 1U) << "settings were kept";
+    expect_traffic();
+    event(port_event::recovering);
+    event(port_event::failed);
+    EXPECT_FALSE(dev_->recovering);
+    EXPECT_EQ(wire_->ports, 0U);
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, ADeviceMayBeUnregisteredInEveryState)
+{
+    add_returning();
+    event(port_event::recovering);
+    core_->unregister_netdevice(*dev_);
+    EXPECT_EQ(wire_->ports, 0U);
+    core_.reset();
+    add_returning();
+    event(port_event::removed);
+    core_->unregister_netdevice(*dev_);
+    EXPECT_TRUE(core_->devices().empty());
+}
+
+TEST_F(returning_device_test, SettingsThatNeedAStoppedPortReopenIt)
+{
+    add_returning();
+    wire_->refuses_live = true;
+    core_->set_mtu(*dev_, 1400);
+    EXPECT_EQ(wire_->opens, 2U);
+    EXPECT_EQ(wire_->mtu, 1400U);
+    EXPECT_EQ(dev_->mtu, 1400U);
+    const rte_ether_addr mac{{2, 0, 0, 0, 0, 9}};
+    core_->set_mac(*dev_, mac);
+    EXPECT_EQ(wire_->opens, 3U);
+    EXPECT_TRUE(rte_is_same_ether_addr(&*wire_->filter, &mac));
+    EXPECT_THROW(core_->set_mtu(*dev_, 9001), error) << "beyond what the device can";
+    EXPECT_EQ(wire_->opens, 3U);
+    EXPECT_TRUE(dev_->running);
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, ALiveSettingDoesNotReopen)
+{
+    add_returning();
+    const rte_ether_addr mac{{2, 0, 0, 0, 0, 9}};
+    core_->set_mtu(*dev_, 9000);
+    core_->set_mac(*dev_, mac);
+    EXPECT_EQ(wire_->opens, 1U);
+    EXPECT_EQ(wire_->mtu, 9000U);
+    EXPECT_TRUE(rte_is_same_ether_addr(&*wire_->filter, &mac));
+    EXPECT_TRUE(rte_is_same_ether_addr(&dev_->mac, &mac));
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, ASettingThatTheStoppedPortRefusesTooIsTakenBack)
+{
+    add_returning();
+    wire_->refuses_live = true;
+    wire_->opens_at_most_with = 1500;
+    EXPECT_THROW(core_->set_mtu(*dev_, 2000), error);
+    EXPECT_EQ(wire_->mtu, 1500U);
+    EXPECT_EQ(dev_->mtu, 1500U);
+    EXPECT_EQ(dev_->failure, "");
+    expect_traffic();
+}
+
+TEST_F(returning_device_test, ALinkWithoutEventsIsLookedAt)
+{
+    start();
+    wire_ = wire();
+    wire_->link_period = 20 * NSEC_PER_MSEC;
+    dev_ = &add("eth", wire_);
+    wire_->up = false;
+    EXPECT_TRUE(wait_for([&] { return !dev_->carrier; }));
+    wire_->up = true;
+    EXPECT_TRUE(wait_for([&] { return dev_->carrier.load(); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const std::uint64_t polls = dev_->queues[0]->napi.stats.polls;
+    const ktime_t until = ktime_get() + 200 * NSEC_PER_MSEC;
+    EXPECT_TRUE(wait_for([&] { return ktime_get() > until; }));
+    EXPECT_LE(dev_->queues[0]->napi.stats.polls, polls + 1) << "looking at the link wakes the queues";
+}
+
+TEST_F(returning_device_test, WithoutAnythingToLookForTheControlLoopSleeps)
+{
+    add_returning();
+    core_->run_control();
+    pollfd p{core_->control_fd(), POLLIN, 0};
+    EXPECT_EQ(poll(&p, 1, 1500), 0);
+}
+
 TEST_F(net_core_test, PostedWorkRunsOnTheControlThread)
 {
     start();

@@ -103,13 +103,17 @@ public:
     /// Out of service, NAPIs disabled, tx flushed, grace period, closed, gone.
     void unregister_netdevice(net_device &dev) noexcept;
     /// The device misbehaved or vanished: as unregister, but the interface stays listed, with the reason, and can be
-    /// sent to (counted drop).
+    /// sent to (counted drop). If its options have `reprobe`, the device is looked for from then on, and the interface
+    /// returns with it, under the same name, number and address.
     void fail_netdevice(net_device &dev, const std::string &why) noexcept;
     /// Null if there is none.
     net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
     net_device *dev_get_by_name(const std::string &name) noexcept;
     std::vector<net_device *> devices();
+    /// Both close and open the port again if its driver takes the setting only then; throw `error` if it does not. Of a
+    /// device that is away they are for its return.
     void set_mtu(net_device &dev, std::uint32_t mtu);
+    void set_mac(net_device &dev, const rte_ether_addr &mac);
     /// Sum over CPUs.
     std::uint64_t drops(unsigned reason) const noexcept;
 
@@ -118,9 +122,10 @@ public:
     unsigned foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
     std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
 
-    /// The control loop: readable when posted work waits.
+    /// The control loop: readable when run_control() has something to do.
     int control_fd() const noexcept { return control_fd_; }
-    /// Runs posted work (link changes, removals). Control thread.
+    /// Runs posted work (link changes, removals, resets), looks at links that send no events and for devices that are
+    /// away. Control thread.
     void run_control();
     /// Queues work for the control thread. Any thread but data cores.
     void post(std::function<void()> work);
@@ -129,10 +134,38 @@ public:
 
 private:
     ifindex_t new_ifindex(const std::string &name);
+    void open_control();
+    void close_control() noexcept;
+    void arm_timer() noexcept;
+    void announce(net_device &dev) noexcept;
+
+    // In and out of service (dev_open.cpp).
+    void check_options(const net_device &dev) const;
     void open_driver(net_device &dev);
     void watch_driver(net_device &dev);
+    void dev_open(net_device &dev);
+    void dev_start(net_device &dev);
+    void stop_traffic(net_device &dev) noexcept;
+    void dev_close(net_device &dev) noexcept;
     void shut(net_device &dev) noexcept;
-    void refresh_link(net_device &dev);
+    void reopen(net_device &dev);
+    void reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo);
+    static void refuse_while_recovering(const net_device &dev);
+
+    // What drivers report (dev_return.cpp).
+    void handle_event(net_device &dev, port_event event);
+    void abandon(net_device &dev, const std::string &why) noexcept;
+    void forget_driver(net_device &dev) noexcept;
+    void reset_device(net_device &dev);
+    void suspend(net_device &dev);
+    void resume(net_device &dev);
+    void look_for_failed(ktime_t now);
+    void try_return(net_device &dev);
+
+    // The carrier (link_watch.cpp).
+    void refresh_link(net_device &dev, bool told);
+    void plan_link_look(net_device &dev);
+    void look_at_links(ktime_t now);
 
     runtime &rt_;
     rte_mempool *pool_;
@@ -142,7 +175,10 @@ private:
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
-    int control_fd_ = -1;
+    int control_fd_ = -1;                         ///< epoll over the next two
+    int posted_fd_ = -1;                          ///< eventfd
+    int timer_fd_ = -1;                           ///< timerfd
+    ktime_t armed_for_ = KTIME_MAX;               ///< what the timer is set to
     std::mutex posted_mutex_;
     std::vector<std::function<void()>> posted_;
 };

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,10 +35,11 @@ struct rx_queue {
     bool enabled = false; ///< control thread
 };
 
-/// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over.
+/// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over. Written by
+/// the control thread while the device does not run; foreign threads may read a stale owner, who drops. Relaxed.
 struct tx_route {
-    std::uint16_t queue = 0;
-    std::uint16_t owner = 0; ///< runtime CPU
+    std::atomic<std::uint16_t> queue{0};
+    std::atomic<std::uint16_t> owner{0}; ///< runtime CPU
 };
 
 /// Interface settings.
@@ -50,22 +52,33 @@ struct net_device_options {
     bool promiscuous = false;
     bool force_spin = false; ///< never leave the poll list (for comparison)
     napi_config napi;
+    /// Finds the device again after it failed or went; throws device_absent while it is away, else `error`. Empty: it
+    /// stays out of service. Control thread.
+    std::function<std::unique_ptr<port>()> reprobe;
 };
 
 /// An interface. Created and destroyed by net_core on the control thread; the data path reads it.
 struct net_device {
     ifindex_t ifindex = 0;
     std::string name;
-    rte_ether_addr mac{};
+    rte_ether_addr mac{};                 ///< written by the control thread while no queue is polled
     std::atomic<std::uint32_t> mtu{1500}; ///< written by the control thread; relaxed, a value of its own
     std::atomic<bool> running{false};     ///< up and with carrier: may be sent to. Same writer; relaxed
     std::atomic<bool> carrier{false};     ///< same writer; relaxed
-    std::unique_ptr<port> driver;
+    std::unique_ptr<port> driver;         ///< null while the device is away
     net_device_options options;
     std::vector<std::unique_ptr<rx_queue>> queues;
     std::vector<tx_route> tx; ///< by runtime CPU
     std::string failure;      ///< why the port is out of service, else empty. Control thread
     std::shared_ptr<void> up; ///< held while in service; what drivers post about it looks whether it still is
+
+    // Control thread.
+    bool open = false;                  ///< its driver is, and the queues are attached
+    bool recovering = false;            ///< its driver is not to be called; `failure` says so too
+    std::string cause;                  ///< the first failure, while it is looked for
+    ktime_t link_look_at = KTIME_MAX;   ///< next look at the link, if no event tells
+    ktime_t return_look_at = KTIME_MAX; ///< next look for a device that failed
+    ktime_t return_wait = 0;            ///< between the last two
 };
 
 /// Counters of one interface on one CPU. Home CPU writes, anyone reads, relaxed.

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <halfpoll/error.hpp>
+#include <halfpoll/ktime.hpp>
 #include <halfpoll/wait_engine.hpp>
 
 #include <rte_ether.h>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 struct rte_mbuf;
@@ -41,9 +43,10 @@ struct port_counters {
 struct port_options {
     unsigned rx_queues = 1;
     unsigned tx_queues = 1;
-    unsigned descriptors = 1024; ///< per ring, wish
-    std::uint32_t mtu = 1500;    ///< bytes of layer 3
-    rte_mempool *pool = nullptr; ///< receive buffers; lives longer than the port
+    unsigned descriptors = 1024;       ///< per ring, wish
+    std::uint32_t mtu = 1500;          ///< bytes of layer 3
+    rte_mempool *pool = nullptr;       ///< receive buffers; lives longer than the port
+    std::optional<rte_ether_addr> mac; ///< wish, instead of its own
 };
 
 /// How an rx queue can wait. fd < 0: no interrupt, and `reason` (static string) says why.
@@ -53,7 +56,21 @@ struct rx_wait {
     const char *reason = "";
 };
 
-enum class port_event { link, removed, reset };
+enum class port_event {
+    link,       ///< may have changed
+    removed,    ///< the device is going or gone: the port is to be closed and destroyed
+    reset,      ///< the device asks for close(), reset() and open()
+    recovering, ///< the driver repairs the device: no call until one of the next two
+    recovered,  ///< with all settings
+    failed,     ///< it could not
+};
+
+/// What looking for a device throws if it is not there, or in other hands: another look later may find it.
+class device_absent : public error
+{
+public:
+    using error::error;
+};
 
 /// A device driver as netio sees it (the kernel's net_device_ops): DPDK ethdev, AF_XDP. One virtual call per burst.
 /// Control calls come from the one control thread; data calls for a queue from the one CPU that owns the queue.
@@ -69,6 +86,13 @@ public:
     virtual link_state link() = 0;
     virtual void set_mtu(std::uint32_t mtu) = 0;
     virtual void set_promiscuous(bool on) = 0;
+    /// Receives packets to that address from now on. The caller drops what is for others: a device without a filter for
+    /// it is made promiscuous. A device that takes it only when it is opened refuses (port_options::mac).
+    virtual void set_mac(const rte_ether_addr &) { set_promiscuous(true); }
+    /// Puts a closed port in the state before its first open(), after an error of the device.
+    virtual void reset() {}
+    /// ns between looks at link(); 0: events tell of each change.
+    virtual ktime_t link_period() const noexcept { return 0; }
     virtual port_counters counters() const = 0;
     /// `notify` may be called from any thread, also before set_event_handler() returns; it only posts.
     virtual void set_event_handler(std::function<void(port_event)> notify) = 0;

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A device in and out of service:
+//
+//   register -> open -> start ... stop, close -> unregister
+//                 ^                    |
+//                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
+#include "net_core_internal.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace halfpoll
+{
+namespace
+{
+
+struct tx_choice {
+    std::uint16_t queue;
+    std::uint16_t owner;
+};
+
+/// By runtime CPU. The CPUs that poll the device own its tx queues first: what is forwarded back needs no hand-over
+/// then.
+std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned cpus, unsigned tx_queues)
+{
+    std::vector<unsigned> order = rx_cpus;
+    for (unsigned c = 0; c < cpus; ++c) {
+        order.push_back(c);
+    }
+    std::vector<tx_choice> choices(cpus);
+    std::vector<bool> seen(cpus);
+    unsigned next = 0;
+    std::vector<std::uint16_t> owners;
+    for (unsigned c : order) {
+        if (seen[c]) {
+            continue;
+        }
+        seen[c] = true;
+        if (owners.size() < tx_queues) {
+            owners.push_back(static_cast<std::uint16_t>(c));
+        }
+        const unsigned queue = next++ % tx_queues;
+        choices[c] = {static_cast<std::uint16_t>(queue), owners[queue]};
+    }
+    return choices;
+}
+
+/// The table itself stays where it is: other threads may be reading it.
+void route_tx(net_device &dev, const std::vector<tx_choice> &choices)
+{
+    if (dev.tx.empty()) {
+        dev.tx = std::vector<tx_route>(choices.size());
+    }
+    for (std::size_t c = 0; c < choices.size(); ++c) {
+        dev.tx[c].queue.store(choices[c].queue, std::memory_order_relaxed);
+        dev.tx[c].owner.store(choices[c].owner, std::memory_order_relaxed);
+    }
+}
+
+std::unique_ptr<rx_queue> make_queue(net_device &dev, unsigned queue, net_cpu &cpu)
+{
+    auto q = std::make_unique<rx_queue>();
+    q->dev = &dev;
+    q->driver = dev.driver.get();
+    q->cpu = &cpu;
+    q->queue = static_cast<std::uint16_t>(queue);
+    napi_struct &napi = q->napi;
+    napi.config = dev.options.napi;
+    std::snprintf(napi.name, sizeof napi.name, "%s-%u", dev.name.c_str(), queue);
+    return q;
+}
+
+struct start_of_ladder {
+    wait_rung rung;
+    const char *reason;
+};
+
+/// Chooses how a queue may wait, and tells the instance what it needs for that.
+start_of_ladder choose_rung(rx_queue &q)
+{
+    net_device &dev = *q.dev;
+    const rx_wait wait = dev.driver->wait_of(q.queue);
+    const unsigned descriptors = dev.driver->info().rx_descriptors;
+    const std::uint64_t bps = dev.driver->link().speed_mbps * std::uint64_t{1'000'000};
+    constexpr std::uint64_t assumed_bps = 10'000'000'000; // a virtual device that states none
+    if (descriptors != 0) {
+        q.napi.timed_sleep = hybrid_timed_sleep(descriptors, bps != 0 ? bps : assumed_bps);
+    }
+    if (wait.fd >= 0) {
+        q.napi.irq = &net_rx_irq_ops;
+        q.napi.source.fd = wait.fd;
+        q.napi.source.kind = wait.kind;
+    }
+    if (dev.options.force_spin) {
+        return {wait_rung::spin, "configured"};
+    }
+    if (wait.fd >= 0) {
+        return {wait_rung::interrupt, ""};
+    }
+    return {descriptors != 0 ? wait_rung::timed : wait_rung::spin, wait.reason};
+}
+
+bool same(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_same_ether_addr(&a, &b) != 0; }
+
+} // namespace
+
+void net_core::check_options(const net_device &dev) const
+{
+    const net_device_options &options = dev.options;
+    const port_info info = dev.driver->info();
+    if (options.rx_queues == 0 || options.rx_queues > info.max_rx_queues) {
+        throw error(dev.name + ": " + info.driver + " offers " + std::to_string(info.max_rx_queues) +
+                    " rx queues, not " + std::to_string(options.rx_queues));
+    }
+    if (options.mtu < info.min_mtu || options.mtu > info.max_mtu) {
+        throw error(dev.name + ": " + info.driver + " takes an MTU from " + std::to_string(info.min_mtu) + " to " +
+                    std::to_string(info.max_mtu) + ", not " + std::to_string(options.mtu));
+    }
+    for (unsigned c : options.cpus) {
+        if (c >= cpus()) {
+            throw error(dev.name + ": CPU " + std::to_string(c) + " is not one of the " + std::to_string(cpus()) +
+                        " runtime CPUs (numbered from 0)");
+        }
+    }
+}
+
+/// Opens the driver with the options and, if it had one before, the address of the interface.
+void net_core::open_driver(net_device &dev)
+{
+    check_options(dev);
+    const net_device_options &options = dev.options;
+    const bool had_mac = !rte_is_zero_ether_addr(&dev.mac);
+    port_options wanted{.rx_queues = options.rx_queues,
+                        .tx_queues = std::clamp(dev.driver->info().max_tx_queues, 1U, cpus()),
+                        .descriptors = options.descriptors,
+                        .mtu = options.mtu,
+                        .pool = pool_};
+    if (had_mac && !same(dev.mac, dev.driver->info().mac)) {
+        wanted.mac = dev.mac;
+    }
+    dev.driver->open(wanted);
+    if (!had_mac) {
+        dev.mac = dev.driver->info().mac;
+    } else if (!same(dev.mac, dev.driver->info().mac)) {
+        dev.driver->set_mac(dev.mac);
+    }
+    dev.mtu.store(options.mtu, std::memory_order_relaxed);
+    if (options.promiscuous) {
+        dev.driver->set_promiscuous(true);
+    }
+    std::vector<unsigned> rx_cpus;
+    for (unsigned i = 0; i < options.rx_queues; ++i) {
+        rx_cpus.push_back(options.cpus.empty() ? i % cpus() : options.cpus[i % options.cpus.size()]);
+    }
+    route_tx(dev, choose_tx(rx_cpus, cpus(), wanted.tx_queues));
+    for (unsigned i = 0; i < options.rx_queues; ++i) {
+        auto q = make_queue(dev, i, *cpus_[rx_cpus[i]]);
+        const start_of_ladder start = choose_rung(*q);
+        netif_napi_add(*q->cpu->sd, q->napi, net_rx_poll, start.rung, start.reason);
+        dev.queues.push_back(std::move(q));
+    }
+}
+
+void net_core::watch_driver(net_device &dev)
+{
+    dev.up = std::make_shared<int>();
+    dev.driver->set_event_handler([this, &dev, up = std::weak_ptr<void>(dev.up)](port_event event) {
+        post([this, &dev, up, event] {
+            if (!up.expired()) {
+                handle_event(dev, event);
+            }
+        });
+    });
+}
+
+/// Everything but traffic: the driver is open and watched, the queues are attached and disabled. Throws `error`;
+/// nothing is open then.
+void net_core::dev_open(net_device &dev)
+{
+    dev.open = true;
+    try {
+        open_driver(dev);
+        for (auto &cpu : cpus_) {
+            const tx_route &route = dev.tx[cpu->id];
+            if (route.owner != cpu->id) {
+                continue;
+            }
+            auto q = std::make_unique<xmit_queue>();
+            q->dev = &dev;
+            q->driver = dev.driver.get();
+            q->queue = route.queue;
+            rt_.call_on(cpu->id, [&](softnet_data &) { cpu->xmit[dev.ifindex] = std::move(q); });
+        }
+        watch_driver(dev);
+    } catch (...) {
+        stop_traffic(dev);
+        dev_close(dev);
+        throw;
+    }
+}
+
+/// Traffic begins.
+void net_core::dev_start(net_device &dev)
+{
+    announce(dev); // those who keep state for it are ready before its first packet
+    refresh_link(dev, true);
+    for (auto &q : dev.queues) {
+        napi_enable(q->napi);
+        q->enabled = true;
+    }
+}
+
+void net_core::stop_traffic(net_device &dev) noexcept
+{
+    dev.running.store(false, std::memory_order_relaxed);
+    for (auto &q : dev.queues) {
+        if (q->enabled) {
+            napi_disable(q->napi);
+            q->enabled = false;
+        }
+    }
+}
+
+/// After stop_traffic(): the rest, in the order that leaves nobody with a pointer into it.
+void net_core::dev_close(net_device &dev) noexcept
+{
+    if (dev.up) {
+        dev.driver->set_event_handler(nullptr);
+        dev.up.reset();
+    }
+    for (auto &q : dev.queues) {
+        netif_napi_del(q->napi);
+    }
+    const bool send = dev.failure.empty();
+    for (auto &cpu : cpus_) {
+        rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, send); });
+    }
+    for (auto &cpu : cpus_) { // nobody fills the rings for it any more; what they hold is dropped
+        rt_.call_on(cpu->id, [&](softnet_data &) { handover_drain(*cpu); });
+    }
+    rt_.synchronize_rcu();
+    dev.queues.clear();
+    dev.driver->close();
+    dev.open = false;
+    dev.recovering = false;
+    dev.link_look_at = KTIME_MAX;
+}
+
+void net_core::shut(net_device &dev) noexcept
+{
+    dev.running.store(false, std::memory_order_relaxed);
+    dev.carrier.store(false, std::memory_order_relaxed);
+    announce(dev);
+    stop_traffic(dev);
+    dev_close(dev);
+}
+
+/// For settings that a driver takes only while it is stopped. Listeners see no change but the link's. Throws `error`,
+/// out of service then.
+void net_core::reopen(net_device &dev)
+{
+    stop_traffic(dev);
+    dev_close(dev);
+    dev_open(dev);
+    dev_start(dev);
+}
+
+/// Reopens with a changed setting; if the driver does not take it, with the former one.
+void net_core::reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo)
+{
+    change();
+    try {
+        reopen(dev);
+    } catch (const error &refused) {
+        undo();
+        try {
+            dev_open(dev);
+            dev_start(dev);
+        } catch (const error &e) {
+            abandon(dev, e.what());
+        }
+        throw error(refused);
+    }
+}
+
+void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
+{
+    const auto take = [&dev](std::uint32_t value) {
+        dev.options.mtu = value;
+        dev.mtu.store(value, std::memory_order_relaxed);
+    };
+    refuse_while_recovering(dev);
+    if (!dev.open) {
+        return take(mtu); // for its return
+    }
+    try {
+        dev.driver->set_mtu(mtu);
+        take(mtu);
+    } catch (const error &) {
+        const port_info info = dev.driver->info();
+        if (mtu < info.min_mtu || mtu > info.max_mtu) {
+            throw;
+        }
+        reopen_with(
+            dev, [&] { dev.options.mtu = mtu; }, [&, before = dev.options.mtu] { dev.options.mtu = before; });
+    }
+    announce(dev);
+}
+
+void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)
+{
+    refuse_while_recovering(dev);
+    const rte_ether_addr before = dev.mac;
+    if (!dev.open) {
+        dev.mac = mac; // for its return
+        return;
+    }
+    stop_traffic(dev); // receivers compare with the address
+    dev.mac = mac;
+    try {
+        dev.driver->set_mac(mac);
+    } catch (const error &) {
+        return reopen_with(
+            dev, [] {}, [&] { dev.mac = before; });
+    }
+    dev_start(dev);
+}
+
+void net_core::refuse_while_recovering(const net_device &dev)
+{
+    if (dev.recovering) {
+        throw error(dev.name + ": " + dev.failure + "; try again");
+    }
+}
+
+void net_core::announce(net_device &dev) noexcept
+{
+    if (on_change && devs_[dev.ifindex].get() == &dev) {
+        on_change(dev);
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The carrier of interfaces, as events tell or, where none do, as looking now and then finds.
+#include <halfpoll/net_core.hpp>
+
+namespace halfpoll
+{
+
+/// `told`: by an event; else it was only looked.
+void net_core::refresh_link(net_device &dev, bool told)
+{
+    bool up = false;
+    try {
+        up = dev.driver->link().up;
+        plan_link_look(dev);
+    } catch (const error &e) {
+        return fail_netdevice(dev, e.what());
+    }
+    const bool changed =
+        up != dev.carrier.load(std::memory_order_relaxed) || up != dev.running.load(std::memory_order_relaxed);
+    dev.carrier.store(up, std::memory_order_relaxed);
+    dev.running.store(up, std::memory_order_relaxed);
+    if (changed) {
+        announce(dev);
+    }
+    for (auto &q : dev.queues) {
+        if (up && q->enabled && (changed || told)) {
+            napi_schedule(q->napi); // a new peer does not know that the queue waits for its interrupt (vhost-user)
+        }
+    }
+}
+
+/// At a multiple of the period, so that one wake-up serves all devices.
+void net_core::plan_link_look(net_device &dev)
+{
+    const ktime_t period = dev.driver->link_period();
+    dev.link_look_at = period == 0 ? KTIME_MAX : (ktime_get() / period + 1) * period;
+    arm_timer();
+}
+
+void net_core::look_at_links(ktime_t now)
+{
+    for (net_device *dev : devices()) {
+        if (dev->link_look_at <= now) {
+            refresh_link(*dev, false);
+        }
+    }
+}
+
+} // namespace halfpoll
