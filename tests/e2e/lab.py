@@ -251,8 +251,8 @@ class Lab:
         """What a person types: addresses on the router's interfaces."""
         for net in self.nets:
             self.router.ip("link", "set", net.dev, "up")
-            self.router.ip("addr", "add", net.router4 + "/24", "dev", net.dev)
-            self.router.ip("addr", "add", net.router6 + "/64", "dev", net.dev, "nodad")
+            self.router.ip("addr", "replace", net.router4 + "/24", "dev", net.dev)
+            self.router.ip("addr", "replace", net.router6 + "/64", "dev", net.dev, "nodad")
             wait_for(f"carrier on {net.dev}", lambda n=net: self.carrier(n.dev))
 
     def carrier(self, dev):
