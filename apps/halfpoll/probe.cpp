@@ -143,6 +143,9 @@ std::string grant_capabilities(const probing &p)
     if (p.cfg.fifo_priority > 0) {
         names += ",cap_sys_nice";
     }
+    if (p.has(device_kind::af_xdp)) {
+        names += ",cap_perfmon";
+    }
     if (p.has(device_kind::af_xdp) || p.has(device_kind::pci)) {
         names += ",cap_ipc_lock";
     }

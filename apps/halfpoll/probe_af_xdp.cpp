@@ -68,13 +68,19 @@ void probe_af_xdp_support(probing &p)
             "boot a kernel built with CONFIG_XDP_SOCKETS, or allow them (systemd: RestrictAddressFamilies=AF_XDP; in a "
             "container: --security-opt seccomp=unconfined)");
     }
-    const bool may_load = p.on.capable(CAP_BPF) || p.on.capable(CAP_SYS_ADMIN);
+    const bool admin = p.on.capable(CAP_SYS_ADMIN);
+    const bool may_load = admin || (p.on.capable(CAP_BPF) && p.on.capable(CAP_NET_ADMIN));
     const int map = may_load && socket == 0 ? p.on.xsk_map_error() : 0;
     if (map != 0) {
         p.add(severity::stops, "bpf", "",
               std::string("no BPF map for AF_XDP sockets (") + std::strerror(map) + "), needed by the XDP program",
               "boot a kernel built with CONFIG_BPF_SYSCALL and CONFIG_XDP_SOCKETS, or allow the bpf system call (in a "
               "container: --security-opt seccomp=unconfined)");
+    }
+    if (!admin && !p.on.capable(CAP_PERFMON) && !kernel_before(p.on, 6, 8)) {
+        p.add(severity::less, "cap_perfmon", "",
+              "no CAP_PERFMON, so the XDP program may not fetch the VLAN tags that a driver keeps beside the frame",
+              grant_capabilities(p) + ", or run it as root (in a container: --cap-add PERFMON)");
     }
 }
 

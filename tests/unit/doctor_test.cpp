@@ -75,8 +75,9 @@ std::function<void(fake_host &)> drop(unsigned capability)
     return [capability](fake_host &on) { on.dropped.insert(capability); };
 }
 
-const std::string SETCAP = "setcap cap_net_admin,cap_sys_admin,cap_net_raw,cap_bpf,cap_sys_nice,cap_ipc_lock+ep "
-                           "/usr/bin/halfpoll";
+const std::string SETCAP =
+    "setcap cap_net_admin,cap_sys_admin,cap_net_raw,cap_bpf,cap_sys_nice,cap_perfmon,cap_ipc_lock+ep "
+    "/usr/bin/halfpoll";
 const std::string NIC = "/sys/bus/pci/devices/0000:03:00.0";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -89,8 +90,14 @@ INSTANTIATE_TEST_SUITE_P(
              [](fake_host &on) {
                  on.dropped = {CAP_BPF, CAP_SYS_ADMIN};
              },
-             "no CAP_BPF", "setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep", "",
+             "no CAP_BPF", "setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock+ep", "",
              "[runtime]\ncpus = [1]\n" + AF_XDP_PORT},
+        lack{"Perfmon", "cap_perfmon", severity::less,
+             [](fake_host &on) {
+                 on.dropped = {CAP_PERFMON, CAP_SYS_ADMIN};
+                 on.put("/proc/sys/kernel/osrelease", "6.8.0");
+             },
+             "VLAN tags", "cap_perfmon", "", "[runtime]\ncpus = [1]\n" + AF_XDP_PORT},
         lack{"TunMissing", "tun", severity::stops, [](fake_host &on) { on.tun = ENOENT; }, "No such file",
              "modprobe tun", ""},
         lack{"TunForbidden", "tun", severity::stops, [](fake_host &on) { on.tun = EACCES; }, "Permission denied",
