@@ -64,7 +64,7 @@ void ip4_decrement_ttl(std::uint8_t *ip) noexcept
 void ip4_route(input &io, rte_mbuf *m) noexcept
 {
     std::uint8_t *ip = frame_of(m) + eth_len;
-    const adjacency &adj = *io.nexthops.get(io.routes4.lookup(load_be32(ip + 16)));
+    const adjacency &adj = io.next_hop4(io.routes4.lookup(load_be32(ip + 16)), m);
     const unsigned total = load_be16(ip + 2);
     if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);

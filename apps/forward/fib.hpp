@@ -18,6 +18,8 @@ using ip6_addr = std::array<std::uint8_t, 16>;
 /// longer prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread), any number of readers that are
 /// never blocked: each entry is one aligned word, and a group is unlinked, then freed after a grace period, so that no
 /// reader sees it reused. Throws `error` when full or out of memory.
+/// The default route would have to be written into all entries that nothing longer covers. So it is not: lookups answer
+/// `default_nexthop` whether there is a default route or not, and what that stands for is told to on_default().
 class fib4
 {
 public:
@@ -37,6 +39,8 @@ public:
     std::size_t size() const noexcept;
     /// Every prefix, in no particular order.
     void for_each(const std::function<void(std::uint32_t addr, unsigned len, std::uint32_t nexthop)> &fn) const;
+    /// Called when the default route was inserted or removed (false). Optional.
+    std::function<void(bool exists, std::uint32_t nexthop)> on_default;
 
     /// Data path. Addresses in host order.
     std::uint32_t lookup(std::uint32_t addr) const noexcept
@@ -68,6 +72,8 @@ public:
     static constexpr std::uint32_t value_mask = (1U << 24) - 1;
 
 private:
+    void tell_default(bool exists, std::uint32_t nexthop) const;
+
     struct impl;
     std::unique_ptr<impl> impl_;
     const std::atomic<std::uint32_t> *top_, *groups_;

@@ -109,10 +109,10 @@ struct fib4::impl {
         retire([this, g] { free_groups.push_back(g); });
     }
 
-    /// The entry of the longest prefix that covers addr and is shorter than `len`.
+    /// The entry of the longest prefix that covers addr and is shorter than `len`. The default route is none.
     std::uint32_t cover(std::uint32_t addr, unsigned len) const
     {
-        while (len-- > 0) {
+        while (len-- > 1) {
             if (by_length[len] == 0) {
                 continue;
             }
@@ -162,6 +162,10 @@ void fib4::insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop)
     }
     const bool fresh = f.prefixes.insert_or_assign(key_of(addr, len), nexthop).second;
     f.by_length[len] += fresh;
+    if (len == 0) {
+        tell_default(true, nexthop);
+        return;
+    }
     if (len <= 24) {
         f.paint_top(addr, len, make_entry(len, nexthop));
         return;
@@ -182,6 +186,10 @@ bool fib4::remove(std::uint32_t addr, unsigned len)
     }
     addr &= mask_of(len);
     f.by_length[len]--;
+    if (len == 0) {
+        tell_default(false, f.no_route);
+        return true;
+    }
     const std::uint32_t value = f.cover(addr, len);
     // In its range an entry of at most this length is its own: nothing shorter shows through it.
     if (len <= 24) {
@@ -195,6 +203,13 @@ bool fib4::remove(std::uint32_t addr, unsigned len)
         f.collapse(slot);
     }
     return true;
+}
+
+void fib4::tell_default(bool exists, std::uint32_t nexthop) const
+{
+    if (on_default) {
+        on_default(exists, nexthop);
+    }
 }
 
 bool fib4::find(std::uint32_t addr, unsigned len, std::uint32_t &nexthop) const

@@ -31,7 +31,10 @@ forwarder::forwarder(net_core &core, slow_path *slow)
 {
     const auto later = [this](std::function<void()> fn) { retire(std::move(fn)); };
     nexthops_ = std::make_unique<nexthop_table>(later);
-    fib4_ = std::make_unique<fib4>(later, nexthop_table::no_route);
+    fib4_ = std::make_unique<fib4>(later, nexthop_table::default4);
+    fib4_->on_default = [this](bool exists, std::uint32_t nexthop) {
+        nexthops_->alias(nexthop_table::default4, exists ? nexthop : nexthop_table::no_route);
+    };
     fib6_ = std::make_unique<fib6>(later, nexthop_table::no_route);
 }
 

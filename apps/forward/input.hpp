@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "flow_hash.hpp"
 #include "forwarder.hpp"
 
 #include <rte_mbuf.h>
@@ -74,6 +75,25 @@ public:
     /// The packet fits, its TTL is taken care of: gives it the adjacency's link header and sends it. `l3_len`: what the
     /// IP header says.
     void rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept;
+
+    /// What to do with a packet that the lookup gave this index: of a group the member that takes its flow.
+    const adjacency &next_hop4(std::uint32_t index, const rte_mbuf *m) const noexcept
+    {
+        const adjacency &adj = *nexthops.get(index);
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip4_flow_hash(m)) : adj;
+    }
+    const adjacency &next_hop6(std::uint32_t index, const rte_mbuf *m) const noexcept
+    {
+        const adjacency &adj = *nexthops.get(index);
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_flow_hash(m)) : adj;
+    }
+    /// Marks one of the next hops of a burst as in use; another one each time.
+    void sample_use(const std::uint32_t *indices, unsigned n) const noexcept
+    {
+        const std::uint64_t count = cpu_.dev[in_.ifindex].rx_packets.load(std::memory_order_relaxed);
+        const std::uint32_t scattered = static_cast<std::uint32_t>(count) * 0x9E3779B1U;
+        nexthops.mark_used(indices[std::uint64_t{scattered} * n >> 32]);
+    }
 
     const fib4 &routes4;
     const fib6 &routes6;

@@ -75,11 +75,29 @@ void rewrite_burst(const nexthop_table &nexthops, const ip4_burst &burst, unsign
     rewrite_each(nexthops, burst, n, result);
 }
 
+/// Packets whose next hop is a group: each with the member that takes its flow.
+void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_mbuf *const *pkts, unsigned n,
+                     rewritten &result) noexcept
+{
+    for (unsigned i = 0; i < n; i++) {
+        const adjacency *adj = nexthops.get(burst.nexthop[i]);
+        if (!(result.left >> i & 1) || adj->kind != adjacency_kind::group) {
+            continue;
+        }
+        adj = &nexthops.member(*adj, ip4_flow_hash(pkts[i]));
+        if (burst.pkt_len[i] <= adj->plain_max) {
+            result.left &= ~(std::uint64_t{1} << i);
+            result.dev[i] = adj->dev;
+            rewrite_frame(burst, i, load<header_words>(adj->rewrite));
+        }
+    }
+}
+
 /// A packet without fault, its next hop known.
 void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
-    const adjacency &adj = *io.nexthops.get(nexthop);
+    const adjacency &adj = io.next_hop4(nexthop, m);
     const unsigned total = load_be16(frame + eth_len + 2);
     if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
@@ -97,12 +115,14 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     const bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
+    io.sample_use(burst.nexthop, n);
     rewritten result;
     if (sound) [[likely]] {
         rewrite_burst(io.nexthops, burst, n, result);
         if (result.left == 0 && result.one_device) [[likely]] {
             return io.xmit(*result.dev[0], pkts, n, burst.bytes);
         }
+        rewrite_members(io.nexthops, burst, pkts, n, result);
     } else {
         result.left = ~std::uint64_t{0};
     }

@@ -101,8 +101,9 @@ void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
         return;
     }
     io.routes6.lookup_bulk(dst, nexthop, count);
+    io.sample_use(nexthop, count);
     for (unsigned i = 0; i < count; i++) {
-        route(io, *io.nexthops.get(nexthop[i]), left[i]);
+        route(io, io.next_hop6(nexthop[i], left[i]), left[i]);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include <utility>
 
 namespace halfpoll
 {
@@ -18,20 +19,11 @@ constexpr int reads_per_turn = 1024; // then the control loop sees to its other 
 constexpr int load_attempts = 5;
 constexpr int dump_attempts = 10;
 constexpr long retry_ns = 100 * NSEC_PER_MSEC;
+constexpr time_t tend_seconds = 5; // the kernel's delay_first_probe_time
 
-constexpr table_request all_tables[] = {{RTM_GETLINK, AF_UNSPEC},
-                                        {RTM_GETNEIGH, AF_INET},
-                                        {RTM_GETNEIGH, AF_INET6},
-                                        {RTM_GETROUTE, AF_INET},
-                                        {RTM_GETROUTE, AF_INET6}};
-
-adjacency drop_as(forward_drop_reason reason)
-{
-    adjacency a;
-    a.kind = adjacency_kind::drop;
-    a.drop = reason;
-    return a;
-}
+constexpr table_request all_tables[] = {{RTM_GETLINK, AF_UNSPEC},    {RTM_GETNEIGH, AF_INET}, {RTM_GETNEIGH, AF_INET6},
+                                        {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},  {RTM_GETRULE, AF_INET6},
+                                        {RTM_GETROUTE, AF_INET},     {RTM_GETROUTE, AF_INET6}};
 
 ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> first_bytes, unsigned len)
 {
@@ -45,9 +37,10 @@ ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> fir
 mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer)
     : fwd(f), slow(s), socket(netns,
                               {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-                               RTNLGRP_NEXTHOP},
+                               RTNLGRP_NEXTHOP, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE},
                               receive_buffer),
-      nexthops(f.nexthops(), [this](const nexthop_key &key) { return make_adjacency(key); })
+      nexthops(f.nexthops(), {.state = [this](const nexthop_key &key) { return make_state(key); },
+                              .contents = [this](const nexthop_group_key &key) { return contents_of(key); }})
 {
     local = fwd.nexthops().add(punt_as(PUNT_LOCAL));
     control = fwd.nexthops().add(punt_as(PUNT_CONTROL));
@@ -60,13 +53,20 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
         write_fib(prefix, nexthop);
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    retry_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    for (const int fd : {socket.fd(), retry_fd}) {
-        epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-        if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-            throw_errno(errno, "mirror: epoll");
-        }
+    watch(socket.fd());
+    retry_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    tend_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    const itimerspec period{.it_interval = {tend_seconds, 0}, .it_value = {tend_seconds, 0}};
+    timerfd_settime(tend_fd, 0, &period, nullptr);
+}
+
+int mirror::impl::watch(int fd)
+{
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    if (fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        throw_errno(errno, "mirror: epoll");
     }
+    return fd;
 }
 
 mirror::impl::~impl()
@@ -83,7 +83,7 @@ mirror::impl::~impl()
     for (const std::uint32_t index : {local, control, other, blackhole}) {
         fwd.nexthops().remove(index);
     }
-    for (const int fd : {epoll_fd, retry_fd}) {
+    for (const int fd : {epoll_fd, retry_fd, tend_fd}) {
         if (fd >= 0) {
             close(fd);
         }
@@ -110,7 +110,7 @@ bool mirror::impl::load()
     ++generation;
     routes.begin_dump();
     lost_messages = false;
-    stale_ipv4_routes = false;
+    stale = {};
     if (!std::ranges::all_of(all_tables,
                              [this](const auto &table) { return dump(table) == netlink_socket::dumped::complete; })) {
         return false;
@@ -121,15 +121,21 @@ bool mirror::impl::load()
 
 netlink_socket::dumped mirror::impl::dump(const table_request &table)
 {
+    const bool of_rules = table.type == RTM_GETRULE;
     auto result = netlink_socket::dumped::interrupted;
     for (int attempt = 0; attempt < dump_attempts && result == netlink_socket::dumped::interrupted; ++attempt) {
+        std::erase_if(rules, [&](const rule_message &r) { return of_rules && r.family == table.family; });
         result = socket.dump(table.type, table.family, [this](const nlmsghdr &message) { handle(message); });
+    }
+    if (of_rules) {
+        judge_rules(); // before the first route is followed
     }
     return result;
 }
 
 void mirror::impl::sweep_all()
 {
+    sweep_objects();
     sweep_routes(AF_UNSPEC);
     std::vector<std::pair<ip_addr, int>> gone_neighbours;
     for (const auto &[key, neighbour] : neighbours) {
@@ -154,12 +160,45 @@ void mirror::impl::sweep_routes(std::uint8_t family)
     }
 }
 
-void mirror::impl::refresh_ipv4_routes()
+void mirror::impl::sweep_objects()
 {
-    stale_ipv4_routes = false;
+    std::vector<std::uint32_t> gone;
+    for (const auto &[id, object] : objects) {
+        if (object.generation != generation) {
+            gone.push_back(id);
+        }
+    }
+    std::ranges::for_each(gone, [this](std::uint32_t id) { forget_object(id); });
+}
+
+void mirror::impl::refresh_stale()
+{
+    const auto complete = [this](const table_request &table) {
+        lost_messages |= dump(table) != netlink_socket::dumped::complete;
+        return !lost_messages;
+    };
+    if (std::exchange(stale.rules, false)) {
+        (void)(complete({RTM_GETRULE, AF_INET}) && complete({RTM_GETRULE, AF_INET6}));
+    }
+    if (std::exchange(stale.objects, false)) {
+        ++generation;
+        if (complete({RTM_GETNEXTHOP, AF_UNSPEC})) {
+            sweep_objects(); // routes go with their objects
+        }
+    }
+    if (std::exchange(stale.routes4, false)) {
+        refresh_routes(AF_INET);
+    }
+    if (std::exchange(stale.routes6, false)) {
+        refresh_routes(AF_INET6);
+    }
+}
+
+void mirror::impl::refresh_routes(std::uint8_t family)
+{
     routes.begin_dump();
-    if (dump({RTM_GETROUTE, AF_INET}) == netlink_socket::dumped::complete) {
-        sweep_routes(AF_INET);
+    if (dump({RTM_GETROUTE, family}) == netlink_socket::dumped::complete) {
+        sweep_routes(family);
     } else {
         lost_messages = true;
     }
@@ -195,11 +234,14 @@ void mirror::process()
         }
         m.lost_messages = got == netlink_socket::received::overrun;
     }
-    if (m.stale_ipv4_routes && !m.lost_messages) {
-        m.refresh_ipv4_routes();
+    if (!m.lost_messages) {
+        m.refresh_stale();
     }
     if (m.lost_messages) {
         m.resync();
+    }
+    if (read(m.tend_fd, &fired, sizeof fired) > 0) {
+        m.tend_neighbours();
     }
     m.fwd.reclaim();
 }
@@ -221,6 +263,14 @@ void mirror::device_changed(net_device &dev)
 void mirror::resync()
 {
     impl_->resync();
+    impl_->fwd.reclaim();
+}
+
+void mirror::tend_neighbours() { impl_->tend_neighbours(); }
+
+void mirror::apply(const nlmsghdr &message)
+{
+    impl_->handle(message);
     impl_->fwd.reclaim();
 }
 

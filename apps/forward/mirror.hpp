@@ -3,6 +3,7 @@
 
 #include "forwarder.hpp"
 
+#include <linux/netlink.h>
 #include <memory>
 #include <string>
 
@@ -14,10 +15,16 @@ struct mirror_stats {
     std::uint64_t resyncs = 0;  ///< full dumps: at start, after an overrun (ENOBUFS), on request
     std::uint64_t ignored = 0;  ///< messages about what is not mirrored
     std::uint64_t errors = 0;   ///< that could not be applied (table full); logged once
+    std::uint64_t probes = 0;   ///< neighbours that the kernel was told are in use
+    /// Families (AF_INET, AF_INET6) that the kernel alone forwards, since its rules ask for more than the local, main
+    /// and default tables.
+    bool policy_routing4 = false, policy_routing6 = false;
 };
 
-/// Follows the kernel's links, addresses, routes (main and local table) and neighbours of one namespace and writes them
-/// into the forwarder's tables, for interfaces that are shadows. Control thread only.
+/// Follows the kernel's links, addresses, routes (main and local table), `ip nexthop` objects and neighbours of one
+/// namespace and writes them into the forwarder's tables, for interfaces that are shadows or VLANs on them. Rules and
+/// further tables are not followed: while there are rules that could lead a forwarded packet to another table, all
+/// packets of that family are punted, so that the kernel forwards them. Control thread only.
 class mirror
 {
 public:
@@ -40,6 +47,10 @@ public:
     void device_changed(net_device &dev);
     /// Dumps the kernel's state again, now.
     void resync();
+    /// Keeps the neighbours that the data path uses fresh in the kernel. process() does it every few seconds.
+    void tend_neighbours();
+    /// Takes a message as if the kernel had just sent it.
+    void apply(const nlmsghdr &message);
     const mirror_stats &stats() const noexcept;
 
 private:

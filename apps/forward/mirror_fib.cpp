@@ -3,14 +3,28 @@
 
 #include <algorithm>
 #include <linux/rtnetlink.h>
+#include <ranges>
+#include <span>
 
 namespace halfpoll
 {
 
+/// With an interface the VLANs on it change.
 void mirror::impl::link_changed(int ifindex)
 {
     nexthops.refresh(ifindex, nullptr);
+    for (const auto &[upper, link] : links) {
+        if (link.what.lower == ifindex && upper != ifindex) {
+            link_changed(upper);
+        }
+    }
     reselect();
+    neighbours_on(ifindex);
+}
+
+/// Whether they have prefixes of their own may have changed.
+void mirror::impl::neighbours_on(int ifindex)
+{
     for (const auto &[key, neighbour] : neighbours) {
         if (key.second == ifindex) {
             evaluate(host_prefix(key.first));
@@ -19,7 +33,7 @@ void mirror::impl::link_changed(int ifindex)
 }
 
 /// What people set on the shadow is for the device: MTU and link address.
-void mirror::impl::adopt_link(net_device &dev, const known_link &before, known_link now)
+void mirror::impl::adopt_link(net_device &dev, const link_message &before, const link_message &now)
 {
     const auto same = [](const rte_ether_addr &a, const rte_ether_addr &b) {
         return rte_is_same_ether_addr(&a, &b) != 0;
@@ -41,6 +55,27 @@ void mirror::impl::neighbour_changed(const ip_addr &addr, int ifindex)
 {
     nexthops.refresh(ifindex, addr);
     evaluate(host_prefix(addr));
+}
+
+void mirror::impl::object_changed(const nexthop_message &before, const nexthop_message &now)
+{
+    const std::uint32_t id = before.id != 0 ? before.id : now.id;
+    std::set<std::uint32_t> ids{id};
+    for (const auto &[key, object] : objects) {
+        if (std::ranges::find(object.what.group, id, &nexthop_message::member::id) != object.what.group.end()) {
+            ids.insert(key);
+        }
+    }
+    try {
+        nexthops.refresh_objects(ids);
+    } catch (const error &e) { // a table is full: what was there stays
+        complain(e.what());
+    }
+    for (const nexthop_message *what : {&before, &now}) {
+        if (what->hop.oif != 0 && what->hop.gateway.family == AF_UNSPEC) {
+            neighbours_on(what->hop.oif);
+        }
+    }
 }
 
 /// `local`: routes of the local table are concerned, which come before all longer prefixes of the main table.
@@ -115,11 +150,11 @@ std::uint32_t mirror::impl::decide(const ip_prefix &prefix, const std::vector<ke
     default:
         return other;
     }
-    if (best_end(list) - list.begin() > 1 || list.front().hops.size() > 1) {
+    const std::span best(list.begin(), best_end(list));
+    if (best.size() > 1 && (prefix.addr.family == AF_INET || !std::ranges::all_of(best, can_share))) {
         choices.insert(prefix);
     }
-    const auto [route, hop] = choose(list);
-    return acquire(prefix.addr, host, *route, *hop);
+    return acquire(prefix.addr, host, list);
 }
 
 /// A neighbour gets a prefix of its own if the kernel would send straight to it.
@@ -130,73 +165,72 @@ std::uint32_t mirror::impl::decide_neighbour(const ip_addr &addr)
         cover->second.routes.front().type != RTN_UNICAST) {
         return route_entry::none;
     }
-    const auto [route, hop] = choose(cover->second.routes);
-    const bool connected = hop->gateway.family == AF_UNSPEC && !route->opaque;
-    if (!connected || !neighbours.contains({addr, hop->oif}) || !slow.of_kernel_ifindex(hop->oif)) {
+    const kernel_route &route = choose(cover->second.routes);
+    const route_hop *hop = only_hop(route);
+    if (!hop || hop->gateway.family != AF_UNSPEC || !neighbours.contains({addr, hop->oif}) || !egress_of(hop->oif)) {
         return route_entry::none;
     }
-    return acquire(addr, true, *route, *hop);
+    return nexthops.acquire({.oif = hop->oif, .gateway = addr, .family = addr.family, .mtu = route.mtu});
 }
 
-std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const kernel_route &route, const route_hop &hop)
+/// What the best routes of a prefix lead to.
+std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const std::vector<kernel_route> &list)
 {
+    const kernel_route &route = choose(list);
     if (route.opaque) {
         return other;
     }
-    const bool connected = hop.gateway.family == AF_UNSPEC;
-    return nexthops.acquire(
-        {.oif = hop.oif, .gateway = connected && host ? to : hop.gateway, .family = to.family, .mtu = route.mtu});
-}
-
-/// Among the best routes the first next hop that can be used by the data path, else the first.
-std::pair<const kernel_route *, const route_hop *> mirror::impl::choose(const std::vector<kernel_route> &list) const
-{
-    for (auto route = list.begin(); route != best_end(list); ++route) {
-        for (const route_hop &hop : route->hops) {
-            if (route->type == RTN_UNICAST && !route->opaque && usable(hop.oif)) {
-                return {&*route, &hop};
-            }
-        }
+    if (route.nhid != 0) {
+        return nexthops.acquire(
+            nexthop_group_key{.id = route.nhid, .family = to.family, .mtu = route.mtu, .members = {}});
     }
-    return {&list.front(), &list.front().hops.front()};
+    nexthop_group_key group{.id = 0, .family = to.family, .mtu = route.mtu, .members = {}};
+    const auto add = [&](const kernel_route &r) {
+        for (const route_hop &hop : r.hops) {
+            const ip_addr &gateway = hop.gateway.family == AF_UNSPEC && host ? to : hop.gateway;
+            group.members.push_back(
+                {{.oif = hop.oif, .gateway = gateway, .family = to.family, .mtu = r.mtu}, hop.weight});
+        }
+    };
+    if (to.family == AF_INET || !can_share(route)) {
+        add(route);
+    } else {
+        std::ranges::for_each(std::span(list.begin(), best_end(list)) | std::views::filter(can_share), add);
+    }
+    return group.members.size() == 1 ? nexthops.acquire(group.members.front().hop) : nexthops.acquire(group);
 }
 
-bool mirror::impl::usable(int ifindex) const
+/// Among the best routes the first that the data path can use, else the first.
+const kernel_route &mirror::impl::choose(const std::vector<kernel_route> &list) const
 {
-    const shadow *s = slow.of_kernel_ifindex(ifindex);
-    const auto link = links.find(ifindex);
-    return s && link != links.end() && link->second.up && s->dev->running.load(std::memory_order_relaxed);
+    const std::span best(list.begin(), best_end(list));
+    const auto found = std::ranges::find_if(best, [this](const kernel_route &r) { return usable(r); });
+    return found == best.end() ? list.front() : *found;
+}
+
+bool mirror::impl::usable(const kernel_route &route) const
+{
+    if (route.type != RTN_UNICAST || route.opaque) {
+        return false;
+    }
+    return route.nhid != 0 || std::ranges::any_of(route.hops, [this](const route_hop &hop) { return usable(hop.oif); });
+}
+
+/// Null if it has several, or none that is known.
+const route_hop *mirror::impl::only_hop(const kernel_route &route) const
+{
+    if (route.nhid == 0) {
+        return route.hops.size() == 1 && !route.opaque ? &route.hops.front() : nullptr;
+    }
+    const auto object = objects.find(route.nhid);
+    const bool plain = object != objects.end() && object->second.what.group.empty() && !object->second.what.opaque &&
+                       !object->second.what.blackhole;
+    return plain ? &object->second.what.hop : nullptr;
 }
 
 bool mirror::impl::never_forwarded(const ip_prefix &prefix) const
 {
     return std::ranges::any_of(fixed, [&](const auto &entry) { return covers(entry.first, prefix); });
-}
-
-adjacency mirror::impl::make_adjacency(const nexthop_key &key) const
-{
-    const shadow *s = slow.of_kernel_ifindex(key.oif);
-    if (!s) {
-        return punt_as(PUNT_OTHER); // the kernel forwards
-    }
-    const auto neighbour = neighbours.find({key.gateway, key.oif});
-    if (!usable(key.oif) || neighbour == neighbours.end()) {
-        return punt_as(PUNT_RESOLVE);
-    }
-    const known_link &link = links.at(key.oif);
-    adjacency a;
-    a.kind = adjacency_kind::forward;
-    a.dev = s->dev;
-    a.ifindex = s->dev->ifindex;
-    const std::uint32_t mtu = std::min(link.mtu, s->dev->mtu.load(std::memory_order_relaxed));
-    a.mtu = static_cast<std::uint16_t>(std::min({mtu, key.mtu == 0 ? mtu : key.mtu, 65535U}));
-    const rte_ether_hdr header{.dst_addr = neighbour->second.mac,
-                               .src_addr = link.mac,
-                               .ether_type =
-                                   rte_cpu_to_be_16(key.family == AF_INET ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6)};
-    static_assert(sizeof header == 14);
-    std::copy_n(reinterpret_cast<const std::uint8_t *>(&header), sizeof header, a.rewrite);
-    return a;
 }
 
 void mirror::impl::write_fib(const ip_prefix &prefix, std::uint32_t nexthop)
@@ -218,11 +252,17 @@ void mirror::impl::write_fib(const ip_prefix &prefix, std::uint32_t nexthop)
 void mirror::impl::complain(const std::string &what)
 {
     ++stats.errors;
-    const auto &warn = fwd.core().rt().options().warn;
-    if (!complained && warn) {
-        warn("mirror: " + what);
+    if (!complained) {
+        warn(what);
     }
     complained = true;
+}
+
+void mirror::impl::warn(const std::string &what) const
+{
+    if (const auto &tell = fwd.core().rt().options().warn) {
+        tell("mirror: " + what);
+    }
 }
 
 } // namespace halfpoll

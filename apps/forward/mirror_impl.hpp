@@ -7,7 +7,9 @@
 #include "mirror_routes.hpp"
 #include "netlink.hpp"
 
+#include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,20 +19,38 @@ namespace halfpoll
 {
 
 struct known_link {
-    bool up = false;
+    link_message what;
     bool is_shadow = false;
-    std::uint32_t mtu = 0;
-    rte_ether_addr mac{};
     std::uint32_t generation = 0;
 };
 
 struct known_neighbour {
     rte_ether_addr mac{};
+    bool stale = false; ///< and the kernel has not been told since that it is used
     std::uint32_t generation = 0;
 };
 
 /// By address, so that those under a prefix stand together.
 using neighbour_map = std::map<std::pair<ip_addr, int>, known_neighbour>;
+
+struct known_object {
+    nexthop_message what;
+    std::uint32_t generation = 0;
+};
+
+/// How packets leave by a kernel interface that is a shadow or a VLAN on one.
+struct egress_path {
+    struct tag {
+        std::uint16_t protocol = 0;
+        std::uint16_t id = 0;
+    };
+    const shadow *port = nullptr;
+    bool up = true; ///< all the way down
+    std::uint32_t mtu = 0;
+    rte_ether_addr mac{};
+    std::vector<tag> tags; ///< outermost first
+};
+inline constexpr std::size_t max_tags = 2;
 
 /// A dump of one kind and family.
 struct table_request {
@@ -46,25 +66,40 @@ inline adjacency punt_as(punt_class c)
     return a;
 }
 
+inline adjacency drop_as(forward_drop_reason reason)
+{
+    adjacency a;
+    a.kind = adjacency_kind::drop;
+    a.drop = reason;
+    return a;
+}
+
 /// What the mirror knows and does: mirror.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
-/// consequences.
+/// consequences for prefixes, mirror_adjacency.cpp for next hops, mirror_neighbours.cpp keeps neighbours fresh.
 struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
     netlink_socket socket;
     int epoll_fd = -1;
     int retry_fd = -1; ///< timer: load again
+    int tend_fd = -1;  ///< timer: neighbours
     mirror_stats stats;
     bool complained = false;
 
     std::map<int, known_link> links;
     neighbour_map neighbours; ///< the valid ones
+    std::map<std::uint32_t, known_object> objects;
+    std::vector<rule_message> rules;
     route_table routes;
     shared_nexthops nexthops;
-    std::set<ip_prefix> choices; ///< prefixes whose best routes have more than one next hop
+    std::set<ip_prefix> choices; ///< prefixes with several routes that are equally good, but not one group
+    nexthop_key tended;          ///< where tend_neighbours() stopped
     std::uint32_t generation = 0;
     bool lost_messages = false;
-    bool stale_ipv4_routes = false; ///< the kernel removed some without a word
+    /// What must be dumped again because the kernel changes it without a word.
+    struct {
+        bool routes4 = false, routes6 = false, objects = false, rules = false;
+    } stale;
 
     /// Next hops that need nothing but a class.
     std::uint32_t local, control, other, blackhole;
@@ -73,14 +108,17 @@ struct mirror::impl {
 
     impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer);
     ~impl();
+    int watch(int fd);
 
     // Loading.
     void resync();
     bool load();
     netlink_socket::dumped dump(const table_request &table);
     void sweep_all();
+    void sweep_objects();
     void sweep_routes(std::uint8_t family);
-    void refresh_ipv4_routes();
+    void refresh_stale();
+    void refresh_routes(std::uint8_t family);
     void retry_later();
 
     // Messages.
@@ -89,24 +127,38 @@ struct mirror::impl {
     void forget_link(int ifindex);
     void apply_neighbour(const neighbour_message &neighbour);
     void forget_neighbour(const std::pair<ip_addr, int> &key);
+    void apply_object(const nexthop_message &object);
+    void forget_object(std::uint32_t id);
     void apply_route(const nlmsghdr &message);
+    void judge_rules();
 
-    // Consequences.
+    // Consequences for prefixes.
     void link_changed(int ifindex);
-    void adopt_link(net_device &dev, const known_link &before, known_link now);
+    void adopt_link(net_device &dev, const link_message &before, const link_message &now);
     void neighbour_changed(const ip_addr &addr, int ifindex);
+    void neighbours_on(int ifindex);
+    void object_changed(const nexthop_message &before, const nexthop_message &now);
     void route_changed(const ip_prefix &prefix, bool local);
     void reselect();
     void evaluate(const ip_prefix &prefix);
     std::uint32_t decide(const ip_prefix &prefix, const std::vector<kernel_route> &list);
     std::uint32_t decide_neighbour(const ip_addr &addr);
-    std::uint32_t acquire(const ip_addr &to, bool host, const kernel_route &route, const route_hop &hop);
-    std::pair<const kernel_route *, const route_hop *> choose(const std::vector<kernel_route> &list) const;
-    bool usable(int ifindex) const;
+    std::uint32_t acquire(const ip_addr &to, bool host, const std::vector<kernel_route> &list);
+    const kernel_route &choose(const std::vector<kernel_route> &list) const;
+    const route_hop *only_hop(const kernel_route &route) const;
+    bool usable(const kernel_route &route) const;
     bool never_forwarded(const ip_prefix &prefix) const;
-    adjacency make_adjacency(const nexthop_key &key) const;
     void write_fib(const ip_prefix &prefix, std::uint32_t nexthop);
     void complain(const std::string &what);
+    void warn(const std::string &what) const;
+
+    // Consequences for next hops.
+    std::optional<egress_path> egress_of(int ifindex) const;
+    bool usable(int ifindex) const;
+    nexthop_state make_state(const nexthop_key &key) const;
+    nexthop_contents contents_of(const nexthop_group_key &key) const;
+
+    void tend_neighbours();
 };
 
 } // namespace halfpoll

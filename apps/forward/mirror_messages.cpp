@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_impl.hpp"
 
+#include <algorithm>
 #include <linux/rtnetlink.h>
+#include <utility>
 
 namespace halfpoll
 {
@@ -10,6 +12,32 @@ namespace
 {
 
 bool same_mac(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_same_ether_addr(&a, &b) != 0; }
+
+bool same_link(const link_message &a, const link_message &b)
+{
+    return a.up == b.up && a.mtu == b.mtu && same_mac(a.mac, b.mac) && a.master == b.master && a.lower == b.lower &&
+           a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol;
+}
+
+bool known_table(std::uint32_t table)
+{
+    return table == RT_TABLE_LOCAL || table == RT_TABLE_MAIN || table == RT_TABLE_DEFAULT;
+}
+
+/// A kernel without rules behaves as if it had the usual ones.
+bool lead_elsewhere(const std::vector<rule_message> &rules, std::uint8_t family)
+{
+    bool any = false, local = false, main = false, elsewhere = false;
+    for (const rule_message &r : rules) {
+        if (r.family == family) {
+            any = true;
+            local |= r.plain && r.table == RT_TABLE_LOCAL;
+            main |= r.plain && r.table == RT_TABLE_MAIN;
+            elsewhere |= !r.neutral && !(r.plain && known_table(r.table));
+        }
+    }
+    return any && (elsewhere || !local || !main);
+}
 
 route_table::source source_of(const nlmsghdr &message, bool dump)
 {
@@ -44,12 +72,22 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_DELROUTE:
         apply_route(message);
         return;
-    case RTM_DELADDR: // takes routes with that source address along, silently
-        stale_ipv4_routes = true;
-        return;
-    case RTM_DELNEXTHOP:
     case RTM_NEWNEXTHOP:
-        stale_ipv4_routes |= message.nlmsg_type == RTM_DELNEXTHOP || (message.nlmsg_flags & NLM_F_REPLACE);
+    case RTM_DELNEXTHOP:
+        if (const auto object = parse_nexthop(message)) {
+            message.nlmsg_type == RTM_NEWNEXTHOP ? apply_object(*object) : forget_object(object->id);
+            return;
+        }
+        break;
+    case RTM_NEWRULE:
+    case RTM_DELRULE:
+        if (const auto rule = parse_rule(message)) {
+            socket.is_dump_reply(message) ? rules.push_back(*rule) : void(stale.rules = true);
+            return;
+        }
+        break;
+    case RTM_DELADDR: // takes routes with that source address along, silently
+        stale.routes4 = true;
         return;
     default:
         break;
@@ -62,23 +100,25 @@ void mirror::impl::apply_link(const link_message &message)
     known_link &link = links[message.ifindex];
     const known_link before = link;
     const shadow *s = slow.of_kernel_ifindex(message.ifindex);
-    link = {
-        .up = message.up, .is_shadow = s != nullptr, .mtu = message.mtu, .mac = message.mac, .generation = generation};
-    if (link.up == before.up && link.is_shadow == before.is_shadow && link.mtu == before.mtu &&
-        same_mac(link.mac, before.mac)) {
+    link = {.what = message, .is_shadow = s != nullptr, .generation = generation};
+    // With the link the kernel removes IPv4 routes and, with the carrier, `ip nexthop` objects: not a word about
+    // either.
+    stale.routes4 |= before.what.up && !message.up;
+    stale.objects |= !objects.empty() && before.what.carrier && !message.carrier;
+    if (same_link(link.what, before.what) && link.is_shadow == before.is_shadow) {
         return;
     }
-    stale_ipv4_routes |= before.up && !link.up; // the kernel removes its routes without notification
     link_changed(message.ifindex);
     if (s) {
-        adopt_link(*s->dev, before, link); // last: it may call device_changed()
+        adopt_link(*s->dev, before.what, message); // last: it may call device_changed()
     }
 }
 
 void mirror::impl::forget_link(int ifindex)
 {
     if (links.erase(ifindex) > 0) {
-        stale_ipv4_routes = true;
+        stale.routes4 = true;
+        stale.objects |= !objects.empty();
         link_changed(ifindex);
     }
 }
@@ -92,6 +132,7 @@ void mirror::impl::apply_neighbour(const neighbour_message &message)
     }
     const auto [known, added] = neighbours.try_emplace(key);
     known->second.generation = generation;
+    known->second.stale = message.stale;
     if (added || !same_mac(known->second.mac, message.mac)) {
         known->second.mac = message.mac;
         neighbour_changed(message.addr, message.ifindex);
@@ -104,6 +145,44 @@ void mirror::impl::forget_neighbour(const std::pair<ip_addr, int> &key)
     if (neighbours.erase(key) > 0) {
         neighbour_changed(addr, ifindex);
     }
+}
+
+void mirror::impl::apply_object(const nexthop_message &message)
+{
+    known_object &object = objects[message.id];
+    object.generation = generation;
+    if (object.what != message) {
+        const nexthop_message before = std::exchange(object.what, message);
+        object_changed(before, message);
+    }
+}
+
+/// Routes go with it, which the kernel need not say (nexthop_compat_mode).
+void mirror::impl::forget_object(std::uint32_t id)
+{
+    const auto found = objects.find(id);
+    if (found != objects.end()) {
+        const nexthop_message before = std::move(found->second.what);
+        objects.erase(found);
+        object_changed(before, {});
+        stale.routes4 = stale.routes6 = true;
+    }
+}
+
+/// Every packet must meet the local table, then the main table, whatever it is: else the kernel decides.
+void mirror::impl::judge_rules()
+{
+    const auto judge = [this](std::uint8_t family, bool &state, const std::string &name) {
+        if (const bool before = std::exchange(state, lead_elsewhere(rules, family)); before != state) {
+            nexthops.refresh(family);
+            warn(name + (state
+                             ? ": there are rules (ip rule) that lead to other tables than local and main: the kernel "
+                               "alone forwards, until they are removed"
+                             : ": no rules to other tables are left, forwarding again"));
+        }
+    };
+    judge(AF_INET, stats.policy_routing4, "IPv4");
+    judge(AF_INET6, stats.policy_routing6, "IPv6");
 }
 
 void mirror::impl::apply_route(const nlmsghdr &message)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "bucket_share.hpp"
 #include "ip_prefix.hpp"
 #include "nexthop.hpp"
 
@@ -8,7 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
+#include <set>
 #include <unordered_map>
+#include <vector>
 
 namespace halfpoll
 {
@@ -22,38 +26,106 @@ struct nexthop_key {
     auto operator<=>(const nexthop_key &) const = default;
 };
 
-/// Next hops shared by all prefixes that use them, so that a change of a neighbour or a link is one store for all.
+/// What is done with packets for a next hop, as things stand.
+struct nexthop_state {
+    adjacency adj;
+    bool active = true; ///< takes its share of a group: not if its link is down or nobody knows its link address
+};
+
+struct nexthop_member {
+    nexthop_key hop;
+    std::uint32_t weight = 1;
+    auto operator<=>(const nexthop_member &) const = default;
+};
+
+/// What tells two groups apart.
+struct nexthop_group_key {
+    std::uint32_t id = 0; ///< `ip nexthop` object, whatever it holds; 0: `members`
+    std::uint8_t family = 0;
+    std::uint32_t mtu = 0;
+    std::vector<nexthop_member> members; ///< in the route's order
+    auto operator<=>(const nexthop_group_key &) const = default;
+};
+
+/// What an `ip nexthop` object holds.
+struct nexthop_contents {
+    std::optional<adjacency> fixed; ///< no next hop but this, for all packets
+    std::vector<nexthop_member> members;
+};
+
+/// Next hops shared by all prefixes that use them, alone and in groups, so that a change of a neighbour, a link or an
+/// `ip nexthop` object is a few stores for all. Control thread.
 class shared_nexthops
 {
 public:
-    /// `make` answers what to do with packets for a key, as things stand.
-    shared_nexthops(nexthop_table &table, std::function<adjacency(const nexthop_key &)> make)
-        : table_(table), make_(std::move(make))
-    {
-    }
+    struct callbacks {
+        std::function<nexthop_state(const nexthop_key &)> state;
+        std::function<nexthop_contents(const nexthop_group_key &)> contents; ///< of a key with an id
+    };
+
+    shared_nexthops(nexthop_table &table, callbacks ask) : table_(table), ask_(std::move(ask)) {}
 
     /// One more user; the index. Throws `error` if the table is full.
     std::uint32_t acquire(const nexthop_key &key);
+    /// The same for several, or for what an object holds. With one next hop in use the index is an alias of that.
+    std::uint32_t acquire(const nexthop_group_key &key);
     /// One user less; unknown indices are nobody's.
     void release(std::uint32_t index);
-    /// What `make` answers may have changed for one neighbour.
+
+    /// The state may have changed for one neighbour.
     void refresh(int oif, const ip_addr &gateway);
     /// … for an interface, or whatever sends out of a device (null: none).
     void refresh(int oif, const net_device *dev);
+    /// … for all packets of a family.
+    void refresh(std::uint8_t family);
+    /// The contents of `ip nexthop` objects may have changed.
+    void refresh_objects(const std::set<std::uint32_t> &ids);
+
+    /// Hands marks of use down from groups to their members.
+    void spread_used_marks();
+    struct hop_info {
+        const nexthop_key &key;
+        std::uint32_t index;
+        bool in_group;
+    };
+    /// Calls fn for each next hop behind `after` in some fixed order, then for the others, as long as it returns true.
+    void for_each_hop(const nexthop_key &after, const std::function<bool(const hop_info &)> &fn) const;
 
 private:
-    struct object {
+    struct group;
+    struct hop {
+        std::uint32_t index = 0;
+        std::uint32_t users = 0; ///< groups among them
+        nexthop_state now;
+        std::set<group *> groups;
+    };
+    using hop_map = std::map<nexthop_key, hop>;
+    struct share {
+        hop_map::iterator hop;
+        std::uint32_t weight = 1;
+    };
+    struct group {
         std::uint32_t index = 0;
         std::uint32_t users = 0;
-        adjacency now;
+        std::optional<adjacency> fixed;
+        std::vector<share> shares;          ///< distinct
+        std::vector<std::uint32_t> buckets; ///< as they were last, whoever is active now
     };
-    using map = std::map<nexthop_key, object>;
-    void refresh(map::value_type &entry);
+    using group_map = std::map<nexthop_group_key, group>;
+
+    hop_map::iterator find_or_make(const nexthop_key &key);
+    void release(hop_map::iterator found);
+    void refresh(hop_map::value_type &entry);
+    void fill(group &g, const nexthop_contents &contents);
+    void let_go(group &g, const std::vector<share> &shares);
+    void publish(group &g);
 
     nexthop_table &table_;
-    std::function<adjacency(const nexthop_key &)> make_;
-    map objects_;
-    std::unordered_map<std::uint32_t, map::iterator> by_index_;
+    callbacks ask_;
+    hop_map hops_;
+    group_map groups_;
+    std::unordered_map<std::uint32_t, hop_map::iterator> hop_by_index_;
+    std::unordered_map<std::uint32_t, group_map::iterator> group_by_index_;
 };
 
 } // namespace halfpoll

@@ -21,17 +21,18 @@ bool before(const kernel_route &a, const kernel_route &b) { return rank(a) < ran
 
 bool same(const kernel_route &a, const kernel_route &b)
 {
-    return rank(a) == rank(b) && a.type == b.type && a.opaque == b.opaque && a.mtu == b.mtu && a.hops == b.hops;
+    return rank(a) == rank(b) && a.type == b.type && a.opaque == b.opaque && a.mtu == b.mtu && a.nhid == b.nhid &&
+           a.hops == b.hops;
 }
 
 /// A deletion does not repeat everything.
 bool same_target(const kernel_route &a, const kernel_route &b)
 {
-    return rank(a) == rank(b) && a.type == b.type && a.hops == b.hops;
+    const auto same_hop = [](const route_hop &x, const route_hop &y) {
+        return x.oif == y.oif && x.gateway == y.gateway;
+    };
+    return rank(a) == rank(b) && a.type == b.type && a.nhid == b.nhid && std::ranges::equal(a.hops, b.hops, same_hop);
 }
-
-/// IPv6: may be one of several next hops of one route.
-bool can_share(const kernel_route &r) { return r.hops.front().gateway.family != AF_UNSPEC; }
 
 bool in_local_table(const kernel_route &r) { return r.table == RT_TABLE_LOCAL; }
 
@@ -70,11 +71,14 @@ kernel_route to_route(const route_message &message, std::uint32_t generation)
             .mtu = message.mtu,
             .type = message.type,
             .opaque = message.opaque,
+            .nhid = message.nhid,
             .generation = generation,
             .hops = message.hops};
 }
 
 } // namespace
+
+bool can_share(const kernel_route &route) { return route.nhid == 0 && route.hops.front().gateway.family != AF_UNSPEC; }
 
 routes_t::const_iterator best_end(const routes_t &routes)
 {

@@ -18,6 +18,7 @@ struct kernel_route {
     std::uint32_t mtu = 0;
     std::uint8_t type = 0;
     bool opaque = false;
+    std::uint32_t nhid = 0;       ///< `ip nexthop` object, instead of `hops`; 0: none
     std::uint32_t generation = 0; ///< last dump that showed it
     std::vector<route_hop> hops;
 };
@@ -72,6 +73,9 @@ private:
     std::array<std::array<std::uint32_t, 129>, 2> local_lengths_{};
     std::uint32_t generation_ = 0;
 };
+
+/// IPv6: may be one of several next hops of one route.
+bool can_share(const kernel_route &route);
 
 /// The routes of the first table and metric: those among which the kernel chooses. End iterator in `routes`.
 std::vector<kernel_route>::const_iterator best_end(const std::vector<kernel_route> &routes);

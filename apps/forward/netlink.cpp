@@ -6,6 +6,8 @@
 #include <libmnl/libmnl.h>
 
 #include <cerrno>
+#include <linux/neighbour.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -77,11 +79,32 @@ void netlink_socket::request(int type, std::uint8_t family)
     message->nlmsg_type = static_cast<std::uint16_t>(type);
     message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     message->nlmsg_seq = ++sequence_;
-    auto *header = static_cast<rtmsg *>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
-    header->rtm_family = family; // ifinfomsg and ndmsg begin with the family too
+    // Not a byte more than the header, where the kernel is strict about it. They all begin with the family.
+    const std::size_t size = type == RTM_GETNEXTHOP ? sizeof(nhmsg) : sizeof(rtmsg);
+    static_cast<rtgenmsg *>(mnl_nlmsg_put_extra_header(message, size))->rtgen_family = family;
     if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) < 0) {
         throw_errno(errno, "rtnetlink socket: request");
     }
+}
+
+bool netlink_socket::use_neighbour(int ifindex, const ip_addr &addr)
+{
+    char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ndmsg)) + 64] = {};
+    nlmsghdr *message = mnl_nlmsg_put_header(space);
+    message->nlmsg_type = RTM_NEWNEIGH;
+    message->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE;
+    auto *header = static_cast<ndmsg *>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
+    header->ndm_family = addr.family;
+    header->ndm_ifindex = ifindex;
+    header->ndm_flags = NTF_USE;
+    mnl_attr_put(message, NDA_DST, address_bits(addr.family) / 8, addr.bytes.data());
+    if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) >= 0) {
+        return true;
+    }
+    if (errno != EAGAIN && errno != ENOBUFS) {
+        throw_errno(errno, "rtnetlink socket: neighbour");
+    }
+    return false;
 }
 
 bool netlink_socket::wait_readable() const

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "ip_prefix.hpp"
+
 #include <halfpoll/error.hpp>
 
 #include <cstdint>
@@ -44,6 +46,10 @@ public:
     /// Asks for a table (RTM_GET…) and hands on its entries, and the notifications among them, until it is complete.
     /// Throws `error`.
     dumped dump(int type, std::uint8_t family, const handler &handle);
+    /// Tells the kernel that a neighbour is in use (NTF_USE), as if it had sent it a packet: one that it does not know
+    /// it looks for, one that it has not heard of for long it asks. A refusal comes back as NLMSG_ERROR. False: no room
+    /// for the message now.
+    bool use_neighbour(int ifindex, const ip_addr &addr);
     /// The message belongs to the dump that runs.
     bool is_dump_reply(const nlmsghdr &message) const noexcept;
 

@@ -3,9 +3,13 @@
 
 #include <libmnl/libmnl.h>
 
+#include <algorithm>
 #include <cstring>
+#include <linux/fib_rules.h>
 #include <linux/if.h>
+#include <linux/if_ether.h>
 #include <linux/neighbour.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
 namespace halfpoll
@@ -98,6 +102,54 @@ std::uint32_t get_mtu(const nlattr *metrics)
     return mtu;
 }
 
+std::uint16_t get_u16(const nlattr *attr)
+{
+    return mnl_attr_validate(attr, MNL_TYPE_U16) < 0 ? 0 : mnl_attr_get_u16(attr);
+}
+
+std::string get_text(const nlattr *attr)
+{
+    const char *text = static_cast<const char *>(mnl_attr_get_payload(attr));
+    return {text, strnlen(text, mnl_attr_get_payload_len(attr))};
+}
+
+template <typename F>
+void for_each_nested(const nlattr *nest, F fn)
+{
+    for_each_attr(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), fn);
+}
+
+/// What sort of interface it is: only VLANs matter.
+void parse_linkinfo(const nlattr *info, link_message &link)
+{
+    bool vlan = false;
+    for_each_nested(info, [&](const nlattr *attr) {
+        if (mnl_attr_get_type(attr) == IFLA_INFO_KIND) {
+            vlan = get_text(attr) == "vlan";
+        } else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && vlan) {
+            link.vlan_protocol = ETH_P_8021Q;
+            for_each_nested(attr, [&](const nlattr *data) {
+                if (mnl_attr_get_type(data) == IFLA_VLAN_ID) {
+                    link.vlan_id = get_u16(data);
+                } else if (mnl_attr_get_type(data) == IFLA_VLAN_PROTOCOL) {
+                    link.vlan_protocol = rte_be_to_cpu_16(get_u16(data));
+                }
+            });
+        }
+    });
+}
+
+/// NHA_GROUP: an array, not attributes.
+void parse_group(const nlattr *attr, nexthop_message &nexthop)
+{
+    const auto *entry = static_cast<const nexthop_grp *>(mnl_attr_get_payload(attr));
+    for (std::size_t n = mnl_attr_get_payload_len(attr) / sizeof *entry; n > 0; --n, ++entry) {
+        // The byte behind the weight is its upper half since Linux 6.12, and 0 before.
+        nexthop.group.push_back(
+            {.id = entry->id, .weight = static_cast<std::uint16_t>((entry->resvd1 << 8 | entry->weight) + 1)});
+    }
+}
+
 /// What may stand in a route as well as in each of its next hops.
 void parse_hop_attr(const nlattr *attr, std::uint8_t family, route_hop &hop, route_message &route)
 {
@@ -124,6 +176,7 @@ void parse_multipath(const nlattr *multipath, std::uint8_t family, route_message
     while (left >= static_cast<int>(sizeof *hop) && hop->rtnh_len >= sizeof *hop && hop->rtnh_len <= left) {
         route_hop &added = route.hops.emplace_back();
         added.oif = hop->rtnh_ifindex;
+        added.weight = static_cast<std::uint16_t>(hop->rtnh_hops + 1);
         const auto *payload = reinterpret_cast<const std::uint8_t *>(hop) + sizeof *hop;
         for_each_attr(payload, hop->rtnh_len - sizeof *hop,
                       [&](const nlattr *attr) { parse_hop_attr(attr, family, added, route); });
@@ -144,13 +197,33 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
     link_message link;
     link.ifindex = header->ifi_index;
     link.up = (header->ifi_flags & IFF_UP) != 0;
+    link.carrier = (header->ifi_flags & IFF_RUNNING) != 0;
+    int lower = 0;
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
-        if (mnl_attr_get_type(attr) == IFLA_MTU) {
+        switch (mnl_attr_get_type(attr)) {
+        case IFLA_MTU:
             link.mtu = get_u32(attr);
-        } else if (mnl_attr_get_type(attr) == IFLA_ADDRESS) {
+            break;
+        case IFLA_ADDRESS:
             get_mac(attr, link.mac);
+            break;
+        case IFLA_MASTER:
+            link.master = static_cast<int>(get_u32(attr));
+            break;
+        case IFLA_LINK:
+            lower = static_cast<int>(get_u32(attr));
+            break;
+        case IFLA_IFNAME:
+            link.name = get_text(attr);
+            break;
+        case IFLA_LINKINFO:
+            parse_linkinfo(attr, link);
+            break;
+        default:
+            break;
         }
     });
+    link.lower = link.vlan_protocol != 0 ? lower : 0;
     return link;
 }
 
@@ -174,6 +247,7 @@ std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message)
         return {};
     }
     neighbour.valid = (header->ndm_state & nud_valid) && mac && rte_is_valid_assigned_ether_addr(&neighbour.mac);
+    neighbour.stale = neighbour.valid && (header->ndm_state & NUD_STALE) != 0;
     return neighbour;
 }
 
@@ -190,7 +264,6 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
     route.special = header->rtm_tos != 0 || header->rtm_src_len != 0;
     ip_addr dst{header->rtm_family, {}};
     route_hop single;
-    bool by_id = false;
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
         switch (mnl_attr_get_type(attr)) {
         case RTA_DST:
@@ -212,7 +285,7 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
             parse_multipath(attr, header->rtm_family, route);
             break;
         case RTA_NH_ID:
-            by_id = true;
+            route.nhid = get_u32(attr);
             break;
         default:
             parse_hop_attr(attr, header->rtm_family, single, route);
@@ -222,11 +295,83 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
         return {};
     }
     route.dst = make_prefix(dst, header->rtm_dst_len);
-    if (route.hops.empty()) {
-        route.opaque |= by_id && single.oif == 0; // the kernel names the object only (nexthop_compat_mode is off)
+    if (route.nhid != 0) { // what the object holds may be repeated here (nexthop_compat_mode), and soon be old
+        route.hops.assign(1, {});
+        route.opaque = false;
+        route.type = route.type == RTN_BLACKHOLE ? std::uint8_t{RTN_UNICAST} : route.type;
+    } else if (route.hops.empty()) {
         route.hops.push_back(single);
     }
     return route;
+}
+
+std::optional<nexthop_message> parse_nexthop(const nlmsghdr &message)
+{
+    const auto *header = header_of<nhmsg>(message);
+    if (!header) {
+        return {};
+    }
+    nexthop_message nexthop;
+    for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
+        switch (mnl_attr_get_type(attr)) {
+        case NHA_ID:
+            nexthop.id = get_u32(attr);
+            break;
+        case NHA_GROUP:
+            parse_group(attr, nexthop);
+            break;
+        case NHA_BLACKHOLE:
+            nexthop.blackhole = true;
+            break;
+        case NHA_OIF:
+            nexthop.hop.oif = static_cast<int>(get_u32(attr));
+            break;
+        case NHA_GATEWAY:
+            nexthop.hop.gateway = get_addr(header->nh_family, attr);
+            break;
+        case NHA_ENCAP_TYPE:
+        case NHA_FDB:
+            nexthop.opaque = true;
+            break;
+        default:
+            break;
+        }
+    });
+    return nexthop.id == 0 ? std::nullopt : std::optional(nexthop);
+}
+
+std::optional<rule_message> parse_rule(const nlmsghdr &message)
+{
+    const auto *header = header_of<fib_rule_hdr>(message);
+    if (!header || !followed(header->family)) {
+        return {};
+    }
+    rule_message rule{.family = header->family, .table = header->table};
+    bool selective = header->src_len != 0 || header->dst_len != 0 || header->tos != 0;
+    for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
+        switch (mnl_attr_get_type(attr)) {
+        case FRA_TABLE:
+            rule.table = get_u32(attr);
+            break;
+        case FRA_L3MDEV:  // VRFs: what belongs to one is not forwarded by us
+        case FRA_OIFNAME: // sockets of the box that are bound to an interface
+            rule.neutral = true;
+            break;
+        case FRA_IIFNAME:
+            rule.neutral |= get_text(attr) == "lo"; // packets of the box
+            selective = true;
+            break;
+        case FRA_PRIORITY:
+        case FRA_PROTOCOL:
+        case FRA_SUPPRESS_PREFIXLEN: // dumped for every rule: -1, none
+            selective |= mnl_attr_get_type(attr) == FRA_SUPPRESS_PREFIXLEN && get_u32(attr) != UINT32_MAX;
+            break;
+        default:
+            selective = true;
+        }
+    });
+    rule.plain = !selective && header->action == FR_ACT_TO_TBL && (header->flags & FIB_RULE_INVERT) == 0;
+    return rule;
 }
 
 } // namespace halfpoll

@@ -4,75 +4,119 @@
 #include <halfpoll/error.hpp>
 
 #include <string>
+#include <utility>
 
 namespace halfpoll
 {
-namespace
-{
 
-constexpr unsigned eth_len = 14;
+/// What a slot shows: owned by one index, seen through its aliases too.
+struct nexthop_table::object {
+    explicit object(const adjacency &a) : adj(a)
+    {
+        constexpr unsigned eth_len = 14;
+        const bool plain = a.kind == adjacency_kind::forward && a.rewrite_len == eth_len;
+        adj.plain_max = plain ? a.mtu + eth_len : 0;
+    }
+    explicit object(nexthop_group g) : group(std::move(g))
+    {
+        adj.kind = adjacency_kind::group;
+        adj.group = &group;
+    }
+    object(const object &) = delete;
+    object &operator=(const object &) = delete;
 
-/// What readers see.
-const adjacency *make_public(const adjacency &adj)
-{
-    adjacency *fresh = new adjacency(adj);
-    const bool plain = adj.kind == adjacency_kind::forward && adj.rewrite_len == eth_len;
-    fresh->plain_max = plain ? adj.mtu + eth_len : 0;
-    return fresh;
-}
-
-} // namespace
+    adjacency adj;
+    nexthop_group group;
+};
 
 nexthop_table::nexthop_table(std::function<void(std::function<void()>)> retire)
-    : retire_(std::move(retire)), slots_(std::make_unique<std::atomic<const adjacency *>[]>(max_nexthops))
+    : retire_(std::move(retire)), slots_(std::make_unique<std::atomic<const adjacency *>[]>(max_nexthops)),
+      used_(std::make_unique<std::atomic<std::uint8_t>[]>(max_nexthops)), entries_(2)
 {
     free_.reserve(max_nexthops);
-    slots_[no_route].store(new adjacency{}, std::memory_order_release); // pairs with get()
+    set(no_route, std::make_shared<object>(adjacency{}), no_route);
+    alias(default4, no_route);
 }
 
-nexthop_table::~nexthop_table()
-{
-    const adjacency *const unused = get(no_route);
-    for (std::uint32_t i = 1; i < used_; i++) {
-        if (get(i) != unused) {
-            delete get(i);
-        }
-    }
-    delete unused;
-}
+nexthop_table::~nexthop_table() = default;
 
 std::uint32_t nexthop_table::add(const adjacency &adj)
 {
-    if (free_.empty() && used_ == max_nexthops) {
-        throw error("next hops: all " + std::to_string(max_nexthops) + " are in use");
-    }
-    const adjacency *fresh = make_public(adj);
-    std::uint32_t index = used_;
-    if (free_.empty()) {
-        used_++;
-    } else {
+    auto fresh = std::make_shared<object>(adj);
+    std::uint32_t index = static_cast<std::uint32_t>(entries_.size());
+    if (!free_.empty()) {
         index = free_.back();
         free_.pop_back();
+    } else if (index == max_nexthops) {
+        throw error("next hops: all " + std::to_string(max_nexthops) + " are in use");
+    } else {
+        entries_.emplace_back();
     }
-    slots_[index].store(fresh, std::memory_order_release); // pairs with get()
+    used_[index].store(0, std::memory_order_relaxed);
+    set(index, std::move(fresh), no_route);
     return index;
 }
 
 void nexthop_table::replace(std::uint32_t index, const adjacency &adj)
 {
-    const adjacency *fresh = make_public(adj);
-    const adjacency *old = slots_[index].exchange(fresh, std::memory_order_acq_rel); // pairs with get()
-    retire_([old] { delete old; });
+    set(index, std::make_shared<object>(adj), no_route);
 }
+
+void nexthop_table::replace(std::uint32_t index, nexthop_group group)
+{
+    set(index, std::make_shared<object>(std::move(group)), no_route);
+}
+
+void nexthop_table::alias(std::uint32_t index, std::uint32_t target) { set(index, nullptr, target); }
 
 void nexthop_table::remove(std::uint32_t index)
 {
-    // A reader that looked a prefix up just before still finds something to follow.
-    const adjacency *old = slots_[index].exchange(get(no_route), std::memory_order_acq_rel); // pairs with get()
-    retire_([this, index, old] {
-        delete old;
+    if (!entries_[index].own) {
+        std::erase(entries_[entries_[index].target].aliases, index);
+    }
+    retire_([this, index] {
+        slots_[index].store(get(no_route), std::memory_order_release); // pairs with get()
+        entries_[index] = {};
         free_.push_back(index);
     });
+}
+
+bool nexthop_table::take_used(std::uint32_t index) noexcept
+{
+    bool used = used_[index].exchange(0, std::memory_order_relaxed) != 0; // a hint, nothing hangs on it
+    for (const std::uint32_t follower : entries_[index].aliases) {
+        used |= take_used(follower);
+    }
+    return used;
+}
+
+void nexthop_table::set(std::uint32_t index, std::shared_ptr<const object> own, std::uint32_t target)
+{
+    entry &e = entries_[index];
+    const bool was_alias = !e.own && slots_[index].load(std::memory_order_relaxed) != nullptr;
+    if (was_alias) {
+        std::erase(entries_[e.target].aliases, index);
+    }
+    const std::shared_ptr<const object> old = std::exchange(e.own, std::move(own));
+    e.target = target;
+    if (!e.own) {
+        entries_[target].aliases.push_back(index);
+    }
+    publish(index);
+    if (old) {
+        retire_([old] {});
+    }
+}
+
+/// Shows an index as it is now, here and in its aliases.
+void nexthop_table::publish(std::uint32_t index)
+{
+    const entry &e = entries_[index];
+    const adjacency *adj = e.own ? &e.own->adj : slots_[e.target].load(std::memory_order_relaxed);
+    slots_[index].store(adj, std::memory_order_release); // pairs with get()
+    for (const std::uint32_t follower : e.aliases) {
+        publish(follower);
+    }
 }
 
 } // namespace halfpoll

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <cmath>
+#include <map>
 
 namespace halfpoll
 {
@@ -32,10 +34,30 @@ const char *text_of(adjacency_kind kind)
         return "forward";
     case adjacency_kind::punt:
         return "punt";
+    case adjacency_kind::group:
+        return "group";
     case adjacency_kind::drop:
         break;
     }
     return "drop";
+}
+
+json nexthop_row(forwarder &fwd, std::uint32_t index);
+
+/// Members of a group, with the percentage of its flows that each takes.
+json member_rows(forwarder &fwd, const nexthop_group &group)
+{
+    std::map<std::uint32_t, double> buckets;
+    for (const std::uint32_t member : group.buckets) {
+        ++buckets[member];
+    }
+    json rows = json::array();
+    for (const std::uint32_t member : group.members) {
+        json row = nexthop_row(fwd, member);
+        row["share"] = std::round(buckets[member] * 1000 / static_cast<double>(group.buckets.size())) / 10;
+        rows.push_back(row);
+    }
+    return rows;
 }
 
 /// Where packets of a prefix go. Only the control thread replaces adjacencies, so they stay while it looks.
@@ -50,7 +72,9 @@ json nexthop_row(forwarder &fwd, std::uint32_t index)
     if (const net_device *dev = fwd.core().dev_get(adj->ifindex)) {
         row["dev"] = dev->name;
     }
-    if (adj->kind == adjacency_kind::forward) {
+    if (adj->kind == adjacency_kind::group) {
+        row["members"] = member_rows(fwd, *adj->group);
+    } else if (adj->kind == adjacency_kind::forward) {
         row["lladdr"] = lladdr_text(*reinterpret_cast<const rte_ether_addr *>(adj->rewrite));
         row["mtu"] = adj->mtu;
     } else if (adj->kind == adjacency_kind::punt) {

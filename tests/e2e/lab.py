@@ -269,6 +269,9 @@ class Lab:
         reply = json.loads(self.halfpoll("show", what, "--json").stdout)
         return reply[what] if isinstance(reply, dict) else reply
 
+    def show_route(self, address):
+        return json.loads(self.halfpoll("show", "route", address, "--json").stdout)[0]
+
     def interface(self, name):
         return next(i for i in self.show("interfaces") if i["name"] == name)
 

@@ -110,8 +110,8 @@ class Sink:
 class Stream:
     """Sends numbered datagrams at an even rate as long as the block lasts."""
 
-    def __init__(self, host, source, destination, rate=1000):
-        self.socket, self.to, self.gap, self.sent = host.udp(source), destination, 1 / rate, 0
+    def __init__(self, host, source, destination, rate=1000, port=0):
+        self.socket, self.to, self.gap, self.sent = host.udp(source, port), destination, 1 / rate, 0
         self.background = Background(self._step)
 
     def _step(self):

@@ -33,9 +33,26 @@ inline std::string to_text(const ip_prefix &prefix)
     return std::string(text) + "/" + std::to_string(prefix.len);
 }
 
-/// One line about a next hop: "punt local", "drop", or "port0 02:…:01 mtu 1500".
-inline std::string to_text(const adjacency &a)
+/// "group(a | b)", sorted.
+inline std::string group_text(const std::set<std::string> &members)
 {
+    std::string text;
+    for (const std::string &member : members) {
+        text += (text.empty() ? "group(" : " | ") + member;
+    }
+    return text + ")";
+}
+
+/// One line about a next hop: "punt local", "drop", "port0 02:…:01 mtu 1500", or a group of those.
+inline std::string to_text(const nexthop_table &table, const adjacency &a)
+{
+    if (a.kind == adjacency_kind::group) {
+        std::set<std::string> members;
+        for (const std::uint32_t index : a.group->members) {
+            members.insert(to_text(table, *table.get(index)));
+        }
+        return group_text(members);
+    }
     if (a.kind == adjacency_kind::punt) {
         return std::string("punt ") + to_string(static_cast<punt_class>(a.punt));
     }
@@ -60,10 +77,10 @@ inline fib_text actual_fib(forwarder &fwd)
         const std::uint32_t network_order = htonl(addr);
         ip_addr a{AF_INET, {}};
         std::memcpy(a.bytes.data(), &network_order, sizeof network_order);
-        all[{a, static_cast<std::uint8_t>(len)}] = to_text(*fwd.nexthops().get(nexthop));
+        all[{a, static_cast<std::uint8_t>(len)}] = to_text(fwd.nexthops(), *fwd.nexthops().get(nexthop));
     });
     fwd.routes6().for_each([&](const ip6_addr &addr, unsigned len, std::uint32_t nexthop) {
-        all[{{AF_INET6, addr}, static_cast<std::uint8_t>(len)}] = to_text(*fwd.nexthops().get(nexthop));
+        all[{{AF_INET6, addr}, static_cast<std::uint8_t>(len)}] = to_text(fwd.nexthops(), *fwd.nexthops().get(nexthop));
     });
     return all;
 }
@@ -179,16 +196,14 @@ private:
         return s != shadows_.end() && links_.at(dev).first && s->second->running.load();
     }
 
-    std::pair<route, hop> choose(const std::vector<route> &routes) const
+    /// The best route of which a next hop can be used; of IPv6 routes with gateways all that are equally good, as one.
+    route choose(const std::vector<route> &routes) const
     {
-        for (const route &r : routes) {
-            for (const hop &h : r.hops) {
-                if (r.metric == routes[0].metric && r.main == routes[0].main && usable(h.dev)) {
-                    return {r, h};
-                }
-            }
-        }
-        return {routes[0], routes[0].hops[0]};
+        const auto equal = [&](const route &r) { return r.metric == routes[0].metric && r.main == routes[0].main; };
+        const auto found = std::ranges::find_if(routes, [&](const route &r) {
+            return equal(r) && std::ranges::any_of(r.hops, [&](const hop &h) { return usable(h.dev); });
+        });
+        return found == routes.end() ? routes[0] : *found;
     }
 
     bool under_local(const ip_prefix &p) const
@@ -212,9 +227,17 @@ private:
         if (refusing.contains(first.type)) {
             return "punt no_route";
         }
-        const auto [r, h] = choose(routes);
+        const route r = choose(routes);
         const bool host = prefix.len == address_bits(prefix.addr.family);
-        return over(h, h.gateway ? h.gateway : host ? std::optional(prefix.addr) : std::nullopt, r.mtu);
+        std::set<std::string> active;
+        std::vector<std::string> all;
+        for (const hop &h : r.hops) {
+            all.push_back(over(h, h.gateway ? h.gateway : host ? std::optional(prefix.addr) : std::nullopt, r.mtu));
+            if (all.back() != "punt resolve" || (!h.gateway && !host && usable(h.dev))) {
+                active.insert(all.back());
+            }
+        }
+        return active.empty() ? all[0] : active.size() == 1 ? *active.begin() : group_text(active);
     }
 
     std::string over(const hop &h, const std::optional<ip_addr> &to, std::uint32_t mtu) const
@@ -246,9 +269,9 @@ private:
         if (!best || (*best)[0].type != "unicast" || under_local(host)) {
             return;
         }
-        const auto [r, h] = choose(*best);
-        if (!h.gateway && h.dev == dev) {
-            all[host] = over(h, addr, r.mtu);
+        const route r = choose(*best);
+        if (r.hops.size() == 1 && !r.hops[0].gateway && r.hops[0].dev == dev) {
+            all[host] = over(r.hops[0], addr, r.mtu);
         }
     }
 

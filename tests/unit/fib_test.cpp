@@ -136,8 +136,11 @@ void expect_same(const typename K::fib &fib, const model<K> &naive, source<K> &d
     std::vector<std::uint32_t> found(addrs.size());
     fib.lookup_bulk(addrs.data(), found.data(), static_cast<unsigned>(addrs.size()));
     for (std::size_t i = 0; i < addrs.size(); i++) {
-        ASSERT_EQ(found[i], naive.lookup(addrs[i], fallback));
         ASSERT_EQ(found[i], fib.lookup(addrs[i]));
+        if (K::bits == 32 && found[i] == fallback) { // stands for the default route
+            fib.find({}, 0, found[i]);
+        }
+        ASSERT_EQ(found[i], naive.lookup(addrs[i], fallback));
     }
 }
 
@@ -153,7 +156,7 @@ TYPED_TEST(fib_test, agrees_with_a_linear_search_through_random_changes)
         const auto addr = draw.addr();
         const unsigned len = draw.len();
         const std::pair key{len, masked<K>(addr, len)};
-        const auto nexthop = static_cast<std::uint32_t>(draw.random() % (1U << 24));
+        const auto nexthop = static_cast<std::uint32_t>(fallback + 1 + draw.random() % ((1U << 24) - fallback - 1));
         const unsigned action = draw.random() % 8;
         if (action < 4) {
             fib.insert(addr, len, nexthop);
@@ -324,6 +327,31 @@ TYPED_TEST(fib_test, a_reader_never_sees_a_group_used_again)
     EXPECT_GT(looked.load(), 0U);
     EXPECT_GT(rounds, 0U);
     (void)refused;
+}
+
+TEST(fib4_default, is_told_and_not_painted)
+{
+    grace period;
+    fib4 fib(period.retire(), 5);
+    std::vector<std::pair<bool, std::uint32_t>> told;
+    fib.on_default = [&](bool exists, std::uint32_t nexthop) { told.emplace_back(exists, exists ? nexthop : 0); };
+    fib.insert(0x0A000000, 8, 6);
+    fib.insert(0x0A000001, 32, 7);
+    fib.insert(0xC0000201, 32, 8);
+    fib.insert(0, 0, 9);
+    fib.insert(0, 0, 10);
+    EXPECT_EQ(fib.lookup(0x08080808), 5U);
+    EXPECT_EQ(fib.lookup(0xC0000202), 5U) << "beside a longer prefix too";
+    EXPECT_EQ(fib.lookup(0x0A000002), 6U);
+    std::uint32_t found = 0;
+    EXPECT_TRUE(fib.find(0, 0, found));
+    EXPECT_EQ(found, 10U);
+    EXPECT_EQ(fib.size(), 4U);
+    EXPECT_TRUE(fib.remove(0x0A000000, 8));
+    EXPECT_EQ(fib.lookup(0x0A000002), 5U) << "the default route shows through";
+    EXPECT_TRUE(fib.remove(0, 0));
+    EXPECT_FALSE(fib.remove(0, 0));
+    EXPECT_EQ(told, (std::vector<std::pair<bool, std::uint32_t>>{{true, 9}, {true, 10}, {false, 0}}));
 }
 
 TEST(fib4_size, a_million_routes_in_seconds)

@@ -774,14 +774,14 @@ TEST_F(next_hop_test, what_is_retired_waits_for_the_poll_that_may_use_it)
     EXPECT_EQ(after.sent[1].second, routed4(next, f));
 }
 
-TEST_F(next_hop_test, a_removed_next_hop_punts_until_it_is_another)
+TEST_F(next_hop_test, a_removed_next_hop_serves_its_grace_period_and_punts_until_it_is_another)
 {
     start_with_routes();
     const std::uint32_t hop = route4({10, 40, 0, 0}, 16, hop1_);
     const bytes f = ip4_frame(*in_, dst4(40));
     expect_sent(*out1_, routed4(hop1_, f), f);
     fwd_->nexthops().remove(hop);
-    expect_punt(PUNT_NO_ROUTE, f);
+    expect_sent(*out1_, routed4(hop1_, f), f);
     rt_->synchronize_rcu();
     fwd_->reclaim();
     expect_punt(PUNT_NO_ROUTE, f);

@@ -5,9 +5,15 @@
 #include "mirror.hpp"
 
 #include <gmock/gmock.h>
+#include <libmnl/libmnl.h>
+#include <nlohmann/json.hpp>
 #include <rte_mempool.h>
 
 #include <fstream>
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
 #include <poll.h>
 #include <random>
 
@@ -117,7 +123,40 @@ protected:
         const ip_addr addr = test::to_addr(address).value();
         const std::uint32_t nexthop =
             addr.family == AF_INET ? fwd_->routes4().lookup(to_ipv4(addr.bytes)) : fwd_->routes6().lookup(addr.bytes);
-        return test::to_text(*fwd_->nexthops().get(nexthop));
+        return test::to_text(fwd_->nexthops(), *fwd_->nexthops().get(nexthop));
+    }
+    std::uint32_t nexthop_of(const std::string &address)
+    {
+        const ip_addr addr = test::to_addr(address).value();
+        std::uint32_t nexthop = nexthop_table::no_route;
+        for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
+            const ip_prefix prefix = make_prefix(addr, len);
+            if (addr.family == AF_INET ? fwd_->routes4().find(to_ipv4(prefix.addr.bytes), len, nexthop)
+                                       : fwd_->routes6().find(prefix.addr.bytes, len, nexthop)) {
+                break;
+            }
+        }
+        return nexthop;
+    }
+    /// By device, of the group behind an address.
+    std::map<std::string, unsigned> buckets_to(const std::string &address)
+    {
+        std::map<std::string, unsigned> buckets;
+        const adjacency &a = *fwd_->nexthops().get(nexthop_of(address));
+        for (unsigned i = 0; a.group && i < a.group->buckets.size(); ++i) {
+            ++buckets[fwd_->nexthops().member(a, i).dev->name];
+        }
+        return buckets;
+    }
+    /// Without any route but those of addresses.
+    std::size_t routes_of_the_box4()
+    {
+        std::size_t n = 0;
+        fwd_->routes4().for_each([&](std::uint32_t addr, unsigned len, std::uint32_t) {
+            const unsigned net = addr >> 24;
+            n += net == 127 || net == 224 || net == 192 || net == 198 || len == 0;
+        });
+        return n;
     }
     /// The whole table agrees with what `ip` shows.
     void expect_equal()
@@ -398,36 +437,67 @@ TEST_F(mirror_test, mtu_of_the_shadow_and_of_the_route)
     expect_equal();
 }
 
-TEST_F(mirror_test, multipath_takes_the_first_next_hop_that_can_be_used)
+const char *const both = "group(port0 02:bb:00:00:00:02 mtu 1500 | port1 02:bb:00:00:01:02 mtu 1500)";
+
+TEST_F(mirror_test, multipath_shares_by_weight)
 {
+    ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 weight 1 nexthop via 198.51.100.2 weight 3");
+    EXPECT_EQ(to("203.0.113.1"), "punt resolve");
     ip(neigh0);
+    EXPECT_EQ(to("203.0.113.1"), hop0) << "nobody knows the other one's link address";
+    expect_equal();
     ip(neigh1);
-    ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
-    EXPECT_EQ(to("203.0.113.1"), hop0);
+    EXPECT_EQ(to("203.0.113.1"), both);
+    EXPECT_EQ(buckets_to("203.0.113.1"), (std::map<std::string, unsigned>{{"port0", 64}, {"port1", 192}}));
+    const std::uint32_t index = nexthop_of("203.0.113.1");
     net_device &port0 = *core_->dev_get_by_name("port0");
     set_carrier(port0, false);
     EXPECT_EQ(to("203.0.113.1"), hop1);
     expect_equal();
     set_carrier(port0, true);
     ip(neigh0);
-    EXPECT_EQ(to("203.0.113.1"), hop0);
-    ip("route del 203.0.113.0/24");
-    EXPECT_EQ(to("203.0.113.1"), "punt no_route");
-    set_carrier(port0, false);
+    EXPECT_EQ(to("203.0.113.1"), both);
+    EXPECT_EQ(nexthop_of("203.0.113.1"), index) << "the prefix was not touched";
+    ip("route add 203.0.114.0/24 nexthop via 192.0.2.2 weight 1 nexthop via 198.51.100.2 weight 3");
+    EXPECT_EQ(nexthop_of("203.0.114.1"), index) << "shared";
+    ip("route replace 203.0.114.0/24 nexthop via 192.0.2.2 weight 2 nexthop via 198.51.100.2 weight 2");
+    EXPECT_EQ(buckets_to("203.0.114.1"), (std::map<std::string, unsigned>{{"port0", 128}, {"port1", 128}}));
+    ip("link set lan0 down");
+    EXPECT_EQ(to("203.0.113.1"), hop1);
     expect_equal();
+    ip("link set lan1 down");
+    EXPECT_EQ(to("203.0.113.1"), "punt no_route") << "the kernel took it out";
+    expect_equal();
+}
+
+TEST_F(mirror_test, a_default_route_may_be_multipath_too)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("route add default nexthop via 192.0.2.2 nexthop via 198.51.100.2");
+    EXPECT_EQ(to("203.0.113.1"), both);
+    ip("route replace default via 192.0.2.2");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    expect_equal();
+    ip("route del default");
+    EXPECT_EQ(to("203.0.113.1"), "punt no_route");
 }
 
 TEST_F(mirror_test, ipv6_multipath_one_by_one)
 {
     ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
     ip("neigh replace 2001:db8:1::2 lladdr 02:bb:00:00:01:02 dev lan1");
-    ip("-6 route add 2001:db8:f::/48 nexthop via 2001:db8::2 nexthop via 2001:db8:1::2");
-    EXPECT_EQ(to("2001:db8:f::1"), hop0);
+    ip("-6 route add 2001:db8:f::/48 nexthop via 2001:db8::2 weight 3 nexthop via 2001:db8:1::2 weight 1");
+    EXPECT_EQ(to("2001:db8:f::1"), both);
+    EXPECT_EQ(buckets_to("2001:db8:f::1"), (std::map<std::string, unsigned>{{"port0", 192}, {"port1", 64}}));
+    expect_equal();
     ip("-6 route del 2001:db8:f::/48 via 2001:db8::2");
     EXPECT_EQ(to("2001:db8:f::1"), hop1);
     expect_equal();
     ip("-6 route append 2001:db8:f::/48 via 2001:db8::3 dev lan0");
+    EXPECT_EQ(to("2001:db8:f::1"), hop1) << "nobody knows that one's link address";
     ip("-6 route append 2001:db8:f::/48 via 2001:db8::2 dev lan0");
+    EXPECT_EQ(to("2001:db8:f::1"), both);
     expect_equal();
     ip("-6 route replace 2001:db8:f::/48 via 2001:db8::2");
     EXPECT_EQ(to("2001:db8:f::1"), hop0);
@@ -460,6 +530,260 @@ TEST_F(mirror_test, routes_with_next_hop_objects)
     ip("nexthop del id 2");
     EXPECT_EQ(to("203.0.113.1"), "punt no_route");
     expect_equal();
+}
+
+TEST_F(mirror_test, a_changed_object_touches_no_prefix)
+{
+    ip(neigh0);
+    ip(neigh1);
+    netns_.exec("sysctl -q net.ipv4.nexthop_compat_mode=0");
+    ip("nexthop add id 1 via 192.0.2.2 dev lan0");
+    ip("nexthop add id 2 via 198.51.100.2 dev lan1");
+    ip("nexthop add id 10 group 1,3/2,1");
+    std::vector<std::string> commands;
+    for (int i = 0; i < 1000; ++i) {
+        commands.push_back("route add 10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".0/24 nhid 10");
+    }
+    commands.push_back("-6 route add 2001:db8:f::/48 nhid 10");
+    ip_batch(commands);
+    settle();
+    EXPECT_EQ(to("10.3.200.1"), both);
+    EXPECT_EQ(buckets_to("10.3.200.1"), (std::map<std::string, unsigned>{{"port0", 192}, {"port1", 64}}));
+    const std::uint32_t index = nexthop_of("10.3.200.1");
+    const std::uint64_t messages = mirror_->stats().messages;
+    ip("nexthop replace id 10 group 1/2");
+    EXPECT_EQ(buckets_to("10.3.200.1"), (std::map<std::string, unsigned>{{"port0", 128}, {"port1", 128}}));
+    ip("nexthop replace id 1 via 198.51.100.2 dev lan1");
+    EXPECT_EQ(to("10.3.200.1"), hop1);
+    EXPECT_EQ(nexthop_of("10.3.200.1"), index);
+    EXPECT_LE(mirror_->stats().messages, messages + 4) << "a message for each change, not for each route";
+    ip("nexthop replace id 20 blackhole");
+    ip("route add 203.0.113.0/24 nhid 20");
+    EXPECT_EQ(to("203.0.113.1").substr(0, 4), "drop");
+    ip("nexthop replace id 20 via 192.0.2.2 dev lan0");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    ip("nexthop del id 10");
+    EXPECT_EQ(to("10.3.200.1"), "punt no_route");
+    EXPECT_EQ(fwd_->routes4().size(), 1U + routes_of_the_box4()) << "the routes went without a word, and were missed";
+}
+
+TEST_F(mirror_test, objects_that_go_with_the_carrier)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("nexthop add id 1 via 192.0.2.2 dev lan0");
+    ip("nexthop add id 2 via 198.51.100.2 dev lan1");
+    ip("nexthop add id 10 group 1/2 type resilient buckets 32");
+    ip("route add 203.0.113.0/24 nhid 10");
+    ip("route add 203.0.114.0/24 nhid 1");
+    EXPECT_EQ(to("203.0.113.1"), both);
+    EXPECT_EQ(to("203.0.114.1"), hop0);
+    net_device &port0 = *core_->dev_get_by_name("port0");
+    set_carrier(port0, false);
+    EXPECT_EQ(to("203.0.113.1"), hop1);
+    test::eventually([this] {
+        settle();
+        return to("203.0.114.1") == "punt no_route";
+    });
+    EXPECT_EQ(to("203.0.114.1"), "punt no_route") << "the kernel removed the object and the route";
+    expect_equal();
+    set_carrier(port0, true);
+    expect_equal();
+}
+
+TEST_F(mirror_test, an_object_without_gateway)
+{
+    ip("nexthop add id 5 dev lan0");
+    ip("route add 203.0.113.0/24 nhid 5");
+    EXPECT_EQ(to("203.0.113.9"), "punt resolve");
+    ip("neigh replace 203.0.113.9 lladdr 02:bb:00:00:00:02 dev lan0");
+    EXPECT_EQ(to("203.0.113.9"), hop0);
+    expect_equal();
+    ip("nexthop replace id 5 via 198.51.100.2 dev lan1");
+    ip(neigh1);
+    EXPECT_EQ(to("203.0.113.9"), hop1);
+    expect_equal();
+}
+
+TEST_F(mirror_test, rules_that_lead_elsewhere_leave_the_family_to_the_kernel)
+{
+    ip(neigh0);
+    ip("neigh replace 2001:db8:1::2 lladdr 02:bb:00:00:01:02 dev lan1");
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    ip("-6 route add 2001:db8:f::/48 via 2001:db8:1::2");
+    ip("rule add from 10.0.0.0/8 lookup 100");
+    EXPECT_EQ(to("203.0.113.1"), "punt other");
+    EXPECT_EQ(to("192.0.2.1"), "punt local");
+    EXPECT_EQ(to("2001:db8:f::1"), hop1) << "rules of the other family";
+    EXPECT_TRUE(mirror_->stats().policy_routing4);
+    EXPECT_THAT(warnings_, testing::HasSubstr("IPv4: there are rules (ip rule)"));
+    ip("rule del from 10.0.0.0/8 lookup 100");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    ip("rule add iif lo lookup 100");
+    ip("rule add oif lan0 lookup 100");
+    ip("rule add from 10.0.0.0/8 lookup 100 pref 100");
+    ip("rule del pref 100");
+    EXPECT_EQ(to("203.0.113.1"), hop0) << "these are about packets of the box";
+    ip("-6 rule add fwmark 1 blackhole");
+    EXPECT_EQ(to("2001:db8:f::1"), "punt other");
+    EXPECT_TRUE(mirror_->stats().policy_routing6);
+    mirror_->resync();
+    EXPECT_EQ(to("2001:db8:f::1"), "punt other");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    ip("-6 rule del fwmark 1 blackhole");
+    expect_equal();
+    ip("rule del table main");
+    EXPECT_EQ(to("203.0.113.1"), "punt other") << "nothing leads to the main table";
+    ip("rule add pref 32766 table main");
+    expect_equal();
+}
+
+TEST_F(mirror_test, neighbours_in_use_stay_fresh_in_the_kernel)
+{
+    netns_.exec("sysctl -q net.ipv4.neigh.lan0.ucast_solicit=1 net.ipv4.neigh.lan0.mcast_solicit=1");
+    for (const char *const last : {"2", "3", "4"}) {
+        ip(std::string("neigh replace 192.0.2.") + last + " lladdr 02:bb:00:00:00:0" + last + " dev lan0 nud stale");
+    }
+    ip("neigh replace 192.0.2.5 lladdr 02:bb:00:00:00:05 dev lan0 nud permanent");
+    ip("route add default via 192.0.2.3");
+    const auto state = [this](const std::string &address) {
+        return nlohmann::json::parse(netns_.ip("-j neigh show " + address))[0]["state"][0].get<std::string>();
+    };
+    mirror_->tend_neighbours();
+    EXPECT_EQ(mirror_->stats().probes, 0U) << "not used";
+    for (const char *const used : {"192.0.2.2", "203.0.113.1", "192.0.2.5"}) {
+        fwd_->nexthops().mark_used(nexthop_of(used));
+    }
+    mirror_->tend_neighbours();
+    EXPECT_EQ(mirror_->stats().probes, 2U);
+    EXPECT_EQ(state("192.0.2.2"), "DELAY");
+    EXPECT_EQ(state("192.0.2.3"), "DELAY") << "by the default route";
+    EXPECT_EQ(state("192.0.2.4"), "STALE");
+    EXPECT_EQ(state("192.0.2.5"), "PERMANENT");
+    mirror_->tend_neighbours();
+    EXPECT_EQ(mirror_->stats().probes, 2U) << "once is enough";
+    EXPECT_EQ(to("192.0.2.2"), hop0);
+}
+
+TEST_F(mirror_test, members_of_groups_are_looked_for)
+{
+    ip(neigh0);
+    ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
+    ip("route add 203.0.114.0/24 via 192.0.2.77");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    mirror_->tend_neighbours();
+    EXPECT_EQ(mirror_->stats().probes, 1U) << "packets that wait for 192.0.2.77 go to the kernel, which looks for it";
+    const auto neighbours = nlohmann::json::parse(netns_.ip("-j neigh show 198.51.100.2"));
+    ASSERT_EQ(neighbours.size(), 1U);
+    EXPECT_EQ(neighbours[0]["state"][0], "INCOMPLETE");
+}
+
+TEST_F(mirror_test, an_interface_gets_another_name)
+{
+    ip("link set lan0 down");
+    ip("link set lan0 name uplink0");
+    ip("link set uplink0 up");
+    shadows_["uplink0"] = shadows_["lan0"];
+    shadows_.erase("lan0");
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:02 dev uplink0");
+    ip("route add 203.0.113.0/24 via 192.0.2.2 dev uplink0");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    expect_equal();
+}
+
+/// An RTM_NEWLINK about a VLAN, for kernels that have none.
+std::vector<char> vlan_link(int ifindex, int lower, std::uint16_t protocol, std::uint16_t id, unsigned mtu)
+{
+    std::vector<char> space(1024);
+    nlmsghdr *message = mnl_nlmsg_put_header(space.data());
+    message->nlmsg_type = RTM_NEWLINK;
+    auto *header = static_cast<ifinfomsg *>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)));
+    header->ifi_index = ifindex;
+    header->ifi_flags = IFF_UP | IFF_RUNNING;
+    const std::uint8_t mac[] = {2, 0, 0, 0, 0, 0x56};
+    mnl_attr_put(message, IFLA_ADDRESS, sizeof mac, mac);
+    mnl_attr_put_u32(message, IFLA_MTU, mtu);
+    mnl_attr_put_u32(message, IFLA_LINK, static_cast<std::uint32_t>(lower));
+    nlattr *info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+    mnl_attr_put_strz(message, IFLA_INFO_KIND, "vlan");
+    nlattr *data = mnl_attr_nest_start(message, IFLA_INFO_DATA);
+    mnl_attr_put_u16(message, IFLA_VLAN_ID, id);
+    mnl_attr_put_u16(message, IFLA_VLAN_PROTOCOL, htons(protocol));
+    mnl_attr_nest_end(message, data);
+    mnl_attr_nest_end(message, info);
+    return space;
+}
+
+std::vector<char> neighbour(int ifindex, const std::string &address)
+{
+    std::vector<char> space(256);
+    nlmsghdr *message = mnl_nlmsg_put_header(space.data());
+    message->nlmsg_type = RTM_NEWNEIGH;
+    auto *header = static_cast<ndmsg *>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
+    const ip_addr addr = test::to_addr(address).value();
+    header->ndm_family = addr.family;
+    header->ndm_ifindex = ifindex;
+    header->ndm_state = NUD_REACHABLE;
+    const std::uint8_t mac[] = {2, 0xbb, 0, 0, 0, 9};
+    mnl_attr_put(message, NDA_DST, address_bits(addr.family) / 8, addr.bytes.data());
+    mnl_attr_put(message, NDA_LLADDR, sizeof mac, mac);
+    return space;
+}
+
+std::vector<char> route(int oif, const std::string &net, unsigned len, const std::string &gateway)
+{
+    std::vector<char> space(256);
+    nlmsghdr *message = mnl_nlmsg_put_header(space.data());
+    message->nlmsg_type = RTM_NEWROUTE;
+    auto *header = static_cast<rtmsg *>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+    const ip_addr dst = test::to_addr(net).value(), via = test::to_addr(gateway).value();
+    header->rtm_family = dst.family;
+    header->rtm_dst_len = static_cast<std::uint8_t>(len);
+    header->rtm_table = RT_TABLE_MAIN;
+    header->rtm_type = RTN_UNICAST;
+    mnl_attr_put(message, RTA_DST, address_bits(dst.family) / 8, dst.bytes.data());
+    mnl_attr_put(message, RTA_GATEWAY, address_bits(via.family) / 8, via.bytes.data());
+    mnl_attr_put_u32(message, RTA_OIF, static_cast<std::uint32_t>(oif));
+    return space;
+}
+
+TEST_F(mirror_test, vlans_on_a_shadow)
+{
+    constexpr int tagged = 1005, stacked = 1007, elsewhere = 1009;
+    const auto apply = [this](const std::vector<char> &message) {
+        mirror_->apply(*reinterpret_cast<const nlmsghdr *>(message.data()));
+    };
+    const auto header_to = [this](const std::string &address) {
+        const adjacency &a = *fwd_->nexthops().get(nexthop_of(address));
+        return std::vector<int>(a.rewrite, a.rewrite + a.rewrite_len);
+    };
+    const int lan0 = slow_->of_device(*shadows_["lan0"])->kernel_ifindex;
+    apply(vlan_link(tagged, lan0, 0x88A8, 5, 1496));
+    apply(vlan_link(stacked, tagged, 0x8100, 7, 1400));
+    apply(vlan_link(elsewhere, 1, 0x8100, 9, 1500));
+    apply(neighbour(tagged, "10.5.0.2"));
+    apply(neighbour(stacked, "10.7.0.2"));
+    apply(neighbour(stacked, "2001:db8:7::2"));
+    apply(route(tagged, "10.50.0.0", 16, "10.5.0.2"));
+    apply(route(stacked, "10.70.0.0", 16, "10.7.0.2"));
+    apply(route(stacked, "2001:db8:70::", 48, "2001:db8:7::2"));
+    apply(route(elsewhere, "10.90.0.0", 16, "10.9.0.2"));
+    EXPECT_EQ(to("10.50.0.1"), "port0 02:bb:00:00:00:09 mtu 1496");
+    EXPECT_THAT(header_to("10.50.0.1"),
+                testing::ElementsAre(2, 0xbb, 0, 0, 0, 9, 2, 0, 0, 0, 0, 0x56, 0x88, 0xa8, 0, 5, 8, 0));
+    EXPECT_EQ(to("10.70.0.1"), "port0 02:bb:00:00:00:09 mtu 1400");
+    EXPECT_THAT(header_to("10.70.0.1"),
+                testing::ElementsAre(2, 0xbb, 0, 0, 0, 9, 2, 0, 0, 0, 0, 0x56, 0x88, 0xa8, 0, 5, 0x81, 0, 0, 7, 8, 0));
+    EXPECT_THAT(header_to("2001:db8:70::1"), testing::ElementsAre(2, 0xbb, 0, 0, 0, 9, 2, 0, 0, 0, 0, 0x56, 0x88, 0xa8,
+                                                                  0, 5, 0x81, 0, 0, 7, 0x86, 0xdd));
+    EXPECT_EQ(fwd_->nexthops().get(nexthop_of("10.70.0.1"))->oif, std::uint32_t{stacked});
+    EXPECT_EQ(to("10.90.0.1"), "punt other") << "a VLAN on lo is the kernel's";
+    apply(vlan_link(tagged, lan0, 0x8100, 6, 1300));
+    EXPECT_THAT(header_to("10.50.0.1"),
+                testing::ElementsAre(2, 0xbb, 0, 0, 0, 9, 2, 0, 0, 0, 0, 0x56, 0x81, 0, 0, 6, 8, 0));
+    EXPECT_EQ(header_to("10.70.0.1")[15], 6) << "what is below changed";
+    set_carrier(*core_->dev_get_by_name("port0"), false);
+    EXPECT_EQ(to("10.70.0.1"), "punt resolve");
 }
 
 TEST_F(mirror_test, a_wide_local_route_comes_before_longer_ones_of_the_main_table)

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mirror_impl.hpp"
+
+#include <algorithm>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+template <typename T>
+std::uint8_t *put(std::uint8_t *at, const T &value)
+{
+    return std::copy_n(reinterpret_cast<const std::uint8_t *>(&value), sizeof value, at);
+}
+
+/// The link header: addresses, tags, type of what follows.
+void write_header(adjacency &a, const egress_path &out, const rte_ether_addr &to, std::uint8_t family)
+{
+    std::uint8_t *at = put(put(a.rewrite, to), out.mac);
+    for (const egress_path::tag &tag : out.tags) {
+        at = put(put(at, rte_cpu_to_be_16(tag.protocol)), rte_cpu_to_be_16(tag.id));
+    }
+    const std::uint16_t type = family == AF_INET ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6;
+    at = put(at, rte_cpu_to_be_16(type));
+    a.rewrite_len = static_cast<std::uint8_t>(at - a.rewrite);
+}
+
+} // namespace
+
+std::optional<egress_path> mirror::impl::egress_of(int ifindex) const
+{
+    egress_path out;
+    for (;;) {
+        const auto link = links.find(ifindex);
+        if (link == links.end()) {
+            return {};
+        }
+        const link_message &what = link->second.what;
+        if (out.mtu == 0) { // the uppermost one's
+            out.mtu = what.mtu;
+            out.mac = what.mac;
+        }
+        out.up &= what.up;
+        if ((out.port = slow.of_kernel_ifindex(ifindex)) != nullptr) {
+            out.up &= out.port->dev->running.load(std::memory_order_relaxed);
+            out.mtu = std::min(out.mtu, out.port->dev->mtu.load(std::memory_order_relaxed));
+            std::ranges::reverse(out.tags);
+            return out;
+        }
+        if (what.lower == 0 || out.tags.size() == max_tags) {
+            return {};
+        }
+        out.tags.push_back({what.vlan_protocol, what.vlan_id});
+        ifindex = what.lower;
+    }
+}
+
+bool mirror::impl::usable(int ifindex) const
+{
+    const auto out = egress_of(ifindex);
+    return out && out->up;
+}
+
+nexthop_state mirror::impl::make_state(const nexthop_key &key) const
+{
+    const bool policy = key.family == AF_INET ? stats.policy_routing4 : stats.policy_routing6;
+    const auto out = egress_of(key.oif);
+    if (!out || policy) {
+        return {punt_as(PUNT_OTHER)}; // the kernel forwards
+    }
+    const auto neighbour = neighbours.find({key.gateway, key.oif});
+    nexthop_state state;
+    adjacency &a = state.adj;
+    if (!out->up || neighbour == neighbours.end()) {
+        a = punt_as(PUNT_RESOLVE);
+        a.ifindex = out->port->dev->ifindex;
+        a.oif = static_cast<std::uint32_t>(key.oif);
+        state.active = out->up && key.gateway.family == AF_UNSPEC;
+        return state;
+    }
+    a.kind = adjacency_kind::forward;
+    a.dev = out->port->dev;
+    a.ifindex = a.dev->ifindex;
+    a.oif = static_cast<std::uint32_t>(key.oif);
+    a.mtu = static_cast<std::uint16_t>(std::min({out->mtu, key.mtu == 0 ? out->mtu : key.mtu, 65535U}));
+    write_header(a, *out, neighbour->second.mac, key.family);
+    return state;
+}
+
+nexthop_contents mirror::impl::contents_of(const nexthop_group_key &key) const
+{
+    const auto object = objects.find(key.id);
+    if (object == objects.end()) {
+        return {punt_as(PUNT_OTHER), {}}; // not heard of it yet
+    }
+    std::vector<nexthop_message::member> ids = object->second.what.group;
+    if (ids.empty()) {
+        ids.push_back({.id = key.id});
+    }
+    nexthop_contents contents;
+    for (const nexthop_message::member &member : ids) {
+        const auto single = objects.find(member.id);
+        if (single == objects.end()) {
+            continue; // deleted: the kernel's word about the group is on its way
+        }
+        const nexthop_message &what = single->second.what;
+        if (what.blackhole || what.opaque) {
+            return {what.opaque ? punt_as(PUNT_OTHER) : drop_as(DROP_BLACKHOLE), {}};
+        }
+        contents.members.push_back(
+            {{.oif = what.hop.oif, .gateway = what.hop.gateway, .family = key.family, .mtu = key.mtu}, member.weight});
+    }
+    if (contents.members.empty()) {
+        contents.fixed = punt_as(PUNT_OTHER);
+    }
+    return contents;
+}
+
+} // namespace halfpoll
