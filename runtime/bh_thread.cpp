@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bh_thread.hpp"
 
-#include <rte_errno.h>
-#include <rte_lcore.h>
-#include <rte_rcu_qsbr.h>
+#include "bh_work.hpp"
+#include "irq_work.hpp"
+#include "ksoftirqd.hpp"
+#include "local_bh.hpp"
+#include "rcu.hpp"
 
 #include <cerrno>
-#include <cstring>
+#include <future>
 #include <optional>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -21,71 +22,6 @@ namespace
 
 /// Timers of one CPU that never allocate: several per queue, and no CPU has hundreds of queues.
 constexpr std::size_t TIMERS_RESERVED = 1024;
-
-thread_local softnet_data *this_cpu = nullptr;
-
-void pin(const bh_thread &t)
-{
-    const std::string name = "hp/" + std::to_string(t.sd.cpu);
-    pthread_setname_np(pthread_self(), name.c_str());
-    if (t.options.affinity < 0) {
-        return;
-    }
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (t.options.affinity < CPU_SETSIZE) {
-        CPU_SET(static_cast<unsigned>(t.options.affinity), &set);
-    }
-    if (const int rc = pthread_setaffinity_np(pthread_self(), sizeof set, &set)) {
-        throw_errno(rc, "runtime CPU " + std::to_string(t.sd.cpu) + " cannot be pinned to logical CPU " +
-                            std::to_string(t.options.affinity) + " (is it online and in this process's cpuset?)");
-    }
-}
-
-void set_fifo(bh_thread &t)
-{
-    if (t.options.fifo_priority == 0) {
-        return;
-    }
-    sched_param param{};
-    param.sched_priority = t.options.fifo_priority;
-    if (const int rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param)) {
-        t.warning = "runtime CPU " + std::to_string(t.sd.cpu) + " runs without SCHED_FIFO " +
-                    std::to_string(t.options.fifo_priority) + ": " + std::strerror(rc) + " (CAP_SYS_NICE?)";
-    }
-}
-
-/// Registration as a DPDK lcore and as an RCU reader, for as long as it lives.
-class registration
-{
-public:
-    explicit registration(softnet_data &sd) : sd_(sd)
-    {
-        if (rte_thread_register() < 0) {
-            throw error("runtime CPU " + std::to_string(sd.cpu) + " gets no DPDK lcore id: " + rte_strerror(rte_errno) +
-                        " (the EAL must be initialised with --in-memory, and has " + std::to_string(RTE_MAX_LCORE) +
-                        " ids: start it with fewer lcores)");
-        }
-        if (rte_rcu_qsbr_thread_register(sd.rt->qsbr(), sd.cpu) != 0) {
-            rte_thread_unregister();
-            throw error("runtime CPU " + std::to_string(sd.cpu) + " cannot be registered as an RCU reader");
-        }
-        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
-        this_cpu = &sd;
-    }
-    ~registration()
-    {
-        this_cpu = nullptr;
-        rte_rcu_qsbr_thread_offline(sd_.rt->qsbr(), sd_.cpu);
-        rte_rcu_qsbr_thread_unregister(sd_.rt->qsbr(), sd_.cpu);
-        rte_thread_unregister();
-    }
-    registration(const registration &) = delete;
-    registration &operator=(const registration &) = delete;
-
-private:
-    softnet_data &sd_;
-};
 
 void doorbell_rang(wait_source &source, int) noexcept
 {
@@ -114,12 +50,16 @@ void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
 
 void bh_thread_main(bh_thread &t, std::promise<void> &started)
 {
-    std::optional<registration> registered;
+    std::optional<bh_registration> registered;
     std::optional<wait_engine> engine;
+    const std::string name = "hp/" + std::to_string(t.sd.cpu);
     try {
-        pin(t);
-        set_fifo(t);
-        registered.emplace(t.sd);
+        pthread_setname_np(pthread_self(), name.c_str());
+        registered.emplace(t.sd, bh_registration::role::own);
+        const std::string warning = set_fifo(t.options.fifo_priority, "runtime CPU " + std::to_string(t.sd.cpu));
+        if (!warning.empty()) {
+            t.warning = warning;
+        }
         t.sd.timers.reserve(TIMERS_RESERVED);
         make_engine(t, engine);
     } catch (...) {
@@ -127,15 +67,38 @@ void bh_thread_main(bh_thread &t, std::promise<void> &started)
         return;
     }
     started.set_value();
-    cpu_loop(t);
+    if (mode_is_big(t.sd)) {
+        cpu_loop_big(t);
+    } else {
+        cpu_loop(t);
+    }
     if (engine) {
         engine->remove(t.doorbell);
     }
 }
 
-} // namespace
+void raise_remote_softirqs(softnet_data &sd, void *) noexcept
+{
+    // acq_rel; pairs with the read-modify-write in raise_softirq()
+    sd.softirq_pending |= sd.remote_softirqs.exchange(0, std::memory_order_acq_rel);
+}
 
-softnet_data *this_softnet_data() noexcept { return this_cpu; }
+/// Mode `big`; before the CPU's own thread, which knows them from its start.
+void start_further_threads(bh_thread &t)
+{
+    t.sd.lock = &t.lock;
+    if (t.sd.rt->options().ksoftirqd) {
+        t.ksoftirqd = std::make_unique<smpboot_thread>(t.sd, "ksoftirqd", 0, run_ksoftirqd);
+        t.sd.ksoftirqd = t.ksoftirqd.get();
+    }
+    if (t.sd.rt->options().irq_workd) {
+        t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work", 1, run_irq_workd);
+        t.sd.irq_works.thread = t.irq_workd.get();
+        t.warning = t.irq_workd->warning();
+    }
+}
+
+} // namespace
 
 void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
 {
@@ -145,6 +108,13 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking one would not wait
     if (t.sd.doorbell_fd < 0) {
         throw_errno(errno, "no eventfd for the doorbell of runtime CPU " + std::to_string(cpu));
+    }
+    irq_work_init(t.sd);
+    bh_work_init(t.sd);
+    rcu_init(t.sd);
+    t.sd.remote_softirqs_call.func = raise_remote_softirqs;
+    if (rt.options().exclusion == exclusion_mode::big) {
+        start_further_threads(t);
     }
     auto started = std::make_shared<std::promise<void>>();
     std::future<void> ready = started->get_future();
@@ -159,6 +129,8 @@ void bh_thread_stop(bh_thread &t) noexcept
         kick_cpu(t.sd);
         t.handle.join();
     }
+    t.irq_workd.reset(); // may raise softirqs to its end, so that ksoftirqd outlives it
+    t.ksoftirqd.reset();
     if (t.sd.doorbell_fd >= 0) {
         close(t.sd.doorbell_fd);
         t.sd.doorbell_fd = -1;

@@ -4,9 +4,11 @@
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/wait_engine.hpp>
 
+#include "smpboot.hpp"
+
 #include <atomic>
 #include <condition_variable>
-#include <future>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -30,6 +32,10 @@ struct bh_thread {
     std::mutex call_mutex;         ///< with `call_done`: ends of runtime::call_on()
     std::condition_variable call_done;
     std::thread handle;
+    // Mode `big`:
+    pi_lock lock;                              ///< `sd.lock`
+    std::unique_ptr<smpboot_thread> ksoftirqd; ///< `sd.ksoftirqd`
+    std::unique_ptr<smpboot_thread> irq_workd; ///< `sd.irq_works.thread`
 };
 
 /// Starts the thread and returns when it is idle. Throws `error`. Control thread.
@@ -44,5 +50,7 @@ void cpu_turn(softnet_data &sd) noexcept;
 inline bool cpu_has_work(const softnet_data &sd) noexcept { return sd.softirq_pending != 0 || !sd.spin_list.empty(); }
 /// Turns until `stop`; sleeps when idle.
 void cpu_loop(bh_thread &t) noexcept;
+/// The same in mode `big`: each turn is a section, and other threads of the CPU may come between two.
+void cpu_loop_big(bh_thread &t) noexcept;
 
 } // namespace halfpoll

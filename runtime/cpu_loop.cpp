@@ -2,6 +2,7 @@
 #include <halfpoll/runtime.hpp>
 
 #include "bh_thread.hpp"
+#include "local_bh.hpp"
 #include "race_point.hpp"
 #include "remote.hpp"
 
@@ -21,11 +22,11 @@ void cpu_turn(softnet_data &sd) noexcept
         sd.now = sd.rt->now();
     }
     if (sd.timers.next_expiry() <= sd.now) {
-        raise_softirq(sd, HRTIMER_SOFTIRQ);
+        __raise_softirq_irqoff(sd, HRTIMER_SOFTIRQ);
     }
     if (!sd.spin_list.empty()) {
         sd.poll_list.splice_back(sd.spin_list);
-        raise_softirq(sd, NET_RX_SOFTIRQ);
+        __raise_softirq_irqoff(sd, NET_RX_SOFTIRQ);
     }
     do_softirq(sd);
     rte_rcu_qsbr_quiescent(sd.rt->qsbr(), sd.cpu);
@@ -52,7 +53,59 @@ void cpu_idle(bh_thread &t) noexcept
     sd.sleeping.store(0, std::memory_order_relaxed); // nobody rings from now on, for everything is looked at next
 }
 
+/// In a section: decides to sleep and announces it. What other threads of the CPU do afterwards, they do in sections of
+/// their own, and ring.
+bool prepare_sleep(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    if (!sd.engine || (cpu_has_work(sd) && !sd.ksoftirqd_active)) {
+        return false;
+    }
+    HALFPOLL_RACE_POINT(idle_before_announce, &sd);
+    announce_sleep(sd);
+    HALFPOLL_RACE_POINT(idle_announced, &sd);
+    sd.wait_until = sd.timers.next_expiry();
+    return !remote_pending(sd) && !t.stop.load(std::memory_order_acquire); // pairs with the release in bh_thread_stop()
+}
+
+/// In no section.
+void block_big(softnet_data &sd) noexcept
+{
+    HALFPOLL_RACE_POINT(idle_before_block, &sd);
+    stat_add(sd.stats.sleeps);
+    rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
+    sd.engine->block(sd.wait_until);
+    rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
+    stat_add(sd.stats.wakeups);
+}
+
 } // namespace
+
+void cpu_loop_big(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    bool stop = false;
+    while (!stop) {
+        stop = t.stop.load(std::memory_order_acquire); // pairs with the release in bh_thread_stop()
+        turn_begin(sd);
+        if (sd.engine) {
+            sd.engine->submit_deferred();
+        }
+        cpu_turn(sd); // the last one leaves no call behind
+        if (sd.softirq_pending != 0) {
+            wakeup_softirqd(sd);
+        }
+        const bool sleep = prepare_sleep(t);
+        turn_end(sd);
+        if (sleep) {
+            block_big(sd);
+        }
+        sd.sleeping.store(0, std::memory_order_relaxed); // nobody rings from now on, for everything is looked at next
+    }
+    turn_begin(sd);
+    sd.engine = nullptr; // it goes with this thread; irq_work/N may live longer
+    turn_end(sd);
+}
 
 void cpu_loop(bh_thread &t) noexcept
 {

@@ -31,11 +31,11 @@ bool napi_schedule_prep(napi_struct &napi) noexcept
 
 void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept
 {
-    bh_section bh(sd);
+    local_lock bh(sd);
     assert(!napi.listed);
     bh->poll_list.push_back(napi);
     if (!bh->in_net_rx_action) {
-        raise_softirq(*bh, NET_RX_SOFTIRQ);
+        __raise_softirq_irqoff(*bh, NET_RX_SOFTIRQ);
     }
 }
 

@@ -58,7 +58,7 @@ void busy_stop(napi_struct &napi, bool prefer, int budget) noexcept
 bool napi_busy_loop(napi_struct &napi, bool (*end)(void *ctx), void *ctx, bool prefer, int budget) noexcept
 {
     softnet_data &sd = *napi.sd;
-    bh_section bh(sd);
+    local_lock bh(sd);
     assert(!sd.serving_softirq);
     bool owned = false;
     bool ever = false;

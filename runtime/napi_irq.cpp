@@ -72,7 +72,7 @@ void napi_mask_irq(napi_struct &napi) noexcept
     if (napi.irq->disable(napi) < 0) {
         stat_add(napi.stats.driver_errors);
     }
-    if (napi.source.kind == source_kind::oneshot && napi.source.armed) {
+    if (napi.source.kind == source_kind::oneshot && napi.source.wanted) {
         napi.sd->engine->disarm(napi.source); // cannot be masked otherwise
     }
 }
@@ -89,7 +89,7 @@ void napi_lower_rung(napi_struct &napi, wait_rung rung, const char *reason) noex
 
 void napi_unmask_irq(napi_struct &napi) noexcept
 {
-    bh_section bh(*napi.sd);
+    local_lock bh(*napi.sd);
     switch (napi.rung.load(std::memory_order_relaxed)) {
     case wait_rung::interrupt:
         if (napi.irq) {

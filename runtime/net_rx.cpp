@@ -56,7 +56,7 @@ void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexce
     if (sd.poll_list.empty()) {
         sd.in_net_rx_action = false;
     } else {
-        raise_softirq(sd, NET_RX_SOFTIRQ); // the flag stays true: NET_RX is pending
+        __raise_softirq_irqoff(sd, NET_RX_SOFTIRQ); // the flag stays true: NET_RX is pending
     }
 }
 

@@ -20,6 +20,11 @@ enum class race_point {
     idle_before_announce,   ///< cpu_idle(): nothing to do, not yet said
     idle_announced,         ///< cpu_idle(): `sleeping` set, lists not yet looked at again
     idle_before_block,      ///< cpu_idle(): looked again, about to block
+    tasklet_running,        ///< tasklet: RUN taken, `count` not yet looked at
+    tasklet_started,        ///< tasklet: SCHED cleared, callback not yet called
+    irq_work_started,       ///< irq_work: PENDING cleared, callback not yet called
+    irq_work_ended,         ///< irq_work: callback has returned, BUSY not yet cleared
+    irq_work_listed,        ///< irq_work: on the lazy list, `irq_work/N` not yet woken
 };
 
 #ifdef HALFPOLL_RACE_POINTS

@@ -3,6 +3,8 @@
 
 #include "bh_thread.hpp"
 #include "net_rx.hpp"
+#include "rcu.hpp"
+#include "tasklet.hpp"
 
 #include <rte_rcu_qsbr.h>
 
@@ -31,6 +33,13 @@ void hrtimer_action(softnet_data &sd) noexcept
 
 void free_qsbr(rte_rcu_qsbr *qsbr) { ::operator delete (qsbr, std::align_val_t{RTE_CACHE_LINE_SIZE}); }
 
+/// Reader ids: the CPUs' own threads by CPU, then (mode `big`) others by lcore id.
+unsigned rcu_readers(const runtime_options &options)
+{
+    const auto cpus = static_cast<unsigned>(options.cpus.size());
+    return options.exclusion == exclusion_mode::big ? cpus + RTE_MAX_LCORE : cpus;
+}
+
 rte_rcu_qsbr *make_qsbr(unsigned readers)
 {
     const std::size_t size = rte_rcu_qsbr_get_memsize(readers);
@@ -55,6 +64,18 @@ void check(const runtime_options &options)
     }
 }
 
+void check_exclusion(const runtime_options &options)
+{
+    if (options.exclusion == exclusion_mode::big) {
+        pi_lock::check_available();
+    } else if (options.ksoftirqd || options.irq_workd) {
+        throw error(
+            std::string("a thread ") + (options.ksoftirqd ? "ksoftirqd/N" : "irq_work/N") +
+            " makes two bottom-half threads on a CPU, which exclusion mode exclusive does not protect: use mode "
+            "big");
+    }
+}
+
 /// What it takes from a doorbell rung here to the CPU running again: the price of a sleep that ends with an event.
 ktime_t measure_sleep_cost(runtime &rt)
 {
@@ -73,9 +94,13 @@ ktime_t measure_sleep_cost(runtime &rt)
 runtime::runtime(runtime_options options) : options_(std::move(options)), qsbr_(nullptr, free_qsbr)
 {
     check(options_);
-    qsbr_.reset(make_qsbr(static_cast<unsigned>(options_.cpus.size())));
+    check_exclusion(options_);
+    qsbr_.reset(make_qsbr(rcu_readers(options_)));
     open_softirq(NET_RX_SOFTIRQ, net_rx_action);
     open_softirq(HRTIMER_SOFTIRQ, hrtimer_action);
+    open_softirq(TASKLET_SOFTIRQ, tasklet_action);
+    open_softirq(HI_SOFTIRQ, tasklet_hi_action);
+    open_softirq(RCU_SOFTIRQ, rcu_action);
     try {
         for (const cpu_options &cpu : options_.cpus) {
             thread &t = *threads_.emplace_back(std::make_unique<thread>());
@@ -101,7 +126,16 @@ runtime::runtime(runtime_options options) : options_(std::move(options)), qsbr_(
     }
 }
 
-runtime::~runtime() { threads_.clear(); }
+runtime::~runtime()
+{
+    for (const auto &t : threads_) {
+        bh_thread_stop(*t);
+    }
+    for (const auto &t : threads_) { // no reader is left
+        rcu_barrier_at_end(t->sd);
+    }
+    threads_.clear();
+}
 
 unsigned runtime::cpus() const noexcept { return static_cast<unsigned>(threads_.size()); }
 

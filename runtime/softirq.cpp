@@ -41,7 +41,7 @@ void softirq_pass(softnet_data &sd) noexcept
 
 bool do_softirq(softnet_data &sd) noexcept
 {
-    bh_section bh(sd);
+    local_lock bh(sd);
     assert(!sd.serving_softirq);
     if (sd.softirq_pending == 0) {
         return false;

@@ -157,21 +157,48 @@ wait_engine::~wait_engine() { io_uring_queue_exit(&ring_->uring); }
 void wait_engine::arm(wait_source &source) noexcept
 {
     source.wanted = true;
-    if (!source.armed) {
+    if (deferring_) [[unlikely]] {
+        defer(source);
+    } else if (!source.armed) {
         ring_->submit_request(source);
     }
 }
 
 void wait_engine::disarm(wait_source &source) noexcept
 {
-    if (source.wanted && source.armed) {
+    if (deferring_) [[unlikely]] {
+        defer(source); // `wanted`, cleared below, keeps its events from being delivered meanwhile
+    } else if (source.wanted && source.armed) {
         ring_->cancel(source);
     }
     source.wanted = false;
 }
 
+void wait_engine::defer(wait_source &source) noexcept
+{
+    if (!source.deferred) {
+        source.deferred = true;
+        source.next_deferred = deferred_;
+        deferred_ = &source;
+    }
+}
+
+void wait_engine::submit_deferred() noexcept
+{
+    while (wait_source *source = deferred_) {
+        deferred_ = source->next_deferred;
+        source->deferred = false;
+        if (source->wanted && !source->armed) {
+            ring_->submit_request(*source);
+        } else if (!source->wanted && source->armed) {
+            ring_->cancel(*source);
+        }
+    }
+}
+
 void wait_engine::remove(wait_source &source) noexcept
 {
+    submit_deferred();
     disarm(source);
     while (source.armed) { // until the request's last completion is in
         ++ring_->system_calls;
@@ -205,7 +232,7 @@ unsigned wait_engine::poll() noexcept
     return r.deliver();
 }
 
-unsigned wait_engine::wait(ktime_t until) noexcept
+bool wait_engine::block(ktime_t until) noexcept
 {
     ring &r = *ring_;
     __kernel_timespec relative{};
@@ -213,7 +240,7 @@ unsigned wait_engine::wait(ktime_t until) noexcept
     if (until != KTIME_MAX) {
         const ktime_t left = until - ktime_get();
         if (left <= 0) {
-            return poll();
+            return false;
         }
         relative = {.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
         timeout = &relative;
@@ -223,8 +250,10 @@ unsigned wait_engine::wait(ktime_t until) noexcept
     if (io_uring_submit_and_wait_timeout(&r.uring, &cqe, 1, timeout, nullptr) != -EBUSY) {
         r.queued = 0;
     }
-    return r.deliver();
+    return true;
 }
+
+unsigned wait_engine::wait(ktime_t until) noexcept { return block(until) ? ring_->deliver() : poll(); }
 
 std::uint64_t wait_engine::system_calls() const noexcept { return ring_->system_calls; }
 

@@ -19,6 +19,12 @@ struct cpu_options {
     int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. Refused by the system: said once, run without
 };
 
+/// How the bottom-half threads of one CPU keep off each other's data.
+enum class exclusion_mode : std::uint8_t {
+    exclusive, ///< there is one such thread: it costs nothing
+    big,       ///< several, of any priority; one priority-inheriting lock per CPU, held for a whole section
+};
+
 /// Start-up settings; names and defaults are the kernel's (net.core.*).
 struct runtime_options {
     std::vector<cpu_options> cpus{1};
@@ -26,6 +32,9 @@ struct runtime_options {
     unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch
     hybrid_limits hybrid;                ///< sleep_cost 0: measured at start
     bool interrupts = true;              ///< false: never block, every queue spins
+    exclusion_mode exclusion = exclusion_mode::exclusive;
+    bool ksoftirqd = false; ///< mode `big`: a thread `ksoftirqd/N` (SCHED_OTHER) for what outlives a dispatch's limits
+    bool irq_workd = false; ///< mode `big`: a thread `irq_work/N` (SCHED_FIFO 1) for irq_work that is not HARD
     clock_fn clock = ktime_get;
     /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
     std::function<void(const std::string &)> warn;
@@ -51,7 +60,8 @@ public:
     /// Empty, or why no CPU can block ("io_uring: …"): every queue then spins.
     const std::string &no_wait_reason() const noexcept;
 
-    /// Installs a handler; before traffic starts. NET_RX and HRTIMER are the runtime's own. The kernel's
+    /// Installs a handler; before traffic starts. NET_RX, HRTIMER, HI and TASKLET (tasklets and BH
+    /// work) and RCU are the runtime's own. The kernel's
     /// open_softirq().
     void open_softirq(softirq_vec vec, softirq_action handler) noexcept;
     softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
@@ -73,6 +83,24 @@ private:
     std::vector<std::unique_ptr<thread>> threads_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
     std::string no_wait_reason_;
+};
+
+class bh_registration;
+
+/// Makes the calling thread one more bottom-half thread of a CPU for as long as it lives, so that it may use
+/// local_bh_disable() and bh_section there: pinned to the CPU, a DPDK lcore, an RCU reader in its sections. Construct
+/// and destroy on that thread, within the runtime's life. Mode `big` only.
+class cpu_attachment
+{
+public:
+    /// Throws `error`, in mode `exclusive` too: there a CPU has no other bottom-half thread than its own.
+    cpu_attachment(runtime &rt, unsigned cpu);
+    ~cpu_attachment();
+    cpu_attachment(const cpu_attachment &) = delete;
+    cpu_attachment &operator=(const cpu_attachment &) = delete;
+
+private:
+    std::unique_ptr<bh_registration> registration_;
 };
 
 } // namespace halfpoll

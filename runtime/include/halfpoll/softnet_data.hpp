@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <halfpoll/bh_work.hpp>
+#include <halfpoll/call_single.hpp>
 #include <halfpoll/hrtimer.hpp>
+#include <halfpoll/irq_work.hpp>
 #include <halfpoll/napi.hpp>
+#include <halfpoll/pi_lock.hpp>
+#include <halfpoll/rcu.hpp>
 #include <halfpoll/softirq.hpp>
+#include <halfpoll/tasklet.hpp>
 
 #include <array>
 #include <atomic>
@@ -15,6 +21,7 @@ namespace halfpoll
 {
 
 class runtime;
+class smpboot_thread;
 
 /// Intrusive FIFO of napi_struct. One thread.
 class napi_list
@@ -62,12 +69,15 @@ private:
     napi_struct *tail_ = nullptr;
 };
 
-/// A function that one thread asks another CPU to run (the kernel's call_single_data). Owned by the caller until it
-/// ran.
-struct call_single_data {
-    void (*func)(softnet_data &, void *arg) noexcept = nullptr;
-    void *arg = nullptr;
-    call_single_data *next = nullptr;
+/// The irq_work of one CPU. Any thread pushes (release CAS; pairs with the acquire exchange of who takes the list).
+struct irq_work_cpu {
+    std::atomic<irq_work *> raised{nullptr}; ///< for the CPU's own thread, interrupted for it
+    std::atomic<irq_work *> lazy{nullptr};   ///< LAZY; with `irq_work/N`, everything that is not HARD
+    std::atomic<bool> interrupting{false};   ///< `call` is under way
+    call_single_data call;
+    irq_work wake;                    ///< HARD: wakes `irq_work/N`
+    hrtimer tick;                     ///< for LAZY. In a section
+    smpboot_thread *thread = nullptr; ///< `irq_work/N`, or null. Constant once started
 };
 
 /// The counters that /proc/net/softnet_stat and /proc/softirqs show. Home CPU writes, anyone reads, relaxed.
@@ -87,8 +97,8 @@ inline void stat_add(std::atomic<std::uint64_t> &counter, std::uint64_t n = 1) n
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
-/// The bottom half of one runtime CPU. Only its bottom-half thread touches it, through bh_section, but for the members
-/// in the group "from other CPUs".
+/// The bottom half of one runtime CPU. Only its bottom-half threads touch it, in a bh_section and through local_lock,
+/// but for the members in the group "from other CPUs".
 struct alignas(64) softnet_data {
     // --- hot: every dispatch ---
     std::uint32_t softirq_pending = 0; ///< bit per vector
@@ -113,22 +123,50 @@ struct alignas(64) softnet_data {
     std::atomic<napi_struct *> remote_napi{nullptr};
     /// Calls from other threads. Push: release CAS; pairs with the acquire exchange in take_remote().
     std::atomic<call_single_data *> call_queue{nullptr};
+    /// Softirqs raised by other threads, bit per vector, and the call that raises them here. acq_rel; the one who sets
+    /// the first bit issues the call, which pairs by its exchange.
+    std::atomic<std::uint32_t> remote_softirqs{0};
+    call_single_data remote_softirqs_call;
 
     // --- counters ---
     alignas(64) softnet_stats stats;
+
+    // --- exclusion, and the parts of the bottom half that few packets meet ---
+    alignas(64) pi_lock *lock = nullptr; ///< mode `big`; null in `exclusive`. Constant once started
+    unsigned bh_disabled = 0;            ///< nesting of local_bh_disable(), of the thread in the section
+    bool in_turn = false;                ///< mode `big`: the section is a turn of the CPU's own thread
+    bool hardirq = false;                ///< runs the raised irq_work list
+    bool ksoftirqd_active = false;       ///< `ksoftirqd/N` serves what is pending: the CPU's own thread may block
+    ktime_t wait_until = KTIME_MAX;      ///< mode `big`: until when the CPU's own thread blocks
+    smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread plays it. Constant once started
+    irq_work_cpu irq_works;
+    tasklet_head tasklet_vec;
+    tasklet_head tasklet_hi_vec;
+    bh_work_list bh_works;
+    bh_work_list bh_highpri_works;
+    irq_work bh_work_kick; ///< raises TASKLET for items queued elsewhere
+    irq_work bh_highpri_work_kick;
+    rcu_cpu rcu;
 };
 static_assert(offsetof(softnet_data, sleeping) % 64 == 0 && offsetof(softnet_data, stats) % 64 == 0,
               "what other CPUs touch shares no cache line with the hot group");
 
-/// The CPU whose bottom-half thread this is, else null.
+/// The CPU in whose section the calling thread is, else null. On the CPU's own thread in mode `exclusive`: always it.
 softnet_data *this_softnet_data() noexcept;
 
-/// The only way to a CPU's state. In mode `exclusive` (one bottom-half thread per CPU) it compiles to nothing; debug
-/// builds assert the owner. The locking modes put their lock here.
+/// Bottom halves off for as long as it lives: how a bottom-half thread comes to its CPU's state from outside (see
+/// local_bh_disable()).
 class bh_section
 {
 public:
-    explicit bh_section(softnet_data &sd) noexcept : sd_(sd) { assert(this_softnet_data() == &sd); }
+    explicit bh_section(softnet_data &sd) noexcept : sd_(sd)
+    {
+        local_bh_disable();
+        assert(this_softnet_data() == &sd);
+    }
+    ~bh_section() { local_bh_enable(); }
+    bh_section(const bh_section &) = delete;
+    bh_section &operator=(const bh_section &) = delete;
     softnet_data *operator->() const noexcept { return &sd_; }
     softnet_data &operator*() const noexcept { return sd_; }
 
@@ -136,7 +174,20 @@ private:
     softnet_data &sd_;
 };
 
-inline void raise_softirq(softnet_data &sd, softirq_vec vec) noexcept { sd.softirq_pending |= 1U << vec; }
+/// How code in a section gets at its CPU's state. In `exclusive` (one bottom-half thread) and `big` (the section holds
+/// the CPU's lock) it compiles to nothing; debug builds assert the section.
+class local_lock
+{
+public:
+    explicit local_lock(softnet_data &sd) noexcept : sd_(sd) { assert(this_softnet_data() == &sd); }
+    softnet_data *operator->() const noexcept { return &sd_; }
+    softnet_data &operator*() const noexcept { return sd_; }
+
+private:
+    softnet_data &sd_;
+};
+
+inline void __raise_softirq_irqoff(softnet_data &sd, softirq_vec vec) noexcept { sd.softirq_pending |= 1U << vec; }
 
 /// Wakes a CPU that sleeps, after the caller published something for it. Any thread; at most one system call, and only
 /// if the CPU is asleep. Call once per burst.

@@ -30,10 +30,14 @@ struct wait_source {
     bool armed = false;      ///< a request is in the kernel or queued for it
     bool wanted = false;     ///< arm again when a request ends by itself
     std::uint64_t fired = 0; ///< completions delivered
+    bool deferred = false;   ///< arm() or disarm() came from another thread: for submit_deferred()
+    wait_source *next_deferred = nullptr;
 };
 
 /// The io_uring of one bottom-half thread: interrupt fds, doorbells and the timed block. SINGLE_ISSUER: constructed and
-/// used by one thread. While that thread polls it costs two loads (completion tail, TASKRUN flag) and no system call.
+/// used by one thread, its owner; arm() and disarm() may come from others, who exclude each other and the owner (but
+/// for block()) by a lock of theirs and say so with defer_requests(). While that thread polls it costs two loads
+/// (completion tail, TASKRUN flag) and no system call.
 class wait_engine
 {
 public:
@@ -57,11 +61,25 @@ public:
     /// delivered.
     unsigned wait(ktime_t until) noexcept;
 
+    /// The first half of wait(): blocks and delivers nothing; poll() does. False: `until` has passed.
+    bool block(ktime_t until) noexcept;
+
+    /// True: from now on, until false, arm() and disarm() are called by another thread than the owner, and only noted.
+    void defer_requests(bool defer) noexcept { deferring_ = defer; }
+    /// There are notes for the owner, who must be woken for them.
+    bool has_deferred() const noexcept { return deferred_ != nullptr; }
+    /// Does what was noted. Owner.
+    void submit_deferred() noexcept;
+
     std::uint64_t system_calls() const noexcept;
 
 private:
     struct ring;
+    void defer(wait_source &source) noexcept;
+
     std::unique_ptr<ring> ring_;
+    bool deferring_ = false;
+    wait_source *deferred_ = nullptr;
 };
 
 } // namespace halfpoll

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/runtime.hpp>
+
+#include "bh_thread.hpp"
+#include "local_bh.hpp"
+
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_rcu_qsbr.h>
+
+#include <cstring>
+#include <pthread.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+void pin(const softnet_data &sd, int affinity)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (affinity < CPU_SETSIZE) {
+        CPU_SET(static_cast<unsigned>(affinity), &set);
+    }
+    if (const int rc = pthread_setaffinity_np(pthread_self(), sizeof set, &set)) {
+        throw_errno(rc, "runtime CPU " + std::to_string(sd.cpu) + " cannot be pinned to logical CPU " +
+                            std::to_string(affinity) + " (is it online and in this process's cpuset?)");
+    }
+}
+
+/// True if the thread was none yet.
+bool become_lcore(const softnet_data &sd)
+{
+    if (rte_lcore_id() != LCORE_ID_ANY) {
+        return false;
+    }
+    if (rte_thread_register() < 0) {
+        throw error("runtime CPU " + std::to_string(sd.cpu) + " gets no DPDK lcore id: " + rte_strerror(rte_errno) +
+                    " (the EAL must be initialised with --in-memory, and has " + std::to_string(RTE_MAX_LCORE) +
+                    " ids: start it with fewer lcores)");
+    }
+    return true;
+}
+
+} // namespace
+
+std::string set_fifo(int priority, const std::string &who)
+{
+    if (priority == 0) {
+        return {};
+    }
+    sched_param param{};
+    param.sched_priority = priority;
+    const int rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+    return rc == 0 ? std::string()
+                   : who + " runs without SCHED_FIFO " + std::to_string(priority) + ": " + std::strerror(rc) +
+                         " (CAP_SYS_NICE?)";
+}
+
+bh_registration::bh_registration(softnet_data &sd, role r)
+    : sd_(sd), lcore_registered_(become_lcore(sd)),
+      reader_(r == role::own ? sd.cpu : static_cast<unsigned>(sd.rt->options().cpus.size()) + rte_lcore_id())
+{
+    const int affinity = sd.rt->options().cpus[sd.cpu].affinity;
+    try {
+        pthread_getaffinity_np(pthread_self(), sizeof old_affinity_, &old_affinity_);
+        if (affinity >= 0) {
+            pin(sd, affinity);
+            pinned_ = true;
+        }
+        if (rte_rcu_qsbr_thread_register(sd.rt->qsbr(), reader_) != 0) {
+            throw error("runtime CPU " + std::to_string(sd.cpu) + " cannot be registered as an RCU reader");
+        }
+    } catch (...) {
+        release_thread();
+        throw;
+    }
+    if (r == role::own) {
+        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), reader_);
+    }
+    bh_self_set(&sd, r == role::own, reader_);
+}
+
+bh_registration::~bh_registration()
+{
+    bh_self_set(nullptr, false, 0);
+    rte_rcu_qsbr_thread_offline(sd_.rt->qsbr(), reader_);
+    rte_rcu_qsbr_thread_unregister(sd_.rt->qsbr(), reader_);
+    release_thread();
+}
+
+void bh_registration::release_thread() noexcept
+{
+    if (pinned_) {
+        pthread_setaffinity_np(pthread_self(), sizeof old_affinity_, &old_affinity_);
+    }
+    if (lcore_registered_) {
+        rte_thread_unregister();
+    }
+}
+
+cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
+{
+    if (rt.options().exclusion == exclusion_mode::exclusive) {
+        throw error("runtime CPU " + std::to_string(cpu) +
+                    " has one bottom-half thread in exclusion mode exclusive: "
+                    "start the runtime in mode big to attach others");
+    }
+    if (this_bh_home()) {
+        throw error("this thread is a bottom-half thread of runtime CPU " + std::to_string(this_bh_home()->cpu) +
+                    " already");
+    }
+    registration_ = std::make_unique<bh_registration>(rt.cpu(cpu), bh_registration::role::further);
+}
+
+cpu_attachment::~cpu_attachment() = default;
+
+} // namespace halfpoll

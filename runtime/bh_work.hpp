@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/softnet_data.hpp>
+
+namespace halfpoll
+{
+
+/// Runs what is queued, items that queue themselves again included, until nothing is left, 2 ms have passed or 10
+/// rounds were made; raises `vec` for the rest. In a softirq.
+void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept;
+
+/// Before the CPU's threads start. Control thread.
+void bh_work_init(softnet_data &sd) noexcept;
+
+} // namespace halfpoll

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "rcu.hpp"
+
+#include <halfpoll/runtime.hpp>
+
+#include <rte_rcu_qsbr.h>
+
+#include <utility>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+void call_all(rcu_list list) noexcept
+{
+    while (rcu_head *head = list.head) {
+        list.head = head->next; // the callback may free it
+        head->func(*head);
+    }
+}
+
+void start_tick(softnet_data &sd) noexcept
+{
+    if (!sd.rcu.tick.active()) {
+        sd.timers.start(sd.rcu.tick, sd.rt->now() + RCU_TICK);
+    }
+}
+
+/// What has gathered begins to wait.
+void start_grace_period(softnet_data &sd) noexcept
+{
+    sd.rcu.waiting = std::exchange(sd.rcu.gathering, {});
+    if (sd.rcu.waiting.head) {
+        sd.rcu.token = rte_rcu_qsbr_start(sd.rt->qsbr());
+        start_tick(sd);
+    }
+}
+
+} // namespace
+
+void rcu_action(softnet_data &sd) noexcept
+{
+    if (sd.rcu.waiting.head) {
+        if (rte_rcu_qsbr_check(sd.rt->qsbr(), sd.rcu.token, false) == 0) {
+            start_tick(sd); // this CPU reports its own quiescent state after each dispatch, others likewise
+            return;
+        }
+        call_all(std::exchange(sd.rcu.waiting, {}));
+    }
+    start_grace_period(sd);
+}
+
+void rcu_barrier_at_end(softnet_data &sd) noexcept
+{
+    while (sd.rcu.waiting.head || sd.rcu.gathering.head) {
+        call_all(std::exchange(sd.rcu.waiting, {}));
+        call_all(std::exchange(sd.rcu.gathering, {}));
+    }
+}
+
+void rcu_init(softnet_data &sd) noexcept
+{
+    sd.rcu.tick.function = [](hrtimer &) noexcept { __raise_softirq_irqoff(*this_softnet_data(), RCU_SOFTIRQ); };
+}
+
+void call_rcu(rcu_head &head, rcu_callback func) noexcept
+{
+    softnet_data &sd = *this_softnet_data();
+    head.func = func;
+    head.next = nullptr;
+    (sd.rcu.gathering.tail ? sd.rcu.gathering.tail->next : sd.rcu.gathering.head) = &head;
+    sd.rcu.gathering.tail = &head;
+    if (!sd.rcu.waiting.head) {
+        __raise_softirq_irqoff(sd, RCU_SOFTIRQ);
+    }
+}
+
+} // namespace halfpoll

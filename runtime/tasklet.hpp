@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/softnet_data.hpp>
+
+namespace halfpoll
+{
+
+/// The handlers of TASKLET_SOFTIRQ and HI_SOFTIRQ: the BH work items of the class, then one snapshot of its tasklets.
+void tasklet_action(softnet_data &sd) noexcept;
+void tasklet_hi_action(softnet_data &sd) noexcept;
+
+} // namespace halfpoll
