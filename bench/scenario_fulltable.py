@@ -12,7 +12,7 @@ import forward_tables
 from refusal import Refusal
 
 CONTROL, WORKER = 0, 1  # logical CPUs
-EAL = ["--in-memory", "--no-huge", "-m", "512", "--no-pci", "--no-telemetry", "--log-level=*:4", "--vdev=net_ring0",
+EAL = ["--no-shconf", "--no-huge", "-m", "512", "--no-pci", "--no-telemetry", "--log-level=*:4", "--vdev=net_ring0",
        "-l", str(CONTROL)]
 NEXTHOPS = 16
 HOP4, HOP6 = "192.168.255.{}", "fd00:ff::{:x}"
@@ -39,13 +39,12 @@ def write_batches(folder, size4, size6, updates):
     routes4 = [f"{dotted(addr)}/{length}" for addr, length, _ in forward_tables.routes(size4 + size4 // 100, seed=3)
                if addr >> 24 != 10 and addr >> 16 != 0xC0A8][:size4]
     routes6 = sorted(ipv6_prefixes(rng, size6))
-    files = {"load4": [("", "add", r, HOP4) for r in routes4], "load6": [("-6 ", "add", r, HOP6) for r in routes6],
-             "update4": [("", "replace", r, HOP4) for r in rng.sample(routes4, updates)]}
+    files = {"load4": [("add", r, HOP4) for r in routes4], "load6": [("add", r, HOP6) for r in routes6],
+             "update4": [("replace", r, HOP4) for r in rng.sample(routes4, updates)]}
     for name, lines in files.items():
         path = os.path.join(folder, name)
         with open(path, "w", encoding="ascii") as out:
-            out.writelines(f"{family}route {verb} {r} via {hop.format(2 + rng.randrange(NEXTHOPS))}\n"
-                           for family, verb, r, hop in lines)
+            out.writelines(f"route {verb} {r} via {hop.format(2 + rng.randrange(NEXTHOPS))}\n" for verb, r, hop in lines)
         files[name] = path
     return files
 
@@ -130,10 +129,10 @@ class Router:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()
             self.process.wait(60)
-        except subprocess.TimeoutExpired:
+        except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
 

@@ -98,6 +98,7 @@ public:
     {
         core_.set_rx_handler(forwarder::receive, &fwd_);
         dev_ = &core_.register_netdevice(make_ethdev_port("port:0"), {.name = "ring0", .rx_queues = 1});
+        dev_->mac = {{0x02, 0, 0, 0, 0, 0x01}}; // a ring has none, and nothing arrives yet
         slow_.set_carrier(slow_.add_shadow(*dev_, "full0"), true);
         mirror_ = std::make_unique<mirror>(fwd_, slow_, netns);
         core_.on_change = [this](net_device &dev) { mirror_->device_changed(dev); };

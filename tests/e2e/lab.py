@@ -98,7 +98,7 @@ class Namespace:
         return run(*self.command(*args), **more)
 
     def popen(self, *args, **more):
-        return subprocess.Popen(self.command(*args), stdin=subprocess.DEVNULL, text=True, **more)
+        return subprocess.Popen(self.command(*args), **{"stdin": subprocess.DEVNULL, "text": True, **more})
 
     def sysctl(self, **settings):
         with self:

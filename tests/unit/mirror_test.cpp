@@ -544,10 +544,11 @@ TEST_F(mirror_test, a_changed_object_touches_no_prefix)
     for (int i = 0; i < 1000; ++i) {
         commands.push_back("route add 10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".0/24 nhid 10");
     }
-    commands.push_back("-6 route add 2001:db8:f::/48 nhid 10");
+    commands.push_back("route add 2001:db8:f::/48 nhid 10");
     ip_batch(commands);
     settle();
     EXPECT_EQ(to("10.3.200.1"), both);
+    
     EXPECT_EQ(buckets_to("10.3.200.1"), (std::map<std::string, unsigned>{{"port0", 192}, {"port1", 64}}));
     const std::uint32_t index = nexthop_of("10.3.200.1");
     const std::uint64_t messages = mirror_->stats().messages;
@@ -893,18 +894,28 @@ TEST_F(mirror_test, random_changes_end_up_equal)
         std::vector<std::string> commands;
         for (int i = 0; i < 30; ++i) {
             const bool v6 = random() % 2;
-            const std::string prefix = v6 ? pick({"default", "2001:db8:f::/48", "2001:db8:f:1::/64", "2001:db8::2/128"})
+            const std::string prefix = v6 ? pick({"::/0", "2001:db8:f::/48", "2001:db8:f:1::/64", "2001:db8::2/128"})
                                           : pick({"default", "203.0.113.0/24", "203.0.113.128/25", "192.0.2.2/32"});
             const std::string metric = pick({"", " metric 5", " metric 2048"});
             const std::string hop =
                 v6 ? pick({" via 2001:db8::2", " via 2001:db8:1::2", " via 2001:db8::3", " dev lan0", " dev lan1",
-                           " nexthop via 2001:db8::2 nexthop via 2001:db8:1::2"})
+                           " nexthop via 2001:db8::2 nexthop via 2001:db8:1::2",
+                           " nexthop via 2001:db8::3 weight 2 nexthop via 2001:db8:1::2", " nhid 1", " nhid 10"})
                    : pick({" via 192.0.2.2", " via 198.51.100.2", " via 192.0.2.3", " dev lan0", " dev lan1",
-                           " nexthop via 198.51.100.2 nexthop via 192.0.2.2"});
+                           " nexthop via 198.51.100.2 nexthop via 192.0.2.2",
+                           " nexthop via 198.51.100.2 weight 3 nexthop via 192.0.2.3", " nhid 2", " nhid 10"});
             const std::string neighbour =
                 pick({"192.0.2.2 dev lan0", "192.0.2.3 dev lan0", "198.51.100.2 dev lan1", "2001:db8::2 dev lan0",
                       "2001:db8::3 dev lan0", "2001:db8:1::2 dev lan1"});
-            switch (random() % 8) {
+            switch (random() % 9) {
+            case 8:
+                commands.push_back(pick({"nexthop replace id 1 via 2001:db8::2 dev lan0",
+                                         "nexthop replace id 1 via 2001:db8:1::2 dev lan1",
+                                         "nexthop replace id 2 via 192.0.2.2 dev lan0",
+                                         "nexthop replace id 2 via 198.51.100.2 dev lan1",
+                                         "nexthop replace id 10 group 1,2/2,1", "nexthop replace id 10 group 2",
+                                         "nexthop replace id 10 group 2/1", "nexthop del id 1", "nexthop del id 10"}));
+                break;
             case 0:
             case 1:
                 commands.push_back("route " + pick({"add ", "append "}) + prefix + hop + metric);
@@ -924,9 +935,6 @@ TEST_F(mirror_test, random_changes_end_up_equal)
             default:
                 commands.push_back("neigh replace " + neighbour + " lladdr 02:bb:00:00:00:0" + pick({"1", "2"}) +
                                    pick({" nud stale", " nud permanent"}));
-            }
-            if (v6 && commands.back().starts_with("route")) {
-                commands.back().insert(0, "-6 ");
             }
         }
         if (round % 5 == 4) {
