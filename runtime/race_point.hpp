@@ -22,6 +22,8 @@ enum class race_point {
     idle_before_block,      ///< cpu_idle(): looked again, about to block
     tasklet_running,        ///< tasklet: RUN taken, `count` not yet looked at
     tasklet_started,        ///< tasklet: SCHED cleared, callback not yet called
+    work_started,           ///< workqueue: PENDING cleared, callback not yet called
+    work_ended,             ///< workqueue: callback has returned, RUNNING not yet cleared
     irq_work_started,       ///< irq_work: PENDING cleared, callback not yet called
     irq_work_ended,         ///< irq_work: callback has returned, BUSY not yet cleared
     irq_work_listed,        ///< irq_work: on the lazy list, `irq_work/N` not yet woken
