@@ -14,7 +14,6 @@ namespace
 
 // An entry: bit 31 set: the low 24 bits are a group; else they are a next hop. Bits 24-29: length of the prefix that
 // wrote the entry, for the writer only; 0 also where there is no route.
-constexpr std::uint32_t extended = fib4::extended, value_mask = fib4::value_mask;
 constexpr unsigned depth_shift = 24;
 constexpr std::uint32_t depth_mask = 0x3F;
 constexpr std::size_t top_entries = 1U << 24;
