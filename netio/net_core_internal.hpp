@@ -24,7 +24,7 @@ unsigned handover_enqueue(rte_ring *ring, ifindex_t ifindex, rte_mbuf **pkts, un
 void xmit_retry_timer(hrtimer &timer) noexcept;
 /// Takes a device's queue out of the CPU's books; `send`: offers what is staged to the driver once more. Home CPU.
 void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept;
-/// Longest frame that a device takes: layer 2 header and one VLAN tag on top of the MTU.
+/// Longest frame that a device takes: layer 2 header and two VLAN tags on top of the MTU.
 std::uint32_t xmit_max_frame(const net_device &dev) noexcept;
 
 } // namespace halfpoll

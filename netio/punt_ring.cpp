@@ -2,6 +2,8 @@
 #define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
 #include "punt_ring.hpp"
 
+#include <rte_ether.h>
+#include <rte_jhash.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
@@ -33,10 +35,46 @@ unsigned token_bucket::take(unsigned n, ktime_t now) noexcept
     return granted;
 }
 
+void fair_buckets::set(const punt_limit &limit, ktime_t now) noexcept
+{
+    const punt_limit share{.packets_per_second = (limit.packets_per_second + 3) / 4, .burst = (limit.burst + 3) / 4};
+    for (token_bucket &bucket : buckets_) {
+        bucket.set(share, now);
+    }
+}
+
+namespace
+{
+
+bool is_reserved(punt_class c) noexcept { return c == PUNT_ARP_ND || c == PUNT_ROUTING; }
+
+/// Of the link address that a frame comes from and, of an IP packet, of its source.
+std::uint32_t source_hash(const rte_mbuf &m) noexcept
+{
+    constexpr std::uint32_t seed = 0x9E3779B9;
+    const auto *frame = rte_pktmbuf_mtod(&m, const std::uint8_t *);
+    unsigned at = RTE_ETHER_HDR_LEN - 2;
+    while (at + 6U <= m.data_len &&
+           ((frame[at] == 0x81 && frame[at + 1] == 0) || (frame[at] == 0x88 && frame[at + 1] == 0xA8))) {
+        at += RTE_VLAN_HLEN;
+    }
+    if (at + 42U <= m.data_len && frame[at] == 0x86 && frame[at + 1] == 0xDD) {
+        return rte_jhash(frame + at + 2 + 8, 16, seed);
+    }
+    if (at + 22U <= m.data_len && frame[at] == 0x08 && frame[at + 1] == 0) {
+        return rte_jhash(frame + at + 2 + 12, 4, seed);
+    }
+    return m.data_len < RTE_ETHER_HDR_LEN ? 0 : rte_jhash(frame + RTE_ETHER_ADDR_LEN, RTE_ETHER_ADDR_LEN, seed);
+}
+
+} // namespace
+
 void punt_ring::free_memory::operator()(void *p) const noexcept { std::free(p); }
 
-punt_ring::punt_ring(const punt_limit (&limits)[PUNT_CLASSES], unsigned size, ktime_t now)
+punt_ring::punt_ring(const punt_limits &limits, unsigned size, ktime_t now) : reserved_(size / 4)
 {
+    arp_nd_sources_.set(limits[PUNT_ARP_ND], now);
+    routing_sources_.set(limits[PUNT_ROUTING], now);
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
         buckets_[c].set(limits[c], now);
     }
@@ -60,18 +98,58 @@ punt_ring::~punt_ring()
     }
 }
 
-void punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
+/// Moves those that their source's share lets pass to the front, the others to the end; returns how many pass.
+unsigned punt_ring::police_sources(fair_buckets &shares, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
 {
-    const unsigned granted = buckets_[c].take(n, now);
+    unsigned passed = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        if (shares.take(source_hash(*pkts[i]), now)) {
+            std::rotate(pkts + passed, pkts + i, pkts + i + 1);
+            ++passed;
+        }
+    }
+    return passed;
+}
+
+unsigned punt_ring::police(punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
+{
+    switch (c) {
+    case PUNT_ARP_ND:
+        n = police_sources(arp_nd_sources_, pkts, n, now);
+        break;
+    case PUNT_ROUTING:
+        n = police_sources(routing_sources_, pkts, n, now);
+        break;
+    case PUNT_REDIRECT:
+        return n; // grant() did
+    default:
+        break;
+    }
+    return buckets_[c].take(n, now);
+}
+
+/// Slots that packets of a class may fill.
+unsigned punt_ring::room(punt_class c) const noexcept
+{
+    const unsigned free_slots = rte_ring_free_count(ring_.get());
+    return is_reserved(c) ? free_slots : free_slots - std::min(free_slots, reserved_);
+}
+
+bool punt_ring::grant(punt_class c, ktime_t now) noexcept { return room(c) != 0 && buckets_[c].take(1, now) == 1; }
+
+unsigned punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
+{
+    const unsigned granted = police(c, pkts, n, now);
     if (granted < n) {
         stat_add(policed_[c], n - granted);
         drop_packets(cpu, DROP_PUNT_POLICED, pkts + granted, n - granted);
     }
+    const unsigned fit = std::min(granted, room(c));
     shadow *const tag = &to;
-    for (unsigned i = 0; i < granted; ++i) {
+    for (unsigned i = 0; i < fit; ++i) {
         std::memcpy(pkts[i]->buf_addr, &tag, sizeof tag); // the start of the headroom
     }
-    const unsigned queued = rte_ring_sp_enqueue_burst(ring_.get(), reinterpret_cast<void **>(pkts), granted, nullptr);
+    const unsigned queued = rte_ring_sp_enqueue_burst(ring_.get(), reinterpret_cast<void **>(pkts), fit, nullptr);
     if (queued > 0) {
         stat_add(punted_[c], queued);
         dirty_ = true;
@@ -79,6 +157,7 @@ void punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, un
     if (queued < granted) {
         drop_packets(cpu, DROP_PUNT_FULL, pkts + queued, granted - queued);
     }
+    return queued;
 }
 
 bool punt_ring::take_dirty() noexcept { return std::exchange(dirty_, false); }

@@ -29,19 +29,35 @@ private:
     ktime_t last_ = 0;
 };
 
+/// Shares of a limit by where packets come from: sources that hash to one bucket have a quarter of the limit together.
+/// One thread.
+class fair_buckets
+{
+public:
+    void set(const punt_limit &limit, ktime_t now) noexcept;
+    /// True if one more packet of that source may pass; it is charged.
+    bool take(std::uint32_t source_hash, ktime_t now) noexcept { return buckets_[source_hash % 256].take(1, now) == 1; }
+
+private:
+    std::array<token_bucket, 256> buckets_;
+};
+
 /// One CPU's way to the slow path: policing, then a single-producer, single-consumer ring.
 class alignas(64) punt_ring
 {
 public:
     /// Throws `error`.
-    punt_ring(const punt_limit (&limits)[PUNT_CLASSES], unsigned size, ktime_t now);
+    punt_ring(const punt_limits &limits, unsigned size, ktime_t now);
     /// Frees the packets that are still inside.
     ~punt_ring();
     punt_ring(const punt_ring &) = delete;
     punt_ring &operator=(const punt_ring &) = delete;
 
     /// Producer, the home CPU: polices, tags with the shadow and publishes; the rest is dropped under its reason.
-    void punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    /// Returns how many were published.
+    unsigned punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    /// Producer: charges one packet, which punt() then lets pass. False: not now.
+    bool grant(punt_class c, ktime_t now) noexcept;
     /// Producer: something was published since the last call.
     bool take_dirty() noexcept;
 
@@ -55,12 +71,18 @@ public:
     std::uint64_t policed(punt_class c) const noexcept { return policed_[c].load(std::memory_order_relaxed); }
 
 private:
+    unsigned police(punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    unsigned police_sources(fair_buckets &shares, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    unsigned room(punt_class c) const noexcept;
+
     struct free_memory {
         void operator()(void *p) const noexcept;
     };
     std::unique_ptr<rte_ring, free_memory> ring_;
     bool dirty_ = false;
+    unsigned reserved_; ///< of the ring, for those without which the router loses its neighbours
     std::array<token_bucket, PUNT_CLASSES> buckets_;
+    fair_buckets arp_nd_sources_, routing_sources_;
     std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, anyone reads, relaxed
     std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> policed_{}; ///< the same
 };

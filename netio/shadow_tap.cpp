@@ -195,16 +195,56 @@ bool tap_write(int fd, const rte_mbuf &m) noexcept
     return written >= 0;
 }
 
-tap_result tap_read(int fd, rte_mbuf &m) noexcept
+namespace
+{
+
+constexpr unsigned max_segments = 40; ///< more than 64 KiB in buffers of 2 KiB
+
+/// Makes a packet of the mbufs that `length` bytes were read into; returns how many.
+unsigned chain_up(rte_mbuf **into, std::size_t length) noexcept
+{
+    rte_mbuf &head = **into;
+    head.pkt_len = static_cast<std::uint32_t>(length);
+    unsigned used = 0;
+    for (rte_mbuf *last = nullptr; length != 0; ++used) {
+        rte_mbuf *m = *(into - used);
+        m->data_len = static_cast<std::uint16_t>(std::min<std::size_t>(length, rte_pktmbuf_tailroom(m)));
+        length -= m->data_len;
+        if (last != nullptr) {
+            last->next = m;
+        }
+        last = m;
+    }
+    head.nb_segs = static_cast<std::uint16_t>(used);
+    return used;
+}
+
+/// Takes the packet apart again.
+void unchain(rte_mbuf **into, unsigned used) noexcept
+{
+    for (unsigned i = 0; i < used; ++i) {
+        rte_pktmbuf_reset(*(into - i));
+    }
+}
+
+} // namespace
+
+tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept
 {
     vnet_header header;
-    std::uint8_t beyond; // tells a frame that fills the mbuf from one that was cut
-    const std::size_t room = rte_pktmbuf_tailroom(&m);
-    auto *frame = rte_pktmbuf_mtod(&m, std::uint8_t *);
-    iovec iov[] = {{&header, sizeof header}, {frame, room}, {&beyond, sizeof beyond}};
+    std::uint8_t beyond; // tells a frame that fills the mbufs from one that was cut
+    iovec iov[1 + max_segments + 1] = {{&header, sizeof header}};
+    unsigned parts = 1;
+    std::size_t room = 0;
+    for (; parts <= std::min(n, max_segments); ++parts) {
+        rte_mbuf *m = *(into - (parts - 1));
+        iov[parts] = {rte_pktmbuf_mtod(m, void *), rte_pktmbuf_tailroom(m)};
+        room += rte_pktmbuf_tailroom(m);
+    }
+    iov[parts++] = {&beyond, sizeof beyond};
     ssize_t got;
     do {
-        got = readv(fd, iov, std::size(iov));
+        got = readv(fd, iov, static_cast<int>(parts));
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
         return errno == EAGAIN ? tap_result::empty : errno == EBADFD ? tap_result::removed : tap_result::bad;
@@ -213,13 +253,12 @@ tap_result tap_read(int fd, rte_mbuf &m) noexcept
     if (length == 0 || length > room || header.gso_type != 0) {
         return tap_result::bad;
     }
+    used = chain_up(into, length);
     if ((header.flags & vnet_needs_csum) &&
-        !complete_checksum(frame, static_cast<unsigned>(length), rte_le_to_cpu_16(header.csum_start),
-                           rte_le_to_cpu_16(header.csum_offset))) {
+        !complete_checksum(**into, rte_le_to_cpu_16(header.csum_start), rte_le_to_cpu_16(header.csum_offset))) {
+        unchain(into, used);
         return tap_result::bad;
     }
-    m.data_len = static_cast<std::uint16_t>(length);
-    m.pkt_len = static_cast<std::uint32_t>(length);
     return tap_result::frame;
 }
 
@@ -229,16 +268,17 @@ void tap_discard(int fd) noexcept
     [[maybe_unused]] const ssize_t got = read(fd, &header, sizeof header);
 }
 
-bool complete_checksum(std::uint8_t *frame, unsigned length, unsigned start, unsigned offset) noexcept
+bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept
 {
-    if (start + offset + sizeof(std::uint16_t) > length) {
+    std::uint16_t sum;
+    if (start + offset + sizeof sum > m.data_len || rte_raw_cksum_mbuf(&m, start, m.pkt_len - start, &sum) != 0) {
         return false;
     }
-    std::uint16_t sum = static_cast<std::uint16_t>(~rte_raw_cksum(frame + start, length - start));
+    sum = static_cast<std::uint16_t>(~sum);
     if (sum == 0) {
         sum = 0xffff; // zero says "no checksum" in UDP, and both verify
     }
-    std::memcpy(frame + start + offset, &sum, sizeof sum);
+    std::memcpy(rte_pktmbuf_mtod_offset(&m, void *, start + offset), &sum, sizeof sum);
     return true;
 }
 

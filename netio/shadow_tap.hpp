@@ -32,19 +32,20 @@ void tap_forget(int fd) noexcept;
 bool tap_write(int fd, const rte_mbuf &m) noexcept;
 
 enum class tap_result {
-    frame,   ///< in the mbuf, checksum complete
-    bad,     ///< a frame that does not fit or is not a plain one; the mbuf holds nothing
+    frame,   ///< in the mbufs, checksum complete
+    bad,     ///< a frame that does not fit or is not a plain one; the mbufs hold nothing
     empty,   ///< nothing to read
     removed, ///< the interface is gone
 };
-/// Reads one frame into an empty mbuf.
-tap_result tap_read(int fd, rte_mbuf &m) noexcept;
+/// Reads one frame into empty mbufs, `n` of them at most: `into`, `into` - 1, …, of which `used` then make up the
+/// packet that begins with *into.
+tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept;
 
 /// Reads one frame and throws it away.
 void tap_discard(int fd) noexcept;
 
 /// Completes a checksum of which the field at `start` + `offset` holds the pseudo-header's part, over everything from
-/// `start` on. False if that is not inside the frame.
-bool complete_checksum(std::uint8_t *frame, unsigned length, unsigned start, unsigned offset) noexcept;
+/// `start` on. False if that is not inside the packet, or the field not in its first segment.
+bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept;
 
 } // namespace halfpoll

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/slow_path.hpp>
 
+#include "net_core_internal.hpp"
 #include "punt_ring.hpp"
 #include "shadow_tap.hpp"
 
@@ -56,8 +57,8 @@ void ring_doorbell(int fd) noexcept
 
 const char *to_string(punt_class c) noexcept
 {
-    static constexpr const char *names[] = {"arp_nd",  "local",   "control",  "resolve", "ttl",
-                                            "too_big", "options", "no_route", "other"};
+    static constexpr const char *names[] = {"arp_nd",  "routing", "local",    "control",  "resolve", "ttl",
+                                            "too_big", "options", "no_route", "redirect", "other"};
     static_assert(std::size(names) == PUNT_CLASSES);
     return c < PUNT_CLASSES ? names[c] : "unknown";
 }
@@ -83,7 +84,7 @@ struct slow_path::impl {
     std::thread thread;
 
     // The thread's own.
-    std::array<rte_mbuf *, NET_BURST> stock; ///< empty mbufs for the next reads
+    std::array<rte_mbuf *, 2 * NET_BURST> stock; ///< empty mbufs for the next reads
     unsigned stocked = 0;
 
     impl(net_core &c, slow_path_options o) : core(c), options(std::move(o)) {}
@@ -97,7 +98,8 @@ struct slow_path::impl {
     bool announce_sleep(bool more) noexcept;
     void to_kernel(rte_mbuf *m) noexcept;
     void from_kernel(shadow &s) noexcept;
-    bool refill() noexcept;
+    bool refill(unsigned want) noexcept;
+    unsigned segments_of(const net_device &dev) const noexcept;
     void release_leaving() noexcept;
 };
 
@@ -235,28 +237,39 @@ void slow_path::impl::to_kernel(rte_mbuf *m) noexcept
     stat_add(tap_write(s.fd, *m) ? s.stats.to_kernel : s.stats.to_kernel_drops);
 }
 
-bool slow_path::impl::refill() noexcept
+bool slow_path::impl::refill(unsigned want) noexcept
 {
-    if (stocked == 0 && rte_pktmbuf_alloc_bulk(core.pool(), stock.data(), NET_BURST) == 0) {
-        stocked = NET_BURST;
+    const auto missing = static_cast<unsigned>(stock.size()) - stocked;
+    if (stocked < want && rte_pktmbuf_alloc_bulk(core.pool(), stock.data() + stocked, missing) == 0) {
+        stocked += missing;
     }
-    return stocked > 0;
+    return stocked >= want;
+}
+
+/// mbufs that the longest frame of a device needs.
+unsigned slow_path::impl::segments_of(const net_device &dev) const noexcept
+{
+    const unsigned room = rte_pktmbuf_data_room_size(core.pool()) - RTE_PKTMBUF_HEADROOM;
+    return std::min((xmit_max_frame(dev) + room - 1) / room, static_cast<unsigned>(stock.size()));
 }
 
 /// One burst from a TAP to its device; the rest waits for the next turn, so that rings and TAPs are served fairly.
 void slow_path::impl::from_kernel(shadow &s) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
+    const unsigned segments = segments_of(*s.dev);
     unsigned n = 0;
     for (unsigned reads = 0; reads < NET_BURST; ++reads) {
-        if (!refill()) {
+        if (!refill(segments)) {
             tap_discard(s.fd);
             stat_add(s.stats.from_kernel_drops);
             break;
         }
-        const tap_result result = tap_read(s.fd, *stock[stocked - 1]);
+        unsigned used = 0;
+        const tap_result result = tap_read(s.fd, &stock[stocked - 1], segments, used);
         if (result == tap_result::frame) {
-            pkts[n++] = stock[--stocked];
+            pkts[n++] = stock[stocked - 1];
+            stocked -= used;
         } else if (result == tap_result::bad) {
             stat_add(s.stats.from_kernel_drops);
         } else {
@@ -357,14 +370,19 @@ shadow *slow_path::of_device(const net_device &dev) noexcept
     return impl_->by_device[dev.ifindex].load(std::memory_order_acquire); // pairs with add_shadow()
 }
 
-void slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept
+unsigned slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept
 {
     shadow *const to = of_device(in);
     if (!to) {
         drop_packets(cpu, DROP_DEV_READY, pkts, n);
-        return;
+        return 0;
     }
-    impl_->rings[cpu.id]->punt(cpu, *to, c, pkts, n, impl_->core.rt().now());
+    return impl_->rings[cpu.id]->punt(cpu, *to, c, pkts, n, impl_->core.rt().now());
+}
+
+bool slow_path::grant(net_cpu &cpu, punt_class c) noexcept
+{
+    return impl_->rings[cpu.id]->grant(c, impl_->core.rt().now());
 }
 
 void slow_path::punt_flush(net_cpu &cpu) noexcept

@@ -151,7 +151,7 @@ void schedule_handover(net_cpu &cpu) noexcept
 
 std::uint32_t xmit_max_frame(const net_device &dev) noexcept
 {
-    return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
+    return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN;
 }
 
 void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept

@@ -168,7 +168,7 @@ TEST_F(net_core_test, OversizePacketsAreDroppedTheOthersSent)
     start();
     auto w = wire();
     net_device &dev = add("eth", w);
-    std::vector<rte_mbuf *> pkts = {packet(pool_, 0, 1518), packet(pool_, 99, 1519), packet(pool_, 1)};
+    std::vector<rte_mbuf *> pkts = {packet(pool_, 0, 1522), packet(pool_, 99, 1523), packet(pool_, 1)};
     xmit(0, dev, pkts);
     expect_sent_in_order(*w, 2);
     EXPECT_EQ(core_->drops(DROP_TX_OVERSIZE), 1U);

@@ -315,12 +315,13 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     rt_->call_on(0, [&](softnet_data &) {
-        const punt_limit plenty[PUNT_CLASSES] = {};
+        const punt_limits plenty;
         punt_ring ring(plenty, 8, 0);
         rte_mbuf *pkts[12];
         ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, 12), 0);
         rte_mbuf *const first = pkts[0];
-        ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 12, 0);
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 9, 0), 6U) << "a quarter of the ring is not for all";
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0), 2U);
         EXPECT_TRUE(ring.take_dirty());
         EXPECT_FALSE(ring.take_dirty());
         rte_mbuf *out[4];
@@ -330,6 +331,49 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
         rte_pktmbuf_free_bulk(out, 4);
     }); // four are left inside: the pool must balance all the same
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
+}
+
+// One source floods, others send what they always send: they lose nothing.
+TEST_F(slow_path_test, a_source_gets_a_share_of_neighbour_discovery)
+{
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    rt_->call_on(0, [&](softnet_data &) {
+        punt_limits limits;
+        limits[PUNT_ARP_ND] = {.packets_per_second = 0, .burst = 40};
+        punt_ring ring(limits, 1024, 0);
+        const auto punt_from = [&](std::uint8_t host, unsigned n) {
+            unsigned passed = 0;
+            for (unsigned i = 0; i < n; ++i) {
+                const frame f = arp_request("192.0.2.2", "192.0.2.1");
+                rte_mbuf *m = rte_pktmbuf_alloc(pool_);
+                std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
+                rte_pktmbuf_mtod(m, std::uint8_t *)[11] = host;
+                passed += ring.punt(core_->cpu(0), s, PUNT_ARP_ND, &m, 1, 0);
+            }
+            return passed;
+        };
+        EXPECT_EQ(punt_from(1, 1000), 10U);
+        EXPECT_EQ(punt_from(2, 10), 10U);
+        EXPECT_EQ(punt_from(3, 5), 5U);
+        EXPECT_EQ(punt_from(1, 1000), 0U);
+    });
+}
+
+TEST_F(slow_path_test, a_grant_is_charged_once)
+{
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    rt_->call_on(0, [&](softnet_data &) {
+        punt_limits limits;
+        limits[PUNT_REDIRECT] = {.packets_per_second = 0, .burst = 2};
+        punt_ring ring(limits, 8, 0);
+        for (const bool granted : {true, true, false}) {
+            EXPECT_EQ(ring.grant(PUNT_REDIRECT, 0), granted);
+            rte_mbuf *m = rte_pktmbuf_alloc(pool_);
+            EXPECT_EQ(granted ? ring.punt(core_->cpu(0), s, PUNT_REDIRECT, &m, 1, 0) : (rte_pktmbuf_free(m), 1U), 1U);
+        }
+    });
 }
 
 TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
@@ -360,16 +404,26 @@ TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
     close(fd);
 }
 
-TEST(complete_checksum, stays_inside_the_frame)
+TEST_F(slow_path_test, a_checksum_is_completed_inside_the_packet)
 {
-    std::uint8_t bytes[20] = {1, 2, 3};
-    EXPECT_TRUE(complete_checksum(bytes, 20, 10, 8));
-    EXPECT_FALSE(complete_checksum(bytes, 20, 10, 9));
-    EXPECT_FALSE(complete_checksum(bytes, 20, 65535, 65535));
-    std::uint8_t zero[4] = {0xff, 0xff, 0, 0}; // sums to nothing
-    EXPECT_TRUE(complete_checksum(zero, 4, 0, 2));
-    EXPECT_EQ(zero[2], 0xff);
-    EXPECT_EQ(zero[3], 0xff);
+    rte_mbuf *m = rte_pktmbuf_alloc(pool_);
+    rte_mbuf *tail = rte_pktmbuf_alloc(pool_);
+    auto *bytes = reinterpret_cast<std::uint8_t *>(rte_pktmbuf_append(m, 20));
+    std::fill_n(bytes, 20, std::uint8_t{0});
+    EXPECT_TRUE(complete_checksum(*m, 10, 8));
+    EXPECT_FALSE(complete_checksum(*m, 10, 9));
+    EXPECT_FALSE(complete_checksum(*m, 65535, 65535));
+    bytes[10] = bytes[11] = 0xff; // sums to nothing
+    bytes[18] = bytes[19] = 0;
+    EXPECT_TRUE(complete_checksum(*m, 10, 8));
+    EXPECT_EQ(bytes[18], 0xff);
+    EXPECT_EQ(bytes[19], 0xff);
+    bytes[18] = bytes[19] = 0;
+    std::memcpy(rte_pktmbuf_append(tail, 3), "\x01\x02\x03", 3); // 0x0102 + 0x0300
+    ASSERT_EQ(rte_pktmbuf_chain(m, tail), 0);
+    EXPECT_TRUE(complete_checksum(*m, 10, 8));
+    EXPECT_EQ(bytes[18] << 8 | bytes[19], 0xffff ^ 0x0402);
+    rte_pktmbuf_free(m);
 }
 
 TEST_F(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_addresses)

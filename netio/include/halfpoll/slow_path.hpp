@@ -3,6 +3,7 @@
 
 #include <halfpoll/net_core.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -15,28 +16,35 @@ namespace halfpoll
 /// Classes of packets that go to the kernel, each policed on its own before the ring.
 enum punt_class : unsigned {
     PUNT_ARP_ND,   ///< ARP, IPv6 neighbour and router discovery
-    PUNT_LOCAL,    ///< addressed to the box
+    PUNT_ROUTING,  ///< routing protocols' packets for the box: BGP, OSPF, BFD, VRRP, …
+    PUNT_LOCAL,    ///< others addressed to the box
     PUNT_CONTROL,  ///< multicast and link-layer protocols (OSPF, LLDP, …)
     PUNT_RESOLVE,  ///< next hop not resolved
     PUNT_TTL,      ///< TTL or hop limit expired
     PUNT_TOO_BIG,  ///< larger than the egress MTU
     PUNT_OPTIONS,  ///< IPv4 options, IPv6 hop-by-hop
     PUNT_NO_ROUTE, ///< no route, unreachable, prohibit: the kernel answers
+    PUNT_REDIRECT, ///< leaves where it came from: a sample, for which the kernel sends ICMP redirects
     PUNT_OTHER,    ///< anything else the fast path does not do
     PUNT_CLASSES
 };
 const char *to_string(punt_class c) noexcept;
 
-/// A token bucket per class and CPU.
+/// A token bucket per class and CPU. Of PUNT_ARP_ND and PUNT_ROUTING a single source may use a quarter, so that one
+/// that floods does not keep the others out; and a quarter of the ring towards the kernel is theirs.
 struct punt_limit {
     unsigned packets_per_second = 10'000;
     unsigned burst = 1'000;
+};
+/// By class; redirects are few.
+struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
+    punt_limits() : array{} { (*this)[PUNT_REDIRECT] = {.packets_per_second = 10, .burst = 10}; }
 };
 
 struct slow_path_options {
     std::string netns; ///< name under /run/netns or a path; empty: the namespace of the process
     int affinity = -1; ///< logical CPU of the slow-path thread; -1: wherever the system puts it
-    punt_limit limits[PUNT_CLASSES];
+    punt_limits limits;
     unsigned ring_size = 1024; ///< per CPU, towards the kernel
 };
 
@@ -79,8 +87,11 @@ public:
     shadow *of_device(const net_device &dev) noexcept;
 
     /// Hands packets (consumed) that came in on `in` to its shadow, after policing; a doorbell per poll by
-    /// punt_flush(). Home CPU.
-    void punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
+    /// punt_flush(). Returns how many went there. Home CPU.
+    unsigned punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
+    /// Whether a packet that could do without may be punted now: charged here, and punt() polices PUNT_REDIRECT no
+    /// more.
+    bool grant(net_cpu &cpu, punt_class c) noexcept;
     /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
     void punt_flush(net_cpu &cpu) noexcept;
 
