@@ -27,11 +27,26 @@ bool is_martian(std::uint32_t addr) noexcept
 bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 
 /// Not for a host behind us, so that only the kernel can know what to do with it.
-void link_multicast(input &io, rte_mbuf *m) noexcept
+void link_multicast(input &io, rte_mbuf *m, std::uint16_t type) noexcept
 {
-    const std::uint16_t type = load_be16(frame_of(m) + 12);
-    const bool nd = type == ethertype_ip6 && is_neighbour_discovery(m);
-    io.punt(type == ethertype_arp || nd ? PUNT_ARP_ND : PUNT_CONTROL, m);
+    switch (type) {
+    case ethertype_ip4:
+        return io.punt(ip4_local_class(m, PUNT_CONTROL), m);
+    case ethertype_ip6:
+        return io.punt(ip6_local_class(m, PUNT_CONTROL), m);
+    case ethertype_arp:
+        return io.punt(PUNT_ARP_ND, m);
+    default:
+        return io.punt(is_isis(m) ? PUNT_ROUTING : PUNT_CONTROL, m);
+    }
+}
+
+/// Counts what is not IPv4.
+void count_family(rx_stats &stats, std::uint16_t type) noexcept
+{
+    if (type != ethertype_ip4) {
+        stat_add(type == ethertype_ip6 ? stats.ip6 : stats.other);
+    }
 }
 
 /// DROP_… if the header is not one that may be looked at further (RFC 1812 5.2.2), else DROP_FORWARD_MAX.
@@ -61,12 +76,35 @@ void ip4_decrement_ttl(std::uint8_t *ip) noexcept
     store(ip + 10, static_cast<std::uint16_t>(sum));
 }
 
+/// The packet may have come from where it says, as far as its interface asks (RFC 3704). False: it has gone.
+bool ip4_reverse_path(input &io, rte_mbuf *m) noexcept
+{
+    if (io.from == nullptr || io.from->rp_filter == rp_filter_mode::off) {
+        return true;
+    }
+    const std::uint32_t back = io.routes4.lookup(load_be32(frame_of(m) + eth_len + 12));
+    switch (reverse_path(io.nexthops, *io.from, back)) {
+    case rp_verdict::pass:
+        return true;
+    case rp_verdict::drop:
+        io.drop(DROP_REVERSE_PATH, m);
+        return false;
+    default:
+        io.punt(PUNT_OTHER, m);
+        return false;
+    }
+}
+
 void ip4_route(input &io, rte_mbuf *m) noexcept
 {
     std::uint8_t *ip = frame_of(m) + eth_len;
     const adjacency &adj = io.next_hop4(io.routes4.lookup(load_be32(ip + 16)), m);
     const unsigned total = load_be16(ip + 2);
-    if (adj.kind != adjacency_kind::forward) {
+    if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
+        io.punt(ip4_local_class(m, PUNT_LOCAL), m);
+    } else if (io.from != nullptr && !io.from->forwarding4) {
+        io.drop(DROP_NOT_FORWARDING, m);
+    } else if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
     } else if (ip[8] <= 1) {
         io.punt(PUNT_TTL, m);
@@ -74,7 +112,7 @@ void ip4_route(input &io, rte_mbuf *m) noexcept
         io.punt(PUNT_OPTIONS, m);
     } else if (total > adj.mtu) {
         io.punt(PUNT_TOO_BIG, m);
-    } else {
+    } else if (ip4_reverse_path(io, m)) {
         ip4_decrement_ttl(ip);
         io.rewrite(adj, total, m);
     }
@@ -88,7 +126,7 @@ void ip4_rcv(input &io, rte_mbuf *m) noexcept
     const std::uint8_t *ip = frame_of(m) + eth_len;
     const std::uint32_t dst = load_be32(ip + 16);
     if (is_multicast(dst) || dst == 0xFFFFFFFF) {
-        io.punt(PUNT_CONTROL, m);
+        io.punt(ip4_local_class(m, PUNT_CONTROL), m);
     } else if (is_martian(load_be32(ip + 12))) {
         io.drop(DROP_IP_SRC, m);
     } else if (is_martian(dst)) {
@@ -100,43 +138,60 @@ void ip4_rcv(input &io, rte_mbuf *m) noexcept
 
 } // namespace
 
-bool is_neighbour_discovery(rte_mbuf *m) noexcept
+namespace
 {
-    constexpr std::uint8_t icmp6 = 58, first = 133, last = 137;
-    if (!pull(m, eth_len + ip6_len + 1)) {
-        return false;
+
+/// What belongs to which interface is the caller's to find out, once; without knowledge of interfaces it is the
+/// kernel's.
+unclassified tagged(input &io, rte_mbuf *m) noexcept
+{
+    if (io.port != nullptr) {
+        return unclassified::tagged;
     }
-    const std::uint8_t *ip = frame_of(m) + eth_len;
-    return ip[6] == icmp6 && ip[ip6_len] >= first && ip[ip6_len] <= last;
+    stat_add(io.stats.other);
+    io.from == nullptr ? io.punt(PUNT_OTHER, m) : io.drop(DROP_VLAN, m);
+    return unclassified::none;
 }
 
-bool classify(input &io, rte_mbuf *m) noexcept
+} // namespace
+
+unclassified classify(input &io, rte_mbuf *m) noexcept
 {
     if (!pull(m, eth_len)) {
+        stat_add(io.stats.other);
         io.drop(DROP_FRAME_SHORT, m);
-        return true;
+        return unclassified::none;
     }
     const std::uint8_t *frame = frame_of(m);
+    const std::uint16_t type = load_be16(frame + 12);
+    if (type == ethertype_vlan || type == ethertype_qinq) {
+        return tagged(io, m);
+    }
+    if (io.from != nullptr && (!io.from->up || io.from->kernel_only)) {
+        count_family(io.stats, type);
+        io.from->up ? io.punt(PUNT_OTHER, m) : io.drop(DROP_INTERFACE_DOWN, m);
+        return unclassified::none;
+    }
     if (frame[0] & 1) {
-        link_multicast(io, m);
-        return true;
+        count_family(io.stats, type);
+        link_multicast(io, m, type);
+        return unclassified::none;
     }
     if (load_mac(frame) != io.mac) {
+        stat_add(io.stats.other);
         io.drop(DROP_OTHERHOST, m);
-        return true;
+        return unclassified::none;
     }
-    switch (load_be16(frame + 12)) {
+    switch (type) {
     case ethertype_ip4:
         ip4_rcv(io, m);
-        return true;
+        return unclassified::none;
     case ethertype_ip6:
-        return false;
-    case ethertype_arp:
-        io.punt(PUNT_ARP_ND, m);
-        return true;
+        return unclassified::ip6;
     default:
-        io.punt(PUNT_OTHER, m);
-        return true;
+        stat_add(io.stats.other);
+        io.punt(type == ethertype_arp ? PUNT_ARP_ND : PUNT_OTHER, m);
+        return unclassified::none;
     }
 }
 

@@ -6,8 +6,9 @@ namespace halfpoll
 
 const char *drop_reason_name(unsigned reason) noexcept
 {
-    static constexpr const char *names[] = {"OTHERHOST", "FRAME_SHORT", "IP_VERSION", "IP_LENGTH", "IP_CSUM",
-                                            "IP_SRC",    "IP_DST",      "BLACKHOLE",  "NO_SHADOW"};
+    static constexpr const char *names[] = {
+        "OTHERHOST", "FRAME_SHORT", "IP_VERSION",   "IP_LENGTH",      "IP_CSUM",        "IP_SRC", "IP_DST",
+        "BLACKHOLE", "NO_SHADOW",   "REVERSE_PATH", "NOT_FORWARDING", "INTERFACE_DOWN", "VLAN"};
     static_assert(std::size(names) == unsigned{DROP_FORWARD_MAX} - unsigned{DROP_NETIO_MAX});
     if (reason < DROP_NETIO_MAX) {
         return to_string(static_cast<drop_reason>(reason));

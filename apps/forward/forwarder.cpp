@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "forwarder.hpp"
 
+#include "input.hpp"
 #include "ip4_check.hpp"
 
 #include <rte_rcu_qsbr.h>
 
+#include <algorithm>
 #include <deque>
 
 namespace halfpoll
@@ -36,6 +38,10 @@ forwarder::forwarder(net_core &core, slow_path *slow)
         nexthops_->alias(nexthop_table::default4, exists ? nexthop : nexthop_table::no_route);
     };
     fib6_ = std::make_unique<fib6>(later, nexthop_table::no_route);
+    interfaces_ = std::make_unique<interface_table>(later);
+    for (unsigned cpu = 0; cpu < core.cpus(); ++cpu) {
+        stats_.push_back(std::make_unique<rx_stats[]>(MAX_IFINDEX));
+    }
 }
 
 forwarder::~forwarder()
@@ -59,10 +65,31 @@ void forwarder::reclaim()
     }
 }
 
+rx_counts forwarder::counts(ifindex_t ifindex) const
+{
+    rx_counts sum;
+    std::uint64_t all = 0;
+    for (unsigned cpu = 0; cpu < core_.cpus(); ++cpu) {
+        const rx_stats &s = stats_[cpu][ifindex];
+        sum.ip6 += s.ip6.load(std::memory_order_relaxed);
+        sum.other += s.other.load(std::memory_order_relaxed);
+        for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
+            sum.punted[c] += s.punted[c].load(std::memory_order_relaxed);
+        }
+        for (unsigned reason = 0; reason < DROP_REASONS; ++reason) {
+            sum.dropped[reason] += s.dropped[reason].load(std::memory_order_relaxed);
+        }
+        all += core_.cpu(cpu).dev[ifindex].rx_packets.load(std::memory_order_relaxed);
+    }
+    sum.ip4 = all - std::min(all, sum.ip6 + sum.other); // a poll's packets are counted in `all` last
+    return sum;
+}
+
 void forwarder::receive(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     const forwarder &fwd = *static_cast<forwarder *>(ctx);
-    input io(*fwd.fib4_, *fwd.fib6_, *fwd.nexthops_, fwd.slow_, cpu, in);
+    input io(*fwd.fib4_, *fwd.fib6_, *fwd.nexthops_, fwd.interfaces_->get(in.ifindex), fwd.stats_[cpu.id][in.ifindex],
+             fwd.slow_, cpu, in);
     ip4_forward(io, pkts, n);
 }
 

@@ -2,12 +2,16 @@
 #pragma once
 
 #include "fib.hpp"
+#include "interface_table.hpp"
 #include "nexthop.hpp"
 
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/slow_path.hpp>
 
+#include <array>
+#include <atomic>
 #include <memory>
+#include <vector>
 
 namespace halfpoll
 {
@@ -23,12 +27,31 @@ enum forward_drop_reason : unsigned {
     DROP_IP_DST,                     ///< destination that must not be forwarded
     DROP_BLACKHOLE,                  ///< blackhole route
     DROP_NO_SHADOW,                  ///< to be punted, but the port has no shadow
+    DROP_REVERSE_PATH,               ///< its source is not where it came from (rp_filter, RFC 3704)
+    DROP_NOT_FORWARDING,             ///< forwarding is off on the interface
+    DROP_INTERFACE_DOWN,             ///< the interface is administratively down
+    DROP_VLAN,                       ///< no interface has its VLAN tags
     DROP_FORWARD_MAX
 };
 static_assert(DROP_FORWARD_MAX <= DROP_REASONS);
 
 /// Name of any reason, netio's or the forwarder's; null beyond.
 const char *drop_reason_name(unsigned reason) noexcept;
+
+/// What came in on one interface, on one CPU. Home CPU writes, anyone reads, relaxed. IPv4 is what is neither of these.
+struct alignas(64) rx_stats {
+    std::atomic<std::uint64_t> ip6{0};
+    std::atomic<std::uint64_t> other{0}; ///< ARP, unknown, too short, for another station
+    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted{};
+    std::array<std::atomic<std::uint64_t>, DROP_REASONS> dropped{};
+};
+
+/// The same as numbers, of all CPUs.
+struct rx_counts {
+    std::uint64_t ip4 = 0, ip6 = 0, other = 0;
+    std::array<std::uint64_t, PUNT_CLASSES> punted{};
+    std::array<std::uint64_t, DROP_REASONS> dropped{};
+};
 
 /// The fast path of an IPv4/IPv6 router: checks (RFC 1812, RFC 8200), lookup, rewrite, xmit; the rest goes to the slow
 /// path. One writer of the tables (the control thread), all data cores read.
@@ -42,12 +65,16 @@ public:
     fib4 &routes4() noexcept { return *fib4_; }
     fib6 &routes6() noexcept { return *fib6_; }
     nexthop_table &nexthops() noexcept { return *nexthops_; }
+    interface_table &interfaces() noexcept { return *interfaces_; }
     net_core &core() noexcept { return core_; }
 
     /// Frees what grace periods have released. Control thread, now and then and after bulk changes.
     void reclaim();
     /// Defers `fn` past a grace period. Control thread; returns at once.
     void retire(std::function<void()> fn);
+
+    /// What became of what came in on an interface; any thread.
+    rx_counts counts(ifindex_t ifindex) const;
 
     /// rx_handler: net_core::set_rx_handler(forwarder::receive, this).
     static void receive(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
@@ -62,6 +89,8 @@ private:
     std::unique_ptr<nexthop_table> nexthops_;
     std::unique_ptr<fib4> fib4_;
     std::unique_ptr<fib6> fib6_;
+    std::unique_ptr<interface_table> interfaces_;
+    std::vector<std::unique_ptr<rx_stats[]>> stats_; ///< by CPU, then by ifindex
 };
 
 } // namespace halfpoll

@@ -36,13 +36,35 @@ void input::flush() noexcept
     if (fate_.kind == fate::sent) {
         dev_queue_xmit(cpu_, *fate_.dev, pkts_, n);
     } else if (fate_.kind == fate::dropped) {
+        stat_add(stats.dropped[fate_.detail], n);
         drop_packets(cpu_, fate_.detail, pkts_, n);
-    } else if (slow_ == nullptr) {
-        drop_packets(cpu_, DROP_NO_SHADOW, pkts_, n);
     } else {
-        slow_->punt(cpu_, in_, static_cast<punt_class>(fate_.detail), pkts_, n);
-        punted_ = true;
+        flush_punted(n);
     }
+}
+
+void input::flush_punted(unsigned n) noexcept
+{
+    if (slow_ == nullptr) {
+        stat_add(stats.dropped[DROP_NO_SHADOW], n);
+        return drop_packets(cpu_, DROP_NO_SHADOW, pkts_, n);
+    }
+    if (from != nullptr && from->tags() != 0) {
+        std::for_each_n(pkts_, n, [this](rte_mbuf *m) { vlan_restore(*from, m); });
+    }
+    const unsigned taken = slow_->punt(cpu_, in_, static_cast<punt_class>(fate_.detail), pkts_, n);
+    stat_add(stats.punted[fate_.detail], taken);
+    stat_add(stats.dropped[DROP_PUNT_POLICED], n - taken);
+    punted_ = true;
+}
+
+bool input::sample_one_arm(rte_mbuf *m) noexcept
+{
+    if (slow_ == nullptr || !slow_->grant(cpu_, PUNT_REDIRECT)) {
+        return false;
+    }
+    punt(PUNT_REDIRECT, m);
+    return true;
 }
 
 void input::finish() noexcept

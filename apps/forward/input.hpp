@@ -20,6 +20,7 @@ inline constexpr unsigned eth_len = 14;
 inline constexpr unsigned ip4_len = 20; ///< without options
 inline constexpr unsigned ip6_len = 40;
 inline constexpr std::uint16_t ethertype_ip4 = 0x0800, ethertype_ip6 = 0x86DD, ethertype_arp = 0x0806;
+inline constexpr std::uint16_t ethertype_vlan = 0x8100, ethertype_qinq = 0x88A8;
 
 template <typename T>
 T load(const void *p) noexcept
@@ -48,10 +49,19 @@ inline std::uint8_t *frame_of(rte_mbuf *m) noexcept { return rte_pktmbuf_mtod(m,
 class input
 {
 public:
-    input(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, slow_path *slow, net_cpu &cpu,
-          net_device &in) noexcept
-        : routes4(routes4_), routes6(routes6_), nexthops(nexthops_), mac(load_mac(in.mac.addr_bytes)), slow_(slow),
-          cpu_(cpu), in_(in)
+    /// `port`: null if nothing is known of its interfaces.
+    input(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, const rx_port *port_,
+          rx_stats &stats_, slow_path *slow, net_cpu &cpu, net_device &in) noexcept
+        : routes4(routes4_), routes6(routes6_), nexthops(nexthops_), port(port_),
+          from(port_ ? &port_->untagged : nullptr), stats(stats_), mac(from ? from->mac : load_mac(in.mac.addr_bytes)),
+          plain(!from || from->plain()), slow_(slow), cpu_(cpu), in_(in), one_arm_(from ? from->oif : no_interface)
+    {
+    }
+    /// Of another interface on the same port, for packets of a burst from which the tags were taken.
+    input(const input &outer, const rx_interface &from_) noexcept
+        : routes4(outer.routes4), routes6(outer.routes6), nexthops(outer.nexthops), port(nullptr), from(&from_),
+          stats(outer.stats), mac(from_.mac), plain(from_.plain()), slow_(outer.slow_), cpu_(outer.cpu_),
+          in_(outer.in_), one_arm_(from_.oif)
     {
     }
     ~input() { finish(); }
@@ -72,6 +82,11 @@ public:
     {
         adj.kind == adjacency_kind::drop ? drop(adj.drop, m) : punt(adj.punt, m);
     }
+    /// Sent out of `adj` a packet would go back to where it came from: its sender may deserve a redirect.
+    bool one_arm(const adjacency &adj) const noexcept { return adj.oif == one_arm_; }
+    /// Gives such a packet to the kernel, which forwards it and tells the sender, if it is time for another sample.
+    /// False: the caller still owns it.
+    bool sample_one_arm(rte_mbuf *m) noexcept;
     /// The packet fits, its TTL is taken care of: gives it the adjacency's link header and sends it. `l3_len`: what the
     /// IP header says.
     void rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept;
@@ -98,9 +113,14 @@ public:
     const fib4 &routes4;
     const fib6 &routes6;
     const nexthop_table &nexthops;
+    const rx_port *const port;      ///< to find tagged packets' interface; null: none is known
+    const rx_interface *const from; ///< the packets' interface; null: not known, every check is off
+    rx_stats &stats;
     const std::uint64_t mac; ///< of the ingress interface
+    const bool plain;        ///< rx_interface::plain()
 
 private:
+    static constexpr std::uint32_t no_interface = UINT32_MAX;
     struct fate {
         enum : unsigned { none, sent, punted, dropped } kind = none;
         unsigned detail = 0;
@@ -117,10 +137,12 @@ private:
     }
     void flush() noexcept;
     void finish() noexcept;
+    void flush_punted(unsigned n) noexcept;
 
     slow_path *slow_;
     net_cpu &cpu_;
     net_device &in_;
+    const std::uint32_t one_arm_; ///< oif of what goes back
     bool punted_ = false;
     fate fate_;
     unsigned count_ = 0;
@@ -131,8 +153,23 @@ private:
 void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
 /// IPv6 packets addressed to us at the link.
 void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// One packet that the group stage did not take. False: it is IPv6 and addressed to us; the caller still owns it.
-bool classify(input &io, rte_mbuf *m) noexcept;
+/// What classify() left to the caller.
+enum class unclassified {
+    none,   ///< nothing: the packet has gone
+    ip6,    ///< IPv6, addressed to us
+    tagged, ///< with a VLAN tag
+};
+/// One packet that the group stage did not take.
+unclassified classify(input &io, rte_mbuf *m) noexcept;
+/// Packets with VLAN tags: takes them off and goes on with the interface that they name.
+void vlan_input(input &io, rte_mbuf **pkts, unsigned n) noexcept;
+/// Puts the tags back that vlan_input() took off; false: no room.
+bool vlan_restore(const rx_interface &from, rte_mbuf *m) noexcept;
+/// The class of an IPv4 or IPv6 packet for the box, or for all routers: routing protocols have their own.
+unsigned ip4_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
+unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
+/// A frame with an LLC header of IS-IS.
+bool is_isis(rte_mbuf *m) noexcept;
 /// An IPv6 frame with an ICMPv6 type of neighbour or router discovery (RFC 4861).
 bool is_neighbour_discovery(rte_mbuf *m) noexcept;
 /// The slow half of pull(): moves bytes of further segments into the first.

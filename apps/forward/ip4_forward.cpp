@@ -99,13 +99,56 @@ void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t ne
     std::uint8_t *frame = burst.frame[i];
     const adjacency &adj = io.next_hop4(nexthop, m);
     const unsigned total = load_be16(frame + eth_len + 2);
-    if (adj.kind != adjacency_kind::forward) {
+    if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
+        io.punt(ip4_local_class(m, PUNT_LOCAL), m);
+    } else if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
     } else if (total > adj.mtu) {
         io.punt(PUNT_TOO_BIG, m);
-    } else {
+    } else if (!io.one_arm(adj) || !io.sample_one_arm(m)) {
         store(frame + 22, burst.ttl_word[i]);
         io.rewrite(adj, total, m);
+    }
+}
+
+/// Marks packets for classify() that the interface does not let pass just so. True if there is none.
+bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
+{
+    if (!io.from->up || !io.from->forwarding4 || io.from->kernel_only) {
+        std::fill_n(burst.fault, n, 1U);
+        return false;
+    }
+    bool all = true;
+    for (unsigned i = 0; i < n; i++) {
+        const std::uint32_t back = io.routes4.lookup(load_be32(burst.frame[i] + 26));
+        if (reverse_path(io.nexthops, *io.from, back) != rp_verdict::pass) {
+            burst.fault[i] = 1;
+            all = false;
+        }
+    }
+    return all;
+}
+
+/// What became of no burst as a whole, packet by packet from `first` on.
+void forward_rest(input &io, const ip4_burst &burst, const rewritten &result, rte_mbuf **pkts, unsigned first,
+                  unsigned n) noexcept
+{
+    rte_mbuf *ip6[input_max], *tagged[input_max];
+    unsigned ip6_count = 0, tagged_count = 0;
+    for (unsigned i = first; i < n; i++) {
+        if (!(result.left >> i & 1)) {
+            io.xmit(*result.dev[i], pkts[i]);
+        } else if (burst.fault[i] == 0 && load_mac(burst.frame[i]) == io.mac) {
+            forward_one(io, burst, i, burst.nexthop[i], pkts[i]);
+        } else if (const unclassified what = classify(io, pkts[i]); what == unclassified::ip6) {
+            ip6[ip6_count++] = pkts[i];
+        } else if (what == unclassified::tagged) {
+            tagged[tagged_count++] = pkts[i];
+        }
+    }
+    ip6_forward(io, ip6, ip6_count);
+    if (tagged_count != 0) {
+        vlan_input(io, tagged, tagged_count);
     }
 }
 
@@ -114,10 +157,17 @@ void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t ne
 void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
-    const bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
+    bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
     io.sample_use(burst.nexthop, n);
+    if (!io.plain) [[unlikely]] {
+        sound &= admit(io, burst, n);
+    }
     rewritten result;
     if (sound) [[likely]] {
+        if (io.one_arm(*io.nexthops.get(burst.nexthop[0])) && io.sample_one_arm(pkts[0])) [[unlikely]] {
+            result.left = ~std::uint64_t{0};
+            return forward_rest(io, burst, result, pkts, 1, n);
+        }
         rewrite_burst(io.nexthops, burst, n, result);
         if (result.left == 0 && result.one_device) [[likely]] {
             return io.xmit(*result.dev[0], pkts, n, burst.bytes);
@@ -126,18 +176,7 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
     } else {
         result.left = ~std::uint64_t{0};
     }
-    rte_mbuf *ip6[input_max];
-    unsigned ip6_count = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (!(result.left >> i & 1)) {
-            io.xmit(*result.dev[i], pkts[i]);
-        } else if (burst.fault[i] == 0 && load_mac(burst.frame[i]) == io.mac) {
-            forward_one(io, burst, i, burst.nexthop[i], pkts[i]);
-        } else if (!classify(io, pkts[i])) {
-            ip6[ip6_count++] = pkts[i];
-        }
-    }
-    ip6_forward(io, ip6, ip6_count);
+    forward_rest(io, burst, result, pkts, 0, n);
 }
 
 } // namespace halfpoll

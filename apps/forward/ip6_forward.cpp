@@ -36,9 +36,6 @@ unsigned header_fault(rte_mbuf *m) noexcept
     return is_low(destination(ip), 0) || is_low(destination(ip), 1) ? DROP_IP_DST : DROP_FORWARD_MAX;
 }
 
-/// Discovery has a class of its own, so that a flood at the box's addresses cannot starve it.
-unsigned local_class(rte_mbuf *m) noexcept { return is_neighbour_discovery(m) ? PUNT_ARP_ND : PUNT_LOCAL; }
-
 /// Decides what needs no lookup. False: the packet has gone.
 bool before_lookup(input &io, rte_mbuf *m) noexcept
 {
@@ -48,11 +45,11 @@ bool before_lookup(input &io, rte_mbuf *m) noexcept
     }
     const std::uint8_t *ip = frame_of(m) + eth_len;
     if (is_multicast(destination(ip))) {
-        io.punt(PUNT_CONTROL, m);
+        io.punt(ip6_local_class(m, PUNT_CONTROL), m);
         return false;
     }
     if (is_link_local(destination(ip))) {
-        io.punt(local_class(m), m);
+        io.punt(ip6_local_class(m, PUNT_LOCAL), m);
         return false;
     }
     return true;
@@ -64,7 +61,9 @@ void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
     std::uint8_t *ip = frame_of(m) + eth_len;
     const std::uint32_t len = ip6_len + load_be16(ip + 4);
     if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
-        io.punt(local_class(m), m);
+        io.punt(ip6_local_class(m, PUNT_LOCAL), m);
+    } else if (io.from != nullptr && !io.from->forwarding6) {
+        io.drop(DROP_NOT_FORWARDING, m);
     } else if (is_low(source(ip), 0)) {
         io.drop(DROP_IP_SRC, m);
     } else if (adj.kind != adjacency_kind::forward) {
@@ -77,7 +76,7 @@ void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
         io.punt(PUNT_OPTIONS, m);
     } else if (len > adj.mtu) {
         io.punt(PUNT_TOO_BIG, m);
-    } else {
+    } else if (!io.one_arm(adj) || !io.sample_one_arm(m)) {
         ip[7]--;
         io.rewrite(adj, len, m);
     }
@@ -91,6 +90,10 @@ void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
     ip6_addr dst[input_max];
     std::uint32_t nexthop[input_max];
     unsigned count = 0;
+    if (n == 0) {
+        return;
+    }
+    stat_add(io.stats.ip6, n);
     for (unsigned i = 0; i < n; i++) {
         if (before_lookup(io, pkts[i])) {
             dst[count] = load<ip6_addr>(destination(frame_of(pkts[i]) + eth_len));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <linux/netconf.h>
 #include <linux/rtnetlink.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -21,9 +22,10 @@ constexpr int dump_attempts = 10;
 constexpr long retry_ns = 100 * NSEC_PER_MSEC;
 constexpr time_t tend_seconds = 5; // the kernel's delay_first_probe_time
 
-constexpr table_request all_tables[] = {{RTM_GETLINK, AF_UNSPEC},    {RTM_GETNEIGH, AF_INET}, {RTM_GETNEIGH, AF_INET6},
-                                        {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},  {RTM_GETRULE, AF_INET6},
-                                        {RTM_GETROUTE, AF_INET},     {RTM_GETROUTE, AF_INET6}};
+constexpr table_request all_tables[] = {
+    {RTM_GETLINK, AF_UNSPEC}, {RTM_GETNETCONF, AF_INET},   {RTM_GETNETCONF, AF_INET6}, {RTM_GETNEIGH, AF_INET},
+    {RTM_GETNEIGH, AF_INET6}, {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},     {RTM_GETRULE, AF_INET6},
+    {RTM_GETROUTE, AF_INET},  {RTM_GETROUTE, AF_INET6}};
 
 ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> first_bytes, unsigned len)
 {
@@ -35,10 +37,11 @@ ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> fir
 } // namespace
 
 mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer)
-    : fwd(f), slow(s), socket(netns,
-                              {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-                               RTNLGRP_NEXTHOP, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE},
-                              receive_buffer),
+    : fwd(f), slow(s),
+      socket(netns,
+             {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP,
+              RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF},
+             receive_buffer),
       nexthops(f.nexthops(), {.state = [this](const nexthop_key &key) { return make_state(key); },
                               .contents = [this](const nexthop_group_key &key) { return contents_of(key); }})
 {
@@ -79,6 +82,9 @@ mirror::impl::~impl()
     }
     for (const auto &[prefix, nexthop] : fixed) {
         write_fib(prefix, route_entry::none);
+    }
+    for (const shadow *s : slow.shadows()) {
+        fwd.interfaces().set(s->dev->ifindex, {});
     }
     for (const std::uint32_t index : {local, control, other, blackhole}) {
         fwd.nexthops().remove(index);

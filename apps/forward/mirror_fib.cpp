@@ -9,13 +9,19 @@
 namespace halfpoll
 {
 
-/// With an interface the VLANs on it change.
 void mirror::impl::link_changed(int ifindex)
+{
+    publish_ingress(ifindex);
+    egress_changed(ifindex);
+}
+
+/// With an interface the VLANs on it change.
+void mirror::impl::egress_changed(int ifindex)
 {
     nexthops.refresh(ifindex, nullptr);
     for (const auto &[upper, link] : links) {
         if (link.what.lower == ifindex && upper != ifindex) {
-            link_changed(upper);
+            egress_changed(upper);
         }
     }
     reselect();

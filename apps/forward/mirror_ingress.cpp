@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "input.hpp"
+#include "mirror_impl.hpp"
+
+#include <algorithm>
+
+namespace halfpoll
+{
+
+/// Tells the data path what may come in on a port after an interface changed, the port's shadow or a VLAN on it; of one
+/// that went, on every port.
+void mirror::impl::publish_ingress(int ifindex)
+{
+    const auto changed = egress_of(ifindex);
+    std::map<const shadow *, std::vector<rx_interface>> by_port;
+    for (const auto &[index, link] : links) {
+        const auto path = egress_of(index);
+        if (path && (!changed || path->port == changed->port)) {
+            by_port[path->port].push_back(ingress_of(index, link.what, *path));
+        }
+    }
+    for (const auto &[port, interfaces] : by_port) {
+        fwd.interfaces().set(port->dev->ifindex, interfaces);
+    }
+}
+
+rx_interface mirror::impl::ingress_of(int ifindex, const link_message &link, const egress_path &path) const
+{
+    rx_interface in;
+    in.oif = static_cast<std::uint32_t>(ifindex);
+    in.mac = load_mac(path.mac.addr_bytes);
+    for (std::size_t i = 0; i < path.tags.size(); ++i) {
+        in.tpid[i] = path.tags[i].protocol;
+        in.vid[i] = path.tags[i].id;
+    }
+    in.rp_filter = netconf.rp_filter(ifindex);
+    in.up = path.up;
+    in.forwarding4 = netconf.forwarding4(ifindex);
+    in.forwarding6 = netconf.forwarding6(ifindex);
+    in.kernel_only = link.master != 0; // a bridge's, a bond's or a VRF's
+    return in;
+}
+
+void mirror::impl::apply_netconf(const nlmsghdr &message)
+{
+    const int changed = netconf.apply(message);
+    if (changed != netconf_table::none) {
+        publish_ingress(changed); // of all: no interface
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "input.hpp"
+
+namespace halfpoll
+{
+namespace
+{
+
+enum : std::uint8_t {
+    proto_tcp = 6,
+    proto_udp = 17,
+    proto_icmp6 = 58,
+    proto_eigrp = 88,
+    proto_ospf = 89,
+    proto_pim = 103,
+    proto_vrrp = 112
+};
+
+bool is_routing_port(std::uint8_t proto, std::uint16_t port) noexcept
+{
+    constexpr std::uint16_t bgp = 179, ldp = 646, rip = 520, ripng = 521, bfd = 3784, bfd_echo = 3785,
+                            bfd_multihop = 4784;
+    return proto == proto_tcp
+               ? port == bgp || port == ldp
+               : port == bfd || port == bfd_echo || port == bfd_multihop || port == rip || port == ripng || port == ldp;
+}
+
+/// A protocol that keeps routes or the routers' own redundancy alive. `l4`: offset of its header in the frame.
+bool is_routing(rte_mbuf *m, std::uint8_t proto, unsigned l4) noexcept
+{
+    switch (proto) {
+    case proto_ospf:
+    case proto_eigrp:
+    case proto_pim:
+    case proto_vrrp:
+        return true;
+    case proto_tcp:
+    case proto_udp:
+        return pull(m, l4 + 4) && (is_routing_port(proto, load_be16(frame_of(m) + l4)) ||
+                                   is_routing_port(proto, load_be16(frame_of(m) + l4 + 2)));
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+unsigned ip4_local_class(rte_mbuf *m, unsigned otherwise) noexcept
+{
+    if (!pull(m, eth_len + ip4_len)) {
+        return otherwise;
+    }
+    const std::uint8_t *ip = frame_of(m) + eth_len;
+    const bool first = (load_be16(ip + 6) & 0x1FFF) == 0;
+    return first && is_routing(m, ip[9], eth_len + (ip[0] & 15U) * 4) ? unsigned{PUNT_ROUTING} : otherwise;
+}
+
+unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept
+{
+    if (!pull(m, eth_len + ip6_len)) {
+        return otherwise;
+    }
+    if (is_neighbour_discovery(m)) {
+        return PUNT_ARP_ND;
+    }
+    return is_routing(m, frame_of(m)[eth_len + 6], eth_len + ip6_len) ? unsigned{PUNT_ROUTING} : otherwise;
+}
+
+bool is_isis(rte_mbuf *m) noexcept
+{
+    constexpr std::uint16_t longest_length = 1500, osi = 0xFEFE;
+    return pull(m, eth_len + 2) && load_be16(frame_of(m) + 12) <= longest_length &&
+           load_be16(frame_of(m) + eth_len) == osi;
+}
+
+bool is_neighbour_discovery(rte_mbuf *m) noexcept
+{
+    constexpr std::uint8_t first = 133, last = 137;
+    if (!pull(m, eth_len + ip6_len + 1)) {
+        return false;
+    }
+    const std::uint8_t *ip = frame_of(m) + eth_len;
+    return ip[6] == proto_icmp6 && ip[ip6_len] >= first && ip[ip6_len] <= last;
+}
+
+} // namespace halfpoll
