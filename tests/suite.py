@@ -9,7 +9,8 @@ Stages, in this order:
   tsan       the same under ThreadSanitizer (clang 16)
   installed  the installed library: each public header alone, and the embedding example
   e2e        end to end in network namespaces, with real clients
-  nic        the same on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
+  conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
+  nic        end to end on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
   bench      one short benchmark; its JSON is checked
 """
 
@@ -28,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build-tests"
 PREFIX = OUT / "prefix"
 SOURCES = ("runtime", "netio", "apps", "bench", "tests")
-STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "nic", "bench")
+STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "conformance", "nic", "bench")
 GROUPS = {"stress": ("asan", "tsan")}
 
 # Build folder -> environment and meson options.
@@ -266,6 +267,10 @@ def python_tests(suite, stage, command, timeout):
 
 def stage_e2e(suite):
     python_tests(suite, "e2e", ["/usr/bin/python3", "tests/e2e/main.py"], 1500)
+
+
+def stage_conformance(suite):
+    python_tests(suite, "conformance", ["/usr/bin/python3", "tests/conformance/main.py", "--quiet"], 400)
 
 
 def stage_nic(suite):

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Cases, and how they run: all are sent at once; whatever arrives at the hosts is given to its case by the token in its
+payload, and then each case judges what it got. That nothing came is proven by marker packets that left later by every way
+out of the router and did come."""
+
+import collections
+import logging
+import re
+import select
+import socket
+import struct
+import time
+
+from scapy.layers.inet import IP, UDP, Ether, ICMP, IPOption_NOP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
+
+from network import BEYOND_ALT, BEYOND_DMZ, BEYOND_LAN, BEYOND_WAN, NETS
+
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
+TOKEN = re.compile(rb"hpc([0-9a-f]{4})\.")
+MARKER = re.compile(rb"hpsync([0-9a-f]{8})\.")
+BATCH = 16  # cases between two markers: within every queue's length
+BEYOND = {"wan": BEYOND_WAN, "alt": BEYOND_ALT, "dmz": BEYOND_DMZ, "lan": BEYOND_LAN}
+CASES = []
+
+
+def case(name, rfc, **options):
+    """Registers function(c) as a case. Options: kernel=…: why the kernel as router does otherwise, which c.kernel tells;
+    only=(router, …): the routers it can run on."""
+    def register(function):
+        CASES.append((name, rfc, function, options))
+        return function
+    return register
+
+
+def rows(name, rfc, table, **options):
+    """One case for each row: function(c, *row); `name` is formatted with the row, or its first field if that is a text."""
+    def register(function):
+        for row in table:
+            row = row if isinstance(row, tuple) else (row,)
+            case(name.format(*row), rfc, **options)(lambda c, row=row: function(c, *row))
+        return function
+    return register
+
+
+def internet_sum(data):
+    """Ones' complement sum; 0xffff if a checksum over the data is right."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return total
+
+
+def pseudo6(source, destination, length, protocol):
+    return source + destination + struct.pack("!I3xB", length, protocol)
+
+
+def hop4(packet):
+    """An IPv4 packet one hop further; its checksum as it must be."""
+    raw = bytearray(packet)
+    raw[8] -= 1
+    header = (raw[0] & 15) * 4
+    raw[10:12] = b"\0\0"
+    raw[10:12] = struct.pack("!H", 0xffff ^ internet_sum(bytes(raw[:header])))
+    return bytes(raw)
+
+
+def hop6(packet):
+    raw = bytearray(packet)
+    raw[7] -= 1
+    return bytes(raw)
+
+
+def link_of(port, ethertype):
+    """The link header of what the router sends to the host at a port."""
+    net = NETS[port]
+    return bytes(Ether(dst=net.host_mac, src=net.router_mac, type=ethertype))
+
+
+def describe(frame):
+    try:
+        return Ether(frame).summary()
+    except Exception:  # whatever is in a frame, it gets a description
+        return frame[:64].hex()
+
+
+class Want:
+    """A frame that must come out of a port: mismatch(frame) says why it is not this one, or None."""
+
+    def __init__(self, port, what, mismatch):
+        self.port, self.what, self.mismatch = port, what, mismatch
+
+
+class Case:
+    def __init__(self, number, name, rfc, function, options, router):
+        self.name, self.rfc, self.options = name, rfc, options
+        self.number = number
+        self.kernel = router == "kernel"
+        self.router = router
+        self.token = b"hpc%04x." % number
+        self.sends, self.wants, self.claims, self.tolerated, self.got = [], [], [], [], []
+        self.late = False         # some answers take the kernel a while
+        self.marked = tuple(NETS)  # the ports that markers come from
+        function(self)
+
+    # ---- packets ----
+
+    def payload(self, length=None):
+        """The token again and again, so that each fragment has it."""
+        return self.token if length is None else (self.token * (length // len(self.token) + 1))[:length]
+
+    def ip4(self, to="wan", length=None, **fields):
+        """A UDP packet from the client to a host beyond a port; `length`: of the whole packet."""
+        dst = f"10.78.{BEYOND[to]}.1" if isinstance(to, str) else f"10.78.{to}.1"
+        size = None if length is None else length - 28 - 4 * ((len(fields.get("raw_options", b"")) + 3) // 4)
+        options = fields.pop("raw_options", None)
+        header = IP(**{"src": NETS["lan"].host4, "dst": dst, "id": 0x4000 + self.number, **fields})
+        datagram = bytes(UDP(sport=40000, dport=9, chksum=0) / Raw(self.payload(size)))
+        if options is not None:
+            return with_options(header, options, datagram)
+        return bytes(header / UDP(datagram)) if fields.get("proto", 17) == 17 else bytes(header / Raw(datagram))
+
+    def ip6(self, to="wan", length=None, headers=b"", nh=None, **fields):
+        """The same for IPv6; `headers`: extension headers as bytes, of which the first is an `nh`."""
+        dst = f"fd78:{BEYOND[to]}::1" if isinstance(to, str) else f"fd78:{to}::1"
+        size = None if length is None else length - 48 - len(headers)
+        base = IPv6(**{"src": NETS["lan"].host6, "dst": dst, "nh": 17 if nh is None else nh, **fields})
+        datagram = self.udp6(base.src, base.dst, self.payload(size))
+        if "plen" not in fields:
+            base.plen = len(headers) + len(datagram)
+        return bytes(base) + headers + datagram
+
+    @staticmethod
+    def udp6(src, dst, payload):
+        whole = bytes(IPv6(src=src, dst=dst) / UDP(sport=40000, dport=9) / Raw(payload))
+        return whole[40:]
+
+    def send(self, packet, port="lan", mac=None, ethertype=None, frame=False):
+        """An IP packet (or a whole frame) from the host at a port to the router."""
+        net = NETS[port]
+        packet = bytes(packet)
+        if not frame:
+            kind = ethertype if ethertype is not None else 0x86dd if packet[0] >> 4 == 6 else 0x0800
+            packet = bytes(Ether(dst=mac or net.router_mac, src=net.host_mac, type=kind)) + packet
+        self.sends.append((port, packet))
+        return packet
+
+    # ---- what must become of them ----
+
+    def want(self, port, what, mismatch):
+        self.wants.append(Want(port, what, mismatch))
+
+    def exactly(self, port, packet, ethertype=None):
+        """This packet leaves by a port, link padding aside."""
+        kind = ethertype if ethertype is not None else 0x86dd if packet[0] >> 4 == 6 else 0x0800
+        expected = link_of(port, kind) + packet
+
+        def mismatch(frame):
+            if frame[:len(expected)] == expected and (len(frame) <= 60 or len(frame) == len(expected)):
+                return None
+            return first_difference(expected, frame)
+        self.want(port, "the packet one hop further", mismatch)
+
+    def forwarded(self, packet, to="wan", edit=None):
+        """Leaves by a port with nothing changed but TTL and checksum; edit(bytes): and that."""
+        packet = bytes(packet)
+        packet = hop6(packet) if packet[0] >> 4 == 6 else hop4(edit(packet) if edit else packet)
+        self.exactly(to, packet)
+
+    def passes(self, packet, port="lan", to="wan", **more):
+        self.send(packet, port, **more)
+        self.forwarded(packet, to)
+
+    def dropped(self, packet, port="lan", **more):
+        """Nothing comes of it, at no port."""
+        self.send(packet, port, **more)
+
+    def error4(self, packet, kind, code, port="lan", rest=b"\0\0\0\0", source=None, ttl_gone=False, more=None):
+        """The sender gets this ICMP error about its packet (RFC 792, 1812 4.3.2)."""
+        packet = bytes(packet)
+        router = socket.inet_aton(source or NETS[port].router4)
+
+        def mismatch(frame):
+            return error4_mismatch(frame, link_of(port, 0x0800), router, packet, kind, code, rest, ttl_gone)
+        self.want(port, f"ICMP error {kind}/{code}", mismatch)
+
+    def error6(self, packet, kind, code, port="lan", rest=b"\0\0\0\0", source=None, ttl_gone=False):
+        packet = bytes(packet)
+        router = socket.inet_pton(socket.AF_INET6, source or NETS[port].router6)
+
+        def mismatch(frame):
+            return error6_mismatch(frame, link_of(port, 0x86dd), router, packet, kind, code, rest, ttl_gone)
+        self.want(port, f"ICMPv6 error {kind}/{code}", mismatch)
+
+    def claim(self, predicate):
+        """Frames without token for which predicate(port, frame) holds belong to this case."""
+        self.claims.append(predicate)
+
+    def tolerate(self, predicate):
+        """Such frames may come or not: they are not this case's subject."""
+        self.tolerated.append(predicate)
+
+    # ---- judgement ----
+
+    def complete(self):
+        return not self.judge(strict=False)
+
+    def judge(self, strict=True):
+        """What is wrong, as a list of lines."""
+        left, wrong = list(self.got), []
+        for want in self.wants:
+            reasons = []
+            for item in left:
+                why = "came out of " + item[0] if item[0] != want.port else want.mismatch(item[1])
+                if why is None:
+                    left.remove(item)
+                    break
+                reasons.append(f"    {item[0]}: {describe(item[1])}: {why}")
+            else:
+                wrong += [f"{want.what} did not come out of {want.port}", *reasons]
+        if strict:
+            wrong += [f"unexpected at {port}: {describe(frame)} {frame.hex()[:400]}" for port, frame in left
+                      if not any(t(port, frame) for t in self.tolerated)]
+        return wrong
+
+
+def first_difference(expected, frame):
+    for i, (a, b) in enumerate(zip(expected, frame)):
+        if a != b:
+            return f"differs at byte {i}: {b:#04x}, expected {a:#04x}"
+    return f"{len(frame)} bytes, expected {len(expected)}"
+
+
+def with_options(header, options, datagram):
+    """An IPv4 packet with these bytes as options, padded with End of Option List."""
+    options += b"\0" * (-len(options) % 4)
+    header = header.copy()
+    header.ihl = 5 + len(options) // 4
+    header.len = 20 + len(options) + len(datagram)
+    header.proto = 17
+    header.chksum = 0
+    raw = bytearray(bytes(header)[:20] + options)
+    raw[10:12] = struct.pack("!H", 0xffff ^ internet_sum(bytes(raw)))
+    return bytes(raw) + datagram
+
+
+def error4_mismatch(frame, link, router, packet, kind, code, rest, ttl_gone):
+    ip, icmp = frame[14:], frame[34:]
+    total = int.from_bytes(ip[2:4], "big")
+    icmp = ip[20:total]
+    quote = icmp[8:]
+    if frame[:14] != link or ip[0] != 0x45 or ip[9] != 1:
+        return "no ICMP for the sender's host"
+    if (icmp[0], icmp[1]) != (kind, code):
+        return f"ICMP {icmp[0]}/{icmp[1]}"
+    if internet_sum(ip[:20]) != 0xffff or internet_sum(icmp) != 0xffff:
+        return "wrong checksum"
+    if ip[12:16] != router:
+        return f"from {socket.inet_ntoa(ip[12:16])}"
+    if ip[16:20] != packet[12:16]:
+        return f"to {socket.inet_ntoa(ip[16:20])}"
+    if ip[1] & 0xe0 not in (0xc0, 0xe0):
+        return f"precedence {ip[1] >> 5}, 6 or 7 is asked (RFC 1812 4.3.2.5)"
+    if ip[6] & 0x3f or ip[7] or ip[8] < 32:
+        return "a fragment, or a TTL that does not reach far"
+    if icmp[4:8] != rest:
+        return f"its second word is {icmp[4:8].hex()}, expected {rest.hex()}"
+    header = (packet[0] & 15) * 4
+    if total > 576 or len(quote) < min(len(packet), header + 8):
+        return f"{total} bytes, of which {len(quote)} quoted"
+    original = packet
+    if ttl_gone:  # made after the packet had been prepared for its next hop
+        original = hop4(packet) if quote[8] == packet[8] - 1 else packet
+    return None if quote == original[:len(quote)] else "quote: " + first_difference(original, quote)
+
+
+def error6_mismatch(frame, link, router, packet, kind, code, rest, ttl_gone):
+    ip = frame[14:]
+    length = int.from_bytes(ip[4:6], "big")
+    icmp = ip[40:40 + length]
+    if frame[:14] != link or ip[0] >> 4 != 6 or ip[6] != 58:
+        return "no ICMPv6 for the sender's host"
+    if (icmp[0], icmp[1]) != (kind, code):
+        return f"ICMPv6 {icmp[0]}/{icmp[1]}"
+    if internet_sum(pseudo6(ip[8:24], ip[24:40], length, 58) + icmp) != 0xffff:
+        return "wrong checksum"
+    if ip[8:24] != router:
+        return f"from {socket.inet_ntop(socket.AF_INET6, ip[8:24])}"
+    if ip[24:40] != packet[8:24]:
+        return f"to {socket.inet_ntop(socket.AF_INET6, ip[24:40])}"
+    if icmp[4:8] != rest:
+        return f"its second word is {icmp[4:8].hex()}, expected {rest.hex()}"
+    if ip[7] < 32:
+        return f"hop limit {ip[7]}"
+    quote = icmp[8:]
+    if len(quote) != min(len(packet), 1280 - 48):
+        return f"quotes {len(quote)} bytes of {len(packet)} (RFC 4443 2.4 c)"
+    original = hop6(packet) if ttl_gone and quote[7] == packet[7] - 1 else packet
+    return None if quote == original[:len(quote)] else "quote: " + first_difference(original, quote)
+
+
+class Bench:
+    """Sends the cases' frames and gives what arrives to them."""
+
+    def __init__(self, network):
+        self.network = network
+        self.sockets = network.packet_sockets()
+        self.by_fd = {s.fileno(): (port, s) for port, s in self.sockets.items()}
+        self.markers, self.number = set(), 0
+        self.cases, self.claiming, self.strays = {}, [], collections.Counter()
+
+    def close(self):
+        for s in self.sockets.values():
+            s.close()
+
+    def receive(self, timeout):
+        """Takes what is there, waiting up to `timeout` seconds for something; false if nothing came."""
+        ready = select.select(list(self.by_fd), [], [], timeout)[0]
+        for fd in ready:
+            port, s = self.by_fd[fd]
+            while True:
+                try:
+                    frame, address = s.recvfrom(65536)
+                except BlockingIOError:
+                    break
+                if address[2] != socket.PACKET_OUTGOING:
+                    self.sort(port, frame)
+        return bool(ready)
+
+    def sort(self, port, frame):
+        for found in MARKER.findall(frame):
+            self.markers.discard((port, found))
+            return
+        found = TOKEN.search(frame)
+        if found and int(found[1], 16) in self.cases:
+            self.cases[int(found[1], 16)].got.append((port, frame))
+            return
+        for c in self.claiming:
+            if any(claim(port, frame) for claim in c.claims):
+                c.got.append((port, frame))
+                return
+
+    def marker(self, source, target, l3):
+        """Sends one marker; it must come out at `target`."""
+        self.number += 1
+        text = b"%08x" % self.number
+        net = NETS[source]
+        frame = bytes(Ether(dst=net.router_mac, src=net.host_mac) / l3 / Raw(b"hpsync" + text + b"."))
+        self.markers.add((target, text))
+        self.transmit(source, frame)
+
+    def sync(self, ports=tuple(NETS), timeout=10):
+        """Returns when everything sent before has gone its way: by the fast path and by the kernel, out of each port."""
+        for source, a in ((p, NETS[p]) for p in ports):
+            self.marker(source, source, IP(src=a.host4, dst=a.router4) / ICMP(id=7, seq=self.number & 0xffff))
+            for target in NETS:
+                if target != source:
+                    there = f"10.78.{BEYOND[target]}.9"
+                    self.marker(source, target, IP(src=a.host4, dst=there) / UDP(sport=7, dport=7))
+                    self.marker(source, target, IP(src=a.host4, dst=there, options=[IPOption_NOP()] * 4) / UDP(sport=7, dport=7))
+        end = time.monotonic() + timeout
+        while self.markers:
+            self.receive(0.1)
+            if time.monotonic() > end:
+                raise AssertionError(f"markers that the router should have passed did not come: {sorted(self.markers)}")
+
+    def transmit(self, port, frame):
+        while True:
+            try:
+                self.sockets[port].send(frame)
+                return
+            except BlockingIOError:
+                time.sleep(0.001)
+
+    def run(self, cases):
+        """All cases at once."""
+        self.cases = {c.number: c for c in cases}
+        self.claiming = [c for c in cases if c.claims]
+        for i, c in enumerate(cases):
+            for port, frame in c.sends:
+                self.transmit(port, frame)
+            if i % BATCH == BATCH - 1:
+                self.sync()
+        self.sync(cases[-1].marked)
+        self.sync(cases[-1].marked)  # what the kernel had to think about longer
+        end = time.monotonic() + 5
+        while not all(c.complete() for c in cases if c.late) and time.monotonic() < end:
+            self.receive(0.1)
