@@ -38,8 +38,8 @@ std::string how_many(const std::vector<finding> &findings)
         return "nothing is missing";
     }
     return std::string(stops(findings) ? "halfpoll cannot run" : "halfpoll can run") + ": " +
-           std::to_string(count(severity::stops)) + " stop it, " + std::to_string(count(severity::less)) +
-           " leave it less, " + std::to_string(count(severity::advice)) + " could be better";
+           std::to_string(count(severity::stops)) + " stops, " + std::to_string(count(severity::less)) + " less, " +
+           std::to_string(count(severity::advice)) + " advice";
 }
 
 } // namespace

@@ -69,4 +69,12 @@ std::vector<std::string> uses_of_link(const host &on, const std::string &ifname)
     return uses;
 }
 
+bool is_link_here(const host &on, const std::string &ifname)
+{
+    const std::vector<link_facts> links = on.links();
+    const link_facts *link = find_link(links, ifname);
+    const std::string index = on.read("/sys/class/net/" + ifname + "/ifindex");
+    return link && (index.empty() || index == std::to_string(link->index));
+}
+
 } // namespace halfpoll

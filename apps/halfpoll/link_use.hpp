@@ -10,4 +10,8 @@ namespace halfpoll
 /// VLAN, bridge or bond above it; or that it is a port of one. Empty: nothing that matters.
 std::vector<std::string> uses_of_link(const host &on, const std::string &ifname);
 
+/// True if what sysfs calls by that name is the link of that name in the calling thread's network namespace: sysfs may
+/// be mounted for another one.
+bool is_link_here(const host &on, const std::string &ifname);
+
 } // namespace halfpoll

@@ -105,10 +105,16 @@ std::string held_beside(const pci_device &device, const std::vector<pci_device> 
 std::vector<std::string> objections(const host &on, const pci_device &device, const std::vector<pci_device> &devices)
 {
     std::vector<std::string> found;
-    for (const std::string &ifname : device.interfaces()) {
+    const std::vector<std::string> interfaces = device.interfaces();
+    for (const std::string &ifname : interfaces) {
         for (const std::string &use : uses_of_link(on, ifname)) {
             found.push_back(ifname + " " + use);
         }
+    }
+    const bool hidden = interfaces.empty() ||
+                        !std::ranges::all_of(interfaces, [&](const auto &name) { return is_link_here(on, name); });
+    if (!device.driver().empty() && hidden) {
+        found.push_back("its interface is in another network namespace, so what it carries cannot be seen from here");
     }
     const std::string functions = on.read(device.path("sriov_numvfs"));
     if (!functions.empty() && functions != "0") {

@@ -213,7 +213,7 @@ class Doctor(Machine):
         done = self.command("doctor", path, prefix=hidden("/dev/net/tun"))
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"(?m)^stops   cannot use /dev/net/tun.*\n        -> modprobe tun")
-        self.assertIn("halfpoll cannot run: 1 stop it", done.stdout)
+        self.assertIn("halfpoll cannot run: 1 stops", done.stdout)
 
     def test_without_a_configuration(self):
         done = self.command("doctor")
@@ -324,6 +324,11 @@ class Bind(Machine):
         self.router.ip("link", "add", "br0", "type", "bridge")
         self.router.ip("link", "set", LAN.port, "master", "br0")
         self.refused("port of bridge br0")
+
+    def test_in_another_namespace(self):
+        done = self.lab.client.run(PROGRAM, "bind", NIC, "--root", self.pci.root, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("another network namespace", done.stdout)
 
     def test_own_ssh_session(self):
         self.router.ip("addr", "add", LAN.router4 + "/24", "dev", LAN.port)

@@ -355,7 +355,7 @@ TEST(Doctor, TextIsWorstFirstWithRemedies)
     EXPECT_EQ(doctor_text(found), "stops   lan: cannot\n        -> do b\n"
                                   "less    has not\n        -> do c\n"
                                   "advice  could be\n        -> do a\n"
-                                  "halfpoll cannot run: 1 stop it, 1 leave it less, 1 could be better\n");
+                                  "halfpoll cannot run: 1 stops, 1 less, 1 advice\n");
     EXPECT_EQ(doctor_text({}), "nothing is missing\n");
 }
 

@@ -217,6 +217,12 @@ INSTANTIATE_TEST_SUITE_P(
                   "enp3s0f1 carries the SSH session of 198.51.100.7"},
         objection{"VirtualFunctions", [](fake_host &on) { on.put(DEVICES + SECOND + "/sriov_numvfs", "4"); },
                   "has 4 virtual functions"},
+        objection{"InAnotherNamespace", [](fake_host &on) { on.link_list.pop_back(); },
+                  "its interface is in another network namespace"},
+        objection{"SysfsOfAnotherNamespace", [](fake_host &on) { on.put("/sys/class/net/enp3s0f1/ifindex", "77"); },
+                  "its interface is in another network namespace"},
+        objection{"NoInterface", [](fake_host &on) { on.erase(DEVICES + SECOND + "/net"); },
+                  "its interface is in another network namespace"},
         objection{"NoIommu", [](fake_host &on) { on.erase(DEVICES + SECOND + "/iommu_group"); }, "no IOMMU guards it"},
         objection{"OthersInItsGroup",
                   [](fake_host &on) { on.add_pci("0000:03:00.2", "ixgbe", "ixgbe", "8", "enp3s0f2"); },
@@ -240,6 +246,7 @@ TEST(PciBind, AWholeGroupAtOnce)
 {
     fake_host on;
     on.add_pci("0000:03:00.2", "ixgbe", "ixgbe", "8", "enp3s0f2");
+    on.link_list.push_back({"enp3s0f2", 12, 0, 0, "", ""});
     on.add_pci("0000:02:00.0", "pcieport", "", "8"); // a bridge does not matter
     EXPECT_EQ(bind(on, {SECOND, "0000:03:00.2"}).size(), 2U);
     EXPECT_EQ(on.driver_of("0000:03:00.2"), "vfio-pci");
