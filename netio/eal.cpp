@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "packet_pool.hpp"
+#include "pci_device.hpp"
 #include "sigpipe_guard.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -140,8 +141,11 @@ std::vector<std::string> arguments(const eal_options &options, bool hugepages)
         args.push_back("-a");
         args.push_back(address);
     }
+    const auto prefers_msi = [](const std::string &address) { return pci_prefers_msi(address); };
     if (!options.vfio_intr.empty()) {
         args.push_back("--vfio-intr=" + options.vfio_intr);
+    } else if (!options.pci.empty() && std::ranges::all_of(options.pci, prefers_msi)) {
+        args.push_back("--vfio-intr=msi");
     }
     return args;
 }

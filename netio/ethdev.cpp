@@ -18,7 +18,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -30,33 +29,37 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t LINK_LOOK = NSEC_PER_SEC;              ///< drivers without a link interrupt
-constexpr ktime_t LINK_LOOK_UNPROVEN = 2 * NSEC_PER_SEC; ///< those that promise one, until it has come once
+constexpr ktime_t LINK_LOOK = NSEC_PER_SEC; ///< at links of which no interrupt tells
 
-/// What a driver does with its rx interrupt fd that ethdev has no words for.
+/// What a driver does that ethdev has no words for. The defaults are those of a PCI NIC with MSI-X: an eventfd a queue
+/// that nobody reads; net_vhost's epoll fd fires a multishot poll at each event, too.
 struct driver_quirk {
-    const char *driver;
-    source_kind kind;
-    bool maskable;    ///< rx_intr_enable works; else the fd is level-triggered and always on
-    bool descriptors; ///< the ring has the number of descriptors that was configured
-    bool link_moves;  ///< its link comes and goes
-    bool maps_memory; ///< its peer maps the packets' memory
-    /// Its interrupt callback talks to the peer; when it runs, stopping fails to take it back, and it and the alarms it
-    /// sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
-    bool talks_in_interrupt;
+    const char *driver = "";
+    source_kind kind = source_kind::multishot; ///< of its rx interrupt's fd
+    bool maskable = true;                      ///< rx_intr_enable works; else the fd is level-triggered and always on
+    bool deaf_msix = false;                    ///< grants rx interrupts with MSI-X, which never come; with MSI they do
+    bool descriptors = true;                   ///< the ring has the number of descriptors that was configured
+    bool link_moves = true;                    ///< its link comes and goes
+    bool link_events = true;                   ///< if it grants a link interrupt, that comes
+    bool maps_memory = false;                  ///< its peer maps the packets' memory
+    bool restarts = true;                      ///< runs after stop and start as it did before
+    /// Its interrupt callback talks to the peer or takes long; when it runs, stopping fails to take it back, and it and
+    /// the alarms it sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
+    bool talks_in_interrupt = false;
 };
 
 constexpr driver_quirk quirks[] = {
     // Its fd is the tun fd itself, a read empties it.
-    {"net_tap", source_kind::oneshot, false, false, true, false, false},
-    {"net_virtio_user", source_kind::multishot, true, true, true, true, true},
-    {"net_virtio", source_kind::multishot, true, true, true, false, true},
-    {"net_ring", source_kind::multishot, true, false, false, false, false},
-    {"net_null", source_kind::multishot, true, false, false, false, false},
-    {"net_pcap", source_kind::multishot, true, false, false, false, false},
+    {.driver = "net_tap", .kind = source_kind::oneshot, .maskable = false, .descriptors = false},
+    {.driver = "net_virtio_user", .maps_memory = true, .talks_in_interrupt = true},
+    {.driver = "net_virtio", .talks_in_interrupt = true},
+    {.driver = "net_e1000_em", .deaf_msix = true},
+    {.driver = "net_vmxnet3", .link_events = false, .restarts = false},
+    {.driver = "net_ring", .descriptors = false, .link_moves = false},
+    {.driver = "net_null", .descriptors = false, .link_moves = false},
+    {.driver = "net_pcap", .descriptors = false, .link_moves = false},
 };
-/// An eventfd a queue that nobody reads, or an epoll fd (net_vhost): both fire a multishot poll at each event.
-constexpr driver_quirk no_quirk{"", source_kind::multishot, true, true, true, false, false};
+constexpr driver_quirk no_quirk{};
 
 const driver_quirk &quirk_of(const char *driver)
 {
@@ -125,22 +128,25 @@ private:
     void receive_multicast();
     void apply_promiscuous();
     void find_vectors(const port_options &options);
+    void probe();
+    void detach() noexcept;
 
+    std::string devargs_;
     std::string name_;
     std::uint16_t id_ = RTE_MAX_ETHPORTS;
     bool pci_ = false;
     bool probed_ = false; ///< here: removed with the object
     bool open_ = false;
     bool started_ = false;
+    bool stopped_ = false; ///< since it was probed
     rte_eth_conf conf_{};
     const driver_quirk *quirk_ = &no_quirk;
     std::function<void(const std::string &)> warn_;
     std::uint16_t descriptors_ = 0;
     rte_mempool *pool_ = nullptr;
-    bool promiscuous_wanted_ = false;    ///< by the caller
-    bool multicast_unfiltered_ = false;  ///< because it cannot receive all multicast otherwise
-    bool mac_unfiltered_ = false;        ///< because it does not filter for the address that was wished
-    std::atomic<bool> link_told_{false}; ///< a link event came; EAL's threads write, relaxed
+    bool promiscuous_wanted_ = false;   ///< by the caller
+    bool multicast_unfiltered_ = false; ///< because it cannot receive all multicast otherwise
+    bool mac_unfiltered_ = false;       ///< because it does not filter for the address that was wished
     port_counters last_;
     mutable std::vector<std::unique_ptr<rx_peek>> peek_; ///< by queue; its owner's, through const rx_pending() too
     std::vector<int> rx_fds_;                            ///< of the queues' interrupts; -1: none
@@ -167,40 +173,54 @@ std::optional<std::uint16_t> existing_port(const std::string &devargs)
 }
 
 ethdev_port::ethdev_port(const std::string &devargs, std::function<void(const std::string &)> warn)
-    : name_(devargs.substr(0, devargs.find(','))), pci_(is_pci_address(name_)), warn_(std::move(warn))
+    : devargs_(devargs), name_(devargs.substr(0, devargs.find(','))), pci_(is_pci_address(name_)),
+      warn_(std::move(warn))
 {
-    if (pci_) {
-        require_pci_device(name_);
-    }
-    if (const auto id = existing_port(devargs)) {
-        id_ = *id;
-        probed_ = !devargs.starts_with("port:");
-    } else {
-        const sigpipe_guard guard;
-        if (const int ret = rte_dev_probe(devargs.c_str()); ret < 0) {
-            throw_errno(-ret, "\"" + devargs + "\": DPDK does not find such a device" +
-                                  (ret == -EEXIST ? " twice" : " (driver, arguments, vfio binding?)"));
-        }
-        if (rte_eth_dev_get_port_by_name(name_.c_str(), &id_) != 0) {
-            throw error("\"" + devargs + "\": probed, but it is no network port");
-        }
-        probed_ = true;
-    }
-    quirk_ = &quirk_of(device().driver_name);
+    probe();
 }
 
 ethdev_port::~ethdev_port()
 {
     const sigpipe_guard guard;
     close();
-    if (probed_ && rte_eth_dev_is_valid_port(id_)) {
-        rte_eth_dev_info dev;
-        rte_device *device = rte_eth_dev_info_get(id_, &dev) == 0 ? dev.device : nullptr;
-        rte_eth_dev_close(id_);
-        run_on_eal_intr_thread([] {}); // whoever told of a removal there is done: EAL frees what it stands on
-        if (const int ret = device ? rte_dev_remove(device) : 0; ret < 0) {
-            say("DPDK does not let go of the device (" + std::string(rte_strerror(-ret)) + ")");
+    detach();
+}
+
+void ethdev_port::probe()
+{
+    if (pci_) {
+        require_pci_device(name_);
+    }
+    if (const auto id = existing_port(devargs_)) {
+        id_ = *id;
+        probed_ = !devargs_.starts_with("port:");
+    } else {
+        const sigpipe_guard guard;
+        if (const int ret = rte_dev_probe(devargs_.c_str()); ret < 0) {
+            throw_errno(-ret, "\"" + devargs_ + "\": DPDK does not find such a device" +
+                                  (ret == -EEXIST ? " twice" : " (driver, arguments, vfio binding?)"));
         }
+        if (rte_eth_dev_get_port_by_name(name_.c_str(), &id_) != 0) {
+            throw error("\"" + devargs_ + "\": probed, but it is no network port");
+        }
+        probed_ = true;
+    }
+    stopped_ = false;
+    quirk_ = &quirk_of(device().driver_name);
+}
+
+/// Gives the device back if it was probed here.
+void ethdev_port::detach() noexcept
+{
+    if (!probed_ || !rte_eth_dev_is_valid_port(id_)) {
+        return;
+    }
+    rte_eth_dev_info dev;
+    rte_device *device = rte_eth_dev_info_get(id_, &dev) == 0 ? dev.device : nullptr;
+    rte_eth_dev_close(id_);
+    run_on_eal_intr_thread([] {}); // whoever told of a removal there is done: EAL frees what it stands on
+    if (const int ret = device ? rte_dev_remove(device) : 0; ret < 0) {
+        say("DPDK does not let go of the device (" + std::string(rte_strerror(-ret)) + ")");
     }
 }
 
@@ -314,7 +334,7 @@ void ethdev_port::start(const port_options &options)
     const bool lsc = (*dev.dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
     constexpr ethdev_interrupts attempts[] = {{true, true}, {true, false}, {false, true}, {false, false}};
     for (const ethdev_interrupts &a : attempts) {
-        if (a.lsc && !lsc) {
+        if (a.lsc && (!lsc || !quirk_->link_events)) {
             continue;
         }
         try {
@@ -323,7 +343,10 @@ void ethdev_port::start(const port_options &options)
             set_up_queues(options, dev);
             check(rte_eth_dev_start(id_), "the device does not start");
             started_ = true;
-            return;
+            if (!a.rxq || !a.lsc || !pci_ || pci_interrupts_of(name_).vectors != 1) {
+                return;
+            }
+            stop(); // drivers leave a single vector to the queues, and say nothing of the link
         } catch (const error &) {
             if (!a.rxq && !a.lsc) {
                 throw;
@@ -341,6 +364,7 @@ void ethdev_port::stop() noexcept
         rte_eth_dev_stop(id_);
     }
     started_ = false;
+    stopped_ = true;
 }
 
 void ethdev_port::open(const port_options &options)
@@ -353,6 +377,10 @@ void ethdev_port::open(const port_options &options)
     }
     if (quirk_->talks_in_interrupt) {
         run_on_eal_intr_thread(block_sigpipe);
+    }
+    if (stopped_ && !quirk_->restarts && probed_) {
+        detach();
+        probe();
     }
     mac_unfiltered_ = false;
     start(options);
@@ -411,7 +439,7 @@ void ethdev_port::set_mtu(std::uint32_t mtu)
         throw error(name_ + ": an MTU of " + std::to_string(mtu) + " needs the port to be opened for it");
     }
     const int ret = mtu <= UINT16_MAX ? rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(mtu)) : -EINVAL;
-    if (ret == -ENOTSUP && mtu <= conf_.rxmode.mtu) {
+    if (ret < 0 && mtu <= conf_.rxmode.mtu) {
         return; // receives what it was opened for; less is the sender's business
     }
     check(ret, ("MTU " + std::to_string(mtu) + " is refused").c_str());
@@ -443,20 +471,17 @@ void ethdev_port::set_mac(const rte_ether_addr &mac)
 void ethdev_port::reset()
 {
     const sigpipe_guard guard;
-    check(rte_eth_dev_reset(id_), "reset");
+    const int ret = rte_eth_dev_reset(id_);
+    if (ret == -ENOTSUP && probed_) { // as thorough
+        detach();
+        return probe();
+    }
+    check(ret, "reset");
 }
 
 ktime_t ethdev_port::link_period() const noexcept
 {
-    if (!quirk_->link_moves) {
-        return 0;
-    }
-    if (conf_.intr_conf.lsc == 0) {
-        return LINK_LOOK;
-    }
-    // With a single vector some drivers grant both interrupts and deliver those of the queues only.
-    const bool doubtful = pci_ && !link_told_.load(std::memory_order_relaxed);
-    return doubtful ? LINK_LOOK_UNPROVEN : 0;
+    return quirk_->link_moves && conf_.intr_conf.lsc == 0 ? LINK_LOOK : 0;
 }
 
 port_counters ethdev_port::counters() const
@@ -479,16 +504,9 @@ port_counters ethdev_port::counters() const
 void ethdev_port::set_event_handler(std::function<void(port_event)> notify)
 {
     events_.reset();
-    if (!notify) {
-        return;
+    if (notify) {
+        events_ = std::make_unique<ethdev_events>(id_, device().device, std::move(notify));
     }
-    const auto tell = [this, notify = std::move(notify)](port_event event) {
-        if (event == port_event::link) {
-            link_told_.store(true, std::memory_order_relaxed);
-        }
-        notify(event);
-    };
-    events_ = std::make_unique<ethdev_events>(id_, device().device, tell);
 }
 
 rx_wait ethdev_port::wait_of(std::uint16_t queue)
@@ -499,6 +517,9 @@ rx_wait ethdev_port::wait_of(std::uint16_t queue)
     const int fd = rx_fds_[queue];
     if (fd < 0) {
         return {.reason = "the driver has no rx interrupt"};
+    }
+    if (quirk_->deaf_msix && pci_interrupts_of(name_).msix) {
+        return {.reason = "its MSI-X interrupt never comes, MSI does: vfio_intr = \"msi\" (for all PCI ports)"};
     }
     if (quirk_->maskable) {
         if (const int ret = rte_eth_dev_rx_intr_enable(id_, queue); ret != 0) {
