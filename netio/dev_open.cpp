@@ -204,6 +204,11 @@ void net_core::dev_open(net_device &dev)
 void net_core::dev_start(net_device &dev)
 {
     announce(dev); // those who keep state for it are ready before its first packet
+    start_traffic(dev);
+}
+
+void net_core::start_traffic(net_device &dev)
+{
     refresh_link(dev, true);
     for (auto &q : dev.queues) {
         napi_enable(q->napi);
@@ -220,6 +225,7 @@ void net_core::stop_traffic(net_device &dev) noexcept
             q->enabled = false;
         }
     }
+    rt_.synchronize_rcu(); // no data core is inside the driver any more
 }
 
 /// After stop_traffic(): the rest, in the order that leaves nobody with a pointer into it.
@@ -294,18 +300,20 @@ void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
     if (!dev.open) {
         return take(mtu); // for its return
     }
+    stop_traffic(dev); // some drivers set their queues up anew
     try {
         dev.driver->set_mtu(mtu);
         take(mtu);
+        start_traffic(dev);
     } catch (const error &) {
         const port_info info = dev.driver->info();
         if (mtu < info.min_mtu || mtu > info.max_mtu) {
+            start_traffic(dev);
             throw;
         }
         reopen_with(
             dev, [&] { dev.options.mtu = mtu; }, [&, before = dev.options.mtu] { dev.options.mtu = before; });
     }
-    announce(dev);
 }
 
 void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)
@@ -324,7 +332,7 @@ void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)
         return reopen_with(
             dev, [] {}, [&] { dev.mac = before; });
     }
-    dev_start(dev);
+    start_traffic(dev);
 }
 
 void net_core::refuse_while_recovering(const net_device &dev)

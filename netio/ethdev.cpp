@@ -42,7 +42,7 @@ struct driver_quirk {
     bool link_moves = true;                    ///< its link comes and goes
     bool link_events = true;                   ///< if it grants a link interrupt, that comes
     bool maps_memory = false;                  ///< its peer maps the packets' memory
-    bool restarts = true;                      ///< runs after stop and start as it did before
+    bool live_mtu = true;                      ///< else it restarts itself for a new MTU, and forgets what was armed
     /// Its interrupt callback talks to the peer or takes long; when it runs, stopping fails to take it back, and it and
     /// the alarms it sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
     bool talks_in_interrupt = false;
@@ -54,7 +54,7 @@ constexpr driver_quirk quirks[] = {
     {.driver = "net_virtio_user", .maps_memory = true, .talks_in_interrupt = true},
     {.driver = "net_virtio", .talks_in_interrupt = true},
     {.driver = "net_e1000_em", .deaf_msix = true},
-    {.driver = "net_vmxnet3", .link_events = false, .restarts = false},
+    {.driver = "net_vmxnet3", .link_events = false, .live_mtu = false},
     {.driver = "net_ring", .descriptors = false, .link_moves = false},
     {.driver = "net_null", .descriptors = false, .link_moves = false},
     {.driver = "net_pcap", .descriptors = false, .link_moves = false},
@@ -138,7 +138,6 @@ private:
     bool probed_ = false; ///< here: removed with the object
     bool open_ = false;
     bool started_ = false;
-    bool stopped_ = false; ///< since it was probed
     rte_eth_conf conf_{};
     const driver_quirk *quirk_ = &no_quirk;
     std::function<void(const std::string &)> warn_;
@@ -205,7 +204,6 @@ void ethdev_port::probe()
         }
         probed_ = true;
     }
-    stopped_ = false;
     quirk_ = &quirk_of(device().driver_name);
 }
 
@@ -364,7 +362,6 @@ void ethdev_port::stop() noexcept
         rte_eth_dev_stop(id_);
     }
     started_ = false;
-    stopped_ = true;
 }
 
 void ethdev_port::open(const port_options &options)
@@ -377,10 +374,6 @@ void ethdev_port::open(const port_options &options)
     }
     if (quirk_->talks_in_interrupt) {
         run_on_eal_intr_thread(block_sigpipe);
-    }
-    if (stopped_ && !quirk_->restarts && probed_) {
-        detach();
-        probe();
     }
     mac_unfiltered_ = false;
     start(options);
@@ -434,13 +427,19 @@ link_state ethdev_port::link()
 void ethdev_port::set_mtu(std::uint32_t mtu)
 {
     const sigpipe_guard guard;
+    if (mtu > conf_.rxmode.mtu && !quirk_->live_mtu) {
+        throw error(name_ + ": its driver takes a larger MTU only when it is opened");
+    }
     const rte_eth_conf wanted = ethdev_conf(name_, {.mtu = mtu, .pool = pool_}, device(), {});
     if ((wanted.rxmode.offloads & ~conf_.rxmode.offloads) != 0) {
         throw error(name_ + ": an MTU of " + std::to_string(mtu) + " needs the port to be opened for it");
     }
+    if (!quirk_->live_mtu) {
+        return; // receives what it was opened for; less is the sender's business
+    }
     const int ret = mtu <= UINT16_MAX ? rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(mtu)) : -EINVAL;
     if (ret < 0 && mtu <= conf_.rxmode.mtu) {
-        return; // receives what it was opened for; less is the sender's business
+        return; // as above
     }
     check(ret, ("MTU " + std::to_string(mtu) + " is refused").c_str());
 }

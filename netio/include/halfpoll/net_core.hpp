@@ -145,6 +145,7 @@ private:
     void watch_driver(net_device &dev);
     void dev_open(net_device &dev);
     void dev_start(net_device &dev);
+    void start_traffic(net_device &dev);
     void stop_traffic(net_device &dev) noexcept;
     void dev_close(net_device &dev) noexcept;
     void shut(net_device &dev) noexcept;
