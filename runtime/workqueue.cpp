@@ -156,6 +156,9 @@ struct workqueue::impl {
     std::atomic<std::uint64_t> active{0};       ///< queued or running. release when one ends; pairs with drain()
     /// Counts wake-ups: the dispatcher waits for it to change. release; pairs with the acquire in dispatch().
     std::atomic<std::uint32_t> wakes{0};
+    /// oneTBB orders what comes before a hand-over and what comes after; this says so to those who cannot look into it
+    /// (ThreadSanitizer). release and acquire pair in dispatch().
+    std::atomic<std::uint32_t> handed{0};
     std::atomic<bool> stop{false}; ///< ordered by `wakes`
     std::thread dispatcher;        ///< between whoever queues, who may not allocate, and the arena, which does
 
@@ -195,7 +198,9 @@ struct workqueue::impl {
             seen = wakes.load(std::memory_order_acquire);
             for (work_struct *work = take(); work;) {
                 work_struct *next = work->next; // it may be queued again as soon as it runs
+                handed.fetch_add(1, std::memory_order_release);
                 arena.enqueue([this, work] {
+                    handed.load(std::memory_order_acquire);
                     run(*work);
                     active.fetch_sub(1, std::memory_order_release); // pairs with drain()
                 });

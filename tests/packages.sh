@@ -4,7 +4,8 @@
 build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl-dev libxdp-dev libbpf-dev libtbb-dev
     libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
-test_packages=(python3-scapy frr clang-16 libclang-rt-16-dev llvm-16 clang-format-14 ethtool dpdk-doc dpdk-dev make strace)
+test_packages=(python3-scapy frr clang-16 libclang-rt-16-dev llvm-16 clang-format-14 ethtool dpdk-doc dpdk-dev make strace
+    spin gcc)
 nic_packages=(kmod)
 
 # need_packages LOG PACKAGE...: installs, by name, those packages that are not there yet; apt's output goes to LOG.

@@ -7,6 +7,7 @@ Stages, in this order:
   unit       unit and race-forcing tests, gcc build
   asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan       the same under ThreadSanitizer (clang 16)
+  models     the protocols of the bottom half, verified with Spin; broken variants must be caught
   installed  the installed library: each public header alone, and the embedding example
   e2e        end to end in network namespaces, with real clients
   conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
@@ -29,7 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build-tests"
 PREFIX = OUT / "prefix"
 SOURCES = ("runtime", "netio", "apps", "bench", "tests")
-STAGES = ("format", "build", "unit", "asan", "tsan", "installed", "e2e", "conformance", "nic", "bench")
+STAGES = ("format", "build", "unit", "asan", "tsan", "models", "installed", "e2e", "conformance", "nic", "bench")
 GROUPS = {"stress": ("asan", "tsan")}
 
 # Build folder -> environment and meson options.
@@ -217,6 +218,20 @@ def stage_asan(suite):
 def stage_tsan(suite):
     if need_build(suite, "tsan", "tsan"):
         meson_tests(suite, "tsan", 8, {**SANITIZERS, "GTEST_FILTER": "-" + ":".join(ONE_THREAD_CASES)}, NOT_FOR_TSAN)
+
+
+def stage_models(suite):
+    log, results = OUT / "models.log", OUT / "models.json"
+    results.unlink(missing_ok=True)
+    status = suite.run(log, ["nice", "tests/models/run", "--json", str(results)], 900)
+    if not results.exists():
+        suite.case("failed", "models: it did not finish", tail(log))
+        return
+    cases = json.loads(results.read_text(encoding="utf-8"))
+    for c in cases:
+        suite.case(c["outcome"], f"model {c['name']}", c["detail"])
+    if not cases or (status != 0 and all(c["outcome"] == "passed" for c in cases)):
+        suite.case("failed", f"models: exit status {status}", tail(log))
 
 
 def stage_installed(suite):

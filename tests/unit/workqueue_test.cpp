@@ -181,8 +181,10 @@ TEST(workqueue, cancelled_work_does_not_start)
     queue_work(wq, first);
     ASSERT_TRUE(eventually([&] { return first.runs == 1; }));
     queue_work(wq, w);
+    const std::uint32_t queued = w.state;
     std::thread canceller([&] { EXPECT_TRUE(cancel_work_sync(w)); });
-    EXPECT_TRUE(eventually([&] { return !queue_work(wq, w); }));
+    EXPECT_TRUE(eventually([&] { return w.state != queued; })) << "the cancellation is announced";
+    EXPECT_FALSE(queue_work(wq, w));
     first.hold = false;
     canceller.join();
     wq.drain();
