@@ -111,20 +111,20 @@ void probe_io_uring(probing &p)
     }
 }
 
-/// Not forwarding is the default of a new namespace, and the slow path does not work without.
+/// Not forwarding is the default of a new namespace, and the forwarder follows what sysctl says.
 void probe_forwarding(probing &p)
 {
     const std::string where = p.cfg.netns.empty()                          ? ""
                               : p.cfg.netns.find('/') == std::string::npos ? "ip netns exec " + p.cfg.netns + " "
                                                                            : "nsenter --net=" + p.cfg.netns + " ";
-    const auto look = [&](const char *id, const std::string &path, const std::string &name) {
+    const auto look = [&](const char *id, const std::string &family, const std::string &path, const std::string &name) {
         if (p.on.sysctl(p.cfg.netns, path) == "0") {
-            p.add(severity::less, id, "", name + " is 0, so the kernel drops what halfpoll leaves to it to forward",
+            p.add(severity::less, id, "", name + " is 0, so " + family + " packets are not forwarded",
                   where + "sysctl -w " + name + "=1");
         }
     };
-    look("ipv4_forwarding", "net/ipv4/ip_forward", "net.ipv4.ip_forward");
-    look("ipv6_forwarding", "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding");
+    look("ipv4_forwarding", "IPv4", "net/ipv4/ip_forward", "net.ipv4.ip_forward");
+    look("ipv6_forwarding", "IPv6", "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding");
 }
 
 } // namespace
