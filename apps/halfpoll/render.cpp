@@ -20,6 +20,7 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"interfaces",
      {{"name", "state", "driver", "shadow", "mac", "mtu", "speed_mbps", "failure"},
       {"name", "rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped"},
+      {"name", "rx_ip4", "rx_ip6", "rx_other", "punted", "dropped"},
       {"name", "device/rx_packets", "device/rx_missed", "device/rx_errors", "device/rx_nombuf", "device/tx_packets",
        "device/tx_errors"}}},
     {"napi",
@@ -35,6 +36,16 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"route", {{"to", "prefix_length", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
 };
 
+/// "ttl 5, no_route 3"
+std::string list_of(const json &object)
+{
+    std::string text;
+    for (const auto &[key, value] : object.items()) {
+        text += (text.empty() ? "" : ", ") + key + " " + value.dump();
+    }
+    return text;
+}
+
 std::string cell(const json &row, const std::string &column)
 {
     const json::json_pointer path("/" + column);
@@ -42,7 +53,9 @@ std::string cell(const json &row, const std::string &column)
         return "-";
     }
     const json &value = row[path];
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    const std::string text = value.is_string()   ? value.get<std::string>()
+                             : value.is_object() ? list_of(value)
+                                                 : value.dump();
     return text.empty() ? "-" : text;
 }
 

@@ -27,6 +27,28 @@ json device_counters(const port &driver)
             {"tx_bytes", c.tx_bytes},     {"tx_errors", c.tx_errors}};
 }
 
+/// What came in, by family, and what of it was not simply forwarded.
+void add_received(json &row, const rx_counts &counts)
+{
+    json punted = json::object();
+    json dropped = json::object();
+    for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
+        if (counts.punted[c] > 0) {
+            punted[to_string(static_cast<punt_class>(c))] = counts.punted[c];
+        }
+    }
+    for (unsigned reason = 0; reason < DROP_REASONS; ++reason) {
+        if (counts.dropped[reason] > 0) {
+            dropped[drop_reason_name(reason)] = counts.dropped[reason];
+        }
+    }
+    row.update({{"rx_ip4", counts.ip4},
+                {"rx_ip6", counts.ip6},
+                {"rx_other", counts.other},
+                {"punted", punted},
+                {"dropped", dropped}});
+}
+
 const char *state_of(const net_device &dev)
 {
     if (!dev.failure.empty()) {
@@ -51,6 +73,7 @@ json interface(router &r, net_device &dev)
                 {"tx_packets", sum(r.core(), dev.ifindex, &dev_stats::tx_packets)},
                 {"tx_bytes", sum(r.core(), dev.ifindex, &dev_stats::tx_bytes)},
                 {"tx_dropped", sum(r.core(), dev.ifindex, &dev_stats::tx_dropped)}};
+    add_received(row, r.fwd().counts(dev.ifindex));
     if (dev.driver && dev.failure.empty()) {
         row["driver"] = dev.driver->info().driver;
         row["speed_mbps"] = dev.driver->link().speed_mbps;

@@ -92,7 +92,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(port.options.napi.busy_poll, 50);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
-    EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limit{}.packets_per_second);
+    EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
 }
 
 TEST(Config, PortNamesComeFromTheDevice)

@@ -36,9 +36,13 @@ struct punt_limit {
     unsigned packets_per_second = 10'000;
     unsigned burst = 1'000;
 };
-/// By class; redirects are few.
+/// By class. TCP to the box needs more than 100 Mbit/s; redirects are few.
 struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
-    punt_limits() : array{} { (*this)[PUNT_REDIRECT] = {.packets_per_second = 10, .burst = 10}; }
+    punt_limits() : array{}
+    {
+        (*this)[PUNT_LOCAL] = {.packets_per_second = 100'000, .burst = 1'000};
+        (*this)[PUNT_REDIRECT] = {.packets_per_second = 10, .burst = 10};
+    }
 };
 
 struct slow_path_options {
