@@ -456,6 +456,41 @@ TEST_F(property, property_16_calls_are_not_lost_either)
     }
 }
 
+std::atomic<bool> timer_fired;
+
+TEST_F(property, property_16_in_mode_big)
+{
+    runtime big(runtime_options{.exclusion = exclusion_mode::big});
+    for (const race_point where :
+         {race_point::idle_before_announce, race_point::idle_announced, race_point::idle_before_block}) {
+        handled = 0;
+        call_single_data call;
+        call.func = [](softnet_data &, void *) noexcept { handled.fetch_add(1); };
+        race late(where, &big.cpu(0), [&] { elsewhere([&] { call_on_async(big.cpu(0), call); }); });
+        big.call_on(0, [](softnet_data &) {});
+        EXPECT_TRUE(eventually([] { return handled == 1; }));
+        EXPECT_TRUE(late.happened());
+    }
+}
+
+TEST_F(property, property_16_timer_of_another_thread_after_the_last_look)
+{
+    runtime big(runtime_options{.exclusion = exclusion_mode::big});
+    timer_fired = false;
+    hrtimer timer;
+    timer.function = [](hrtimer &) noexcept { timer_fired = true; };
+    race late(race_point::idle_before_block, &big.cpu(0), [&] {
+        elsewhere([&] {
+            cpu_attachment attached(big, 0);
+            bh_section bh(big.cpu(0));
+            bh->timers.start(timer, big.now());
+        });
+    });
+    big.call_on(0, [](softnet_data &) {});
+    EXPECT_TRUE(eventually([] { return timer_fired.load(); }));
+    EXPECT_TRUE(late.happened());
+}
+
 // 23: a timer after napi_disable() never queues.
 
 TEST_F(property, property_23_timer_runs_into_disable)
@@ -492,6 +527,140 @@ TEST_F(property, property_23_timers_end_with_disable)
     barrier();
     rt.call_on(0, [&](softnet_data &) { EXPECT_FALSE(dev.napi.timer.active()); });
     EXPECT_EQ(polls(), before);
+}
+
+// 17: a tasklet never runs beside itself, and a schedule while it runs means one more run.
+
+struct counted_tasklet : tasklet_struct {
+    std::atomic<int> runs{0};
+    counted_tasklet()
+    {
+        func = [](tasklet_struct &t) noexcept { static_cast<counted_tasklet &>(t).runs.fetch_add(1); };
+    }
+};
+
+TEST_F(property, property_17_scheduled_as_the_tasklet_starts)
+{
+    counted_tasklet t;
+    race again(race_point::tasklet_started, &t, [&] { elsewhere([&] { tasklet_schedule(rt.cpu(0), t); }); });
+    tasklet_schedule(rt.cpu(0), t);
+    EXPECT_TRUE(eventually([&] { return t.runs == 2; }));
+    EXPECT_TRUE(again.happened());
+    tasklet_kill(t);
+}
+
+TEST_F(property, property_17_scheduled_elsewhere_as_the_tasklet_starts)
+{
+    runtime two(runtime_options{.cpus = std::vector<cpu_options>(2)});
+    counted_tasklet t;
+    int beside = 0;
+    race both(race_point::tasklet_started, &t, [&] {
+        tasklet_schedule(two.cpu(1), t);
+        const auto tries = [&] { return two.cpu(1).stats.softirqs[TASKLET_SOFTIRQ].load(); };
+        eventually([&] { return tries() > 2; });
+        beside = t.runs; // ours has not run yet: whoever has, ran beside it
+    });
+    tasklet_schedule(two.cpu(0), t);
+    EXPECT_TRUE(eventually([&] { return t.runs == 2; }));
+    EXPECT_TRUE(both.happened());
+    EXPECT_EQ(beside, 0);
+    tasklet_kill(t);
+}
+
+TEST_F(property, property_17_disabled_as_the_tasklet_is_taken)
+{
+    counted_tasklet t;
+    race disabled(race_point::tasklet_running, &t, [&] { tasklet_disable_nosync(t); });
+    tasklet_schedule(rt.cpu(0), t);
+    ASSERT_TRUE(eventually([&] { return disabled.happened(); }));
+    barrier();
+    EXPECT_EQ(t.runs, 0);
+    tasklet_enable(t);
+    tasklet_kill(t);
+    EXPECT_EQ(t.runs, 1);
+}
+
+// 18: whoever fails to claim an irq_work has written for its callback to see, and an item is on one list.
+
+struct summing_work : irq_work {
+    std::atomic<int> written{0};
+    std::atomic<int> seen{0};
+    std::atomic<int> runs{0};
+    explicit summing_work(std::uint32_t kind = 0)
+    {
+        flags = kind;
+        func = [](irq_work &w) noexcept {
+            auto &self = static_cast<summing_work &>(w);
+            self.seen.fetch_add(self.written.exchange(0));
+            self.runs.fetch_add(1);
+        };
+    }
+    /// Writes and queues. Any thread.
+    bool add(softnet_data &sd)
+    {
+        written.fetch_add(1);
+        return irq_work_queue_on(*this, sd);
+    }
+};
+
+TEST_F(property, property_18_queued_as_the_callback_starts)
+{
+    summing_work work;
+    bool again = false;
+    race claimed(race_point::irq_work_started, &work, [&] { elsewhere([&] { again = work.add(rt.cpu(0)); }); });
+    work.add(rt.cpu(0));
+    EXPECT_TRUE(eventually([&] { return work.runs == 2; }));
+    irq_work_sync(work);
+    EXPECT_TRUE(again) << "PENDING is cleared before the callback";
+    EXPECT_EQ(work.seen, 2);
+}
+
+TEST_F(property, property_18_queued_as_the_callback_has_ended)
+{
+    summing_work work;
+    bool again = false;
+    bool busy = false;
+    race claimed(race_point::irq_work_ended, &work, [&] {
+        elsewhere([&] { again = work.add(rt.cpu(0)); });
+        elsewhere([&] { busy = !work.add(rt.cpu(0)); }); // must not be listed twice
+    });
+    work.add(rt.cpu(0));
+    EXPECT_TRUE(eventually([&] { return work.seen == 3; }));
+    irq_work_sync(work);
+    EXPECT_TRUE(again);
+    EXPECT_TRUE(busy);
+    EXPECT_EQ(work.runs, 2);
+}
+
+runtime_options with_irq_workd()
+{
+    runtime_options options;
+    options.exclusion = exclusion_mode::big;
+    options.irq_workd = true;
+    return options;
+}
+
+/// The seed patch sent an item that found others before it on the lazy list as raised work, too.
+TEST_F(property, property_18_an_item_behind_others_is_on_one_list)
+{
+    runtime threaded(with_irq_workd());
+    summing_work first, second;
+    int early = 0;
+    race listed(race_point::irq_work_listed, &first, [&] { // `first` is listed and has woken nobody yet
+        elsewhere([&] { second.add(threaded.cpu(0)); });
+        eventually([&] { return second.runs > 0; });
+        early = second.runs;
+    });
+    first.add(threaded.cpu(0));
+    EXPECT_TRUE(listed.happened());
+    irq_work_sync(first);
+    irq_work_sync(second);
+    for (int i = 0; i < 3; ++i) {
+        threaded.call_on(0, [](softnet_data &) {}); // whatever else is on its way runs
+    }
+    EXPECT_EQ(early, 1) << "the second wakes the thread itself";
+    EXPECT_EQ(first.runs, 1);
+    EXPECT_EQ(second.runs, 1);
 }
 
 } // namespace

@@ -5,7 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <pthread.h>
 #include <sched.h>
+#include <sstream>
+#include <string>
 #include <vector>
 
 namespace halfpoll
@@ -124,6 +128,48 @@ TEST(exclusion, two_threads_count_without_losing_any)
     a.join();
     b.join();
     EXPECT_EQ(counter, 2 * times + 200);
+}
+
+/// The priority that a thread runs at now: -1 - n is SCHED_FIFO n (proc(5)).
+int effective_priority(std::uint32_t tid)
+{
+    std::ifstream file("/proc/self/task/" + std::to_string(tid) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::string field;
+    for (int n = 3; n <= 18; ++n) {
+        fields >> field;
+    }
+    return std::stoi(field);
+}
+
+TEST(exclusion, a_section_lends_its_holder_the_priority_of_who_waits)
+{
+    runtime rt(big());
+    cpu_attachment attached(rt, 0);
+    std::atomic<int> rc{-1};
+    std::thread urgent;
+    {
+        bh_section bh(rt.cpu(0));
+        urgent = std::thread([&] {
+            cpu_attachment also(rt, 0);
+            const sched_param param{.sched_priority = 20};
+            rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+            if (rc == 0) {
+                bh_section waits(rt.cpu(0));
+            }
+        });
+        ASSERT_TRUE(eventually([&] { return rc != -1; }));
+        if (rc == 0) {
+            EXPECT_TRUE(eventually([] { return effective_priority(current_tid()) == -21; }));
+        }
+    }
+    urgent.join();
+    if (rc != 0) {
+        GTEST_SKIP() << "SCHED_FIFO is refused here (CAP_SYS_NICE)";
+    }
+    EXPECT_GE(effective_priority(current_tid()), 0) << "and takes it back";
 }
 
 std::vector<std::string> where;
