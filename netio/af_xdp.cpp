@@ -109,6 +109,7 @@ port_info af_xdp_port::info() const
 {
     port_info i;
     i.driver = "af_xdp";
+    i.device = "af_xdp:" + netdev_.name();
     i.mac = facts_.mac;
     i.max_rx_queues = facts_.rx_queues;
     i.max_tx_queues = facts_.rx_queues; // a socket has both directions

@@ -129,6 +129,8 @@ void net_core::check_options(const net_device &dev) const
 void net_core::open_driver(net_device &dev)
 {
     check_options(dev);
+    const std::string device = dev.driver->info().device;
+    dev.device = device.empty() ? dev.name : device;
     const net_device_options &options = dev.options;
     const bool had_mac = !rte_is_zero_ether_addr(&dev.mac);
     port_options wanted{.rx_queues = options.rx_queues,
@@ -314,6 +316,15 @@ void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
         reopen_with(
             dev, [&] { dev.options.mtu = mtu; }, [&, before = dev.options.mtu] { dev.options.mtu = before; });
     }
+}
+
+void net_core::set_promiscuous(net_device &dev, bool on)
+{
+    refuse_while_recovering(dev);
+    if (dev.open) {
+        dev.driver->set_promiscuous(on);
+    }
+    dev.options.promiscuous = on;
 }
 
 void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)

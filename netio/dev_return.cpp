@@ -24,7 +24,7 @@ void net_core::handle_event(net_device &dev, port_event event)
         }
         break;
     case port_event::removed:
-        fail_netdevice(dev, "device was removed");
+        fail_netdevice(dev, dev.device + " was removed");
         break;
     case port_event::reset:
         reset_device(dev);

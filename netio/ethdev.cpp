@@ -234,6 +234,7 @@ port_info ethdev_port::info() const
     const rte_eth_dev_info dev = device();
     port_info info;
     info.driver = dev.driver_name;
+    info.device = name_;
     info.max_rx_queues = dev.max_rx_queues;
     info.max_tx_queues = dev.max_tx_queues;
     info.min_mtu = std::max<std::uint32_t>(dev.min_mtu, RTE_ETHER_MIN_MTU);

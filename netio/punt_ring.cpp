@@ -23,6 +23,14 @@ void token_bucket::set(const punt_limit &limit, ktime_t now) noexcept
     last_ = now;
 }
 
+void token_bucket::change(const punt_limit &limit, ktime_t now) noexcept
+{
+    take(0, now); // what the old rate has brought until now
+    const std::uint64_t saved = level_;
+    set(limit, now);
+    level_ = std::min(saved, depth_);
+}
+
 unsigned token_bucket::take(unsigned n, ktime_t now) noexcept
 {
     const auto elapsed = static_cast<std::uint64_t>(std::max<ktime_t>(now - last_, 0));
@@ -87,6 +95,16 @@ punt_ring::punt_ring(const punt_limits &limits, unsigned size, ktime_t now) : re
     ring_.reset(static_cast<rte_ring *>(std::aligned_alloc(64, aligned)));
     if (!ring_ || rte_ring_init(ring_.get(), "punt", size, RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ) != 0) {
         throw error("slow path: no memory for a ring of " + std::to_string(size) + " packets");
+    }
+}
+
+void punt_ring::set_limit(punt_class c, const punt_limit &limit, ktime_t now) noexcept
+{
+    buckets_[c].change(limit, now);
+    if (c == PUNT_ARP_ND) {
+        arp_nd_sources_.set(limit, now);
+    } else if (c == PUNT_ROUTING) {
+        routing_sources_.set(limit, now);
     }
 }
 

@@ -18,6 +18,8 @@ class token_bucket
 public:
     /// Starts full.
     void set(const punt_limit &limit, ktime_t now) noexcept;
+    /// Another limit; what has been saved up stays, as far as it fits.
+    void change(const punt_limit &limit, ktime_t now) noexcept;
     /// How many of n packets may pass now; they are charged.
     unsigned take(unsigned n, ktime_t now) noexcept;
 
@@ -58,6 +60,8 @@ public:
     unsigned punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
     /// Producer: charges one packet, which punt() then lets pass. False: not now.
     bool grant(punt_class c, ktime_t now) noexcept;
+    /// Producer.
+    void set_limit(punt_class c, const punt_limit &limit, ktime_t now) noexcept;
     /// Producer: something was published since the last call.
     bool take_dirty() noexcept;
 

@@ -171,7 +171,31 @@ tap tap_open(const std::string &netns, const std::string &name, const rte_ether_
 void tap_set_carrier(int fd, const std::string &name, bool up)
 {
     int carrier = up ? 1 : 0;
-    check_ioctl(fd, TUNSETCARRIER, &carrier, "shadow " + name + ": setting its carrier");
+    if (ioctl(fd, TUNSETCARRIER, &carrier) < 0 && errno != EBADFD) {
+        throw_errno(errno, "shadow " + name + ": setting its carrier");
+    }
+}
+
+void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu)
+{
+    const netns_scope scope(netns);
+    const fd_guard control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq ifr{};
+    check_ioctl(fd, TUNGETIFF, &ifr, "shadow " + name + ": reading its present name");
+    ifr.ifr_mtu = static_cast<int>(mtu);
+    check_ioctl(control.fd, SIOCSIFMTU, &ifr, "shadow " + name + ": setting its MTU to " + std::to_string(mtu));
+}
+
+void tap_destroy(const std::string &netns, const std::string &name) noexcept
+{
+    try {
+        const netns_scope scope(netns);
+        const fd_guard fd(open_tun());
+        if (attach(fd.fd, name, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, name, 0) == 0) {
+            tap_forget(fd.fd);
+        }
+    } catch (const error &) { // nobody can reach the namespace any more
+    }
 }
 
 void tap_forget(int fd) noexcept { ioctl(fd, TUNSETPERSIST, 0); }

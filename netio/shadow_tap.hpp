@@ -23,8 +23,12 @@ struct tap {
 /// Creates the interface, persistent, or takes over one that nobody holds; carrier down, MAC and MTU set, checksum
 /// offload on and segmentation offload off. The caller closes the fd. Control thread; throws `error` with the remedy.
 tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu);
-/// Throws `error`.
+/// Of an interface that has been deleted meanwhile, nothing. Throws `error`.
 void tap_set_carrier(int fd, const std::string &name, bool up);
+/// `name`: for messages; the interface may have been renamed. Throws `error`.
+void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu);
+/// Removes a persistent TAP interface that nobody holds; nothing if there is none.
+void tap_destroy(const std::string &netns, const std::string &name) noexcept;
 /// The interface goes with its fd, and not before.
 void tap_forget(int fd) noexcept;
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <csignal>
+#include <fcntl.h>
 #include <future>
 #include <mutex>
 #include <pthread.h>
@@ -53,6 +54,14 @@ void ring_doorbell(int fd) noexcept
     }
 }
 
+void check_limit(const punt_limit &limit)
+{
+    if (limit.burst == 0 || limit.burst > 1'000'000'000) {
+        throw error("slow path: the burst of a punt class is " + std::to_string(limit.burst) +
+                    "; 1 to 1000000000 packets are possible");
+    }
+}
+
 } // namespace
 
 const char *to_string(punt_class c) noexcept
@@ -64,6 +73,7 @@ const char *to_string(punt_class c) noexcept
 }
 
 struct slow_path::impl {
+    slow_path &self;
     net_core &core;
     slow_path_options options;
     std::vector<std::unique_ptr<punt_ring>> rings; ///< by runtime CPU
@@ -82,12 +92,13 @@ struct slow_path::impl {
     std::condition_variable left;
     shadow *leaving = nullptr; ///< under leaving_mutex: the thread lets go of it and sets null
     std::thread thread;
+    std::shared_ptr<void> alive = std::make_shared<int>(); ///< what the thread posts looks whether it still is
 
     // The thread's own.
     std::array<rte_mbuf *, 2 * NET_BURST> stock; ///< empty mbufs for the next reads
     unsigned stocked = 0;
 
-    impl(net_core &c, slow_path_options o) : core(c), options(std::move(o)) {}
+    impl(slow_path &s, net_core &c, slow_path_options o) : self(s), core(c), options(std::move(o)) {}
     ~impl();
 
     void start();
@@ -98,6 +109,7 @@ struct slow_path::impl {
     bool announce_sleep(bool more) noexcept;
     void to_kernel(rte_mbuf *m) noexcept;
     void from_kernel(shadow &s) noexcept;
+    void report_deleted();
     bool refill(unsigned want) noexcept;
     unsigned segments_of(const net_device &dev) const noexcept;
     void release_leaving() noexcept;
@@ -123,12 +135,7 @@ slow_path::impl::~impl()
 /// Starts the thread with all signals blocked: they belong to the program.
 void slow_path::impl::start()
 {
-    for (const punt_limit &limit : options.limits) {
-        if (limit.burst == 0 || limit.burst > 1'000'000'000) {
-            throw error("slow path: the burst of a punt class is " + std::to_string(limit.burst) +
-                        "; 1 to 1000000000 packets are possible");
-        }
-    }
+    std::ranges::for_each(options.limits, check_limit);
     for (unsigned n = 0; n < core.cpus(); ++n) {
         rings.push_back(std::make_unique<punt_ring>(options.limits, options.ring_size, core.rt().now()));
     }
@@ -275,6 +282,12 @@ void slow_path::impl::from_kernel(shadow &s) noexcept
         } else {
             if (result == tap_result::removed) {
                 epoll_ctl(epoll_fd, EPOLL_CTL_DEL, s.fd, nullptr); // it would report the error for ever
+                s.deleted.store(true, std::memory_order_relaxed);
+                core.post([this, here = std::weak_ptr<void>(alive)] {
+                    if (!here.expired()) {
+                        report_deleted();
+                    }
+                });
             }
             break;
         }
@@ -283,6 +296,19 @@ void slow_path::impl::from_kernel(shadow &s) noexcept
         const unsigned sent = core.foreign_xmit(0, *s.dev, pkts, n);
         stat_add(s.stats.from_kernel, sent);
         stat_add(s.stats.from_kernel_drops, n - sent);
+    }
+}
+
+/// On the control thread: a shadow may have been let go of since.
+void slow_path::impl::report_deleted()
+{
+    for (const auto &s : shadows) {
+        if (s->deleted.load(std::memory_order_relaxed) && s->failure.empty()) {
+            s->failure = "its kernel interface was deleted";
+            if (self.on_deleted) {
+                self.on_deleted(*s);
+            }
+        }
     }
 }
 
@@ -299,7 +325,7 @@ void slow_path::impl::release_leaving() noexcept
 }
 
 slow_path::slow_path(net_core &core, slow_path_options options)
-    : impl_(std::make_unique<impl>(core, std::move(options)))
+    : impl_(std::make_unique<impl>(*this, core, std::move(options)))
 {
     impl_->start();
 }
@@ -349,7 +375,51 @@ void slow_path::remove_shadow(shadow &s, bool destroy)
     std::erase_if(impl_->shadows, [&s](const auto &p) { return p.get() == &s; });
 }
 
-void slow_path::set_carrier(shadow &s, bool up) { tap_set_carrier(s.fd, s.name, up); }
+void slow_path::reopen_shadow(shadow &s)
+{
+    try {
+        const tap t = tap_open(impl_->options.netns, s.name, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
+        // The thread keeps writing to the same number; what it wrote before the exchange has failed.
+        const int exchanged = dup3(t.fd, s.fd, O_CLOEXEC);
+        const int err = errno;
+        close(t.fd);
+        if (exchanged < 0) {
+            throw_errno(err, "shadow " + s.name + ": exchanging its file descriptor");
+        }
+        s.kernel_ifindex = t.ifindex;
+        s.created = t.created;
+        s.deleted.store(false, std::memory_order_relaxed);
+        epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
+        if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
+            throw_errno(errno, "shadow " + s.name + ": epoll");
+        }
+        s.failure.clear();
+        set_carrier(s, s.dev->carrier.load(std::memory_order_relaxed));
+    } catch (const error &e) {
+        s.failure = e.what();
+        throw;
+    }
+}
+
+void slow_path::destroy_released(const std::string &name) noexcept { tap_destroy(impl_->options.netns, name); }
+
+void slow_path::set_mtu(shadow &s, std::uint32_t mtu) { tap_set_mtu(impl_->options.netns, s.fd, s.name, mtu); }
+
+void slow_path::set_carrier(shadow &s, bool up)
+{
+    if (s.failure.empty() && !s.deleted.load(std::memory_order_relaxed)) {
+        tap_set_carrier(s.fd, s.name, up);
+    }
+}
+
+void slow_path::set_limit(punt_class c, const punt_limit &limit)
+{
+    check_limit(limit);
+    runtime &rt = impl_->core.rt();
+    for (unsigned cpu = 0; cpu < rt.cpus(); ++cpu) {
+        rt.call_on(cpu, [&](softnet_data &) { impl_->rings[cpu]->set_limit(c, limit, rt.now()); });
+    }
+}
 
 std::vector<shadow *> slow_path::shadows()
 {

@@ -65,8 +65,8 @@ void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexce
 void net_rx_action(softnet_data &sd) noexcept
 {
     const runtime_options &options = sd.rt->options();
-    int budget = static_cast<int>(options.netdev_budget);
-    const ktime_t deadline = sd.now + options.netdev_budget_usecs * NSEC_PER_USEC;
+    int budget = static_cast<int>(sd.rt->netdev_budget());
+    const ktime_t deadline = sd.now + sd.rt->netdev_budget_usecs() * NSEC_PER_USEC;
     std::uint64_t processed = 0;
     napi_list list, repoll;
 

@@ -51,16 +51,13 @@ rte_rcu_qsbr *make_qsbr(unsigned readers)
     return qsbr;
 }
 
-void check(const runtime_options &options)
+void check_budget(unsigned packets, unsigned usecs)
 {
-    if (options.cpus.empty()) {
-        throw error("the runtime needs at least one CPU");
+    if (packets == 0 || packets > 1'000'000) {
+        throw error("netdev_budget must be 1 to 1000000, not " + std::to_string(packets));
     }
-    if (options.netdev_budget == 0 || options.netdev_budget > 1'000'000) {
-        throw error("netdev_budget must be 1 to 1000000, not " + std::to_string(options.netdev_budget));
-    }
-    if (options.netdev_budget_usecs == 0 || options.netdev_budget_usecs > 1'000'000) {
-        throw error("netdev_budget_usecs must be 1 to 1000000, not " + std::to_string(options.netdev_budget_usecs));
+    if (usecs == 0 || usecs > 1'000'000) {
+        throw error("netdev_budget_usecs must be 1 to 1000000, not " + std::to_string(usecs));
     }
 }
 
@@ -91,9 +88,14 @@ ktime_t measure_sleep_cost(runtime &rt)
 
 } // namespace
 
-runtime::runtime(runtime_options options) : options_(std::move(options)), qsbr_(nullptr, free_qsbr)
+runtime::runtime(runtime_options options)
+    : options_(std::move(options)), netdev_budget_(options_.netdev_budget),
+      netdev_budget_usecs_(options_.netdev_budget_usecs), qsbr_(nullptr, free_qsbr)
 {
-    check(options_);
+    if (options_.cpus.empty()) {
+        throw error("the runtime needs at least one CPU");
+    }
+    check_budget(options_.netdev_budget, options_.netdev_budget_usecs);
     check_exclusion(options_);
     qsbr_.reset(make_qsbr(rcu_readers(options_)));
     open_softirq(NET_RX_SOFTIRQ, net_rx_action);
@@ -140,6 +142,13 @@ runtime::~runtime()
 unsigned runtime::cpus() const noexcept { return static_cast<unsigned>(threads_.size()); }
 
 softnet_data &runtime::cpu(unsigned n) noexcept { return threads_[n]->sd; }
+
+void runtime::set_netdev_budget(unsigned packets, unsigned usecs)
+{
+    check_budget(packets, usecs);
+    netdev_budget_.store(packets, std::memory_order_relaxed);
+    netdev_budget_usecs_.store(usecs, std::memory_order_relaxed);
+}
 
 const std::string &runtime::no_wait_reason() const noexcept { return no_wait_reason_; }
 

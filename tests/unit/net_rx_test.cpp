@@ -118,6 +118,20 @@ TEST_F(net_rx, ends_at_netdev_budget_and_keeps_the_order)
     EXPECT_EQ(rt.cpu(0).stats.processed.load(), 300u);
 }
 
+TEST_F(net_rx, another_budget_holds_from_the_next_dispatch_on)
+{
+    EXPECT_THROW(rt.set_netdev_budget(0, 2000), error);
+    EXPECT_THROW(rt.set_netdev_budget(300, 1'000'001), error);
+    EXPECT_EQ(rt.netdev_budget(), 300u) << "all or nothing";
+    rt.set_netdev_budget(2 * NAPI_POLL_WEIGHT, 2000);
+    for (scripted &dev : devices) {
+        dev.work = NAPI_POLL_WEIGHT;
+    }
+    EXPECT_EQ(dispatch("abc"), "cab");
+    EXPECT_EQ(polled, "ab");
+    EXPECT_EQ(squeezed(), 1u);
+}
+
 TEST_F(net_rx, newly_scheduled_come_before_those_polled_again)
 {
     devices[0].work = NAPI_POLL_WEIGHT;

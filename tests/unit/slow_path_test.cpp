@@ -298,6 +298,32 @@ TEST(token_bucket, passes_a_burst_and_then_the_rate)
     EXPECT_EQ(bucket.take(9, KTIME_MAX), 5U) << "a long silence fills the bucket, and no more";
 }
 
+TEST(token_bucket, another_limit_neither_forgets_nor_grants)
+{
+    token_bucket bucket;
+    bucket.set({.packets_per_second = 1000, .burst = 10}, 0);
+    EXPECT_EQ(bucket.take(8, 0), 8U);
+    bucket.change({.packets_per_second = 10, .burst = 100}, 3 * NSEC_PER_MSEC); // 2 + 3 saved
+    EXPECT_EQ(bucket.take(100, 3 * NSEC_PER_MSEC), 5U);
+    EXPECT_EQ(bucket.take(100, 3 * NSEC_PER_MSEC + NSEC_PER_SEC), 10U) << "the new rate";
+    EXPECT_EQ(bucket.take(1000, 100 * NSEC_PER_SEC), 100U) << "the new burst";
+    bucket.change({.packets_per_second = 10, .burst = 1}, 300 * NSEC_PER_SEC);
+    EXPECT_EQ(bucket.take(10, 300 * NSEC_PER_SEC), 1U) << "what was saved, as far as it fits";
+}
+
+TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
+{
+    add_lan0({.limits = {}});
+    EXPECT_THAT(error_of([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
+                HasSubstr("1 to 1000000000 packets"));
+    slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 3});
+    for (int i = 0; i < 10; ++i) {
+        wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    }
+    EXPECT_TRUE(eventually([&] { return slow_->punted(PUNT_ARP_ND) + slow_->policed(PUNT_ARP_ND) == 10; }));
+    EXPECT_EQ(slow_->punted(PUNT_ARP_ND), 3U);
+}
+
 TEST(token_bucket, keeps_its_rate_in_uneven_steps)
 {
     token_bucket bucket;
@@ -529,6 +555,59 @@ TEST_F(slow_path_test, an_interface_that_somebody_deletes_leaves_the_rest_workin
     netns_.ip("link set lan1 up");
     wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
     EXPECT_TRUE(sent(is_arp_reply));
+}
+
+TEST_F(slow_path_test, a_deleted_interface_is_reported_and_made_again)
+{
+    shadow &s = add_lan0();
+    shadow *reported = nullptr;
+    slow_->on_deleted = [&](shadow &gone) { reported = &gone; };
+    netns_.ip("link del lan0");
+    EXPECT_TRUE(eventually([&] {
+        core_->run_control();
+        return reported == &s;
+    }));
+    EXPECT_NE(s.failure, "");
+    slow_->set_carrier(s, true); // there is nothing to set; it comes with the next one
+    const int before = s.kernel_ifindex;
+    slow_->reopen_shadow(s);
+    EXPECT_EQ(s.failure, "");
+    EXPECT_NE(s.kernel_ifindex, before);
+    EXPECT_EQ(slow_->of_kernel_ifindex(s.kernel_ifindex), &s);
+    netns_.ip("addr add 192.0.2.1/24 dev lan0");
+    netns_.ip("link set lan0 up");
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(sent(is_arp_reply)) << "both ways work";
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
+}
+
+TEST_F(slow_path_test, a_deleted_interface_whose_name_was_taken_is_not_made_again)
+{
+    shadow &s = add_lan0();
+    netns_.ip("link del lan0");
+    ASSERT_TRUE(eventually([&] { return s.deleted.load(); }));
+    netns_.ip("link add lan0 type veth peer name lan1");
+    EXPECT_THAT(error_of([&] { slow_->reopen_shadow(s); }), HasSubstr("not a single-queue TAP"));
+    EXPECT_THAT(s.failure, HasSubstr("lan0"));
+    netns_.ip("link del lan0");
+    slow_->reopen_shadow(s);
+    EXPECT_EQ(s.failure, "");
+}
+
+TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
+{
+    shadow &s = add_lan0();
+    netns_.ip("link set lan0 down");
+    netns_.ip("link set lan0 name renamed");
+    slow_->set_mtu(s, 1400);
+    EXPECT_THAT(link_flags("renamed"), HasSubstr("mtu 1400"));
+    slow_->destroy_released("renamed"); // held: it stays
+    EXPECT_THAT(link_flags("renamed"), HasSubstr("mtu 1400"));
+    slow_->remove_shadow(s, false);
+    slow_->destroy_released("renamed");
+    EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
+    slow_->destroy_released("renamed"); // and again: nothing
+    EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
 }
 
 // ---- another process holds the interface ----

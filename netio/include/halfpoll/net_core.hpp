@@ -114,6 +114,8 @@ public:
     /// device that is away they are for its return.
     void set_mtu(net_device &dev, std::uint32_t mtu);
     void set_mac(net_device &dev, const rte_ether_addr &mac);
+    /// Of a device that is away it is for its return. Throws `error`.
+    void set_promiscuous(net_device &dev, bool on);
     /// Sum over CPUs.
     std::uint64_t drops(unsigned reason) const noexcept;
 

@@ -61,6 +61,7 @@ struct net_device_options {
 struct net_device {
     ifindex_t ifindex = 0;
     std::string name;
+    std::string device;                   ///< below it, as the driver calls it: "af_xdp:eth0", "0000:01:00.0"
     rte_ether_addr mac{};                 ///< written by the control thread while no queue is polled
     std::atomic<std::uint32_t> mtu{1500}; ///< written by the control thread; relaxed, a value of its own
     std::atomic<bool> running{false};     ///< up and with carrier: may be sent to. Same writer; relaxed

@@ -21,6 +21,7 @@ namespace halfpoll
 /// What a device says of itself before it is opened.
 struct port_info {
     std::string driver; ///< "net_virtio_user", "af_xdp", …
+    std::string device; ///< for messages: "af_xdp:eth0", "0000:01:00.0"; empty: the interface's name will do
     rte_ether_addr mac{};
     unsigned max_rx_queues = 1;
     unsigned max_tx_queues = 1;

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ const char *to_string(punt_class c) noexcept;
 struct punt_limit {
     unsigned packets_per_second = 10'000;
     unsigned burst = 1'000;
+    bool operator==(const punt_limit &) const = default;
 };
 /// By class. TCP to the box needs more than 100 Mbit/s; redirects are few.
 struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
@@ -64,6 +66,10 @@ struct shadow {
     int fd = -1;
     int kernel_ifindex = 0; ///< in the namespace
     bool created = false;   ///< by this process: false if adopted
+    /// The kernel interface was deleted. Set by the slow-path thread before it posts, cleared by reopen_shadow():
+    /// relaxed.
+    std::atomic<bool> deleted{false};
+    std::string failure; ///< why there is no kernel interface, else empty. Control thread
     shadow_stats stats;
 };
 
@@ -84,6 +90,15 @@ public:
     shadow &add_shadow(net_device &dev, const std::string &name);
     /// Lets go of it: carrier down, and removed from the kernel if `destroy`. Control thread.
     void remove_shadow(shadow &s, bool destroy);
+    /// Called on the control thread after somebody has deleted a shadow's kernel interface (`ip link del`).
+    std::function<void(shadow &)> on_deleted;
+    /// Makes a kernel interface that was reported as deleted again, without the addresses it had. Throws `error`, which
+    /// also stays in `failure`. Control thread.
+    void reopen_shadow(shadow &s);
+    /// Removes the kernel interface of a shadow that was let go of. Control thread.
+    void destroy_released(const std::string &name) noexcept;
+    /// Sets the kernel interface's MTU. Control thread; throws `error`.
+    void set_mtu(shadow &s, std::uint32_t mtu);
     /// Follows the device's carrier. Control thread.
     void set_carrier(shadow &s, bool up);
     std::vector<shadow *> shadows();
@@ -98,6 +113,9 @@ public:
     bool grant(net_cpu &cpu, punt_class c) noexcept;
     /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
     void punt_flush(net_cpu &cpu) noexcept;
+
+    /// Another limit for a class, from the next burst on. Control thread; throws `error` out of range.
+    void set_limit(punt_class c, const punt_limit &limit);
 
     /// Sums over CPUs, any thread.
     std::uint64_t punted(punt_class c) const noexcept;

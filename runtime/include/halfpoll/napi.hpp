@@ -54,6 +54,7 @@ struct napi_config {
     ktime_t gro_flush_timeout = 0;     ///< ns between those polls
     ktime_t irq_suspend_timeout = 0;   ///< ns; safety net while an application holds the interrupt masked
     int busy_poll = -1;                ///< us to keep polling after the last packet; -1: the adaptive policy decides
+    bool operator==(const napi_config &) const = default;
 };
 
 /// Counters of one instance. Written by the home CPU only; read by anyone (relaxed atomics, torn sets are fine).

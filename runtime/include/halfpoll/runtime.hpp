@@ -4,6 +4,7 @@
 #include <halfpoll/error.hpp>
 #include <halfpoll/softnet_data.hpp>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,8 +29,8 @@ enum class exclusion_mode : std::uint8_t {
 /// Start-up settings; names and defaults are the kernel's (net.core.*).
 struct runtime_options {
     std::vector<cpu_options> cpus{1};
-    unsigned netdev_budget = 300;        ///< packets per NET_RX dispatch
-    unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch
+    unsigned netdev_budget = 300;        ///< packets per NET_RX dispatch, at start
+    unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch, at start
     hybrid_limits hybrid;                ///< sleep_cost 0: measured at start
     bool interrupts = true;              ///< false: never block, every queue spins
     exclusion_mode exclusion = exclusion_mode::exclusive;
@@ -57,6 +58,11 @@ public:
     softnet_data &cpu(unsigned n) noexcept;
     const runtime_options &options() const noexcept { return options_; }
     ktime_t now() const noexcept { return options_.clock(); }
+    /// Bounds of a NET_RX dispatch as they are now. Any thread.
+    unsigned netdev_budget() const noexcept { return netdev_budget_.load(std::memory_order_relaxed); }
+    unsigned netdev_budget_usecs() const noexcept { return netdev_budget_usecs_.load(std::memory_order_relaxed); }
+    /// Changes them, from the next dispatch on. Control thread; throws `error` out of range, and changes nothing then.
+    void set_netdev_budget(unsigned packets, unsigned usecs);
     /// Empty, or why no CPU can block ("io_uring: …"): every queue then spins.
     const std::string &no_wait_reason() const noexcept;
 
@@ -79,6 +85,8 @@ public:
 private:
     struct thread;
     runtime_options options_;
+    /// Written by the control thread, read by data cores; relaxed, values of their own.
+    std::atomic<unsigned> netdev_budget_, netdev_budget_usecs_;
     softirq_action softirq_vec_[NR_SOFTIRQS] = {};
     std::vector<std::unique_ptr<thread>> threads_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
