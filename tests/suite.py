@@ -43,7 +43,8 @@ BUILDS = {
 }
 # Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
 # synchronisation is not instrumented, so that every packet looks like a race.
-NOT_FOR_TSAN = ("virtio_pair", "config", "control", "doctor", "pci_bind", "forward_check", "hrtimer", "hybrid_policy")
+NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "forward_check", "hrtimer",
+                "hybrid_policy")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",

@@ -2,9 +2,13 @@
 #pragma once
 
 #include "forwarder.hpp"
+#include "mirror_nexthops.hpp"
+#include "mirror_routes.hpp"
 
+#include <functional>
 #include <linux/netlink.h>
 #include <memory>
+#include <span>
 #include <string>
 
 namespace halfpoll
@@ -52,6 +56,20 @@ public:
     /// Takes a message as if the kernel had just sent it.
     void apply(const nlmsghdr &message);
     const mirror_stats &stats() const noexcept;
+
+    // What has been learnt, to be shown. No call back into the mirror from a visitor.
+
+    /// The kernel's routes for a prefix, best first, and what the FIB holds for it (route_entry::none: nothing). False:
+    /// no more.
+    using route_visitor = std::function<bool(const ip_prefix &, std::span<const kernel_route>, std::uint32_t nexthop)>;
+    /// In the order of prefixes, from `from` on (ip_prefix{}: all).
+    void visit_routes(const ip_prefix &from, const route_visitor &fn) const;
+    /// Neighbours in a state in which the kernel would send to them, in the order of addresses.
+    using neighbour_visitor = std::function<void(const ip_addr &, int kernel_ifindex, const rte_ether_addr &)>;
+    void visit_neighbours(const neighbour_visitor &fn) const;
+    /// Next hops that routes share.
+    using nexthop_visitor = shared_nexthops::visitor;
+    void visit_nexthops(const nexthop_visitor &fn) const;
 
 private:
     struct impl;

@@ -75,7 +75,8 @@ nexthop_state mirror::impl::make_state(const nexthop_key &key) const
     adjacency &a = state.adj;
     if (!out->up || neighbour == neighbours.end()) {
         a = punt_as(PUNT_RESOLVE);
-        a.ifindex = out->port->dev->ifindex;
+        a.dev = out->port->dev;
+        a.ifindex = a.dev->ifindex;
         a.oif = static_cast<std::uint32_t>(key.oif);
         state.active = out->up && key.gateway.family == AF_UNSPEC;
         return state;

@@ -216,6 +216,16 @@ void shared_nexthops::spread_used_marks()
     }
 }
 
+void shared_nexthops::visit(const visitor &fn) const
+{
+    for (const auto &[key, shared] : hops_) {
+        fn(shared.index, &key, shared.users);
+    }
+    for (const auto &[key, shared] : groups_) {
+        fn(shared.index, nullptr, shared.users);
+    }
+}
+
 void shared_nexthops::for_each_hop(const nexthop_key &after, const std::function<bool(const hop_info &)> &fn) const
 {
     const auto middle = hops_.upper_bound(after);

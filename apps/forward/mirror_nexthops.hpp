@@ -72,6 +72,10 @@ public:
     /// One user less; unknown indices are nobody's.
     void release(std::uint32_t index);
 
+    /// Calls fn for each next hop (`hop` null: a group), with its users: prefixes and groups.
+    using visitor = std::function<void(std::uint32_t index, const nexthop_key *hop, std::uint32_t users)>;
+    void visit(const visitor &fn) const;
+
     /// The state may have changed for one neighbour.
     void refresh(int oif, const ip_addr &gateway);
     /// … for an interface, or whatever sends out of a device (null: none).

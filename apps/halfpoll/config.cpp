@@ -4,7 +4,6 @@
 #include "toml_reader.hpp"
 
 #include <algorithm>
-#include <climits>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -47,12 +46,6 @@ std::string device_name(const port_config &port)
     return port.device.substr(prefix, port.device.find(',') - prefix);
 }
 
-/// What two ports must not share.
-std::string device_identity(const port_config &port)
-{
-    return port.kind == device_kind::vdev ? port.device.substr(0, port.device.find(',')) : port.device;
-}
-
 /// One file being read.
 struct parser {
     problem_list &problems;
@@ -70,6 +63,7 @@ private:
     void read_netns(toml_reader &reader);
     void read_vfio_intr(toml_reader &reader);
     void read_control(toml_reader &reader);
+    void read_log(const toml::table &table);
     void read_ports(const toml::node &node);
     void read_port(const toml::table &table);
     bool read_device(toml_reader &reader, port_config &port);
@@ -102,6 +96,9 @@ void parser::parse(const toml::table &root)
     if (const toml::table *punt = reader.table("punt")) {
         read_punt(*punt);
     }
+    if (const toml::table *log = reader.table("log")) {
+        read_log(*log);
+    }
     reader.refuse_unknown();
 }
 
@@ -119,8 +116,8 @@ void parser::read_runtime(const toml::table &table)
         }
     }
     reader.integer("fifo_priority", out.fifo_priority, 0, 99);
-    reader.integer("netdev_budget", out.netdev_budget, 1, 1'000'000);
-    reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, 1, 1'000'000);
+    reader.integer("netdev_budget", out.netdev_budget, NETDEV_BUDGET);
+    reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, NETDEV_BUDGET_USECS);
     reader.boolean("interrupts", out.interrupts);
     read_slow_path_cpu(reader);
     read_netns(reader);
@@ -267,15 +264,15 @@ void parser::read_shadow(toml_reader &reader, port_config &port)
 
 void parser::read_port_napi(toml_reader &reader, napi_config &napi)
 {
-    reader.integer("napi_defer_hard_irqs", napi.napi_defer_hard_irqs, 0, INT_MAX);
-    reader.integer("gro_flush_timeout", napi.gro_flush_timeout, 0, 10 * NSEC_PER_SEC);
-    reader.integer("irq_suspend_timeout", napi.irq_suspend_timeout, 0, 10 * NSEC_PER_SEC);
+    reader.integer("napi_defer_hard_irqs", napi.napi_defer_hard_irqs, NAPI_DEFER_HARD_IRQS);
+    reader.integer("gro_flush_timeout", napi.gro_flush_timeout, NAPI_TIMEOUT_NS);
+    reader.integer("irq_suspend_timeout", napi.irq_suspend_timeout, NAPI_TIMEOUT_NS);
     const toml::node *busy_poll = reader.get("busy_poll");
     if (!busy_poll) {
         return;
     }
     const std::int64_t usecs = busy_poll->value_or(std::int64_t{-1});
-    if (busy_poll->is_integer() && usecs >= 0 && usecs <= 1'000'000) {
+    if (busy_poll->is_integer() && usecs >= BUSY_POLL_USECS.min && usecs <= BUSY_POLL_USECS.max) {
         napi.busy_poll = static_cast<int>(usecs);
     } else if (busy_poll->value_or(std::string()) != "adaptive") {
         reader.problem(*busy_poll, "busy_poll", describe(*busy_poll),
@@ -291,12 +288,33 @@ void parser::read_punt(const toml::table &table)
         const toml::table *limits = classes.table(to_string(static_cast<punt_class>(c)));
         if (limits) {
             toml_reader reader(*limits, "[punt." + name + "]", problems);
-            reader.integer("rate", out.punt[c].packets_per_second, 0, 10'000'000);
-            reader.integer("burst", out.punt[c].burst, 1, 1'000'000);
+            reader.integer("rate", out.punt[c].packets_per_second, PUNT_RATE);
+            reader.integer("burst", out.punt[c].burst, PUNT_BURST);
             reader.refuse_unknown();
         }
     }
     classes.refuse_unknown();
+}
+
+void parser::read_log(const toml::table &table)
+{
+    toml_reader reader(table, "[log]", problems);
+    std::string level;
+    if (const toml::node *node = reader.string("level", level)) {
+        const auto known = std::ranges::find(log_level_names(), level);
+        if (known == log_level_names().end()) {
+            reader.problem(*node, "level", describe(*node), "\"debug\", \"info\", \"warning\" or \"error\"");
+        } else {
+            out.log.level = static_cast<log_level>(known - log_level_names().begin());
+        }
+    }
+    const toml::node *target = reader.string("target", out.log.target);
+    const std::vector<std::string_view> words = {"auto", "stderr", "journal"};
+    if (target && !out.log.target.starts_with('/') && !std::ranges::count(words, out.log.target)) {
+        reader.problem(*target, "target", describe(*target),
+                       "\"auto\", \"stderr\", \"journal\" or the absolute path of a file");
+    }
+    reader.refuse_unknown();
 }
 
 /// The pool must fill all rings and the caches in front of them, and fit into memory.
@@ -332,6 +350,11 @@ bool parser::once(std::map<std::string, unsigned> &seen, const toml::node &where
 }
 
 } // namespace
+
+std::string device_identity(const port_config &port)
+{
+    return port.kind == device_kind::vdev ? port.device.substr(0, port.device.find(',')) : port.device;
+}
 
 machine machine::detect()
 {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "log.hpp"
+
 #include <halfpoll/error.hpp>
 #include <halfpoll/net_device.hpp>
 #include <halfpoll/slow_path.hpp>
 
+#include <climits>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +18,18 @@ namespace halfpoll
 
 enum class device_kind { af_xdp, pci, vdev };
 
+/// What a setting may be, for the file and for `halfpoll set`.
+struct setting_range {
+    std::int64_t min, max;
+};
+inline constexpr setting_range NETDEV_BUDGET{1, 1'000'000};
+inline constexpr setting_range NETDEV_BUDGET_USECS{1, 1'000'000};
+inline constexpr setting_range NAPI_DEFER_HARD_IRQS{0, INT_MAX};
+inline constexpr setting_range NAPI_TIMEOUT_NS{0, 10 * NSEC_PER_SEC};
+inline constexpr setting_range BUSY_POLL_USECS{0, 1'000'000};
+inline constexpr setting_range PUNT_RATE{0, 10'000'000};
+inline constexpr setting_range PUNT_BURST{1, 1'000'000};
+
 struct port_config {
     std::string device; ///< as written
     device_kind kind = device_kind::af_xdp;
@@ -22,6 +38,9 @@ struct port_config {
     /// The kernel interface of an af_xdp device.
     std::string ifname() const { return device.substr(device.find(':') + 1); }
 };
+
+/// Its directory is made if it is missing.
+inline constexpr const char *DEFAULT_CONTROL = "/run/halfpoll/halfpoll.sock";
 
 /// What a configuration file says. The README of this folder lists the keys.
 struct config {
@@ -34,11 +53,12 @@ struct config {
     int slow_path_cpu = -1; ///< -1: wherever the system puts it
     std::string netns;
     std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best that each device has
-    std::string control = "/run/halfpoll.sock";
+    std::string control = DEFAULT_CONTROL;
     bool hugepages = false;
     unsigned memory_mb = 256;
     unsigned mbufs = 16384;
     bool remove_shadows = true;
+    log_config log;
     std::vector<port_config> ports;
     punt_limits punt;
 };
@@ -58,6 +78,9 @@ inline constexpr std::uint64_t BUFFER_BYTES = BUFFER_DATA_ROOM + 256;
 /// Throws `error` whose text has a line for every mistake: "file:line: key: found …, expected …".
 config parse_config(std::string_view text, const std::string &file, const machine &on);
 config load_config(const std::string &file, const machine &on = machine::detect());
+
+/// What two ports must not share.
+std::string device_identity(const port_config &port);
 
 /// File of a namespace, given by name or path; empty if it is none.
 std::string netns_path(const std::string &netns, const std::string &netns_dir = "/run/netns");

@@ -19,7 +19,7 @@ namespace
 class connection
 {
 public:
-    explicit connection(const std::string &path);
+    connection(const std::string &path, unsigned patience);
     ~connection() { close(fd_); }
     connection(const connection &) = delete;
     connection &operator=(const connection &) = delete;
@@ -38,12 +38,13 @@ private:
     int fd_;
 };
 
-connection::connection(const std::string &path) : path_(path), fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+connection::connection(const std::string &path, unsigned seconds)
+    : path_(path), fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
 {
     sockaddr_un addr{};
     addr.sun_family = AF_UNIX;
     path.copy(addr.sun_path, sizeof addr.sun_path - 1);
-    const timeval patience{10, 0};
+    const timeval patience{seconds, 0};
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (path.size() < sizeof addr.sun_path && connect(fd_, reinterpret_cast<sockaddr *>(&addr), sizeof addr) == 0) {
@@ -108,15 +109,15 @@ nlohmann::json exchange(connection &server, const nlohmann::json &request)
 
 } // namespace
 
-nlohmann::json control_request(const std::string &path, const nlohmann::json &request)
+nlohmann::json control_request(const std::string &path, const nlohmann::json &request, unsigned patience)
 {
-    connection server(path);
+    connection server(path, patience);
     return exchange(server, request);
 }
 
 void control_stop(const std::string &path)
 {
-    connection server(path);
+    connection server(path, 10);
     exchange(server, {{"stop", true}});
     server.wait_until_closed();
 }

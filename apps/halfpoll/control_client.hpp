@@ -11,8 +11,8 @@ namespace halfpoll
 {
 
 /// Sends one request to a running halfpoll and returns its reply. Throws `error`: nobody listens, no answer within
-/// 10 s, or the {"error": …} that was the answer.
-nlohmann::json control_request(const std::string &path, const nlohmann::json &request);
+/// `patience` seconds, or the {"error": …} that was the answer.
+nlohmann::json control_request(const std::string &path, const nlohmann::json &request, unsigned patience = 10);
 
 /// Asks a running halfpoll to stop and waits until it has, 10 s at most. Throws `error`.
 void control_stop(const std::string &path);

@@ -45,14 +45,16 @@ bool answers(const sockaddr_un &addr)
     return yes;
 }
 
+std::string directory_of(const std::string &path) { return path.substr(0, std::max<std::size_t>(1, path.rfind('/'))); }
+
 /// Held while a stale socket is replaced, so that two starting processes do not remove each other's.
 class directory_lock
 {
 public:
     explicit directory_lock(const std::string &path)
-        : fd_(open(path.substr(0, std::max<std::size_t>(1, path.rfind('/'))).c_str(),
-                   O_RDONLY | O_DIRECTORY | O_CLOEXEC))
     {
+        mkdir(directory_of(path).c_str(), 0755); // below /run nothing survives a boot; if it fails, open() says why
+        fd_ = open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd_ < 0) {
             throw_errno(errno, "control socket " + path + ": cannot open its directory");
         }

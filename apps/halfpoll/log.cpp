@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "log.hpp"
+#include "log_limit.hpp"
 
-#include <halfpoll/ktime.hpp>
+#include <halfpoll/error.hpp>
 
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
 #include <mutex>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace halfpoll
@@ -13,39 +22,140 @@ namespace halfpoll
 namespace
 {
 
-constexpr unsigned LINES_PER_SECOND = 20;
+constexpr const char *PLAIN_PATTERN = "halfpoll: %v";
+constexpr const char *FILE_PATTERN = "%Y-%m-%dT%H:%M:%S.%e%z %l %v";
+constexpr const char *JOURNAL_PATTERN = "%v"; // the journal knows who and when
 
-std::mutex mutex;
-ktime_t second_began = -NSEC_PER_SEC;
-unsigned lines = 0;
-unsigned left_out = 0;
-
-/// True if stderr takes at least PIPE_BUF bytes now.
-bool writable()
+/// sd-daemon(3): what the journal takes at the start of a line for its priority.
+const char *journal_prefix(spdlog::level::level_enum level)
 {
-    pollfd p{STDERR_FILENO, POLLOUT, 0};
-    return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT);
+    switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+        return "<7>";
+    case spdlog::level::info:
+        return "<6>";
+    case spdlog::level::warn:
+        return "<4>";
+    default:
+        return "<3>";
+    }
+}
+
+/// Writes to stderr what stderr takes at once: who reads it must not hold up the control thread.
+class stderr_sink final : public spdlog::sinks::base_sink<std::mutex>
+{
+public:
+    explicit stderr_sink(bool journal) : journal_(journal) {}
+
+private:
+    void sink_it_(const spdlog::details::log_msg &message) override
+    {
+        spdlog::memory_buf_t line;
+        if (journal_) {
+            line.append(std::string_view(journal_prefix(message.level)));
+        }
+        formatter_->format(message, line);
+        pollfd p{STDERR_FILENO, POLLOUT, 0};
+        if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT)) {
+            (void)!write(STDERR_FILENO, line.data(), line.size());
+        }
+    }
+    void flush_() override {}
+
+    bool journal_;
+};
+
+/// stderr is the journal: systemd says which socket it gave us.
+bool stderr_is_the_journal()
+{
+    const char *stream = std::getenv("JOURNAL_STREAM");
+    struct stat st;
+    return stream && fstat(STDERR_FILENO, &st) == 0 &&
+           stream == std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
+}
+
+spdlog::level::level_enum level_of(log_level level)
+{
+    constexpr std::array levels = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
+    return levels[static_cast<std::size_t>(level)];
+}
+
+std::shared_ptr<spdlog::logger> make_logger(const log_config &config)
+{
+    const bool file = config.target.starts_with('/');
+    const bool journal = config.target == "journal" || (config.target == "auto" && stderr_is_the_journal());
+    spdlog::sink_ptr sink;
+    if (file) {
+        try {
+            sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.target);
+        } catch (const spdlog::spdlog_ex &e) {
+            throw error("[log] target " + config.target + ": cannot be written to (" + e.what() + ")");
+        }
+    } else {
+        sink = std::make_shared<stderr_sink>(journal);
+    }
+    auto logger = std::make_shared<spdlog::logger>("halfpoll", sink);
+    logger->set_pattern(file ? FILE_PATTERN : journal ? JOURNAL_PATTERN : PLAIN_PATTERN);
+    logger->set_level(level_of(config.level));
+    logger->flush_on(spdlog::level::trace);
+    logger->set_error_handler([](const std::string &) {}); // a full disk is no reason to stop
+    return logger;
+}
+
+struct state {
+    std::mutex mutex;
+    std::shared_ptr<spdlog::logger> logger = make_logger({});
+    log_limit limit{LOG_BURST, LOG_INTERVAL_SECONDS *NSEC_PER_SEC};
+};
+
+state &the_log()
+{
+    static state log;
+    return log;
 }
 
 } // namespace
 
-void log_line(const std::string &text)
+const std::vector<std::string_view> &log_level_names()
 {
-    const std::lock_guard lock(mutex);
-    const ktime_t now = ktime_get();
-    if (now - second_began >= NSEC_PER_SEC) {
-        second_began = now;
-        lines = 0;
-    }
-    if (++lines > LINES_PER_SECOND || !writable()) {
-        ++left_out;
+    static const std::vector<std::string_view> names = {"debug", "info", "warning", "error"};
+    return names;
+}
+
+const char *to_string(log_level level) noexcept { return log_level_names()[static_cast<std::size_t>(level)].data(); }
+
+void log_open(const log_config &config)
+{
+    auto logger = make_logger(config);
+    const std::lock_guard lock(the_log().mutex);
+    the_log().logger = std::move(logger);
+}
+
+void log_line(log_level level, std::string_view kind, const std::string &text)
+{
+    state &log = the_log();
+    const std::lock_guard lock(log.mutex);
+    if (!log.logger->should_log(level_of(level))) {
         return;
     }
-    const std::string missing = left_out ? " (" + std::to_string(left_out) + " messages left out before)" : "";
-    const std::string line = "halfpoll: " + text + missing + "\n";
-    if (write(STDERR_FILENO, line.data(), line.size()) > 0) {
-        left_out = 0;
+    const log_limit::verdict verdict = log.limit.pass(kind, ktime_get());
+    if (!verdict.passes) {
+        return;
     }
+    const std::string before =
+        verdict.left_out ? " (" + std::to_string(verdict.left_out) + " such messages left out before)" : "";
+    log.logger->log(level_of(level), text + before);
+}
+
+void log_close()
+{
+    state &log = the_log();
+    const std::lock_guard lock(log.mutex);
+    for (const auto &[kind, count] : log.limit.take_left_out()) {
+        log.logger->info("{} messages about {} left out", count, kind);
+    }
+    log.logger->flush();
 }
 
 } // namespace halfpoll

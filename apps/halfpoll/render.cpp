@@ -33,7 +33,10 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"punt", {{"class", "punted", "policed", "rate", "burst"}}},
     {"shadows", {{"shadow", "interface", "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"}}},
     {"fib", {{"prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
-    {"route", {{"to", "prefix_length", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
+    {"lookup", {{"to", "prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
+    {"route", {{"prefix", "type", "table", "metric", "via", "dev", "shadow", "weight", "nhid", "mtu"}}},
+    {"neigh", {{"address", "lladdr", "dev", "shadow"}}},
+    {"nexthop", {{"nexthop", "kind", "dev", "via", "lladdr", "mtu", "why", "users"}}},
 };
 
 /// "ttl 5, no_route 3"
@@ -46,11 +49,22 @@ std::string list_of(const json &object)
     return text;
 }
 
+/// "lan 66.7%, wan 33.3%": where the flows of a group go.
+std::string devs_of(const json &members)
+{
+    std::string text;
+    for (const json &member : members) {
+        text +=
+            (text.empty() ? "" : ", ") + member.value("dev", "-") + " " + member.value("share", json()).dump() + "%";
+    }
+    return text.empty() ? "-" : text;
+}
+
 std::string cell(const json &row, const std::string &column)
 {
     const json::json_pointer path("/" + column);
     if (!row.contains(path)) {
-        return "-";
+        return column == "dev" && row.contains("members") ? devs_of(row["members"]) : "-";
     }
     const json &value = row[path];
     const std::string text = value.is_string()   ? value.get<std::string>()
@@ -66,39 +80,43 @@ std::string title(std::string column)
     return column;
 }
 
-void append_row(std::string &out, const std::vector<std::string> &cells, const std::vector<std::size_t> &widths,
-                const std::vector<bool> &right)
+std::string line_of(const std::vector<std::string> &cells, const table_layout &layout)
 {
     std::string line;
     for (std::size_t c = 0; c < cells.size(); ++c) {
-        const std::string pad(widths[c] - cells[c].size(), ' ');
-        line += (c ? "  " : "") + (right[c] ? pad + cells[c] : cells[c] + pad);
+        const std::string pad(layout.widths[c] - cells[c].size(), ' ');
+        line += (c ? "  " : "") + (layout.right[c] ? pad + cells[c] : cells[c] + pad);
     }
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+    return line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
 }
 
-std::string table(const json &rows, const columns &names)
+/// Rows under the columns that the layout names; the header, too, if it is the first time.
+std::string table(const json &rows, table_layout &layout)
 {
-    std::vector<std::vector<std::string>> cells(1);
-    std::vector<bool> right(names.size(), true);
-    std::ranges::transform(names, std::back_inserter(cells.front()), title);
+    const std::size_t n = layout.names.size();
+    std::vector<std::vector<std::string>> cells;
+    if (layout.widths.empty()) {
+        layout.widths.resize(n);
+        layout.right.assign(n, true);
+        cells.emplace_back();
+        std::ranges::transform(layout.names, std::back_inserter(cells.front()), title);
+    }
     for (const json &row : rows) {
         cells.emplace_back();
-        for (std::size_t c = 0; c < names.size(); ++c) {
-            cells.back().push_back(cell(row, names[c]));
-            const json::json_pointer path("/" + names[c]);
-            right[c] = right[c] && (!row.contains(path) || row[path].is_number());
+        for (std::size_t c = 0; c < n; ++c) {
+            cells.back().push_back(cell(row, layout.names[c]));
+            const json::json_pointer path("/" + layout.names[c]);
+            layout.right[c] = layout.right[c] && (!row.contains(path) || row[path].is_number());
         }
     }
-    std::vector<std::size_t> widths(names.size());
     for (const auto &row : cells) {
-        for (std::size_t c = 0; c < names.size(); ++c) {
-            widths[c] = std::max(widths[c], row[c].size());
+        for (std::size_t c = 0; c < n; ++c) {
+            layout.widths[c] = std::max(layout.widths[c], row[c].size());
         }
     }
     std::string out;
     for (const auto &row : cells) {
-        append_row(out, row, widths, right);
+        out += line_of(row, layout);
     }
     return out;
 }
@@ -113,16 +131,23 @@ columns all_keys(const json &rows)
     return keys;
 }
 
+/// What a packet meets has other columns than what the kernel has.
+std::string view_of(const std::string &name, const json &rows)
+{
+    return name == "route" && !rows.empty() && rows.front().contains("to") ? "lookup" : name;
+}
+
 std::string list(const std::string &name, const json &rows)
 {
     if (rows.empty()) {
         return "no " + name + "\n";
     }
-    const auto known = tables.find(name);
+    const auto known = tables.find(view_of(name, rows));
     const std::vector<columns> views = known == tables.end() ? std::vector<columns>{all_keys(rows)} : known->second;
     std::string out;
     for (const columns &names : views) {
-        out += (out.empty() ? "" : "\n") + table(rows, names);
+        table_layout layout{names, {}, {}};
+        out += (out.empty() ? "" : "\n") + table(rows, layout);
     }
     return out;
 }
@@ -141,6 +166,17 @@ std::string pairs(const json &object)
 }
 
 } // namespace
+
+std::string render_page(const std::string &key, const json &rows, table_layout &layout)
+{
+    if (rows.empty()) {
+        return "";
+    }
+    if (layout.names.empty()) {
+        layout.names = tables.at(view_of(key, rows)).front();
+    }
+    return table(rows, layout);
+}
 
 std::string render(const json &reply)
 {

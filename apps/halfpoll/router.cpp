@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "router.hpp"
+#include "config_diff.hpp"
+#include "dpdk_log.hpp"
 #include "log.hpp"
 
 #include <halfpoll/af_xdp.hpp>
@@ -8,6 +10,7 @@
 
 #include <algorithm>
 #include <sched.h>
+#include <utility>
 
 namespace halfpoll
 {
@@ -30,11 +33,9 @@ void leave_cpus(const std::vector<unsigned> &data_cpus)
     }
 }
 
-bool is_virtio_user(const port_config &port) { return port.device.starts_with("net_virtio_user"); }
-
 } // namespace
 
-router::router(const config &cfg) : cfg_(cfg)
+router::router(config cfg) : cfg_(std::move(cfg)), started_on_(machine::detect())
 {
     try {
         start();
@@ -58,16 +59,17 @@ void router::start()
     slow.affinity = cfg_.slow_path_cpu;
     slow.limits = cfg_.punt;
     slow_ = std::make_unique<slow_path>(*core_, slow);
+    slow_->on_deleted = [this](shadow &s) { on_deleted(s); };
     forwarder_ = std::make_unique<forwarder>(*core_, slow_.get());
     core_->set_rx_handler(forwarder::receive, forwarder_.get());
     for (const port_config &port : cfg_.ports) {
-        add_port(port);
+        open_port(port);
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
     started_ = ktime_get();
     for (const net_device *dev : core_->devices()) {
         if (!dev->carrier.load(std::memory_order_relaxed)) {
-            log_line(dev->name + ": no carrier");
+            log_line(log_level::warning, "link", dev->name + ": no carrier");
         }
     }
 }
@@ -80,7 +82,7 @@ void router::start_eal()
             options.pci.push_back(port.device);
         }
     }
-    options.shareable = std::ranges::any_of(cfg_.ports, is_virtio_user);
+    options.shareable = shareable_ = std::ranges::any_of(cfg_.ports, maps_memory);
     options.hugepages = cfg_.hugepages;
     options.memory_mb = cfg_.memory_mb;
     options.vfio_intr = cfg_.vfio_intr;
@@ -88,6 +90,7 @@ void router::start_eal()
     for (const std::string &note : eal_init(options)) {
         degrade(note);
     }
+    redirect_dpdk_log();
     pool_ = packet_pool_create("packets", cfg_.mbufs, BUFFER_DATA_ROOM);
 }
 
@@ -105,9 +108,9 @@ void router::start_runtime()
     runtime_ = std::make_unique<runtime>(options);
 }
 
-void router::add_port(const port_config &port)
+net_device &router::open_port(const port_config &port)
 {
-    const auto find = [this, &port] {
+    const auto find = [this, port] {
         const auto warn = [this](const std::string &what) { degrade(what); };
         return port.kind == device_kind::af_xdp ? make_af_xdp_port(port.ifname(), warn)
                                                 : make_ethdev_port(port.device, warn);
@@ -115,23 +118,108 @@ void router::add_port(const port_config &port)
     net_device_options options = port.options;
     options.reprobe = find;
     net_device &dev = core_->register_netdevice(find(), options);
-    shadow &s = slow_->add_shadow(dev, port.shadow);
-    slow_->set_carrier(s, dev.carrier.load(std::memory_order_relaxed));
+    try {
+        shadow &s = slow_->add_shadow(dev, port.shadow);
+        slow_->set_carrier(s, dev.carrier.load(std::memory_order_relaxed));
+    } catch (...) {
+        core_->unregister_netdevice(dev);
+        throw;
+    }
+    if (mirror_) {
+        mirror_->device_changed(dev);
+    }
+    return dev;
+}
+
+void router::close_port(net_device &dev, bool destroy) noexcept
+{
+    said_[dev.ifindex] = "out of service: removed"; // which the caller says
+    dev.options.reprobe = nullptr;
+    core_->fail_netdevice(dev, "removed");
+    if (shadow *s = slow_->of_device(dev)) {
+        slow_->remove_shadow(*s, destroy);
+        mirror_->device_changed(dev); // nothing refers to it any more
+    }
+    said_.erase(dev.ifindex);
+    core_->unregister_netdevice(dev);
+}
+
+config router::running() const
+{
+    config now = cfg_;
+    now.netdev_budget = runtime_->netdev_budget();
+    now.netdev_budget_usecs = runtime_->netdev_budget_usecs();
+    for (port_config &port : now.ports) {
+        const net_device &dev = *core_->dev_get_by_name(port.options.name);
+        const napi_config loaded = std::exchange(port.options.napi, dev.options.napi);
+        for (const auto &queue : dev.queues) {
+            // Only napi_configure() writes the settings, and only this thread calls it.
+            if (queue->napi.config != loaded) {
+                port.options.napi = queue->napi.config;
+            }
+        }
+    }
+    return now;
+}
+
+void router::set_netdev_budget(unsigned packets, unsigned usecs) { runtime_->set_netdev_budget(packets, usecs); }
+
+void router::set_punt_limit(punt_class c, const punt_limit &limit)
+{
+    slow_->set_limit(c, limit);
+    cfg_.punt[c] = limit;
+}
+
+void router::set_log(const log_config &log)
+{
+    log_open(log);
+    cfg_.log = log;
+}
+
+std::vector<std::string> router::mend_shadows()
+{
+    std::vector<std::string> problems;
+    for (shadow *s : slow_->shadows()) {
+        if (s->failure.empty()) {
+            continue;
+        }
+        try {
+            slow_->reopen_shadow(*s);
+            mirror_->device_changed(*s->dev);
+            log_line(log_level::info, "shadow", "shadow " + s->name + ": made again; it has no addresses now");
+        } catch (const error &e) {
+            problems.emplace_back(e.what());
+        }
+    }
+    return problems;
+}
+
+/// Somebody has deleted a shadow: the port is useless without it, and a port cannot be deleted with `ip`.
+void router::on_deleted(shadow &s)
+{
+    log_line(log_level::warning, "shadow", "shadow " + s.name + ": its kernel interface was deleted");
+    if (mirror_) {
+        mirror_->device_changed(*s.dev);
+        for (const std::string &problem : mend_shadows()) {
+            log_line(log_level::error, "shadow", problem + "; `halfpoll reload` tries again");
+        }
+    }
 }
 
 void router::on_change(net_device &dev)
 {
     const bool up = dev.carrier.load(std::memory_order_relaxed);
-    if (shadow *s = slow_ ? slow_->of_device(dev) : nullptr) {
+    shadow *s = slow_ ? slow_->of_device(dev) : nullptr;
+    if (s) {
         slow_->set_carrier(*s, up);
     }
-    if (mirror_) {
-        mirror_->device_changed(dev);
-        const std::string state = dev.failure.empty() ? up ? "link up" : "link down" : "out of service: " + dev.failure;
-        if (std::string &said = said_[dev.ifindex]; said != state) {
-            said = state;
-            log_line(dev.name + ": " + state);
-        }
+    if (!mirror_) {
+        return;
+    }
+    mirror_->device_changed(dev);
+    const std::string state = !dev.failure.empty() ? "out of service: " + dev.failure : up ? "link up" : "link down";
+    if (s && std::exchange(said_[dev.ifindex], state) != state) {
+        log_line(dev.failure.empty() ? log_level::info : log_level::error, dev.name, dev.name + ": " + state);
     }
 }
 
@@ -139,7 +227,7 @@ void router::degrade(const std::string &what)
 {
     if (std::ranges::count(degraded_, what) == 0) { // a port that returns says it again
         degraded_.push_back(what);
-        log_line(what);
+        log_line(log_level::warning, "degraded", what);
     }
 }
 

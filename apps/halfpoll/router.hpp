@@ -20,19 +20,26 @@ struct rte_mempool;
 namespace halfpoll
 {
 
-/// The parts of a running forwarder, put together as a configuration says. Control thread only.
+/// The parts of a running forwarder, put together as a configuration says, and changed while it forwards. Control
+/// thread only.
 class router
 {
 public:
     /// Initialises the EAL, starts the threads, opens the ports, makes the shadows and loads the kernel's routes.
     /// Throws `error`; nothing is left behind then.
-    explicit router(const config &cfg);
+    explicit router(config cfg);
     /// Stops forwarding, lets go of the shadows and closes the ports.
     ~router();
     router(const router &) = delete;
     router &operator=(const router &) = delete;
 
     const config &cfg() const noexcept { return cfg_; }
+    /// cfg() with the settings that `halfpoll set` has changed since.
+    config running() const;
+    /// The CPUs as they were before the control thread left those of the data path.
+    const machine &started_on() const noexcept { return started_on_; }
+    /// Packet memory that a vhost-user peer can map.
+    bool shareable() const noexcept { return shareable_; }
     runtime &rt() noexcept { return *runtime_; }
     net_core &core() noexcept { return *core_; }
     slow_path &slow() noexcept { return *slow_; }
@@ -44,16 +51,32 @@ public:
     /// When the router began to forward (CLOCK_MONOTONIC).
     ktime_t started() const noexcept { return started_; }
 
+    // Parts of a reload; see reload.hpp.
+    /// Opens a port and makes or adopts its shadow. Throws `error`; nothing is left behind then.
+    net_device &open_port(const port_config &port);
+    /// Takes a port out of service for good and lets go of its shadow, which stays in the kernel unless `destroy`.
+    void close_port(net_device &dev, bool destroy) noexcept;
+    void adopt(config cfg) { cfg_ = std::move(cfg); }
+
+    // Settings. Throw `error`, and change nothing then.
+    void set_netdev_budget(unsigned packets, unsigned usecs);
+    void set_punt_limit(punt_class c, const punt_limit &limit);
+    void set_log(const log_config &log);
+    /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
+    std::vector<std::string> mend_shadows();
+
 private:
     void start();
     void start_eal();
     void start_runtime();
-    void add_port(const port_config &port);
+    void on_deleted(shadow &s);
     void on_change(net_device &dev);
     void stop() noexcept;
     void degrade(const std::string &what);
 
-    const config &cfg_;
+    config cfg_;
+    machine started_on_;
+    bool shareable_ = false;
     std::vector<std::string> degraded_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<runtime> runtime_;

@@ -58,20 +58,44 @@ int timeout_ms(ktime_t when)
     return static_cast<int>(std::min<ktime_t>((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 60'000));
 }
 
+/// Tells the service manager that all threads take their turns: a CPU that does not answer holds this thread up, and
+/// the manager acts.
+class watchdog
+{
+public:
+    explicit watchdog(runtime &rt) : rt_(rt), interval_(sd_watchdog_interval()) {}
+    ktime_t due() const noexcept { return interval_ == KTIME_MAX ? KTIME_MAX : last_ + interval_; }
+    void feed()
+    {
+        for (unsigned cpu = 0; cpu < rt_.cpus(); ++cpu) {
+            rt_.call_on(cpu, [](softnet_data &) {});
+        }
+        sd_notify("WATCHDOG=1");
+        last_ = ktime_get();
+    }
+
+private:
+    runtime &rt_;
+    ktime_t interval_;
+    ktime_t last_ = 0;
+};
+
 /// The control thread's loop: it wakes only when there is something to do.
 void control_loop(router &r, control_server &server, const stop_signals &signals, const bool &stopping)
 {
     ktime_t reclaim_at = ktime_get() + RECLAIM_DELAY;
+    watchdog dog(r.rt());
     while (!stopping) {
         pollfd fds[] = {{signals.fd(), POLLIN, 0},
                         {server.fd(), POLLIN, 0},
                         {r.core().control_fd(), POLLIN, 0},
                         {r.kernel().fd(), POLLIN, 0}};
-        if (poll(fds, std::size(fds), timeout_ms(std::min(server.deadline(), reclaim_at))) < 0 && errno != EINTR) {
+        const ktime_t wake_at = std::min({server.deadline(), reclaim_at, dog.due()});
+        if (poll(fds, std::size(fds), timeout_ms(wake_at)) < 0 && errno != EINTR) {
             throw_errno(errno, "control loop: poll");
         }
         if (fds[0].revents) {
-            log_line("stopping on a signal");
+            log_line(log_level::info, "program", "stopping on a signal");
             return;
         }
         if (fds[1].revents || server.deadline() <= ktime_get()) {
@@ -83,7 +107,10 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
         if (fds[3].revents) {
             r.kernel().process();
         }
-        const bool changed = fds[2].revents || fds[3].revents;
+        if (dog.due() <= ktime_get()) {
+            dog.feed();
+        }
+        const bool changed = fds[1].revents || fds[2].revents || fds[3].revents; // a request may be a reload
         if (reclaim_at <= ktime_get()) {
             r.fwd().reclaim();
             reclaim_at = KTIME_MAX;
@@ -92,7 +119,7 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
             reclaim_at = std::min(reclaim_at, ktime_get() + RECLAIM_DELAY);
         }
     }
-    log_line("stopping on request");
+    log_line(log_level::info, "program", "stopping on request");
 }
 
 } // namespace
@@ -100,6 +127,7 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
 void run(const config &cfg)
 {
     const stop_signals signals;
+    log_open(cfg.log);
     router *running = nullptr;
     bool stopping = false;
     // First, so that a second instance is refused before it touches a device; and last to go, so that a client sees the
@@ -108,10 +136,12 @@ void run(const config &cfg)
                           [&](const nlohmann::json &request) { return serve_request(*running, request, stopping); });
     router r(cfg);
     running = &r;
-    log_line("forwarding between " + std::to_string(cfg.ports.size()) + " ports; control socket " + cfg.control);
-    sd_notify("READY=1");
+    const std::string about = "forwarding between " + std::to_string(cfg.ports.size()) + " ports";
+    log_line(log_level::info, "program", about + "; control socket " + cfg.control);
+    sd_notify("READY=1\nSTATUS=" + about);
     control_loop(r, server, signals, stopping);
     sd_notify("STOPPING=1");
+    log_close();
 }
 
 } // namespace halfpoll

@@ -11,7 +11,7 @@
 namespace halfpoll
 {
 
-void sd_notify(const char *state) noexcept
+void sd_notify(const std::string &state) noexcept
 {
     const char *path = std::getenv("NOTIFY_SOCKET");
     sockaddr_un to{};
@@ -29,9 +29,20 @@ void sd_notify(const char *state) noexcept
     }
     const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
     // A manager that does not listen is no reason to fail.
-    (void)!sendto(fd, state, std::strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, reinterpret_cast<sockaddr *>(&to),
+    (void)!sendto(fd, state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT, reinterpret_cast<sockaddr *>(&to),
                   length);
     close(fd);
+}
+
+ktime_t sd_watchdog_interval() noexcept
+{
+    const char *pid = std::getenv("WATCHDOG_PID");
+    const char *usecs = std::getenv("WATCHDOG_USEC");
+    if (!usecs || (pid && std::strtol(pid, nullptr, 10) != getpid())) {
+        return KTIME_MAX;
+    }
+    const std::int64_t allowed = std::strtoll(usecs, nullptr, 10);
+    return allowed > 0 ? allowed * NSEC_PER_USEC / 2 : KTIME_MAX;
 }
 
 } // namespace halfpoll

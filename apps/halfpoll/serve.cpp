@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
+#include "show_tables.hpp"
 
 #include <cstdio>
 
@@ -10,22 +11,6 @@ namespace
 {
 
 using nlohmann::json;
-
-constexpr std::size_t DEFAULT_ROUTES = 10'000;
-
-template <typename T>
-T value_or(const json &request, const char *key, const T &fallback)
-{
-    const auto it = request.find(key);
-    if (it == request.end()) {
-        return fallback;
-    }
-    try {
-        return it->get<T>();
-    } catch (const json::exception &) {
-        throw error(std::string("bad request: \"") + key + "\" has the wrong type");
-    }
-}
 
 json show(router &r, const std::string &what, const json &request)
 {
@@ -51,10 +36,16 @@ json show(router &r, const std::string &what, const json &request)
         return show_punt(r);
     }
     if (what == "fib") {
-        return show_fib(r, value_or(request, "limit", DEFAULT_ROUTES));
+        return show_fib(r, parse_filter(request));
     }
     if (what == "route") {
-        return show_route(r, value_or(request, "to", std::string()));
+        return show_route(r, parse_filter(request));
+    }
+    if (what == "neigh") {
+        return show_neigh(r, parse_filter(request));
+    }
+    if (what == "nexthop") {
+        return show_nexthop(r, parse_filter(request));
     }
     throw error("bad request: nothing called \"" + what + "\" to show");
 }
@@ -74,14 +65,18 @@ json serve_request(router &r, const json &request, bool &stopping)
     if (request.contains("show")) {
         return show(r, value_or(request, "show", std::string()), request);
     }
-    if (value_or(request, "set", std::string()) == "napi") {
-        return set_napi(r, value_or(request, "name", std::string()), value_or(request, "values", json::object()));
+    if (request.contains("set")) {
+        return serve_set(r, value_or(request, "set", std::string()), value_or(request, "name", std::string()),
+                         value_or(request, "values", json::object()));
+    }
+    if (request.contains("reload")) {
+        return serve_reload(r, value_or(request, "reload", std::string()), value_or(request, "dry_run", false));
     }
     if (value_or(request, "stop", false)) {
         stopping = true;
         return {{"stopping", true}};
     }
-    throw error("bad request: expected \"show\", \"set\" or \"stop\"");
+    throw error("bad request: expected \"show\", \"set\", \"reload\" or \"stop\"");
 }
 
 } // namespace halfpoll

@@ -10,8 +10,8 @@
 namespace halfpoll
 {
 
-/// Answers one control request: {"show": WHAT, …}, {"set": "napi", "name": …, "values": {…}} or {"stop": true}, which
-/// sets `stopping`. Throws `error` for what it does not understand.
+/// Answers one control request: {"show": WHAT, …}, {"set": WHAT, "name": …, "values": {…}}, {"reload": FILE or "",
+/// "dry_run": …} or {"stop": true}, which sets `stopping`. Throws `error` for what it does not understand.
 nlohmann::json serve_request(router &r, const nlohmann::json &request, bool &stopping);
 
 // One for each WHAT. Keys are the names that the tables show; counters are sums over CPUs unless they say "cpu".
@@ -22,13 +22,12 @@ nlohmann::json show_softnet(router &r);
 nlohmann::json show_softirqs(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
-/// At most `limit` prefixes of each family.
-nlohmann::json show_fib(router &r, std::size_t limit);
-/// Where a packet to `address` goes.
-nlohmann::json show_route(router &r, const std::string &address);
 
-/// Changes settings of a NAPI instance, or of all of an interface, under the kernel's names.
-nlohmann::json set_napi(router &r, const std::string &name, const nlohmann::json &values);
+/// Changes settings of "napi" (an instance, or all of an interface), "runtime", "punt" (a class) or "log". All of the
+/// values or none.
+nlohmann::json serve_set(router &r, const std::string &what, const std::string &name, const nlohmann::json &values);
+/// Reads a configuration and goes over to it, or only says what would change.
+nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);
 
 /// As `ip` writes it.
 std::string lladdr_text(const rte_ether_addr &lladdr);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
+#include "show_tables.hpp"
+
+#include <ip_text.hpp>
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <cmath>
 #include <map>
 
@@ -13,19 +15,6 @@ namespace
 {
 
 using nlohmann::json;
-
-std::string text_of(std::uint32_t addr)
-{
-    char text[INET_ADDRSTRLEN];
-    const in_addr net{htonl(addr)};
-    return inet_ntop(AF_INET, &net, text, sizeof text);
-}
-
-std::string text_of(const ip6_addr &addr)
-{
-    char text[INET6_ADDRSTRLEN];
-    return inet_ntop(AF_INET6, addr.data(), text, sizeof text);
-}
 
 const char *text_of(adjacency_kind kind)
 {
@@ -42,10 +31,33 @@ const char *text_of(adjacency_kind kind)
     return "drop";
 }
 
-json nexthop_row(forwarder &fwd, std::uint32_t index);
+/// What the FIB itself holds for exactly this prefix; false: nothing.
+bool find_in_fib(router &r, const ip_prefix &prefix, std::uint32_t &nexthop)
+{
+    return prefix.addr.family == AF_INET ? r.fwd().routes4().find(to_ipv4(prefix.addr.bytes), prefix.len, nexthop)
+                                         : r.fwd().routes6().find(prefix.addr.bytes, prefix.len, nexthop);
+}
+
+std::uint32_t look_up(router &r, const ip_addr &addr)
+{
+    return addr.family == AF_INET ? r.fwd().routes4().lookup(to_ipv4(addr.bytes))
+                                  : r.fwd().routes6().lookup(addr.bytes);
+}
+
+/// The longest prefix of an address that is in the table with what the lookup found; "none": the default.
+std::string matching_prefix(router &r, const ip_addr &addr)
+{
+    for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
+        std::uint32_t nexthop = 0;
+        if (const ip_prefix prefix = make_prefix(addr, len); find_in_fib(r, prefix, nexthop)) {
+            return to_string(prefix);
+        }
+    }
+    return "none";
+}
 
 /// Members of a group, with the percentage of its flows that each takes.
-json member_rows(forwarder &fwd, const nexthop_group &group)
+json member_rows(router &r, const nexthop_group &group)
 {
     std::map<std::uint32_t, double> buckets;
     for (const std::uint32_t member : group.buckets) {
@@ -53,27 +65,28 @@ json member_rows(forwarder &fwd, const nexthop_group &group)
     }
     json rows = json::array();
     for (const std::uint32_t member : group.members) {
-        json row = nexthop_row(fwd, member);
+        json row = nexthop_row(r, member);
         row["share"] = std::round(buckets[member] * 1000 / static_cast<double>(group.buckets.size())) / 10;
         rows.push_back(row);
     }
     return rows;
 }
 
-/// Where packets of a prefix go. Only the control thread replaces adjacencies, so they stay while it looks.
-json nexthop_row(forwarder &fwd, std::uint32_t index)
+} // namespace
+
+json nexthop_row(router &r, std::uint32_t index)
 {
     json row = {{"nexthop", index}};
-    const adjacency *adj = fwd.nexthops().get(index);
+    const adjacency *adj = r.fwd().nexthops().get(index);
     if (!adj) {
         return row;
     }
     row["kind"] = text_of(adj->kind);
-    if (const net_device *dev = fwd.core().dev_get(adj->ifindex)) {
+    if (const net_device *dev = adj->ifindex ? r.core().dev_get(adj->ifindex) : nullptr) {
         row["dev"] = dev->name;
     }
     if (adj->kind == adjacency_kind::group) {
-        row["members"] = member_rows(fwd, *adj->group);
+        row["members"] = member_rows(r, *adj->group);
     } else if (adj->kind == adjacency_kind::forward) {
         row["lladdr"] = lladdr_text(*reinterpret_cast<const rte_ether_addr *>(adj->rewrite));
         row["mtu"] = adj->mtu;
@@ -85,76 +98,33 @@ json nexthop_row(forwarder &fwd, std::uint32_t index)
     return row;
 }
 
-/// The first `limit` prefixes in order; of a larger table, those that come first.
-template <typename Addr, typename Fib>
-void add_routes(forwarder &fwd, const Fib &fib, std::size_t limit, json &rows)
+json show_fib(router &r, const show_filter &filter)
 {
-    struct route {
-        Addr addr;
-        unsigned len;
-        std::uint32_t nexthop;
-        bool operator<(const route &other) const { return std::tie(addr, len) < std::tie(other.addr, other.len); }
-    };
-    std::vector<route> routes;
-    fib.for_each([&](const Addr &addr, unsigned len, std::uint32_t nexthop) {
-        routes.push_back({addr, len, nexthop});
-    });
-    const std::size_t shown = std::min(limit, routes.size());
-    std::partial_sort(routes.begin(), routes.begin() + static_cast<std::ptrdiff_t>(shown), routes.end());
-    for (std::size_t i = 0; i < shown; ++i) {
-        json row = nexthop_row(fwd, routes[i].nexthop);
-        row["prefix"] = text_of(routes[i].addr) + "/" + std::to_string(routes[i].len);
-        rows.push_back(row);
-    }
-}
-
-/// The longest prefix of an address that is in the table with what the lookup found; empty: none.
-template <typename Addr, typename Fib>
-std::string matching_prefix(const Fib &fib, const Addr &addr, unsigned bits)
-{
-    for (unsigned len = bits + 1; len-- > 0;) {
+    const dev_filter dev(r, filter.dev);
+    // The mirror knows the order, the FIB what it holds.
+    json reply = page_of_prefixes(r, filter, "fib", [&](json &rows, const ip_prefix &prefix, auto, std::uint32_t) {
         std::uint32_t nexthop = 0;
-        if (fib.find(addr, len, nexthop)) {
-            return std::to_string(len);
+        if (!find_in_fib(r, prefix, nexthop)) {
+            return;
         }
-    }
-    return "";
+        if (!dev.takes(r, nexthop)) {
+            return;
+        }
+        json row = nexthop_row(r, nexthop);
+        row["prefix"] = to_string(prefix);
+        rows.push_back(std::move(row));
+    });
+    reply["routes4"] = r.fwd().routes4().size();
+    reply["routes6"] = r.fwd().routes6().size();
+    return reply;
 }
 
-template <typename Addr, typename Fib>
-json route_row(forwarder &fwd, const Fib &fib, const Addr &addr, unsigned bits)
+json lookup_row(router &r, const ip_addr &addr)
 {
-    json row = nexthop_row(fwd, fib.lookup(addr));
-    const std::string len = matching_prefix(fib, addr, bits);
-    row["to"] = text_of(addr);
-    row["prefix_length"] = len.empty() ? json("none") : json(std::stoi(len));
+    json row = nexthop_row(r, look_up(r, addr));
+    row["to"] = to_string(addr);
+    row["prefix"] = matching_prefix(r, addr);
     return row;
-}
-
-} // namespace
-
-json show_fib(router &r, std::size_t limit)
-{
-    json rows = json::array();
-    add_routes<std::uint32_t>(r.fwd(), r.fwd().routes4(), limit, rows);
-    add_routes<ip6_addr>(r.fwd(), r.fwd().routes6(), limit, rows);
-    return {{"routes4", r.fwd().routes4().size()},
-            {"routes6", r.fwd().routes6().size()},
-            {"shown", rows.size()},
-            {"fib", rows}};
-}
-
-json show_route(router &r, const std::string &address)
-{
-    in_addr v4;
-    ip6_addr v6;
-    if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
-        return {{"route", json::array({route_row<std::uint32_t>(r.fwd(), r.fwd().routes4(), ntohl(v4.s_addr), 32)})}};
-    }
-    if (inet_pton(AF_INET6, address.c_str(), v6.data()) == 1) {
-        return {{"route", json::array({route_row<ip6_addr>(r.fwd(), r.fwd().routes6(), v6, 128)})}};
-    }
-    throw error("\"" + address + "\" is not an IPv4 or IPv6 address");
 }
 
 } // namespace halfpoll

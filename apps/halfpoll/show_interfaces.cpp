@@ -49,10 +49,13 @@ void add_received(json &row, const rx_counts &counts)
                 {"dropped", dropped}});
 }
 
-const char *state_of(const net_device &dev)
+const char *state_of(const net_device &dev, const shadow *s)
 {
     if (!dev.failure.empty()) {
         return dev.recovering ? "recovering" : "failed";
+    }
+    if (s && !s->failure.empty()) {
+        return "no shadow";
     }
     return dev.carrier.load(std::memory_order_relaxed) ? "up" : "no carrier";
 }
@@ -62,12 +65,12 @@ json interface(router &r, net_device &dev)
     const shadow *s = r.slow().of_device(dev);
     json row = {{"name", dev.name},
                 {"ifindex", dev.ifindex},
-                {"state", state_of(dev)},
+                {"state", state_of(dev, s)},
                 {"carrier", dev.carrier.load(std::memory_order_relaxed)},
                 {"mac", lladdr_text(dev.mac)},
                 {"mtu", dev.mtu.load(std::memory_order_relaxed)},
                 {"shadow", s ? s->name : ""},
-                {"failure", dev.failure},
+                {"failure", dev.failure.empty() && s ? s->failure : dev.failure},
                 {"rx_packets", sum(r.core(), dev.ifindex, &dev_stats::rx_packets)},
                 {"rx_bytes", sum(r.core(), dev.ifindex, &dev_stats::rx_bytes)},
                 {"tx_packets", sum(r.core(), dev.ifindex, &dev_stats::tx_packets)},

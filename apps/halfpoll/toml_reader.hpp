@@ -56,6 +56,11 @@ public:
         }
         return node;
     }
+    template <typename T, typename Range>
+    const toml::node *integer(std::string_view key, T &value, const Range &range)
+    {
+        return integer(key, value, range.min, range.max);
+    }
     const toml::node *boolean(std::string_view key, bool &value);
     const toml::node *string(std::string_view key, std::string &value);
     const toml::node *required_string(std::string_view key, std::string &value);

@@ -266,11 +266,10 @@ class Lab:
 
     def show(self, what):
         """The rows of a table."""
-        reply = json.loads(self.halfpoll("show", what, "--json").stdout)
-        return reply[what] if isinstance(reply, dict) else reply
+        return json.loads(self.halfpoll("show", what, "--json").stdout)[what]
 
     def show_route(self, address):
-        return json.loads(self.halfpoll("show", "route", address, "--json").stdout)[0]
+        return json.loads(self.halfpoll("show", "route", address, "--json").stdout)["route"][0]
 
     def interface(self, name):
         return next(i for i in self.show("interfaces") if i["name"] == name)

@@ -105,7 +105,7 @@ class NicLab(lab.Lab):
         self.addresses[net.name] = self.guest.bind(nic)
 
     def config(self):
-        text = (f'[runtime]\ncpus = [{self.data_cpu}]\ncontrol = "/run/halfpoll.sock"\nhugepages = true\n'
+        text = (f'[runtime]\ncpus = [{self.data_cpu}]\ncontrol = "/run/halfpoll/halfpoll.sock"\nhugepages = true\n'
                 'memory_mb = 192\nmbufs = 32768\n')
         for net in self.nets:
             text += (f'\n[[port]]\nname = "{net.name}"\ndevice = "{self.addresses[net.name]}"\nshadow = "{net.dev}"\n'

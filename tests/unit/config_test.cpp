@@ -41,7 +41,7 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
     EXPECT_TRUE(cfg.interrupts);
     EXPECT_TRUE(cfg.netns.empty());
-    EXPECT_EQ(cfg.control, "/run/halfpoll.sock");
+    EXPECT_EQ(cfg.control, "/run/halfpoll/halfpoll.sock");
     ASSERT_EQ(cfg.ports.size(), 1U);
     EXPECT_EQ(cfg.ports[0].kind, device_kind::af_xdp);
     EXPECT_EQ(cfg.ports[0].ifname(), "r0");

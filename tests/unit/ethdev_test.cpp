@@ -395,7 +395,7 @@ TEST_F(vdev_test, ADeviceThatItsBusTakesAwayIsFreedAndReturns)
         // From EAL's own thread, as the bus reports it.
         std::thread([] { rte_dev_event_callback_process("net_null0", RTE_DEV_EVENT_REMOVE); }).join();
         ASSERT_TRUE(wait_for([&] { return !dev_->failure.empty(); }));
-        EXPECT_EQ(dev_->failure, "device was removed");
+        EXPECT_EQ(dev_->failure, dev_->device + " was removed");
         EXPECT_EQ(id_of("net_null0"), ~0U) << "the DPDK port is not freed";
         rt_->call_on(0, [&](softnet_data &) { core_->cpu(0).cache->drain(); });
         EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "it kept packets";

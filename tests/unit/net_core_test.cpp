@@ -530,7 +530,7 @@ TEST_F(returning_device_test, ARemovedDeviceIsLetGoAndComesBackAsTheSameInterfac
         xmit(0, *dev_, packets(2));
         const unsigned looks = looks_;
         ASSERT_TRUE(wait_for([&] { return looks_ > looks; })) << "is not looked for";
-        EXPECT_EQ(dev_->failure, "device was removed; nobody home");
+        EXPECT_EQ(dev_->failure, dev_->device + " was removed; nobody home");
         there_ = true;
         ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); })) << dev_->failure;
         EXPECT_TRUE(dev_->running);
@@ -573,7 +573,7 @@ TEST_F(returning_device_test, ADeviceThatIsThereAndDoesNotOpenSaysWhy)
     wire_->open_fails = true;
     event(port_event::removed);
     ASSERT_TRUE(wait_for([&] { return looks_ == 1; }));
-    EXPECT_EQ(dev_->failure, "device was removed; it does not come back: fake: does not open");
+    EXPECT_EQ(dev_->failure, dev_->device + " was removed; it does not come back: fake: does not open");
     EXPECT_EQ(wire_->ports, 0U);
     EXPECT_EQ(dev_->return_wait, 2 * NSEC_PER_SEC) << "is not tried as often";
     wire_->open_fails = false;

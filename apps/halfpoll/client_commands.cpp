@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "commands.hpp"
+#include "control_client.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+
+/// "key=value"; a value that is no number is a string.
+json settings_of(const std::vector<std::string> &settings)
+{
+    json values = json::object();
+    for (const std::string &setting : settings) {
+        const std::size_t equals = setting.find('=');
+        if (equals == std::string::npos || equals == 0) {
+            throw error("found \"" + setting + "\", expected key=value");
+        }
+        const std::string value = setting.substr(equals + 1);
+        const json number = json::parse(value, nullptr, false);
+        values[setting.substr(0, equals)] = number.is_number() ? number : json(value);
+    }
+    return values;
+}
+
+struct set_arguments {
+    std::string what, name;
+    std::vector<std::string> settings;
+};
+
+/// `halfpoll set WHAT [NAME] KEY=VALUE...`; `name`: what the NAME is, empty if there is none.
+void add_settable(CLI::App &set, command_line &line, const std::string &what, const std::string &help,
+                  const std::string &name, const std::string &keys)
+{
+    auto args = std::make_shared<set_arguments>();
+    args->what = what;
+    CLI::App *command = set.add_subcommand(what, help);
+    if (!name.empty()) {
+        command->add_option("NAME", args->name, name)->required();
+    }
+    command->add_option("SETTING", args->settings, keys)->required();
+    add_control(*command, line);
+    command->callback([&line, args] {
+        line.run = [&line, args] {
+            control_request(line.control,
+                            {{"set", args->what}, {"name", args->name}, {"values", settings_of(args->settings)}});
+            return 0;
+        };
+    });
+}
+
+constexpr unsigned RELOAD_PATIENCE = 60; ///< seconds; ports are closed and opened
+
+struct reload_arguments {
+    std::string config;
+    bool dry_run = false;
+    bool json_output = false;
+};
+
+void print_changes(const json &changes)
+{
+    for (const json &change : changes) {
+        const auto text = [&change](const char *key) { return change[key].get<std::string>(); };
+        if (text("change") == "added") {
+            std::cout << "+ " << text("where") << ": " << text("to") << "\n";
+        } else if (text("change") == "removed") {
+            std::cout << "- " << text("where") << ": " << text("from") << "\n";
+        } else {
+            std::cout << "~ " << text("where") << " " << text("key") << ": " << text("from") << " -> " << text("to")
+                      << "\n";
+        }
+    }
+}
+
+int reload(const command_line &line, const reload_arguments &args)
+{
+    // The running program has another working directory.
+    const std::string file = args.config.empty() ? "" : std::filesystem::absolute(args.config).string();
+    const json reply = control_request(line.control, {{"reload", file}, {"dry_run", args.dry_run}}, RELOAD_PATIENCE);
+    if (args.json_output) {
+        std::cout << reply.dump(2) << "\n";
+    } else {
+        print_changes(reply["reload"]);
+        if (reply["reload"].empty() && reply["refused"].empty()) {
+            std::cout << "no changes\n";
+        }
+    }
+    if (!reply["refused"].empty()) {
+        std::cerr << "these need a restart, a reload would be refused:\n";
+        std::cout << std::flush;
+        print_changes(reply["refused"]);
+    }
+    for (const json &problem : reply.value("problems", json::array())) {
+        std::cerr << problem.get<std::string>() << "\n";
+    }
+    return reply["refused"].empty() ? 0 : 1;
+}
+
+/// Names of all rows of a table.
+void print_names(const command_line &line, const std::string &what, const std::string &key)
+{
+    const json reply = control_request(line.control, {{"show", what}});
+    for (const json &row : reply[what]) {
+        if (const std::string name = row.value(key, ""); !name.empty()) {
+            std::cout << name << "\n";
+        }
+    }
+}
+
+int names(const command_line &line, const std::string &what)
+{
+    if (what == "dev") {
+        print_names(line, "interfaces", "name");
+        print_names(line, "interfaces", "shadow");
+    } else if (what == "napi") {
+        print_names(line, "napi", "name");
+        print_names(line, "interfaces", "name");
+    } else {
+        print_names(line, "punt", "class");
+    }
+    return 0;
+}
+
+} // namespace
+
+void add_control(CLI::App &command, command_line &line)
+{
+    command.add_option("--control", line.control, "Control socket of the running halfpoll")->capture_default_str();
+}
+
+void add_set(CLI::App &app, command_line &line)
+{
+    CLI::App *set = app.add_subcommand("set", "Change settings of a running halfpoll, until a reload or its end");
+    set->require_subcommand(1);
+    add_settable(*set, line, "napi", "Settings of a NAPI instance, or of all of an interface",
+                 "Instance or interface (halfpoll show napi)",
+                 "napi_defer_hard_irqs=N gro_flush_timeout=NS irq_suspend_timeout=NS busy_poll=US|adaptive");
+    add_settable(*set, line, "runtime", "Bounds of a NET_RX dispatch, of all CPUs", "",
+                 "netdev_budget=PACKETS netdev_budget_usecs=US");
+    add_settable(*set, line, "punt", "Limits of a class of packets to the kernel, per CPU",
+                 "Class (halfpoll show punt)", "rate=PACKETS_PER_SECOND burst=PACKETS");
+    add_settable(*set, line, "log", "What is logged", "", "level=debug|info|warning|error");
+}
+
+void add_reload(CLI::App &app, command_line &line)
+{
+    auto args = std::make_shared<reload_arguments>();
+    CLI::App *command = app.add_subcommand(
+        "reload", "Go over to a changed configuration while packets flow: all of it, or nothing if something fails");
+    command->add_option("CONFIG", args->config, "Another configuration file than the one that is in use");
+    command->add_flag("--dry-run", args->dry_run, "Only print what would change");
+    command->add_flag("--json", args->json_output, "JSON instead of text");
+    add_control(*command, line);
+    command->callback([&line, args] { line.run = [&line, args] { return reload(line, *args); }; });
+}
+
+void add_stop(CLI::App &app, command_line &line)
+{
+    CLI::App *command = app.add_subcommand("stop", "Stop a running halfpoll, and wait until it has ended");
+    add_control(*command, line);
+    command->callback([&line] {
+        line.run = [&line] {
+            control_stop(line.control);
+            return 0;
+        };
+    });
+}
+
+void add_names(CLI::App &app, command_line &line)
+{
+    auto what = std::make_shared<std::string>();
+    CLI::App *command = app.add_subcommand("names", "For shell completion: names that the other commands take");
+    command->group(""); // not in the help
+    command->add_option("WHAT", *what)->required()->check(CLI::IsMember({"dev", "napi", "punt"}));
+    add_control(*command, line);
+    command->callback([&line, what] { line.run = [&line, what] { return names(line, *what); }; });
+}
+
+} // namespace halfpoll

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "config_diff.hpp"
+
+#include <algorithm>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using sort = config_change::sort;
+
+std::string text(const std::string &value) { return "\"" + value + "\""; }
+std::string text(bool value) { return value ? "true" : "false"; }
+template <typename T>
+requires std::is_arithmetic_v<T> std::string text(T value) { return std::to_string(value); }
+std::string text(const std::vector<unsigned> &values)
+{
+    std::string list;
+    for (const unsigned value : values) {
+        list += (list.empty() ? "" : ", ") + std::to_string(value);
+    }
+    return "[" + list + "]";
+}
+std::string busy_poll_text(int usecs) { return usecs < 0 ? text(std::string("adaptive")) : text(usecs); }
+
+std::string port_text(const port_config &port)
+{
+    return "device " + text(port.device) + ", shadow " + text(port.shadow) + ", MTU " + text(port.options.mtu);
+}
+
+/// Notes one setting if it differs.
+template <typename T>
+bool compare(std::vector<config_change> &changes, const std::string &where, const char *key, const T &from, const T &to)
+{
+    if (from == to) {
+        return false;
+    }
+    changes.push_back({sort::changed, where, key, text(from), text(to)});
+    return true;
+}
+
+void compare_runtime(const config &from, const config &to, config_diff &diff)
+{
+    const std::string where = "[runtime]";
+    compare(diff.refused, where, "cpus", from.cpus, to.cpus);
+    compare(diff.refused, where, "fifo_priority", from.fifo_priority, to.fifo_priority);
+    compare(diff.refused, where, "interrupts", from.interrupts, to.interrupts);
+    compare(diff.refused, where, "slow_path_cpu", from.slow_path_cpu, to.slow_path_cpu);
+    compare(diff.refused, where, "netns", from.netns, to.netns);
+    compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);
+    compare(diff.refused, where, "control", from.control, to.control);
+    compare(diff.refused, where, "hugepages", from.hugepages, to.hugepages);
+    compare(diff.refused, where, "memory_mb", from.memory_mb, to.memory_mb);
+    compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
+    compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
+    compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
+    compare(diff.changes, where, "remove_shadows", from.remove_shadows, to.remove_shadows);
+}
+
+void compare_punt(const config &from, const config &to, config_diff &diff)
+{
+    for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
+        const std::string where = std::string("[punt.") + to_string(static_cast<punt_class>(c)) + "]";
+        compare(diff.changes, where, "rate", from.punt[c].packets_per_second, to.punt[c].packets_per_second);
+        compare(diff.changes, where, "burst", from.punt[c].burst, to.punt[c].burst);
+    }
+}
+
+void compare_log(const log_config &from, const log_config &to, config_diff &diff)
+{
+    compare(diff.changes, "[log]", "level", std::string(to_string(from.level)), std::string(to_string(to.level)));
+    compare(diff.changes, "[log]", "target", from.target, to.target);
+}
+
+/// Settings for which the port is closed and opened again.
+bool compare_identity(const port_config &from, const port_config &to, std::vector<config_change> &changes)
+{
+    const std::string where = "port " + from.options.name;
+    const std::size_t before = changes.size();
+    compare(changes, where, "device", from.device, to.device);
+    compare(changes, where, "shadow", from.shadow, to.shadow);
+    compare(changes, where, "rx_queues", from.options.rx_queues, to.options.rx_queues);
+    compare(changes, where, "cpus", from.options.cpus, to.options.cpus);
+    compare(changes, where, "descriptors", from.options.descriptors, to.options.descriptors);
+    return changes.size() > before;
+}
+
+/// Settings that an open port takes.
+bool compare_options(const net_device_options &from, const net_device_options &to, std::vector<config_change> &changes)
+{
+    const std::string where = "port " + from.name;
+    const std::size_t before = changes.size();
+    compare(changes, where, "mtu", from.mtu, to.mtu);
+    compare(changes, where, "promiscuous", from.promiscuous, to.promiscuous);
+    compare(changes, where, "napi_defer_hard_irqs", from.napi.napi_defer_hard_irqs, to.napi.napi_defer_hard_irqs);
+    compare(changes, where, "gro_flush_timeout", from.napi.gro_flush_timeout, to.napi.gro_flush_timeout);
+    compare(changes, where, "irq_suspend_timeout", from.napi.irq_suspend_timeout, to.napi.irq_suspend_timeout);
+    if (from.napi.busy_poll != to.napi.busy_poll) {
+        changes.push_back({sort::changed, where, "busy_poll", busy_poll_text(from.napi.busy_poll),
+                           busy_poll_text(to.napi.busy_poll)});
+    }
+    return changes.size() > before;
+}
+
+void compare_port(const port_config &from, const port_config &to, config_diff &diff)
+{
+    const bool reopened = compare_identity(from, to, diff.changes);
+    const bool changed = compare_options(from.options, to.options, diff.changes);
+    if (reopened) {
+        diff.removed.push_back(from.options.name);
+        diff.added.push_back(to.options.name);
+    } else if (changed) {
+        diff.changed.push_back(to.options.name);
+    }
+}
+
+void compare_ports(const config &from, const config &to, config_diff &diff)
+{
+    for (const port_config &port : from.ports) {
+        const std::string &name = port.options.name;
+        if (const port_config *same = find_port(to, name)) {
+            compare_port(port, *same, diff);
+        } else {
+            diff.changes.push_back({sort::removed, "port " + name, "", port_text(port), ""});
+            diff.removed.push_back(name);
+        }
+    }
+    for (const port_config &port : to.ports) {
+        const std::string &name = port.options.name;
+        if (!find_port(from, name)) {
+            diff.changes.push_back({sort::added, "port " + name, "", "", port_text(port)});
+            diff.added.push_back(name);
+        }
+    }
+}
+
+/// What the EAL must have been told at its start.
+void refuse_devices(const config &to, bool shareable, config_diff &diff)
+{
+    for (const std::string &name : diff.added) {
+        const port_config &port = *find_port(to, name);
+        if (port.kind == device_kind::pci || (maps_memory(port) && !shareable)) {
+            diff.refused.push_back({sort::added, "port " + name, "", "", port_text(port)});
+        }
+    }
+}
+
+} // namespace
+
+const char *to_string(config_change::sort what) noexcept
+{
+    switch (what) {
+    case sort::added:
+        return "added";
+    case sort::removed:
+        return "removed";
+    case sort::changed:
+        break;
+    }
+    return "changed";
+}
+
+std::string to_string(const config_change &change)
+{
+    switch (change.what) {
+    case sort::added:
+        return "+ " + change.where + ": " + change.to;
+    case sort::removed:
+        return "- " + change.where + ": " + change.from;
+    case sort::changed:
+        break;
+    }
+    return "~ " + change.where + " " + change.key + ": " + change.from + " -> " + change.to;
+}
+
+config_diff diff_config(const config &running, const config &wanted, bool shareable)
+{
+    config_diff diff;
+    compare_ports(running, wanted, diff);
+    compare_runtime(running, wanted, diff);
+    compare_punt(running, wanted, diff);
+    compare_log(running.log, wanted.log, diff);
+    refuse_devices(wanted, shareable, diff);
+    return diff;
+}
+
+const port_config *find_port(const config &cfg, const std::string &name)
+{
+    const auto found = std::ranges::find(cfg.ports, name, [](const port_config &p) { return p.options.name; });
+    return found == cfg.ports.end() ? nullptr : &*found;
+}
+
+bool maps_memory(const port_config &port) { return port.device.starts_with("net_virtio_user"); }
+
+} // namespace halfpoll

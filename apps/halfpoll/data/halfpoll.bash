@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Completion of halfpoll for bash; names of ports and NAPI instances are asked from the running program.
+
+# _halfpoll_names WHAT: names of the running program, or nothing at once.
+_halfpoll_names()
+{
+    local i control=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == --control ]]; then
+            control=(--control "${COMP_WORDS[i + 1]}")
+        fi
+    done
+    timeout 1 "${COMP_WORDS[0]}" names "$1" "${control[@]}" 2>/dev/null </dev/null
+}
+
+# The words before the cursor that are no options and no values of options: subcommand, what, name…
+_halfpoll_positional()
+{
+    local i
+    words=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --control | --dev | --limit | --count) ((i++)) ;;
+        --watch) [[ ${COMP_WORDS[i + 1]} == [0-9]* ]] && ((i++)) ;;
+        -* | =) ;;
+        *) words+=("${COMP_WORDS[i]}") ;;
+        esac
+    done
+}
+
+_halfpoll_show()
+{
+    local tables="fib route neigh nexthop"
+    if [[ ${#words[@]} == 1 ]]; then
+        echo "status interfaces napi softnet softirqs drops punt $tables"
+    fi
+    echo "--json --watch --count --control"
+    case " $tables " in *" ${words[1]-} "*) echo "--dev --limit" ;; esac
+    if [[ ${words[1]-} == drops ]]; then
+        echo "--all"
+    fi
+}
+
+_halfpoll_set()
+{
+    case ${words[1]-},${#words[@]} in
+    ,*) echo "napi runtime punt log" ;;
+    napi,2) _halfpoll_names napi ;;
+    napi,*) echo "napi_defer_hard_irqs= gro_flush_timeout= irq_suspend_timeout= busy_poll=" ;;
+    punt,2) _halfpoll_names punt ;;
+    punt,*) echo "rate= burst=" ;;
+    runtime,*) echo "netdev_budget= netdev_budget_usecs=" ;;
+    log,*) echo "level=debug level=info level=warning level=error" ;;
+    esac
+    echo "--control"
+}
+
+_halfpoll()
+{
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words choices=
+    COMPREPLY=()
+    _halfpoll_positional
+    case $previous in
+    --control) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
+    --dev) choices=$(_halfpoll_names dev) ;;
+    --limit | --count) return ;;
+    *)
+        case ${words[0]-} in
+        "") choices="run check show set reload stop --help --version" ;;
+        run | check) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
+        reload)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            choices="--dry-run --json --control"
+            ;;
+        show) choices=$(_halfpoll_show) ;;
+        set) choices=$(_halfpoll_set) ;;
+        stop) choices="--control" ;;
+        esac
+        ;;
+    esac
+    if [[ $current == = ]]; then # bash takes the sign for a word of its own
+        return
+    fi
+    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$choices" -- "$current")
+    if [[ ${COMPREPLY[*]} == *= ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+}
+
+complete -o filenames -F _halfpoll halfpoll

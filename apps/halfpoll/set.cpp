@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "serve.hpp"
+
+#include <algorithm>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+using names = std::vector<std::string_view>;
+
+std::string listed(const names &words)
+{
+    std::string text;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + std::string(words[i]);
+    }
+    return text;
+}
+
+void refuse_unknown(const json &values, const names &known)
+{
+    if (!values.is_object() || values.empty()) {
+        throw error("no setting, expected " + listed(known));
+    }
+    for (const auto &[key, value] : values.items()) {
+        if (!std::ranges::count(known, key)) {
+            throw error("unknown setting " + key + ", expected " + listed(known));
+        }
+    }
+}
+
+/// A number setting, checked; an absent key keeps the value. `or_else`: what else is allowed, for the message.
+template <typename T>
+void take(const json &values, const char *key, T &setting, const setting_range &range, const std::string &or_else = "")
+{
+    const auto it = values.find(key);
+    if (it == values.end()) {
+        return;
+    }
+    // A number beyond 63 bits would be taken for a negative one.
+    const bool fits = it->is_number_integer() && !(it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX);
+    if (!fits || it->get<std::int64_t>() < range.min || it->get<std::int64_t>() > range.max) {
+        throw error(std::string(key) + ": found " + it->dump(-1, ' ', false, json::error_handler_t::replace) +
+                    ", expected " + or_else + "an integer from " + std::to_string(range.min) + " to " +
+                    std::to_string(range.max));
+    }
+    setting = static_cast<T>(it->get<std::int64_t>());
+}
+
+napi_config merged(napi_config config, const json &values)
+{
+    take(values, "napi_defer_hard_irqs", config.napi_defer_hard_irqs, NAPI_DEFER_HARD_IRQS);
+    take(values, "gro_flush_timeout", config.gro_flush_timeout, NAPI_TIMEOUT_NS);
+    take(values, "irq_suspend_timeout", config.irq_suspend_timeout, NAPI_TIMEOUT_NS);
+    if (values.value("busy_poll", json()) == "adaptive") {
+        config.busy_poll = -1;
+    } else {
+        take(values, "busy_poll", config.busy_poll, BUSY_POLL_USECS, "adaptive or ");
+    }
+    return config;
+}
+
+json set_napi(router &r, const std::string &name, const json &values)
+{
+    refuse_unknown(values, {"napi_defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "busy_poll"});
+    merged({}, values); // refused before any instance changes
+    json changed = json::array();
+    for (net_device *dev : r.core().devices()) {
+        for (const auto &queue : dev->queues) {
+            if (dev->failure.empty() && (name == queue->napi.name || name == dev->name)) {
+                napi_configure(queue->napi, merged(queue->napi.config, values));
+                changed.push_back(queue->napi.name);
+            }
+        }
+        if (name == dev->name && !dev->queues.empty()) {
+            dev->options.napi = merged(dev->options.napi, values); // for its next opening
+        }
+    }
+    if (changed.empty()) {
+        throw error("no NAPI instance or interface is called \"" + name + "\" (halfpoll show napi)");
+    }
+    return {{"changed", changed}};
+}
+
+json set_runtime(router &r, const json &values)
+{
+    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs"});
+    unsigned packets = r.rt().netdev_budget(), usecs = r.rt().netdev_budget_usecs();
+    take(values, "netdev_budget", packets, NETDEV_BUDGET);
+    take(values, "netdev_budget_usecs", usecs, NETDEV_BUDGET_USECS);
+    r.set_netdev_budget(packets, usecs);
+    return {{"changed", json::array({"runtime"})}};
+}
+
+json set_punt(router &r, const std::string &name, const json &values)
+{
+    refuse_unknown(values, {"rate", "burst"});
+    names classes;
+    for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
+        classes.push_back(to_string(static_cast<punt_class>(c)));
+    }
+    const auto found = std::ranges::find(classes, name);
+    if (found == classes.end()) {
+        throw error("no punt class is called \"" + name + "\", expected " + listed(classes));
+    }
+    const auto c = static_cast<punt_class>(found - classes.begin());
+    punt_limit limit = r.cfg().punt[c];
+    take(values, "rate", limit.packets_per_second, PUNT_RATE);
+    take(values, "burst", limit.burst, PUNT_BURST);
+    r.set_punt_limit(c, limit);
+    return {{"changed", json::array({name})}};
+}
+
+json set_log(router &r, const json &values)
+{
+    refuse_unknown(values, {"level"});
+    const json level = values.value("level", json());
+    const auto found = std::ranges::find_if(log_level_names(), [&](std::string_view name) { return level == name; });
+    if (found == log_level_names().end()) {
+        throw error("level: found " + level.dump(-1, ' ', false, json::error_handler_t::replace) + ", expected " +
+                    listed(log_level_names()));
+    }
+    log_config log = r.cfg().log;
+    log.level = static_cast<log_level>(found - log_level_names().begin());
+    r.set_log(log);
+    return {{"changed", json::array({"log"})}};
+}
+
+} // namespace
+
+json serve_set(router &r, const std::string &what, const std::string &name, const json &values)
+{
+    if (what == "napi") {
+        return set_napi(r, name, values);
+    }
+    if (what == "runtime") {
+        return set_runtime(r, values);
+    }
+    if (what == "punt") {
+        return set_punt(r, name, values);
+    }
+    if (what == "log") {
+        return set_log(r, values);
+    }
+    throw error("bad request: nothing called \"" + what + "\" to set");
+}
+
+} // namespace halfpoll

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "commands.hpp"
+#include "control_client.hpp"
+#include "rates.hpp"
+#include "render.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <thread>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using nlohmann::json;
+
+struct show_arguments {
+    std::string what, to, dev;
+    bool all = false;
+    bool json_output = false;
+    std::uint64_t limit = 0; ///< 0: none
+    double watch = 0;        ///< seconds; 0: once
+    std::uint64_t times = 0; ///< 0: for ever
+
+    json request() const
+    {
+        json request = {{"show", what}, {"all", all}};
+        for (const auto &[key, value] : {std::pair("to", &to), std::pair("dev", &dev)}) {
+            if (!value->empty()) {
+                request[key] = *value;
+            }
+        }
+        return request;
+    }
+};
+
+/// Writes a table that comes page by page, as it comes: a million routes are never in memory at once, here or there.
+class page_writer
+{
+public:
+    page_writer(std::string key, bool as_json) : key_(std::move(key)), as_json_(as_json) {}
+
+    void rows(const json &rows)
+    {
+        if (!as_json_) {
+            std::cout << render_page(key_, rows, layout_);
+        }
+        for (const json &row : rows) {
+            if (as_json_) {
+                std::cout << (written_ ? ",\n    " : "{\n  \"" + key_ + "\": [\n    ") << row.dump();
+            }
+            ++written_;
+        }
+    }
+    /// `figures`: what the last reply says besides rows.
+    void end(const json &figures) const
+    {
+        if (as_json_) {
+            std::cout << (written_ ? "\n  ]" : "{\n  \"" + key_ + "\": []");
+            for (const auto &[key, value] : figures.items()) {
+                std::cout << ",\n  \"" << key << "\": " << value.dump();
+            }
+            std::cout << "\n}\n";
+            return;
+        }
+        if (written_ == 0) {
+            std::cout << "no " << key_ << "\n";
+        }
+        std::cout << render(figures);
+    }
+    std::uint64_t written() const noexcept { return written_; }
+
+private:
+    std::string key_;
+    bool as_json_;
+    table_layout layout_;
+    std::uint64_t written_ = 0;
+};
+
+bool is_paged(const std::string &what)
+{
+    return what == "fib" || what == "route" || what == "neigh" || what == "nexthop";
+}
+
+void show_pages(const command_line &line, const show_arguments &args)
+{
+    page_writer out(args.what, args.json_output);
+    json request = args.request();
+    for (;;) {
+        if (args.limit != 0) {
+            request["limit"] = args.limit - out.written();
+        }
+        json reply = control_request(line.control, request);
+        json &rows = reply[args.what];
+        if (args.limit != 0 && rows.size() > args.limit - out.written()) {
+            rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(args.limit - out.written()), rows.end());
+        }
+        out.rows(rows);
+        const bool more = reply.contains("next") && (args.limit == 0 || out.written() < args.limit);
+        if (!more) {
+            reply.erase(args.what);
+            reply.erase("next");
+            out.end(reply);
+            return;
+        }
+        request["from"] = reply["next"];
+    }
+}
+
+void print(const json &reply, const show_arguments &args)
+{
+    if (args.json_output) {
+        std::cout << reply.dump(args.watch > 0 ? -1 : 2) << "\n" << std::flush;
+    } else {
+        std::cout << render(reply) << std::flush;
+    }
+}
+
+/// A heading for each turn of --watch; a terminal begins on an empty screen.
+void print_heading(const show_arguments &args)
+{
+    if (args.json_output) {
+        return;
+    }
+    const std::time_t now = std::time(nullptr);
+    char clock[16];
+    std::tm local{};
+    std::strftime(clock, sizeof clock, "%H:%M:%S", localtime_r(&now, &local));
+    std::cout << (isatty(STDOUT_FILENO) ? "\033[H\033[J" : "") << clock
+              << (is_paged(args.what) || args.what == "status" ? "" : "  counters: per second") << "\n";
+}
+
+int watch(const command_line &line, const show_arguments &args)
+{
+    using clock = std::chrono::steady_clock;
+    const std::chrono::duration<double> interval(args.watch);
+    json before = is_paged(args.what) ? json() : control_request(line.control, args.request());
+    auto since = clock::now();
+    for (std::uint64_t turn = 0; args.times == 0 || turn < args.times; ++turn) {
+        std::this_thread::sleep_for(interval);
+        print_heading(args);
+        if (is_paged(args.what)) {
+            show_pages(line, args);
+            std::cout << std::flush;
+            continue;
+        }
+        json now = control_request(line.control, args.request());
+        const auto at = clock::now();
+        print(rates(before, now, std::chrono::duration<double>(at - since).count()), args);
+        before = std::move(now);
+        since = at;
+    }
+    return 0;
+}
+
+int show(const command_line &line, const show_arguments &args)
+{
+    if (args.watch > 0) {
+        return watch(line, args);
+    }
+    if (is_paged(args.what)) {
+        show_pages(line, args);
+    } else {
+        print(control_request(line.control, args.request()), args);
+    }
+    return 0;
+}
+
+} // namespace
+
+void add_show(CLI::App &app, command_line &line)
+{
+    auto args = std::make_shared<show_arguments>();
+    CLI::App *show_app = app.add_subcommand("show", "Print what a running halfpoll sees and counts");
+    show_app->add_option("WHAT", args->what, "What to print")
+        ->required()
+        ->check(CLI::IsMember({"status", "interfaces", "napi", "softnet", "softirqs", "fib", "route", "nexthop",
+                               "neigh", "drops", "punt"}));
+    show_app->add_option("TO", args->to,
+                         "fib, neigh, nexthop: only this address or what is inside this prefix; route: what a packet "
+                         "to this address meets, or the routes inside this prefix");
+    show_app->add_option("--dev", args->dev, "fib, route, neigh, nexthop: only this port or shadow");
+    show_app->add_flag("--json", args->json_output, "JSON instead of tables");
+    show_app->add_flag("--all", args->all, "drops: also those that never happened");
+    show_app->add_option("--limit", args->limit, "fib, route, neigh, nexthop: at most so many rows");
+    show_app->add_option("--watch", args->watch, "Again every so many seconds (1), counters as rates per second")
+        ->expected(0, 1)
+        ->default_str("1")
+        ->check(CLI::Range(0.1, 86'400.0));
+    show_app->add_option("--count", args->times, "With --watch: so many times");
+    add_control(*show_app, line);
+    show_app->callback([&line, args] { line.run = [&line, args] { return show(line, *args); }; });
+}
+
+} // namespace halfpoll

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "config_diff.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace
+{
+
+using namespace halfpoll;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+const machine two_cpus{{0, 1}, "/nonexistent"};
+
+config parse(const std::string &text) { return parse_config(text, "r.toml", two_cpus); }
+
+const std::string LAN = "[[port]]\nname = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\n";
+const std::string WAN = "[[port]]\nname = \"wan\"\ndevice = \"af_xdp:e1\"\nshadow = \"wan0\"\n";
+
+config_diff diff(const std::string &from, const std::string &to, bool shareable = false)
+{
+    return diff_config(parse(from), parse(to), shareable);
+}
+
+std::vector<std::string> lines(const std::vector<config_change> &changes)
+{
+    std::vector<std::string> text;
+    for (const config_change &change : changes) {
+        text.push_back(to_string(change));
+    }
+    return text;
+}
+
+TEST(ConfigDiff, EqualConfigurationsDifferInNothing)
+{
+    EXPECT_TRUE(diff(LAN + WAN, LAN + WAN).empty());
+    EXPECT_TRUE(diff(LAN + WAN, WAN + LAN).empty()) << "the order of ports means nothing";
+}
+
+TEST(ConfigDiff, PortsComeAndGo)
+{
+    const config_diff more = diff(LAN, LAN + WAN);
+    EXPECT_THAT(lines(more.changes), ElementsAre("+ port wan: device \"af_xdp:e1\", shadow \"wan0\", MTU 1500"));
+    EXPECT_THAT(more.added, ElementsAre("wan"));
+    EXPECT_THAT(more.removed, IsEmpty());
+    const config_diff fewer = diff(LAN + WAN, WAN);
+    EXPECT_THAT(lines(fewer.changes), ElementsAre("- port lan: device \"af_xdp:e0\", shadow \"lan0\", MTU 1500"));
+    EXPECT_THAT(fewer.removed, ElementsAre("lan"));
+    EXPECT_THAT(fewer.added, IsEmpty());
+}
+
+TEST(ConfigDiff, SettingsOfAnOpenPort)
+{
+    const config_diff d = diff(LAN, LAN + "mtu = 1400\npromiscuous = true\nnapi_defer_hard_irqs = 2\n"
+                                          "gro_flush_timeout = 20000\nirq_suspend_timeout = 5\nbusy_poll = 50\n");
+    EXPECT_THAT(lines(d.changes),
+                ElementsAre("~ port lan mtu: 1500 -> 1400", "~ port lan promiscuous: false -> true",
+                            "~ port lan napi_defer_hard_irqs: 0 -> 2", "~ port lan gro_flush_timeout: 0 -> 20000",
+                            "~ port lan irq_suspend_timeout: 0 -> 5", "~ port lan busy_poll: \"adaptive\" -> 50"));
+    EXPECT_THAT(d.changed, ElementsAre("lan"));
+    EXPECT_THAT(d.added, IsEmpty());
+    EXPECT_THAT(d.refused, IsEmpty());
+}
+
+TEST(ConfigDiff, APortWhoseDeviceShadowOrQueuesChangeIsOpenedAgain)
+{
+    for (const std::string changed :
+         {"name = \"lan\"\ndevice = \"af_xdp:e9\"\nshadow = \"lan0\"\n",
+          "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan9\"\n",
+          "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\nrx_queues = 2\n",
+          "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\ndescriptors = 512\n",
+          "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\ncpus = [0]\nmtu = 1400\n"}) {
+        const config_diff d = diff(LAN, "[[port]]\n" + changed);
+        EXPECT_THAT(d.removed, ElementsAre("lan")) << changed;
+        EXPECT_THAT(d.added, ElementsAre("lan")) << changed;
+        EXPECT_THAT(d.changed, IsEmpty()) << changed;
+        EXPECT_FALSE(d.changes.empty()) << changed;
+        EXPECT_THAT(d.refused, IsEmpty()) << changed;
+    }
+}
+
+TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
+{
+    const config_diff d =
+        diff(LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\n"
+                  "remove_shadows = false\n" +
+                      LAN + "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n");
+    EXPECT_THAT(lines(d.changes),
+                ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
+                            "~ [runtime] remove_shadows: true -> false", "~ [punt.local] burst: 1000 -> 7",
+                            "~ [punt.ttl] rate: 10000 -> 5", "~ [log] level: \"info\" -> \"debug\""));
+    EXPECT_THAT(d.refused, IsEmpty());
+}
+
+TEST(ConfigDiff, WhatNeedsARestartIsNamed)
+{
+    const config_diff d = diff(LAN, "[runtime]\ncpus = [0]\nfifo_priority = 3\ninterrupts = false\nslow_path_cpu = 1\n"
+                                    "netns = \"/proc/self/ns/net\"\ncontrol = \"/run/x\"\nhugepages = true\n"
+                                    "memory_mb = 512\nmbufs = 8192\n" +
+                                        LAN);
+    EXPECT_THAT(lines(d.refused),
+                ElementsAre("~ [runtime] cpus: [1] -> [0]", "~ [runtime] fifo_priority: 0 -> 3",
+                            "~ [runtime] interrupts: true -> false", "~ [runtime] slow_path_cpu: 0 -> 1",
+                            "~ [runtime] netns: \"\" -> \"/proc/self/ns/net\"",
+                            "~ [runtime] control: \"/run/halfpoll/halfpoll.sock\" -> \"/run/x\"",
+                            "~ [runtime] hugepages: false -> true", "~ [runtime] memory_mb: 256 -> 512",
+                            "~ [runtime] mbufs: 16384 -> 8192"));
+    EXPECT_THAT(d.changes, IsEmpty());
+}
+
+TEST(ConfigDiff, DevicesThatTheStartMustKnowOf)
+{
+    const std::string pci = "[[port]]\ndevice = \"0000:01:00.0\"\nshadow = \"x0\"\n";
+    const std::string virtio = "[[port]]\ndevice = \"net_virtio_user0,path=/run/v\"\nshadow = \"x0\"\n";
+    const std::string null = "[[port]]\ndevice = \"net_null0\"\nshadow = \"x0\"\n";
+    EXPECT_EQ(diff(LAN, LAN + pci).refused.size(), 1U);
+    EXPECT_EQ(diff(LAN, LAN + virtio, false).refused.size(), 1U);
+    EXPECT_EQ(diff(LAN, LAN + virtio, true).refused.size(), 0U);
+    EXPECT_EQ(diff(LAN, LAN + null).refused.size(), 0U);
+    EXPECT_EQ(diff(LAN + pci, LAN).refused.size(), 0U) << "going is always possible";
+}
+
+} // namespace
