@@ -57,7 +57,7 @@ def compare(model, image, rounds, packets):
             before = lan_queue(router)
             seen["halfpoll"].append(measure(router, packets))
             after = lan_queue(router)
-            simd = json.loads(router.halfpoll("show", "status", "--json").stdout)["simd"]
+            simd = json.loads(router.halfpoll("show", "status", "--json").stdout)["status"]["simd"]
             seen["halfpoll"][-1]["burst"] = (after["packets"] - before["packets"]) / (after["polls"] - before["polls"])
             halfpoll_end(router)
     finally:

@@ -108,7 +108,7 @@ class Doctor(Machine):
         self.lab.start()
         self.lab.configure()
         ping(self.lab.client, WAN.host4)
-        status = json.loads(self.lab.halfpoll("show", "status", "--json").stdout)
+        status = json.loads(self.lab.halfpoll("show", "status", "--json").stdout)["status"]
         self.assertEqual(status["degraded"], [])
 
     def test_fifo(self):
