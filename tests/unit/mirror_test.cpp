@@ -548,7 +548,6 @@ TEST_F(mirror_test, a_changed_object_touches_no_prefix)
     ip_batch(commands);
     settle();
     EXPECT_EQ(to("10.3.200.1"), both);
-    
     EXPECT_EQ(buckets_to("10.3.200.1"), (std::map<std::string, unsigned>{{"port0", 192}, {"port1", 64}}));
     const std::uint32_t index = nexthop_of("10.3.200.1");
     const std::uint64_t messages = mirror_->stats().messages;
@@ -677,6 +676,22 @@ TEST_F(mirror_test, members_of_groups_are_looked_for)
     const auto neighbours = nlohmann::json::parse(netns_.ip("-j neigh show 198.51.100.2"));
     ASSERT_EQ(neighbours.size(), 1U);
     EXPECT_EQ(neighbours[0]["state"][0], "INCOMPLETE");
+}
+
+TEST_F(mirror_test, a_shadow_that_belongs_to_a_bridge_is_left_to_the_kernel)
+{
+    const ifindex_t port = shadows_["lan0"]->ifindex;
+    EXPECT_FALSE(fwd_->interfaces().get(port)->untagged.kernel_only);
+    ip("link add name br0 type bridge");
+    ip("link set lan0 master br0");
+    EXPECT_TRUE(fwd_->interfaces().get(port)->untagged.kernel_only);
+    EXPECT_FALSE(fwd_->interfaces().get(shadows_["lan1"]->ifindex)->untagged.kernel_only);
+    ip("link set br0 up");
+    ip("route add 203.0.113.0/24 dev br0");
+    EXPECT_EQ(to("203.0.113.1"), "punt other");
+    ip("link set lan0 nomaster");
+    EXPECT_FALSE(fwd_->interfaces().get(port)->untagged.kernel_only);
+    expect_equal();
 }
 
 TEST_F(mirror_test, an_interface_gets_another_name)
@@ -909,12 +924,11 @@ TEST_F(mirror_test, random_changes_end_up_equal)
                       "2001:db8::3 dev lan0", "2001:db8:1::2 dev lan1"});
             switch (random() % 9) {
             case 8:
-                commands.push_back(pick({"nexthop replace id 1 via 2001:db8::2 dev lan0",
-                                         "nexthop replace id 1 via 2001:db8:1::2 dev lan1",
-                                         "nexthop replace id 2 via 192.0.2.2 dev lan0",
-                                         "nexthop replace id 2 via 198.51.100.2 dev lan1",
-                                         "nexthop replace id 10 group 1,2/2,1", "nexthop replace id 10 group 2",
-                                         "nexthop replace id 10 group 2/1", "nexthop del id 1", "nexthop del id 10"}));
+                commands.push_back(pick(
+                    {"nexthop replace id 1 via 2001:db8::2 dev lan0", "nexthop replace id 1 via 2001:db8:1::2 dev lan1",
+                     "nexthop replace id 2 via 192.0.2.2 dev lan0", "nexthop replace id 2 via 198.51.100.2 dev lan1",
+                     "nexthop replace id 10 group 1,2/2,1", "nexthop replace id 10 group 2",
+                     "nexthop replace id 10 group 2/1", "nexthop del id 1", "nexthop del id 10"}));
                 break;
             case 0:
             case 1:
