@@ -20,7 +20,7 @@ MODELS = ("igb", "virtio")
 PORTS = ("lan", "wan")
 # One instruction takes one nanosecond of the guest's time, on its only CPU: its clock counts instructions.
 MACHINE = {"accel": "tcg,thread=single", "cpus": 1, "options": ("-icount", "shift=0,sleep=on"),
-           "kernel_options": ("iommu=pt",)}
+           "kernel_options": ("iommu=pt",), "patience": 5}
 BURST, PAUSE = 64, 0.0005  # what the sender offers, several times what the guest can do
 SINK = 7300
 PORT_CONFIG = "busy_poll = 0\n"  # no spinning before a sleep: what waits is idle, as with the kernel
@@ -60,6 +60,8 @@ def compare(model, image, rounds, packets):
             simd = json.loads(router.halfpoll("show", "status", "--json").stdout)["status"]["simd"]
             seen["halfpoll"][-1]["burst"] = (after["packets"] - before["packets"]) / (after["polls"] - before["polls"])
             halfpoll_end(router)
+            print(*(f"{model} {name}: " + ", ".join(f"{k} {v:.0f}" for k, v in ran[-1].items())
+                    for name, ran in seen.items()), sep="\n", file=sys.stderr, flush=True)
     finally:
         router.stop()
     if any(m["refused"] == 0 for m in seen["kernel"]):
@@ -106,7 +108,7 @@ def kernel_end(router):
 
 
 def halfpoll_begin(router):
-    router.start(timeout=120)
+    router.start(timeout=300)
     router.configure()
 
 

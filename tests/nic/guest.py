@@ -82,10 +82,10 @@ class Guest:
     """Boots on construction; stop() ends it. run() is used like lab.run(), and ip() like that of a namespace."""
 
     def __init__(self, folder, image, nics, accel="tcg,thread=multi", cpus=2, options=(),
-                 kernel_options=()):
+                 kernel_options=(), patience=1):
         self.folder, self.nics = pathlib.Path(folder), {n.id: n for n in nics}
         self.agent, self.monitor = Line(), Line()
-        self.lock, self.number = threading.Lock(), 0
+        self.lock, self.number, self.patience = threading.Lock(), 0, patience
         self.events = []
         self.process = None
         ours = (self.agent.there.fileno(), self.monitor.there.fileno())
@@ -110,7 +110,7 @@ class Guest:
             raise
 
     def _greet(self):
-        end = time.monotonic() + BOOT_SECONDS
+        end = time.monotonic() + BOOT_SECONDS * self.patience
         try:
             self.agent.there.close()
             self.monitor.there.close()
@@ -155,6 +155,7 @@ class Guest:
         """Runs shell commands in the guest; like lab.run()."""
         with self.lock:
             self.number += 1
+            timeout *= self.patience
             text = base64.b64encode(command.encode()).decode()
             self.agent.send(f"{self.number} {timeout} {text}\n".encode())
             end = time.monotonic() + timeout + 10
