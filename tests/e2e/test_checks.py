@@ -67,6 +67,7 @@ class Checks(unittest.TestCase):
         if before is not None and reason:
             wait_for(f"{COUNT} more drops under {reason}: before {before}",
                      lambda: self.lab.drops()[reason] - before[reason] == COUNT, 3)
+            self.assertGreaterEqual(self.lab.interface("lan")["dropped"].get(reason, 0), COUNT)
 
     def forwarded(self, punt, frame):
         """All arrive; those of class `punt` by way of the kernel."""
