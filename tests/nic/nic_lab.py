@@ -15,6 +15,7 @@ import lab
 from guest import Guest, Nic
 from lab import HOSTS, wait_for
 
+CONTROL = "/run/halfpoll/halfpoll.sock"
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x0100
 VIRTIO = {"disable-legacy": "on", "iommu_platform": True, "mq": True, "vectors": 10, "rss": True}
@@ -105,7 +106,7 @@ class NicLab(lab.Lab):
         self.addresses[net.name] = self.guest.bind(nic)
 
     def config(self):
-        text = (f'[runtime]\ncpus = [{self.data_cpu}]\ncontrol = "/run/halfpoll/halfpoll.sock"\nhugepages = true\n'
+        text = (f'[runtime]\ncpus = [{self.data_cpu}]\ncontrol = "{CONTROL}"\nhugepages = true\n'
                 'memory_mb = 192\nmbufs = 32768\n')
         for net in self.nets:
             text += (f'\n[[port]]\nname = "{net.name}"\ndevice = "{self.addresses[net.name]}"\nshadow = "{net.dev}"\n'
@@ -114,7 +115,7 @@ class NicLab(lab.Lab):
 
     def start(self, timeout=60):
         self.guest.write("/etc/halfpoll.toml", self.config())
-        self.guest.shell("rm -f /run/status; (sh -c 'echo $$ >/run/halfpoll.pid; exec halfpoll run /etc/halfpoll.toml' "
+        self.guest.shell("mkdir -p /run/halfpoll; rm -f /run/status; (sh -c 'echo $$ >/run/halfpoll.pid; exec halfpoll run /etc/halfpoll.toml' "
                          ">/run/log 2>&1; echo $? >/run/status) &")
         wait_for("halfpoll answers on its control socket", self._serves, timeout)
 
@@ -128,7 +129,7 @@ class NicLab(lab.Lab):
         return self.guest.shell("cat /run/log", check=False).stdout
 
     def halfpoll(self, *args, **more):
-        return self.guest.run("halfpoll", *args, **more)
+        return self.guest.run("halfpoll", *args, "--control", CONTROL, **more)
 
     def running(self):
         return self.guest.shell("[ ! -e /run/status ] && kill -0 $(cat /run/halfpoll.pid)", check=False).returncode == 0
