@@ -115,7 +115,8 @@ class NicLab(lab.Lab):
 
     def start(self, timeout=60):
         self.guest.write("/etc/halfpoll.toml", self.config())
-        self.guest.shell("mkdir -p /run/halfpoll; rm -f /run/status; (sh -c 'echo $$ >/run/halfpoll.pid; exec halfpoll run /etc/halfpoll.toml' "
+        self.guest.shell("mkdir -p /run/halfpoll; rm -f /run/status; "
+                         "(sh -c 'echo $$ >/run/halfpoll.pid; exec halfpoll run /etc/halfpoll.toml' "
                          ">/run/log 2>&1; echo $? >/run/status) &")
         wait_for("halfpoll answers on its control socket", self._serves, timeout)
 
