@@ -15,8 +15,8 @@ namespace
 
 /// Parks in a row that must find packets without an event before the interrupt is given up.
 constexpr unsigned PARK_MISSES_MAX = 2;
-/// An event may be this late: devices moderate their interrupts.
-constexpr ktime_t PARK_GRACE = NSEC_PER_MSEC;
+/// An event may be this late: devices moderate their interrupts, Intel's by up to 16.8 ms (16 bits of 256 ns).
+constexpr ktime_t PARK_GRACE = 20 * NSEC_PER_MSEC;
 /// Events without packets in a row, within that time, before the interrupt is given up (the kernel's "nobody cared").
 /// Single ones come from transmissions on the same vector, from queues that share it, and from races, and are harmless.
 constexpr unsigned SPURIOUS_MAX = 2000;

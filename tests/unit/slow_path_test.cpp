@@ -317,8 +317,11 @@ TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
     EXPECT_THAT(error_of([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
                 HasSubstr("1 to 1000000000 packets"));
     slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 3});
-    for (int i = 0; i < 10; ++i) {
-        wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    frame f = arp_request("192.0.2.10", "192.0.2.1");
+    for (int i = 0; i < 10; ++i) { // each from a source of its own: one alone gets but a share
+        f[11]++;                   // of the link address
+        f[31]++;                   // of the sender's address
+        wire_.inject(pool_, f);
     }
     EXPECT_TRUE(eventually([&] { return slow_->punted(PUNT_ARP_ND) + slow_->policed(PUNT_ARP_ND) == 10; }));
     EXPECT_EQ(slow_->punted(PUNT_ARP_ND), 3U);
