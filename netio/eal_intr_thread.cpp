@@ -4,6 +4,7 @@
 #include <rte_alarm.h>
 #include <rte_cycles.h>
 
+#include <atomic>
 #include <semaphore>
 
 namespace halfpoll
@@ -14,11 +15,14 @@ namespace
 struct intr_call {
     const std::function<void()> &work;
     std::binary_semaphore done{0};
+    /// EAL's lock orders caller and thread already, but ThreadSanitizer does not see into DPDK.
+    std::atomic<bool> handed_over{false};
 };
 
 void run(void *arg) noexcept
 {
     auto &call = *static_cast<intr_call *>(arg);
+    (void)call.handed_over.load(std::memory_order_acquire); // pairs with the store in run_on_eal_intr_thread()
     call.work();
     call.done.release();
 }
@@ -40,6 +44,7 @@ void run_after_pending_alarms(void *arg) noexcept
 void run_on_eal_intr_thread(const std::function<void()> &work) noexcept
 {
     intr_call call{work};
+    call.handed_over.store(true, std::memory_order_release); // pairs with the load in run()
     if (rte_eal_alarm_set(1, run_after_pending_alarms, &call) != 0) {
         work();
         return;
