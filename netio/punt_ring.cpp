@@ -56,10 +56,18 @@ namespace
 
 bool is_reserved(punt_class c) noexcept { return c == PUNT_ARP_ND || c == PUNT_ROUTING; }
 
+/// Of up to 16 bytes, wherever they lie: rte_jhash() reads aligned words.
+std::uint32_t hash_bytes(const std::uint8_t *bytes, unsigned n) noexcept
+{
+    constexpr std::uint32_t seed = 0x9E3779B9;
+    std::uint32_t words[4] = {};
+    std::memcpy(words, bytes, n);
+    return rte_jhash(words, n, seed);
+}
+
 /// Of the link address that a frame comes from and, of an IP packet, of its source.
 std::uint32_t source_hash(const rte_mbuf &m) noexcept
 {
-    constexpr std::uint32_t seed = 0x9E3779B9;
     const auto *frame = rte_pktmbuf_mtod(&m, const std::uint8_t *);
     unsigned at = RTE_ETHER_HDR_LEN - 2;
     while (at + 6U <= m.data_len &&
@@ -67,12 +75,12 @@ std::uint32_t source_hash(const rte_mbuf &m) noexcept
         at += RTE_VLAN_HLEN;
     }
     if (at + 42U <= m.data_len && frame[at] == 0x86 && frame[at + 1] == 0xDD) {
-        return rte_jhash(frame + at + 2 + 8, 16, seed);
+        return hash_bytes(frame + at + 2 + 8, 16);
     }
     if (at + 22U <= m.data_len && frame[at] == 0x08 && frame[at + 1] == 0) {
-        return rte_jhash(frame + at + 2 + 12, 4, seed);
+        return hash_bytes(frame + at + 2 + 12, 4);
     }
-    return m.data_len < RTE_ETHER_HDR_LEN ? 0 : rte_jhash(frame + RTE_ETHER_ADDR_LEN, RTE_ETHER_ADDR_LEN, seed);
+    return m.data_len < RTE_ETHER_HDR_LEN ? 0 : hash_bytes(frame + RTE_ETHER_ADDR_LEN, RTE_ETHER_ADDR_LEN);
 }
 
 } // namespace
