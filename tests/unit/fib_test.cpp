@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib.hpp"
+#include "grace.hpp"
 
 #include <halfpoll/error.hpp>
 
@@ -19,21 +20,7 @@ using namespace halfpoll;
 namespace
 {
 
-/// Runs what was retired when told to.
-struct grace {
-    std::deque<std::function<void()>> waiting;
-    std::function<void(std::function<void()>)> retire()
-    {
-        return [this](std::function<void()> fn) { waiting.push_back(std::move(fn)); };
-    }
-    void pass()
-    {
-        while (!waiting.empty()) {
-            waiting.front()();
-            waiting.pop_front();
-        }
-    }
-};
+using test::grace;
 
 /// IPv4 as a key of 16 bytes too, so that one model serves both.
 struct key4 {

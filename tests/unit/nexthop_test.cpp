@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "grace.hpp"
 #include "mirror_nexthops.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <deque>
 #include <map>
 #include <numeric>
 #include <random>
@@ -14,21 +14,7 @@ namespace halfpoll
 namespace
 {
 
-/// Runs what was retired when told to.
-struct grace {
-    std::deque<std::function<void()>> waiting;
-    std::function<void(std::function<void()>)> retire()
-    {
-        return [this](std::function<void()> fn) { waiting.push_back(std::move(fn)); };
-    }
-    void pass()
-    {
-        while (!waiting.empty()) {
-            waiting.front()();
-            waiting.pop_front();
-        }
-    }
-};
+using test::grace;
 
 adjacency via(std::uint8_t mark)
 {
