@@ -404,6 +404,9 @@ class Operate(unittest.TestCase):
 
     def test_bash_completion(self):
         self.assertEqual(self.complete("re"), ["reload"])
+        self.assertEqual(self.complete("do"), ["doctor"])
+        self.assertEqual(self.complete("doctor --j"), ["--json"])
+        self.assertEqual(self.complete("bind --f"), ["--force"])
         self.assertEqual(self.complete("show ne"), ["neigh", "nexthop"])
         self.assertEqual(self.complete("show fib --d"), ["--dev"])
         self.assertEqual(sorted(self.complete("show fib --dev ")), ["lan", "lan0", "wan", "wan0"])

@@ -66,12 +66,18 @@ _halfpoll()
     --limit | --count) return ;;
     *)
         case ${words[0]-} in
-        "") choices="run check show set reload stop --help --version" ;;
+        "") choices="run check doctor bind unbind show set reload stop --help --version" ;;
         run | check) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         reload)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             choices="--dry-run --json --control"
             ;;
+        doctor)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            choices="--json --root"
+            ;;
+        bind) choices="$(ls /sys/class/net) --force" ;; # PCI addresses have colons, which end a word here
+        unbind) choices="--force" ;;
         show) choices=$(_halfpoll_show) ;;
         set) choices=$(_halfpoll_set) ;;
         stop) choices="--control" ;;
