@@ -34,10 +34,12 @@ protected:
     {
         return eventually([&] { return dev.received == n; });
     }
-    /// Waits until the instance waits for its interrupt.
+    /// Waits until the instance waits for its interrupt, and the poll that ended so is over, its counters included.
     bool parked()
     {
-        return eventually([&] { return dev.unmasked && !(dev.napi.state.load() & NAPIF_STATE_SCHED); });
+        const bool waits = eventually([&] { return dev.unmasked && !(dev.napi.state.load() & NAPIF_STATE_SCHED); });
+        on_cpu([] {});
+        return waits;
     }
     void on_cpu(const std::function<void()> &fn)
     {
