@@ -56,6 +56,9 @@ public:
     }
     /// Data path. A lookup in steps, for a caller that puts other work between them: fetches what begin() reads.
     void prefetch(std::uint32_t addr) const noexcept { __builtin_prefetch(top_ + (addr >> 8)); }
+    /// What begin() reads, by addr >> 8, for a caller that loads several entries with one instruction. Entries are
+    /// aligned and loaded whole; what one points to is reached through its value, so that no other order is needed.
+    const void *top() const noexcept { return top_; }
     /// Gives an entry: a next hop under `value_mask`, or something for finish() if `extended` is set.
     std::uint32_t begin(std::uint32_t addr) const noexcept
     {

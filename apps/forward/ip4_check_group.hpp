@@ -38,6 +38,23 @@ struct vectors<16> {
     using bytes = std::uint8_t __attribute__((vector_size(64)));
 };
 
+// Two halves side by side. By intrinsics: gcc 12 makes twice the instructions of the general shuffle.
+#ifdef __AVX2__
+inline vectors<8>::words join(vectors<4>::words low, vectors<4>::words high)
+{
+    const __m256i wide = _mm256_castsi128_si256(reinterpret_cast<__m128i>(low));
+    return reinterpret_cast<vectors<8>::words>(_mm256_inserti128_si256(wide, reinterpret_cast<__m128i>(high), 1));
+}
+#endif
+#ifdef __AVX512F__
+inline vectors<16>::words join(vectors<8>::words low, vectors<8>::words high)
+{
+    const __m512i wide = _mm512_castsi256_si512(reinterpret_cast<__m256i>(low));
+    const __m256i rest = reinterpret_cast<__m256i>(high);
+    return reinterpret_cast<vectors<16>::words>(_mm512_maskz_inserti64x4(0xFF, wide, rest, 1));
+}
+#endif
+
 template <unsigned W>
 struct group {
     using vec = typename vectors<W>::words;
@@ -71,12 +88,8 @@ struct group {
     {
         if constexpr (W == 4) {
             return load<lane4>(frame[0] + offset);
-        } else if constexpr (W == 8) {
-            return __builtin_shufflevector(load<lane4>(frame[0] + offset), load<lane4>(frame[4] + offset), 0, 1, 2, 3,
-                                           4, 5, 6, 7);
         } else {
-            return __builtin_shufflevector(group<8>::row(frame, offset), group<8>::row(frame + 8, offset), 0, 1, 2, 3,
-                                           4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            return join(group<W / 2>::row(frame, offset), group<W / 2>::row(frame + W / 2, offset));
         }
     }
 
@@ -152,32 +165,45 @@ struct group {
                                 unsigned first, unsigned end)
     {
         std::uint64_t others = 0;
+#pragma GCC unroll 4
         for (unsigned i = first; i < end; i++) {
             const rte_mbuf *m = pkts[i];
             std::uint8_t *frame = static_cast<std::uint8_t *>(m->buf_addr) + m->data_off;
             frame = m->data_len >= sizeof no_frame ? frame : const_cast<std::uint8_t *>(no_frame);
             burst.frame[i] = frame;
             burst.pkt_len[i] = m->pkt_len;
-            burst.bytes += m->pkt_len;
-            others |= (load<std::uint64_t>(frame) ^ mac) << 16;
+            others |= load<std::uint64_t>(frame) ^ mac;
             routes.prefetch(load_be32(frame + 30));
         }
         for (unsigned i = end; i % W != 0; i++) {
             burst.frame[i] = burst.frame[first];
             burst.pkt_len[i] = burst.pkt_len[first];
         }
-        return others;
+        return others << 16;
+    }
+
+    /// fib4::begin() for W packets.
+    static vec begin(const ip4_burst &burst, const fib4 &routes, unsigned i)
+    {
+#ifdef __AVX512F__
+        const vec index = load<vec>(burst.dst + i) >> 8;
+        return reinterpret_cast<vec>(_mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xFFFF,
+                                                                 reinterpret_cast<__m512i>(index), routes.top(), 4));
+#else
+        vec entry;
+        for (unsigned k = 0; k < W; k++) {
+            entry[k] = routes.begin(burst.dst[i + k]);
+        }
+        return entry;
+#endif
     }
 
     /// Next hops of all destinations, whose first table entries are on their way.
     static void look_up(ip4_burst &burst, const fib4 &routes, unsigned n)
     {
-        for (unsigned i = 0; i < n; i++) {
-            burst.nexthop[i] = routes.begin(burst.dst[i]);
-        }
         std::uint64_t longer = 0;
         for (unsigned i = 0; i < n; i += W) {
-            const vec entry = load<vec>(burst.nexthop + i);
+            const vec entry = begin(burst, routes, i);
             longer |= std::uint64_t{sign_bits(entry)} << i;
             store(burst.nexthop + i, entry & fib4::value_mask);
         }
@@ -191,16 +217,21 @@ struct group {
     static bool check_all(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n)
     {
         std::uint64_t others = 0;
-        vec fault{};
-        burst.bytes = 0;
+        vec fault{}, bytes{};
+        unsigned first = 0;
         for (unsigned i = 0; i < n; i += W) {
+            first = i;
             others |= gather(burst, routes, mac, pkts, i, n - i < W ? n : i + W);
             fault |= check(burst, i);
+            bytes += load<vec>(burst.pkt_len + i);
         }
         look_up(burst, routes, n);
+        const std::uint64_t surplus = first + W - n;
+        burst.bytes = -surplus * burst.pkt_len[first];
         std::uint32_t any = 0;
         for (unsigned i = 0; i < W; i++) {
             any |= fault[i];
+            burst.bytes += bytes[i];
         }
         return (any | others) == 0;
     }

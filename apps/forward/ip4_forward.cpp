@@ -14,11 +14,12 @@ const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 using header_words = std::uint16_t __attribute__((vector_size(16)));
 
 /// The link header over what was there, in one store that leaves bytes 14 and 15 as they were, and the TTL.
-void rewrite_frame(const ip4_burst &burst, unsigned i, header_words header) noexcept
+void rewrite_frame(const ip4_burst &burst, unsigned i, const adjacency &adj) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
     const header_words old = load<header_words>(frame);
-    store(frame, static_cast<header_words>(__builtin_shufflevector(header, old, 0, 1, 2, 3, 4, 5, 6, 15)));
+    const header_words header = *reinterpret_cast<const header_words *>(adj.rewrite);
+    store(frame, static_cast<header_words>(__builtin_shufflevector(old, header, 8, 9, 10, 11, 12, 13, 14, 7)));
     store(frame + 22, burst.ttl_word[i]);
 }
 
@@ -40,30 +41,48 @@ bool rewrite_alike(const adjacency &adj, const ip4_burst &burst, unsigned n, rew
     if (differs != 0 || longest > adj.plain_max) {
         return false;
     }
-    const header_words header = load<header_words>(adj.rewrite);
     for (unsigned i = 0; i < n; i++) {
-        rewrite_frame(burst, i, header);
+        rewrite_frame(burst, i, adj);
     }
     result.dev[0] = adj.dev;
     return true;
 }
 
+/// Packets from the first on, as long as they are plain to send and go out of one device; returns how many.
+unsigned rewrite_run(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, net_device *dev) noexcept
+{
+    unsigned i = 0;
+#pragma GCC unroll 4
+    for (; i < n; i++) {
+        const adjacency &adj = *nexthops.get(burst.nexthop[i]);
+        if (adj.dev != dev || burst.pkt_len[i] > adj.plain_max) {
+            break;
+        }
+        rewrite_frame(burst, i, adj);
+    }
+    return i;
+}
+
 /// Each packet that is plain to send and fits its next hop; the others are left.
 void rewrite_each(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
-    std::uintptr_t others = 0;
-    const net_device *const first = nexthops.get(burst.nexthop[0])->dev;
-    for (unsigned i = 0; i < n; i++) {
+    net_device *const first = nexthops.get(burst.nexthop[0])->dev;
+    const unsigned run = rewrite_run(nexthops, burst, n, first);
+    result.dev[0] = first;
+    if (run == n) [[likely]] {
+        return;
+    }
+    result.one_device = false;
+    std::fill_n(result.dev, run, first);
+    for (unsigned i = run; i < n; i++) {
         const adjacency &adj = *nexthops.get(burst.nexthop[i]);
         result.dev[i] = adj.dev;
-        others |= reinterpret_cast<std::uintptr_t>(adj.dev) ^ reinterpret_cast<std::uintptr_t>(first);
         if (burst.pkt_len[i] > adj.plain_max) [[unlikely]] {
             result.left |= std::uint64_t{1} << i;
             continue;
         }
-        rewrite_frame(burst, i, load<header_words>(adj.rewrite));
+        rewrite_frame(burst, i, adj);
     }
-    result.one_device = others == 0;
 }
 
 /// A burst without fault. The first and the last packet tell nearly always which way is the faster.
@@ -88,7 +107,7 @@ void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_
         if (burst.pkt_len[i] <= adj->plain_max) {
             result.left &= ~(std::uint64_t{1} << i);
             result.dev[i] = adj->dev;
-            rewrite_frame(burst, i, load<header_words>(adj->rewrite));
+            rewrite_frame(burst, i, *adj);
         }
     }
 }

@@ -35,9 +35,10 @@ struct alignas(64) adjacency {
     std::uint32_t plain_max = 0;
     std::uint32_t oif = 0; ///< kernel ifindex of the interface (port or VLAN) that the route names; 0: not known
     net_device *dev = nullptr;
-    /// The link header as it leaves. For 14 bytes it is blended into one 16-byte store.
-    std::uint8_t rewrite[24] = {};
     const nexthop_group *group = nullptr; ///< of kind `group`; nexthop_table fills it in
+    /// The link header as it leaves. For 14 bytes it is blended into one 16-byte store; aligned to be that store's
+    /// operand.
+    alignas(16) std::uint8_t rewrite[24] = {};
 };
 static_assert(sizeof(adjacency) == 64);
 
