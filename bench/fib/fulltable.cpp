@@ -94,7 +94,7 @@ public:
     loop(const std::string &netns, int cpu)
         : rt_(options(cpu)), pool_(packet_pool_create("rx", 4095, RTE_MBUF_DEFAULT_BUF_SIZE)),
           frames_(rte_pktmbuf_pool_create("frames", 2047, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY)),
-          core_(rt_, pool_, 2), slow_(core_, {.netns = netns}), fwd_(core_, &slow_)
+          core_(rt_, pool_, 2), slow_(core_, slow_options(netns)), fwd_(core_, &slow_)
     {
         core_.set_rx_handler(forwarder::receive, &fwd_);
         dev_ = &core_.register_netdevice(make_ethdev_port("port:0"), {.name = "ring0", .rx_queues = 1});
@@ -111,6 +111,15 @@ public:
         mirror_.reset();
         slow_.remove_shadow(*slow_.of_device(*dev_), true);
         core_.unregister_netdevice(*dev_);
+    }
+
+    /// Frames come back where they went out: the kernel would get one now and then, to redirect its sender, and send
+    /// it on itself, in a buffer of its own.
+    static slow_path_options slow_options(const std::string &netns)
+    {
+        slow_path_options o{.netns = netns};
+        o.limits[PUNT_REDIRECT] = {.packets_per_second = 0, .burst = 1};
+        return o;
     }
 
     /// Until the end of the input.
