@@ -25,6 +25,8 @@ const char *to_string(drop_reason reason) noexcept
         return "PUNT_POLICED";
     case DROP_PUNT_FULL:
         return "PUNT_FULL";
+    case DROP_CPU_BACKLOG:
+        return "CPU_BACKLOG";
     case DROP_NETIO_MAX:
         break;
     }

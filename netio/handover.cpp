@@ -94,7 +94,7 @@ void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) n
 
 int handover_poll(napi_struct &napi, int budget) noexcept
 {
-    net_cpu &cpu = *static_cast<handover_napi &>(napi).cpu;
+    net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
     const unsigned rings = static_cast<unsigned>(cpu.handover_in.size());
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define RTE_USE_C11_MEM_MODEL // as in handover.cpp
+#include "backlog_ring.hpp"
 #include "net_core_internal.hpp"
 
 #include <rte_errno.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 
@@ -44,21 +46,23 @@ void free_rings(net_cpu &cpu) noexcept
         rte_ring_free(ring);
     }
     cpu.handover_in.clear();
+    cpu.backlog_in.clear();
 }
 
 void reset_stats(dev_stats &stats) noexcept
 {
-    for (auto *counter : {&stats.rx_packets, &stats.rx_bytes, &stats.tx_packets, &stats.tx_bytes, &stats.tx_dropped}) {
+    for (auto *counter : {&stats.rx_packets, &stats.rx_bytes, &stats.rx_dropped, &stats.tx_packets, &stats.tx_bytes,
+                          &stats.tx_dropped}) {
         counter->store(0, std::memory_order_relaxed);
     }
 }
 
 } // namespace
 
-net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads) : rt_(rt), pool_(pool)
+net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
+    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
-    const unsigned n = rt.cpus();
-    for (unsigned c = 0; c < n; ++c) {
+    for (unsigned c = 0; c < rt.cpus(); ++c) {
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
         cpu->core = this;
@@ -66,27 +70,20 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads) : r
         cpu->cache = std::make_unique<napi_alloc_cache>(pool);
         cpu->xmit_retry.function = xmit_retry_timer;
         cpu->xmit_retry.cpu = cpu.get();
-        cpu->handover.cpu = cpu.get();
-        cpu->handover_dirty.resize(n);
+        cpu->handover_dirty.resize(rt.cpus());
     }
+    set_netdev_max_backlog(netdev_max_backlog);
     try {
-        for (auto &cpu : cpus_) {
-            for (unsigned producer = 0; producer < n + foreign_threads; ++producer) {
-                cpu->handover_in.push_back(make_ring(cpu->id, producer));
-            }
-        }
+        make_rings(foreign_threads);
         open_control();
+        add_napis();
     } catch (...) {
+        remove_napis();
         for (auto &cpu : cpus_) {
             free_rings(*cpu);
         }
         close_control();
         throw;
-    }
-    for (auto &cpu : cpus_) {
-        std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
-        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
-        napi_enable(cpu->handover);
     }
 }
 
@@ -96,9 +93,8 @@ net_core::~net_core()
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
     }
+    remove_napis();
     for (auto &cpu : cpus_) {
-        napi_disable(cpu->handover);
-        netif_napi_del(cpu->handover);
         rt_.call_on(cpu->id, [&](softnet_data &sd) {
             sd.timers.cancel(cpu->xmit_retry);
             cpu->cache->drain();
@@ -108,6 +104,57 @@ net_core::~net_core()
         free_rings(*cpu);
     }
     close_control();
+}
+
+/// From every CPU (and foreign thread) to every CPU.
+void net_core::make_rings(unsigned foreign_threads)
+{
+    // Every packet may come from another device than the one before, and needs two slots then.
+    const unsigned slots = std::bit_ceil(2 * (backlog_room_ + 1));
+    for (auto &target : cpus_) {
+        for (unsigned producer = 0; producer < cpus() + foreign_threads; ++producer) {
+            target->handover_in.push_back(make_ring(target->id, producer));
+        }
+        for (auto &producer : cpus_) {
+            target->backlog_in.emplace_back(backlog_ring::create(*target, slots));
+            producer->backlog_out.push_back(target->backlog_in.back().get());
+        }
+    }
+}
+
+void net_core::add_napis()
+{
+    for (auto &cpu : cpus_) {
+        cpu->handover.cpu = cpu->backlog.cpu = cpu.get();
+        std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
+        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
+        napi_enable(cpu->handover);
+        napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
+        napi_enable(cpu->backlog);
+    }
+}
+
+void net_core::remove_napis() noexcept
+{
+    for (auto &cpu : cpus_) {
+        for (napi_struct *napi :
+             {static_cast<napi_struct *>(&cpu->backlog), static_cast<napi_struct *>(&cpu->handover)}) {
+            if (napi->sd) { // it was added
+                napi_disable(*napi);
+                netif_napi_del(*napi);
+            }
+        }
+    }
+}
+
+void net_core::set_netdev_max_backlog(unsigned packets)
+{
+    if (packets == 0 || packets > backlog_room_) {
+        throw error("netdev_max_backlog must be 1 to " + std::to_string(backlog_room_) + ", not " +
+                    std::to_string(packets) + (packets == 0 ? "" : " (the rings were made for that at start)"));
+    }
+    netdev_max_backlog_.store(packets, std::memory_order_relaxed);
+    backlog_share_.store((packets + 1) / cpus(), std::memory_order_relaxed);
 }
 
 /// One fd for those who wait: posted work and the timer stand behind it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <halfpoll/backlog.hpp>
 #include <halfpoll/net_core.hpp>
 
 namespace halfpoll
@@ -14,6 +15,9 @@ extern const napi_irq_ops net_rx_irq_ops;
 int handover_poll(napi_struct &napi, int budget) noexcept;
 /// Serves what is in a CPU's hand-over rings now. Home CPU, between polls.
 void handover_drain(net_cpu &cpu) noexcept;
+
+/// The NAPI poll function of a CPU's backlog.
+int process_backlog(napi_struct &napi, int quota) noexcept;
 
 /// Sends by the owner of the device's queue. Home CPU.
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;

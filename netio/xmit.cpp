@@ -208,6 +208,9 @@ void xmit_flush(net_cpu &cpu) noexcept
     if (unlikely(cpu.xmit_recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
     }
+    if (unlikely(cpu.backlog_staged != nullptr)) {
+        net_rps_flush(cpu); // first: the others begin while this CPU rings its devices
+    }
     unsigned kept = 0;
     for (unsigned i = 0; i < cpu.flush_count; ++i) { // a virtual device may append while it is flushed
         xmit_queue &q = *cpu.flush_list[i];

@@ -86,13 +86,14 @@ void raise_remote_softirqs(softnet_data &sd, void *) noexcept
 /// Mode `big`; before the CPU's own thread, which knows them from its start.
 void start_further_threads(bh_thread &t)
 {
+    const std::string cpu = std::to_string(t.sd.cpu);
     t.sd.lock = &t.lock;
     if (t.sd.rt->options().ksoftirqd) {
-        t.ksoftirqd = std::make_unique<smpboot_thread>(t.sd, "ksoftirqd", 0, run_ksoftirqd);
+        t.ksoftirqd = std::make_unique<smpboot_thread>(t.sd, "ksoftirqd/" + cpu, 0, run_ksoftirqd);
         t.sd.ksoftirqd = t.ksoftirqd.get();
     }
     if (t.sd.rt->options().irq_workd) {
-        t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work", 1, run_irq_workd);
+        t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work/" + cpu, 1, run_irq_workd);
         t.sd.irq_works.thread = t.irq_workd.get();
         t.warning = t.irq_workd->warning();
     }

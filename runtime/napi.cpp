@@ -4,6 +4,7 @@
 
 #include "container_of.hpp"
 #include "napi_internal.hpp"
+#include "napi_thread.hpp"
 #include "race_point.hpp"
 #include "remote.hpp"
 
@@ -41,7 +42,11 @@ void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept
 
 void __napi_schedule(napi_struct &napi) noexcept
 {
-    if (this_softnet_data() == napi.sd) {
+    const bool home = this_softnet_data() == napi.sd;
+    // THREADED is constant for who owns it. A backlog is polled at home whatever its mode, if it is scheduled there.
+    if ((napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_THREADED) && !(home && &napi == napi.sd->backlog)) {
+        napi_thread_schedule(napi);
+    } else if (home) {
         napi_enqueue(*napi.sd, napi);
     } else {
         napi_enqueue_remote(*napi.sd, napi);
@@ -88,6 +93,28 @@ int napi_call_poll(napi_struct &napi, int budget) noexcept
     return work;
 }
 
+bool napi_poll_full(napi_struct &napi, int work) noexcept
+{
+    napi_note_packets(napi);
+    napi.drained = false;
+    if (napi.completed) {
+        stat_add(napi.stats.driver_errors); // and returned its budget: no longer ours to queue
+        return false;
+    }
+    const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
+    if (state & NAPIF_STATE_DISABLE) {
+        napi_complete_done(napi, work); // a device that never runs dry must not hold up napi_disable()
+        return false;
+    }
+    if (state & NAPIF_STATE_PREFER_BUSY_POLL) {
+        if (napi_complete_done(napi, work)) {
+            napi_schedule(napi); // without a deferral timer nothing else would bring it back
+        }
+        return false;
+    }
+    return true;
+}
+
 void napi_note_packets(napi_struct &napi) noexcept
 {
     if (napi.drained) {
@@ -122,7 +149,8 @@ bool napi_release(napi_struct &napi) noexcept
     std::uint32_t next;
     do {
         HALFPOLL_RACE_POINT(napi_release_loaded, &napi);
-        next = val & ~(NAPIF_STATE_MISSED | NAPIF_STATE_SCHED | NAPIF_STATE_PREFER_BUSY_POLL);
+        next =
+            val & ~(NAPIF_STATE_MISSED | NAPIF_STATE_SCHED | NAPIF_STATE_SCHED_THREADED | NAPIF_STATE_PREFER_BUSY_POLL);
         if (val & NAPIF_STATE_MISSED) {
             next |= NAPIF_STATE_SCHED;
         }
@@ -182,7 +210,7 @@ void napi_watchdog(hrtimer &timer) noexcept
         // acq_rel; pairs with napi_release().
     } while (!napi.state.compare_exchange_weak(val, (val | NAPIF_STATE_SCHED) & ~NAPIF_STATE_PREFER_BUSY_POLL,
                                                std::memory_order_acq_rel, std::memory_order_relaxed));
-    napi_enqueue(*napi.sd, napi);
+    __napi_schedule(napi);
 }
 
 } // namespace halfpoll

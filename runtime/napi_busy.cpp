@@ -46,7 +46,7 @@ void busy_stop(napi_struct &napi, bool prefer, int budget) noexcept
         return;
     }
     if (work < budget || timeout == 0) { // spins on, or has more
-        napi_enqueue(*napi.sd, napi);
+        __napi_schedule(napi);
         return;
     }
     napi.sd->timers.start(napi.timer, napi.sd->now + timeout); // before the release: it is what brings it back

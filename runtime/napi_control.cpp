@@ -3,12 +3,16 @@
 #include <halfpoll/runtime.hpp>
 
 #include "napi_internal.hpp"
+#include "napi_thread.hpp"
 #include "race_point.hpp"
+#include "smpboot.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace halfpoll
 {
@@ -73,6 +77,12 @@ void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung, const char *reason)
 {
     napi.sd = &sd;
+    try {
+        napi_thread_start(napi, napi.config.threaded);
+    } catch (...) {
+        napi.sd = nullptr;
+        throw;
+    }
     napi.poll = poll;
     napi.timer.function = napi_watchdog;
     napi.park.function = napi_park_expired;
@@ -81,6 +91,21 @@ void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait
     choose_rung(sd, napi, start_rung, reason);
     // release; pairs with the read-modify-writes of whoever schedules it.
     napi.state.store(NAPIF_STATE_SCHED | NAPIF_STATE_LISTED, std::memory_order_release);
+}
+
+void napi_backlog_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll)
+{
+    std::snprintf(napi.name, sizeof napi.name, "backlog-%u", sd.cpu);
+    if (sd.rt->options().thread_backlog_napi) {
+        napi.config.threaded = napi_threaded::enabled;
+    }
+    sd.rt->call_on(sd.cpu, [&](softnet_data &home) { home.backlog = &napi; });
+    try {
+        netif_napi_add(sd, napi, poll);
+    } catch (...) {
+        sd.rt->call_on(sd.cpu, [&](softnet_data &home) { home.backlog = nullptr; });
+        throw;
+    }
 }
 
 void netif_napi_del(napi_struct &napi)
@@ -92,7 +117,14 @@ void netif_napi_del(napi_struct &napi)
         if (sd.engine && napi.source.fd >= 0) {
             sd.engine->remove(napi.source);
         }
+        if (sd.backlog == &napi) {
+            sd.backlog = nullptr;
+        }
     });
+    if (napi.thread) {
+        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking it
+        delete std::exchange(napi.thread, nullptr);
+    }
     napi.state.fetch_and(~NAPIF_STATE_LISTED, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
 }
 
@@ -102,6 +134,7 @@ void napi_enable(napi_struct &napi)
         throw error(std::string("NAPI instance ") + napi.name + " is enabled twice");
     }
     napi.disabled = false;
+    napi.state.fetch_or(napi_threaded_bits(napi.config.threaded), std::memory_order_relaxed); // of the owner
     // An event while disabled has left MISSED; the schedule below stands for it. acq_rel; pairs with
     // napi_schedule_prep().
     napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel);
@@ -118,7 +151,7 @@ void napi_disable(napi_struct &napi)
     take_ownership(napi);
     napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
     // Ownership is held until napi_enable(): that alone keeps everybody off from here. Pairs as above.
-    napi.state.fetch_and(~NAPIF_STATE_DISABLE, std::memory_order_acq_rel);
+    napi.state.fetch_and(~(NAPIF_STATE_DISABLE | NAPI_THREADED_BITS), std::memory_order_acq_rel);
     napi.disabled = true;
 }
 
@@ -136,8 +169,33 @@ void napi_synchronize(const napi_struct &napi)
     }
 }
 
+namespace
+{
+
+/// Nobody but its owner is between looking at THREADED and giving it to the thread: who owns it may change that.
+void change_thread(napi_struct &napi, napi_threaded mode)
+{
+    napi_thread_start(napi, mode); // what can fail comes first
+    const bool enabled = !napi.disabled;
+    if (enabled) {
+        napi_disable(napi);
+    }
+    napi.config.threaded = mode;
+    if (mode == napi_threaded::disabled) {
+        napi_thread_stop(napi);
+    }
+    if (enabled) {
+        napi_enable(napi);
+    }
+}
+
+} // namespace
+
 void napi_configure(napi_struct &napi, const napi_config &config)
 {
+    if (config.threaded != napi.config.threaded) {
+        change_thread(napi, config.threaded);
+    }
     napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &) { napi.config = config; });
 }
 

@@ -11,6 +11,9 @@ namespace halfpoll
 
 /// Calls the device's poll function and accounts for it. At most `budget` is returned.
 int napi_call_poll(napi_struct &napi, int budget) noexcept;
+/// After a poll that used its whole budget. True: it is still owned and to be polled again; else it was given up,
+/// because somebody waits for it.
+bool napi_poll_full(napi_struct &napi, int work) noexcept;
 /// Feeds the adaptive policy: this poll found packets.
 void napi_note_packets(napi_struct &napi) noexcept;
 /// Stays owned and polls again at once, by the settings of the instance and the adaptive policy.

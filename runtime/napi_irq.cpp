@@ -133,7 +133,7 @@ void napi_event(wait_source &source, int res) noexcept
     }
     napi_mask_irq(napi);
     napi.scheduled_by_irq = res >= 0;
-    napi_enqueue(*napi.sd, napi);
+    __napi_schedule(napi);
 }
 
 void napi_park_expired(hrtimer &timer) noexcept

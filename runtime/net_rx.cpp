@@ -12,35 +12,14 @@ namespace halfpoll
 namespace
 {
 
-/// The device used its whole budget and still owns the instance: give it up if somebody waits for it, else again.
-void napi_poll_full(napi_struct &napi, int work, napi_list &repoll) noexcept
-{
-    napi_note_packets(napi);
-    napi.drained = false;
-    if (napi.completed) {
-        stat_add(napi.stats.driver_errors); // and returned its budget: no longer ours to queue
-        return;
-    }
-    const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
-    if (state & NAPIF_STATE_DISABLE) {
-        napi_complete_done(napi, work); // a device that never runs dry must not hold up napi_disable()
-        return;
-    }
-    if (state & NAPIF_STATE_PREFER_BUSY_POLL) {
-        if (napi_complete_done(napi, work)) {
-            napi_schedule(napi); // without a deferral timer nothing else would bring it back
-        }
-        return;
-    }
-    repoll.push_back(napi);
-}
-
 /// Polls an instance that is off the list. Returns the work done.
 int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
 {
     const int work = napi_call_poll(napi, napi.weight);
     if (work >= napi.weight) {
-        napi_poll_full(napi, work, repoll);
+        if (napi_poll_full(napi, work)) {
+            repoll.push_back(napi);
+        }
     } else if (napi.spinning) {
         (work > 0 ? repoll : sd.spin_list).push_back(napi);
     }

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "remote.hpp"
 
+#include <halfpoll/announce.hpp>
+
 #include "napi_internal.hpp"
 
 #include <cerrno>
 #include <unistd.h>
-
-// ThreadSanitizer does not see fences: there, read-modify-writes of `sleeping` give the same order.
-#if defined(__SANITIZE_THREAD__)
-#define HALFPOLL_NO_FENCES 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HALFPOLL_NO_FENCES 1
-#endif
-#endif
 
 namespace halfpoll
 {
@@ -49,33 +42,14 @@ napi_struct *reversed(napi_struct *list) noexcept
     return oldest;
 }
 
-/// The CPU has announced its sleep. Pairs with announce_sleep().
-bool sleeper_seen(softnet_data &sd) noexcept
-{
-#ifdef HALFPOLL_NO_FENCES
-    return sd.sleeping.fetch_or(0, std::memory_order_seq_cst) != 0;
-#else
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return sd.sleeping.load(std::memory_order_relaxed) != 0;
-#endif
-}
-
 } // namespace
 
-void announce_sleep(softnet_data &sd) noexcept
-{
-#ifdef HALFPOLL_NO_FENCES
-    sd.sleeping.exchange(1, std::memory_order_seq_cst);
-#else
-    sd.sleeping.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with the fence in sleeper_seen()
-#endif
-}
+void announce_sleep(softnet_data &sd) noexcept { announce(sd.sleeping); }
 
 void kick_cpu(softnet_data &sd) noexcept
 {
     // One doorbell per sleep: who clears the flag rings, and the CPU looks at everything once it is awake.
-    if (!sleeper_seen(sd) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
+    if (!announced(sd.sleeping) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
         return;
     }
     const std::uint64_t one = 1;
@@ -100,6 +74,9 @@ bool take_remote(softnet_data &sd) noexcept
     napi_struct *napi = reversed(take_all(sd.remote_napi)); // acquire; pairs with the release in push()
     while (napi) {
         napi_struct *next = napi->next;
+        if (napi == sd.backlog) {
+            stat_add(sd.stats.received_rps);
+        }
         napi_enqueue(sd, *napi);
         napi = next;
     }

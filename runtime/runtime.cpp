@@ -65,9 +65,12 @@ void check_exclusion(const runtime_options &options)
 {
     if (options.exclusion == exclusion_mode::big) {
         pi_lock::check_available();
-    } else if (options.ksoftirqd || options.irq_workd) {
+    } else if (options.ksoftirqd || options.irq_workd || options.thread_backlog_napi) {
         throw error(
-            std::string("a thread ") + (options.ksoftirqd ? "ksoftirqd/N" : "irq_work/N") +
+            std::string("a thread ") +
+            (options.ksoftirqd   ? "ksoftirqd/N"
+             : options.irq_workd ? "irq_work/N"
+                                 : "backlog_napi/N (thread_backlog_napi)") +
             " makes two bottom-half threads on a CPU, which exclusion mode exclusive does not protect: use mode "
             "big");
     }

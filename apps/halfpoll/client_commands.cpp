@@ -143,9 +143,10 @@ void add_set(CLI::App &app, command_line &line)
     set->require_subcommand(1);
     add_settable(*set, line, "napi", "Settings of a NAPI instance, or of all of an interface",
                  "Instance or interface (halfpoll show napi)",
-                 "napi_defer_hard_irqs=N gro_flush_timeout=NS irq_suspend_timeout=NS busy_poll=US|adaptive");
-    add_settable(*set, line, "runtime", "Bounds of a NET_RX dispatch, of all CPUs", "",
-                 "netdev_budget=PACKETS netdev_budget_usecs=US");
+                 "napi_defer_hard_irqs=N gro_flush_timeout=NS irq_suspend_timeout=NS busy_poll=US|adaptive "
+                 "threaded=disabled|enabled|busy-poll");
+    add_settable(*set, line, "runtime", "Bounds of all CPUs: of a NET_RX dispatch, of what waits for a CPU", "",
+                 "netdev_budget=PACKETS netdev_budget_usecs=US netdev_max_backlog=PACKETS");
     add_settable(*set, line, "punt", "Limits of a class of packets to the kernel, per CPU",
                  "Class (halfpoll show punt)", "rate=PACKETS_PER_SECOND burst=PACKETS");
     add_settable(*set, line, "log", "What is logged", "", "level=debug|info|warning|error");

@@ -59,6 +59,7 @@ struct parser {
 
 private:
     void read_runtime(const toml::table &table);
+    void read_exclusion(toml_reader &reader);
     void read_slow_path_cpu(toml_reader &reader);
     void read_netns(toml_reader &reader);
     void read_vfio_intr(toml_reader &reader);
@@ -118,7 +119,9 @@ void parser::read_runtime(const toml::table &table)
     reader.integer("fifo_priority", out.fifo_priority, 0, 99);
     reader.integer("netdev_budget", out.netdev_budget, NETDEV_BUDGET);
     reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, NETDEV_BUDGET_USECS);
+    reader.integer("netdev_max_backlog", out.netdev_max_backlog, NETDEV_MAX_BACKLOG_RANGE);
     reader.boolean("interrupts", out.interrupts);
+    read_exclusion(reader);
     read_slow_path_cpu(reader);
     read_netns(reader);
     read_vfio_intr(reader);
@@ -128,6 +131,42 @@ void parser::read_runtime(const toml::table &table)
     mbufs = reader.integer("mbufs", out.mbufs, 2048, 16'777'216);
     reader.boolean("remove_shadows", out.remove_shadows);
     reader.refuse_unknown();
+}
+
+/// One of several words, by its place among them.
+template <typename T>
+const toml::node *read_word(toml_reader &reader, const char *key, T &value, const std::vector<std::string_view> &words,
+                            const std::string &expected)
+{
+    std::string text;
+    const toml::node *node = reader.string(key, text);
+    if (!node) {
+        return nullptr;
+    }
+    const auto found = std::ranges::find(words, text);
+    if (found == words.end()) {
+        reader.problem(*node, key, describe(*node), expected);
+        return nullptr;
+    }
+    value = static_cast<T>(found - words.begin());
+    return node;
+}
+
+/// What stands beside a setting that makes more than one bottom-half thread on a CPU.
+constexpr const char *NEEDS_BIG =
+    "exclusion = \"big\" in [runtime] with it, for it makes several bottom-half threads on "
+    "a CPU";
+
+void parser::read_exclusion(toml_reader &reader)
+{
+    read_word(reader, "exclusion", out.exclusion, exclusion_names(), "\"exclusive\" or \"big\"");
+    for (const auto &[key, value] : {std::pair{"ksoftirqd", &out.ksoftirqd}, std::pair{"irq_workd", &out.irq_workd},
+                                     std::pair{"thread_backlog_napi", &out.thread_backlog_napi}}) {
+        const toml::node *node = reader.boolean(key, *value);
+        if (node && *value && out.exclusion == exclusion_mode::exclusive) {
+            reader.problem(*node, key, describe(*node), NEEDS_BIG);
+        }
+    }
 }
 
 void parser::read_slow_path_cpu(toml_reader &reader)
@@ -267,6 +306,11 @@ void parser::read_port_napi(toml_reader &reader, napi_config &napi)
     reader.integer("napi_defer_hard_irqs", napi.napi_defer_hard_irqs, NAPI_DEFER_HARD_IRQS);
     reader.integer("gro_flush_timeout", napi.gro_flush_timeout, NAPI_TIMEOUT_NS);
     reader.integer("irq_suspend_timeout", napi.irq_suspend_timeout, NAPI_TIMEOUT_NS);
+    const toml::node *threaded =
+        read_word(reader, "threaded", napi.threaded, threaded_names(), "\"disabled\", \"enabled\" or \"busy-poll\"");
+    if (threaded && napi.threaded != napi_threaded::disabled && out.exclusion == exclusion_mode::exclusive) {
+        reader.problem(*threaded, "threaded", describe(*threaded), NEEDS_BIG);
+    }
     const toml::node *busy_poll = reader.get("busy_poll");
     if (!busy_poll) {
         return;
@@ -350,6 +394,18 @@ bool parser::once(std::map<std::string, unsigned> &seen, const toml::node &where
 }
 
 } // namespace
+
+const std::vector<std::string_view> &exclusion_names()
+{
+    static const std::vector<std::string_view> names = {"exclusive", "big"};
+    return names;
+}
+
+const std::vector<std::string_view> &threaded_names()
+{
+    static const std::vector<std::string_view> names = {"disabled", "enabled", "busy-poll"};
+    return names;
+}
 
 std::string device_identity(const port_config &port)
 {

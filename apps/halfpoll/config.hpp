@@ -4,6 +4,7 @@
 #include "log.hpp"
 
 #include <halfpoll/error.hpp>
+#include <halfpoll/net_core.hpp>
 #include <halfpoll/net_device.hpp>
 #include <halfpoll/slow_path.hpp>
 
@@ -24,6 +25,7 @@ struct setting_range {
 };
 inline constexpr setting_range NETDEV_BUDGET{1, 1'000'000};
 inline constexpr setting_range NETDEV_BUDGET_USECS{1, 1'000'000};
+inline constexpr setting_range NETDEV_MAX_BACKLOG_RANGE{1, BACKLOG_MAX};
 inline constexpr setting_range NAPI_DEFER_HARD_IRQS{0, INT_MAX};
 inline constexpr setting_range NAPI_TIMEOUT_NS{0, 10 * NSEC_PER_SEC};
 inline constexpr setting_range BUSY_POLL_USECS{0, 1'000'000};
@@ -49,7 +51,12 @@ struct config {
     int fifo_priority = 0;
     unsigned netdev_budget = 300;
     unsigned netdev_budget_usecs = 2000;
+    unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG;
     bool interrupts = true;
+    exclusion_mode exclusion = exclusion_mode::exclusive;
+    bool ksoftirqd = false;
+    bool irq_workd = false;
+    bool thread_backlog_napi = false;
     int slow_path_cpu = -1; ///< -1: wherever the system puts it
     std::string netns;
     std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best that each device has
@@ -62,6 +69,10 @@ struct config {
     std::vector<port_config> ports;
     punt_limits punt;
 };
+
+/// "exclusive", "big"; "disabled", "enabled", "busy-poll": the words of settings that are one of several.
+const std::vector<std::string_view> &exclusion_names();
+const std::vector<std::string_view> &threaded_names();
 
 /// What a configuration is checked against. Tests make up their own.
 struct machine {

@@ -25,6 +25,12 @@ std::string text(const std::vector<unsigned> &values)
 }
 std::string busy_poll_text(int usecs) { return usecs < 0 ? text(std::string("adaptive")) : text(usecs); }
 
+template <typename T>
+std::string word(const std::vector<std::string_view> &words, T value)
+{
+    return std::string(words[static_cast<std::size_t>(value)]);
+}
+
 std::string port_text(const port_config &port)
 {
     return "device " + text(port.device) + ", shadow " + text(port.shadow) + ", MTU " + text(port.options.mtu);
@@ -47,6 +53,11 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.refused, where, "cpus", from.cpus, to.cpus);
     compare(diff.refused, where, "fifo_priority", from.fifo_priority, to.fifo_priority);
     compare(diff.refused, where, "interrupts", from.interrupts, to.interrupts);
+    compare(diff.refused, where, "exclusion", word(exclusion_names(), from.exclusion),
+            word(exclusion_names(), to.exclusion));
+    compare(diff.refused, where, "ksoftirqd", from.ksoftirqd, to.ksoftirqd);
+    compare(diff.refused, where, "irq_workd", from.irq_workd, to.irq_workd);
+    compare(diff.refused, where, "thread_backlog_napi", from.thread_backlog_napi, to.thread_backlog_napi);
     compare(diff.refused, where, "slow_path_cpu", from.slow_path_cpu, to.slow_path_cpu);
     compare(diff.refused, where, "netns", from.netns, to.netns);
     compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);
@@ -56,6 +67,7 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
     compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
+    compare(diff.changes, where, "netdev_max_backlog", from.netdev_max_backlog, to.netdev_max_backlog);
     compare(diff.changes, where, "remove_shadows", from.remove_shadows, to.remove_shadows);
 }
 
@@ -97,6 +109,8 @@ bool compare_options(const net_device_options &from, const net_device_options &t
     compare(changes, where, "napi_defer_hard_irqs", from.napi.napi_defer_hard_irqs, to.napi.napi_defer_hard_irqs);
     compare(changes, where, "gro_flush_timeout", from.napi.gro_flush_timeout, to.napi.gro_flush_timeout);
     compare(changes, where, "irq_suspend_timeout", from.napi.irq_suspend_timeout, to.napi.irq_suspend_timeout);
+    compare(changes, where, "threaded", word(threaded_names(), from.napi.threaded),
+            word(threaded_names(), to.napi.threaded));
     if (from.napi.busy_poll != to.napi.busy_poll) {
         changes.push_back({sort::changed, where, "busy_poll", busy_poll_text(from.napi.busy_poll),
                            busy_poll_text(to.napi.busy_poll)});

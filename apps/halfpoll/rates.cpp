@@ -14,11 +14,13 @@ namespace
 using nlohmann::json;
 
 const std::set<std::string> counters = {
-    "rx_packets",   "rx_bytes",  "tx_packets",      "tx_bytes",    "tx_dropped",       "rx_missed",     "rx_errors",
-    "rx_nombuf",    "tx_errors", "polls",           "empty_polls", "packets",          "interrupts",    "spurious",
-    "unmasks",      "completes", "missed",          "deferred",    "park_rescues",     "driver_errors", "processed",
-    "time_squeeze", "wakeups",   "sleeps",          "doorbells",   "ksoftirqd",        "count",         "punted",
-    "policed",      "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"};
+    "rx_packets",       "rx_bytes",      "tx_packets", "tx_bytes",     "tx_dropped",      "rx_missed",
+    "rx_errors",        "rx_nombuf",     "tx_errors",  "polls",        "empty_polls",     "packets",
+    "interrupts",       "spurious",      "unmasks",    "completes",    "missed",          "deferred",
+    "park_rescues",     "driver_errors", "processed",  "time_squeeze", "wakeups",         "sleeps",
+    "doorbells",        "ksoftirqd",     "count",      "punted",       "dropped",         "received_rps",
+    "flow_limit_count", "rx_dropped",    "policed",    "to_kernel",    "to_kernel_drops", "from_kernel",
+    "from_kernel_drops"};
 
 /// By what rows of each table are told apart.
 const std::map<std::string, std::string> names = {{"interfaces", "name"},  {"napi", "name"},    {"softnet", "cpu"},

@@ -161,11 +161,13 @@ void reload::set_limits()
 {
     done_.on_failure([this] {
         r_.set_netdev_budget(before_.netdev_budget, before_.netdev_budget_usecs);
+        r_.set_netdev_max_backlog(before_.netdev_max_backlog);
         for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
             r_.set_punt_limit(static_cast<punt_class>(c), before_.punt[c]);
         }
     });
     r_.set_netdev_budget(wanted_.netdev_budget, wanted_.netdev_budget_usecs);
+    r_.set_netdev_max_backlog(wanted_.netdev_max_backlog);
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
         if (before_.punt[c] != wanted_.punt[c]) {
             r_.set_punt_limit(static_cast<punt_class>(c), wanted_.punt[c]);

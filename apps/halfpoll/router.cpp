@@ -52,7 +52,7 @@ void router::start()
     leave_cpus(cfg_.cpus);
     start_eal();
     start_runtime();
-    core_ = std::make_unique<net_core>(*runtime_, pool_);
+    core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
     core_->on_change = [this](net_device &dev) { on_change(dev); };
     slow_path_options slow;
     slow.netns = cfg_.netns;
@@ -104,6 +104,10 @@ void router::start_runtime()
     options.netdev_budget = cfg_.netdev_budget;
     options.netdev_budget_usecs = cfg_.netdev_budget_usecs;
     options.interrupts = cfg_.interrupts;
+    options.exclusion = cfg_.exclusion;
+    options.ksoftirqd = cfg_.ksoftirqd;
+    options.irq_workd = cfg_.irq_workd;
+    options.thread_backlog_napi = cfg_.thread_backlog_napi;
     options.warn = [this](const std::string &what) { degrade(what); };
     runtime_ = std::make_unique<runtime>(options);
 }
@@ -149,6 +153,7 @@ config router::running() const
     config now = cfg_;
     now.netdev_budget = runtime_->netdev_budget();
     now.netdev_budget_usecs = runtime_->netdev_budget_usecs();
+    now.netdev_max_backlog = core_->netdev_max_backlog();
     for (port_config &port : now.ports) {
         const net_device &dev = *core_->dev_get_by_name(port.options.name);
         const napi_config loaded = std::exchange(port.options.napi, dev.options.napi);
@@ -163,6 +168,8 @@ config router::running() const
 }
 
 void router::set_netdev_budget(unsigned packets, unsigned usecs) { runtime_->set_netdev_budget(packets, usecs); }
+
+void router::set_netdev_max_backlog(unsigned packets) { core_->set_netdev_max_backlog(packets); }
 
 void router::set_punt_limit(punt_class c, const punt_limit &limit)
 {

@@ -60,6 +60,7 @@ public:
 
     // Settings. Throw `error`, and change nothing then.
     void set_netdev_budget(unsigned packets, unsigned usecs);
+    void set_netdev_max_backlog(unsigned packets);
     void set_punt_limit(punt_class c, const punt_limit &limit);
     void set_log(const log_config &log);
     /// Makes shadows again whose kernel interface is missing; what fails, as one line each.

@@ -51,8 +51,25 @@ void take(const json &values, const char *key, T &setting, const setting_range &
     setting = static_cast<T>(it->get<std::int64_t>());
 }
 
+/// One of several words.
+template <typename T>
+void take_word(const json &values, const char *key, T &setting, const names &words)
+{
+    const auto it = values.find(key);
+    if (it == values.end()) {
+        return;
+    }
+    const auto found = std::ranges::find_if(words, [&](std::string_view word) { return *it == word; });
+    if (found == words.end()) {
+        throw error(std::string(key) + ": found " + it->dump(-1, ' ', false, json::error_handler_t::replace) +
+                    ", expected " + listed(words));
+    }
+    setting = static_cast<T>(found - words.begin());
+}
+
 napi_config merged(napi_config config, const json &values)
 {
+    take_word(values, "threaded", config.threaded, threaded_names());
     take(values, "napi_defer_hard_irqs", config.napi_defer_hard_irqs, NAPI_DEFER_HARD_IRQS);
     take(values, "gro_flush_timeout", config.gro_flush_timeout, NAPI_TIMEOUT_NS);
     take(values, "irq_suspend_timeout", config.irq_suspend_timeout, NAPI_TIMEOUT_NS);
@@ -66,8 +83,13 @@ napi_config merged(napi_config config, const json &values)
 
 json set_napi(router &r, const std::string &name, const json &values)
 {
-    refuse_unknown(values, {"napi_defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "busy_poll"});
-    merged({}, values); // refused before any instance changes
+    refuse_unknown(values,
+                   {"napi_defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "busy_poll", "threaded"});
+    if (merged({}, values).threaded != napi_threaded::disabled && r.cfg().exclusion == exclusion_mode::exclusive) {
+        throw error("threaded: found " + values["threaded"].dump() +
+                    ", expected disabled, for exclusion mode exclusive "
+                    "allows one bottom-half thread on a CPU (start with exclusion = \"big\")");
+    } // refused before any instance changes
     json changed = json::array();
     for (net_device *dev : r.core().devices()) {
         for (const auto &queue : dev->queues) {
@@ -88,11 +110,14 @@ json set_napi(router &r, const std::string &name, const json &values)
 
 json set_runtime(router &r, const json &values)
 {
-    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs"});
+    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs", "netdev_max_backlog"});
     unsigned packets = r.rt().netdev_budget(), usecs = r.rt().netdev_budget_usecs();
     take(values, "netdev_budget", packets, NETDEV_BUDGET);
     take(values, "netdev_budget_usecs", usecs, NETDEV_BUDGET_USECS);
+    unsigned backlog = r.core().netdev_max_backlog();
+    take(values, "netdev_max_backlog", backlog, {1, r.core().backlog_room()});
     r.set_netdev_budget(packets, usecs);
+    r.set_netdev_max_backlog(backlog);
     return {{"changed", json::array({"runtime"})}};
 }
 
@@ -118,14 +143,8 @@ json set_punt(router &r, const std::string &name, const json &values)
 json set_log(router &r, const json &values)
 {
     refuse_unknown(values, {"level"});
-    const json level = values.value("level", json());
-    const auto found = std::ranges::find_if(log_level_names(), [&](std::string_view name) { return level == name; });
-    if (found == log_level_names().end()) {
-        throw error("level: found " + level.dump(-1, ' ', false, json::error_handler_t::replace) + ", expected " +
-                    listed(log_level_names()));
-    }
     log_config log = r.cfg().log;
-    log.level = static_cast<log_level>(found - log_level_names().begin());
+    take_word(values, "level", log.level, log_level_names());
     r.set_log(log);
     return {{"changed", json::array({"log"})}};
 }

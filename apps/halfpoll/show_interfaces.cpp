@@ -73,6 +73,7 @@ json interface(router &r, net_device &dev)
                 {"failure", dev.failure.empty() && s ? s->failure : dev.failure},
                 {"rx_packets", sum(r.core(), dev.ifindex, &dev_stats::rx_packets)},
                 {"rx_bytes", sum(r.core(), dev.ifindex, &dev_stats::rx_bytes)},
+                {"rx_dropped", sum(r.core(), dev.ifindex, &dev_stats::rx_dropped)},
                 {"tx_packets", sum(r.core(), dev.ifindex, &dev_stats::tx_packets)},
                 {"tx_bytes", sum(r.core(), dev.ifindex, &dev_stats::tx_bytes)},
                 {"tx_dropped", sum(r.core(), dev.ifindex, &dev_stats::tx_dropped)}};

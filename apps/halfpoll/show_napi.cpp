@@ -41,6 +41,7 @@ json instance(const rx_queue &queue)
     row["gro_flush_timeout"] = napi.config.gro_flush_timeout;
     row["irq_suspend_timeout"] = napi.config.irq_suspend_timeout;
     row["busy_poll"] = napi.config.busy_poll < 0 ? json("adaptive") : json(napi.config.busy_poll);
+    row["threaded"] = to_string(napi.config.threaded);
     return row;
 }
 

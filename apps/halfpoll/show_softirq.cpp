@@ -1,24 +1,50 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
 
+#include <halfpoll/backlog.hpp>
+
 namespace halfpoll
 {
 
 using nlohmann::json;
 
+namespace
+{
+
+std::uint64_t value(const std::atomic<std::uint64_t> &counter) { return counter.load(std::memory_order_relaxed); }
+
+/// The 15 columns of /proc/net/softnet_stat, of which the kernel leaves six at 0, and what a runtime CPU has besides.
+json softnet_row(router &r, unsigned cpu)
+{
+    const softnet_stats &stats = r.rt().cpu(cpu).stats;
+    const backlog_stats backlog = backlog_stats_of(r.core().cpu(cpu));
+    json row = {{"cpu", cpu},
+                {"processed", value(stats.processed)},
+                {"dropped", backlog.dropped},
+                {"time_squeeze", value(stats.time_squeeze)},
+                {"received_rps", value(stats.received_rps)},
+                {"flow_limit_count", value(stats.flow_limit_count)},
+                {"backlog_len", backlog.input_pkt_queue + backlog.process_queue},
+                {"input_qlen", backlog.input_pkt_queue},
+                {"process_qlen", backlog.process_queue},
+                {"affinity", r.cfg().cpus[cpu]},
+                {"wakeups", value(stats.wakeups)},
+                {"sleeps", value(stats.sleeps)},
+                {"doorbells", value(stats.doorbells)},
+                {"ksoftirqd", value(stats.ksoftirqd)}};
+    for (const char *name : {"zero4", "zero5", "zero6", "zero7", "zero8", "zero9"}) {
+        row[name] = 0;
+    }
+    return row;
+}
+
+} // namespace
+
 json show_softnet(router &r)
 {
     json rows = json::array();
     for (unsigned cpu = 0; cpu < r.rt().cpus(); ++cpu) {
-        const softnet_stats &stats = r.rt().cpu(cpu).stats;
-        rows.push_back({{"cpu", cpu},
-                        {"affinity", r.cfg().cpus[cpu]},
-                        {"processed", stats.processed.load(std::memory_order_relaxed)},
-                        {"time_squeeze", stats.time_squeeze.load(std::memory_order_relaxed)},
-                        {"wakeups", stats.wakeups.load(std::memory_order_relaxed)},
-                        {"sleeps", stats.sleeps.load(std::memory_order_relaxed)},
-                        {"doorbells", stats.doorbells.load(std::memory_order_relaxed)},
-                        {"ksoftirqd", stats.ksoftirqd.load(std::memory_order_relaxed)}});
+        rows.push_back(softnet_row(r, cpu));
     }
     return {{"softnet", rows}};
 }
@@ -29,7 +55,7 @@ json show_softirqs(router &r)
     for (unsigned vec = 0; vec < NR_SOFTIRQS; ++vec) {
         json row = {{"softirq", softirq_to_name[vec]}};
         for (unsigned cpu = 0; cpu < r.rt().cpus(); ++cpu) {
-            row["cpu" + std::to_string(cpu)] = r.rt().cpu(cpu).stats.softirqs[vec].load(std::memory_order_relaxed);
+            row["cpu" + std::to_string(cpu)] = value(r.rt().cpu(cpu).stats.softirqs[vec]);
         }
         rows.push_back(row);
     }

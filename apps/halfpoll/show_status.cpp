@@ -10,6 +10,24 @@ namespace halfpoll
 
 using nlohmann::json;
 
+namespace
+{
+
+/// Bottom-half threads of every CPU beside its own.
+json further_threads(const config &cfg)
+{
+    json threads = json::array();
+    for (const auto &[name, wanted] : {std::pair{"ksoftirqd", cfg.ksoftirqd}, std::pair{"irq_work", cfg.irq_workd},
+                                       std::pair{"backlog_napi", cfg.thread_backlog_napi}}) {
+        if (wanted) {
+            threads.push_back(name);
+        }
+    }
+    return threads;
+}
+
+} // namespace
+
 json show_status(router &r)
 {
     const mirror_stats &kernel = r.kernel().stats();
@@ -24,6 +42,9 @@ json show_status(router &r)
               {"cpus", r.cfg().cpus},
               {"netdev_budget", r.rt().netdev_budget()},
               {"netdev_budget_usecs", r.rt().netdev_budget_usecs()},
+              {"netdev_max_backlog", r.core().netdev_max_backlog()},
+              {"exclusion", exclusion_names()[static_cast<std::size_t>(r.cfg().exclusion)]},
+              {"threads", further_threads(r.cfg())},
               {"log", std::string(to_string(r.cfg().log.level)) + " to " + r.cfg().log.target},
               {"degraded", r.degraded()},
               {"spinning_because", r.rt().no_wait_reason()},

@@ -125,11 +125,12 @@ class Reload(unittest.TestCase):
 
     def test_what_set_changed_goes_back(self):
         self.lab.halfpoll("set", "napi", "lan", "busy_poll=50")
-        self.lab.halfpoll("set", "runtime", "netdev_budget=64")
+        self.lab.halfpoll("set", "runtime", "netdev_budget=64", "netdev_max_backlog=77")
         self.lab.halfpoll("set", "punt", "ttl", "rate=5")
         out = self.lab.reload().stdout
         self.assertIn('~ port lan busy_poll: 50 -> "adaptive"\n', out)
         self.assertIn("~ [runtime] netdev_budget: 64 -> 300\n", out)
+        self.assertIn("~ [runtime] netdev_max_backlog: 77 -> 1000\n", out)
         self.assertIn("~ [punt.ttl] rate: 5 -> 10000\n", out)
         self.assertEqual(self.lab.reload().stdout, "no changes\n")
 
@@ -245,6 +246,56 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.ports(), ["lan"])
 
 
+class ThreadsLab(ReloadLab):
+    """Several bottom-half threads on the data CPU."""
+
+    def text(self, *ports, runtime="", more=""):
+        big = 'exclusion = "big"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n'
+        return super().text(*ports, runtime=big + runtime, more=more)
+
+
+@unittest.skipIf(KERNEL, "about halfpoll")
+class Threads(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = ThreadsLab(("lan", "wan"))
+        ping(cls.lab.client, WAN.host4)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.lab.stop()
+
+    def threads(self):
+        tasks = pathlib.Path(f"/proc/{self.lab.process.pid}/task").iterdir()
+        return {(task / "comm").read_text(encoding="ascii").strip() for task in tasks}
+
+    def test_all_are_there(self):
+        self.assertLessEqual({"hp/0", "ksoftirqd/0", "irq_work/0", "backlog_napi/0"}, self.threads())
+        status = self.lab.show("status")
+        self.assertEqual((status["exclusion"], status["threads"]), ("big", ["ksoftirqd", "irq_work", "backlog_napi"]))
+
+    def test_threaded_napi_is_switched_while_packets_flow(self):
+        """Nothing is lost or overtaken, whoever polls."""
+        with LossFree(self.lab):
+            for mode in ("enabled", "busy-poll", "disabled", "busy-poll", "enabled", "disabled"):
+                self.lab.halfpoll("set", "napi", "lan", f"threaded={mode}")
+                self.assertEqual({n["threaded"] for n in self.lab.show("napi") if n["interface"] == "lan"}, {mode})
+                self.assertEqual("napi/lan-0" in self.threads(), mode != "disabled")
+                time.sleep(0.1)  # some packets in each mode
+            self.lab.reload(port(LAN, more='threaded = "enabled"\n'), port(WAN))
+            self.assertIn("napi/lan-0", self.threads())
+            self.assertIn('~ port lan threaded: "enabled" -> "disabled"\n', self.lab.reload().stdout)
+
+    def test_softnet_has_the_columns_of_the_kernel(self):
+        row, = self.lab.show("softnet")
+        self.assertGreater(row["processed"], 0)
+        text = self.lab.halfpoll("show", "softnet").stdout.splitlines()
+        self.assertEqual(text[0].split(), ["processed", "dropped", "time_squeeze", *(f"zero{i}" for i in range(4, 10)),
+                                           "received_rps", "flow_limit_count", "backlog_len", "cpu", "input_qlen",
+                                           "process_qlen"])
+        self.assertEqual(len(text[1].split()), 15)
+
+
 @unittest.skipIf(KERNEL, "about halfpoll")
 class Operate(unittest.TestCase):
     @classmethod
@@ -321,6 +372,9 @@ class Operate(unittest.TestCase):
         for args, words in (
                 (("runtime", "netdev_budget=0"), ["netdev_budget", "1 to 1000000"]),
                 (("runtime", "netdev_budget=64", "netdev_budget_usecs=x"), ["netdev_budget_usecs", "1 to 1000000"]),
+                (("runtime", "netdev_budget=64", "netdev_max_backlog=99999"), ["netdev_max_backlog", "1 to 2047"]),
+                (("napi", "lan", "threaded=often"), ["threaded", "disabled, enabled or busy-poll"]),
+                (("napi", "lan", "threaded=enabled"), ["threaded", "exclusive"]),
                 (("runtime", "netdev_budged=64"), ["unknown setting netdev_budged", "netdev_budget"]),
                 (("punt", "ttl", "rate=99999999999999999999"), ["rate", "0 to 10000000"]),
                 (("punt", "ttl", "rate=5", "burst=0"), ["burst", "1 to 1000000"]),
@@ -414,4 +468,5 @@ class Operate(unittest.TestCase):
         self.assertEqual(self.complete("set napi wan b"), ["busy_poll="])
         self.assertEqual(self.complete("set punt to"), ["too_big"])
         self.assertEqual(self.complete("set runtime netdev_budget_"), ["netdev_budget_usecs="])
+        self.assertEqual(self.complete("set napi wan threaded=d"), ["threaded=disabled"])
         self.assertEqual(self.complete("set "), ["napi", "runtime", "punt", "log", "--control"])

@@ -83,25 +83,28 @@ TEST(ConfigDiff, APortWhoseDeviceShadowOrQueuesChangeIsOpenedAgain)
 TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
 {
     const config_diff d =
-        diff(LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\n"
+        diff(LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\nnetdev_max_backlog = 500\n"
                   "remove_shadows = false\n" +
                       LAN + "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n");
     EXPECT_THAT(lines(d.changes),
                 ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
-                            "~ [runtime] remove_shadows: true -> false", "~ [punt.local] burst: 1000 -> 7",
-                            "~ [punt.ttl] rate: 10000 -> 5", "~ [log] level: \"info\" -> \"debug\""));
+                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] remove_shadows: true -> false",
+                            "~ [punt.local] burst: 1000 -> 7", "~ [punt.ttl] rate: 10000 -> 5",
+                            "~ [log] level: \"info\" -> \"debug\""));
     EXPECT_THAT(d.refused, IsEmpty());
 }
 
 TEST(ConfigDiff, WhatNeedsARestartIsNamed)
 {
     const config_diff d = diff(LAN, "[runtime]\ncpus = [0]\nfifo_priority = 3\ninterrupts = false\nslow_path_cpu = 1\n"
+                                    "exclusion = \"big\"\nthread_backlog_napi = true\n"
                                     "netns = \"/proc/self/ns/net\"\ncontrol = \"/run/x\"\nhugepages = true\n"
                                     "memory_mb = 512\nmbufs = 8192\n" +
                                         LAN);
     EXPECT_THAT(lines(d.refused),
                 ElementsAre("~ [runtime] cpus: [1] -> [0]", "~ [runtime] fifo_priority: 0 -> 3",
-                            "~ [runtime] interrupts: true -> false", "~ [runtime] slow_path_cpu: 0 -> 1",
+                            "~ [runtime] interrupts: true -> false", "~ [runtime] exclusion: \"exclusive\" -> \"big\"",
+                            "~ [runtime] thread_backlog_napi: false -> true", "~ [runtime] slow_path_cpu: 0 -> 1",
                             "~ [runtime] netns: \"\" -> \"/proc/self/ns/net\"",
                             "~ [runtime] control: \"/run/halfpoll/halfpoll.sock\" -> \"/run/x\"",
                             "~ [runtime] hugepages: false -> true", "~ [runtime] memory_mb: 256 -> 512",

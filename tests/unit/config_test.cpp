@@ -39,7 +39,10 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.slow_path_cpu, 0) << "the first that carries no packets";
     EXPECT_EQ(cfg.netdev_budget, 300U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
+    EXPECT_EQ(cfg.netdev_max_backlog, 1000U);
     EXPECT_TRUE(cfg.interrupts);
+    EXPECT_EQ(cfg.exclusion, exclusion_mode::exclusive);
+    EXPECT_FALSE(cfg.ksoftirqd || cfg.irq_workd || cfg.thread_backlog_napi);
     EXPECT_TRUE(cfg.netns.empty());
     EXPECT_EQ(cfg.control, "/run/halfpoll/halfpoll.sock");
     ASSERT_EQ(cfg.ports.size(), 1U);
@@ -48,6 +51,7 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.ports[0].options.name, "r0");
     EXPECT_EQ(cfg.ports[0].options.mtu, 1500U);
     EXPECT_EQ(cfg.ports[0].options.napi.busy_poll, -1);
+    EXPECT_EQ(cfg.ports[0].options.napi.threaded, napi_threaded::disabled);
     EXPECT_FALSE(cfg.ports[0].options.force_spin);
 }
 
@@ -55,18 +59,22 @@ TEST(Config, EverySettingArrives)
 {
     const config cfg =
         good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
-             "netdev_budget_usecs = 500\ninterrupts = false\nslow_path_cpu = 5\n"
+             "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\ninterrupts = false\nslow_path_cpu = 5\n"
+             "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
              "netns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
              "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
              "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
              "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
-             "irq_suspend_timeout = 1000000\nbusy_poll = 50\n"
+             "irq_suspend_timeout = 1000000\nbusy_poll = 50\nthreaded = \"busy-poll\"\n"
              "[punt.arp_nd]\nrate = 99\nburst = 7\n");
     EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
     EXPECT_EQ(cfg.fifo_priority, 7);
     EXPECT_EQ(cfg.netdev_budget, 64U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 500U);
+    EXPECT_EQ(cfg.netdev_max_backlog, 5000U);
+    EXPECT_EQ(cfg.exclusion, exclusion_mode::big);
+    EXPECT_TRUE(cfg.ksoftirqd && cfg.irq_workd && cfg.thread_backlog_napi);
     EXPECT_FALSE(cfg.interrupts);
     EXPECT_EQ(cfg.slow_path_cpu, 5);
     EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
@@ -90,6 +98,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(port.options.napi.gro_flush_timeout, 20000);
     EXPECT_EQ(port.options.napi.irq_suspend_timeout, 1000000);
     EXPECT_EQ(port.options.napi.busy_poll, 50);
+    EXPECT_EQ(port.options.napi.threaded, napi_threaded::busy_poll);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
@@ -210,6 +219,22 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"BusyPollNegative", PORT + "busy_poll = -1\n",
                 "r.toml:4: busy_poll: found -1 (integer), expected \"adaptive\" or an integer from 0 to 1000000 "
                 "(microseconds)"},
+        mistake{"BacklogOfNothing", "[runtime]\nnetdev_max_backlog = 0\n" + PORT,
+                "r.toml:2: netdev_max_backlog: found 0 (integer), expected an integer from 1 to 65535"},
+        mistake{"ExclusionWord", "[runtime]\nexclusion = \"small\"\n" + PORT,
+                "r.toml:2: exclusion: found \"small\" (string), expected \"exclusive\" or \"big\""},
+        mistake{
+            "ThreadsInExclusive", "[runtime]\nirq_workd = true\nthread_backlog_napi = true\n" + PORT,
+            "r.toml:2: irq_workd: found true (boolean), expected exclusion = \"big\" in [runtime] with it, for it "
+            "makes several bottom-half threads on a CPU\n"
+            "r.toml:3: thread_backlog_napi: found true (boolean), expected exclusion = \"big\" in [runtime] with it, "
+            "for it makes several bottom-half threads on a CPU"},
+        mistake{"ThreadedWord", PORT + "threaded = true\n",
+                "r.toml:4: threaded: found true (boolean), expected a string that is not empty"},
+        mistake{
+            "ThreadedInExclusive", PORT + "threaded = \"enabled\"\n",
+            "r.toml:4: threaded: found \"enabled\" (string), expected exclusion = \"big\" in [runtime] with it, for it "
+            "makes several bottom-half threads on a CPU"},
         mistake{"PuntClass", PORT + "[punt.arpnd]\nrate = 1\n",
                 "r.toml:4: unknown key arpnd in [punt], did you mean arp_nd?"},
         mistake{"PuntRate", PORT + "[punt.ttl]\nrate = -1\n",
@@ -224,7 +249,8 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
     EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
               "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
-              "netdev_budget_usecs, interrupts, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
+              "netdev_budget_usecs, netdev_max_backlog, interrupts, exclusion, ksoftirqd, irq_workd, "
+              "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
               "remove_shadows\n"
               "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
               "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"

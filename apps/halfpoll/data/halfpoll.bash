@@ -46,10 +46,11 @@ _halfpoll_set()
     case ${words[1]-},${#words[@]} in
     ,*) echo "napi runtime punt log" ;;
     napi,2) _halfpoll_names napi ;;
-    napi,*) echo "napi_defer_hard_irqs= gro_flush_timeout= irq_suspend_timeout= busy_poll=" ;;
+    napi,*) echo "napi_defer_hard_irqs= gro_flush_timeout= irq_suspend_timeout= busy_poll=" \
+        "threaded=disabled threaded=enabled threaded=busy-poll" ;;
     punt,2) _halfpoll_names punt ;;
     punt,*) echo "rate= burst=" ;;
-    runtime,*) echo "netdev_budget= netdev_budget_usecs=" ;;
+    runtime,*) echo "netdev_budget= netdev_budget_usecs= netdev_max_backlog=" ;;
     log,*) echo "level=debug level=info level=warning level=error" ;;
     esac
     echo "--control"

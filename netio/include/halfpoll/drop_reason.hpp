@@ -16,6 +16,7 @@ enum drop_reason : unsigned {
     DROP_NOMEM,           ///< no buffer for a copy
     DROP_PUNT_POLICED,    ///< punt class over its rate
     DROP_PUNT_FULL,       ///< ring to the slow path full
+    DROP_CPU_BACKLOG,     ///< backlog of the target CPU over netdev_max_backlog, or over a flow's share of it
     DROP_NETIO_MAX
 };
 

@@ -19,7 +19,15 @@ struct rte_ring;
 namespace halfpoll
 {
 
+class backlog_ring;
 class net_core;
+
+/// Packets that may wait in the backlog of a CPU: the kernel's default, and what each hand-over ring has room for at
+/// least.
+inline constexpr unsigned NETDEV_MAX_BACKLOG = 1000;
+inline constexpr unsigned BACKLOG_ROOM = 2047;
+/// The largest limit that a net_core may start with.
+inline constexpr unsigned BACKLOG_MAX = 65535;
 
 /// Most packets a tx queue stages before it hands them to the device; also the receive burst.
 inline constexpr unsigned NET_BURST = 32;
@@ -42,9 +50,13 @@ struct xmit_queue {
 struct xmit_timer : hrtimer {
     net_cpu *cpu = nullptr;
 };
-struct handover_napi : napi_struct {
+struct cpu_napi : napi_struct {
     net_cpu *cpu = nullptr;
 };
+struct backlog_ring_deleter {
+    void operator()(backlog_ring *ring) const noexcept;
+};
+using backlog_ring_ptr = std::unique_ptr<backlog_ring, backlog_ring_deleter>;
 
 /// netio's part of a runtime CPU. Home CPU only.
 struct net_cpu {
@@ -55,14 +67,22 @@ struct net_cpu {
     std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;         ///< nested dev_queue_xmit()
-    xmit_timer xmit_retry;               ///< full rings are tried again
-    handover_napi handover;              ///< polls the rings that others fill for this CPU
-    std::vector<rte_ring *> handover_in; ///< by producer: runtime CPUs, then foreign threads
-    unsigned handover_next = 0;          ///< producer whose ring is served first in the next poll
-    std::vector<bool> handover_dirty;    ///< by target CPU: filled in this poll, not yet scheduled
-    unsigned handover_targets = 0;       ///< how many of these are set
-    std::array<dev_stats, MAX_IFINDEX> dev{};
+    unsigned xmit_recursion = 0;              ///< nested dev_queue_xmit()
+    xmit_timer xmit_retry;                    ///< full rings are tried again
+    cpu_napi handover;                        ///< polls the rings that others fill for this CPU
+    std::vector<rte_ring *> handover_in;      ///< by producer: runtime CPUs, then foreign threads
+    unsigned handover_next = 0;               ///< producer whose ring is served first in the next poll
+    std::vector<bool> handover_dirty;         ///< by target CPU: filled in this poll, not yet scheduled
+    unsigned handover_targets = 0;            ///< how many of these are set
+    std::vector<backlog_ring *> backlog_out;  ///< by target CPU: packets from this one (backlog.hpp)
+    backlog_ring *backlog_staged = nullptr;   ///< those of them with something staged in this poll
+    std::vector<backlog_ring_ptr> backlog_in; ///< by producing CPU
+    unsigned backlog_next = 0;                ///< producer whose ring is served first in the next poll
+    cpu_napi backlog;                         ///< polls these
+    /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
+    /// announced() in net_rps_flush().
+    alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
+    alignas(128) std::array<dev_stats, MAX_IFINDEX> dev{};
     std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
 };
 
@@ -82,8 +102,9 @@ class net_core
 {
 public:
     /// `pool` supplies receive buffers of all devices. `foreign_threads`: threads other than the runtime's that may
-    /// send (the slow path).
-    net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1);
+    /// send (the slow path). `netdev_max_backlog`: at start; rings are made for it. Throws `error`.
+    net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1,
+             unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG);
     ~net_core();
     net_core(const net_core &) = delete;
     net_core &operator=(const net_core &) = delete;
@@ -92,6 +113,15 @@ public:
     rte_mempool *pool() const noexcept { return pool_; }
     net_cpu &cpu(unsigned n) noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
+
+    /// Packets that may wait in the backlog of one CPU, from all others and itself. Any thread.
+    unsigned netdev_max_backlog() const noexcept { return netdev_max_backlog_.load(std::memory_order_relaxed); }
+    /// Changes it, from the next burst on. Control thread; throws `error` out of range, and changes nothing then.
+    void set_netdev_max_backlog(unsigned packets);
+    /// The most that set_netdev_max_backlog() takes: what the rings hold.
+    unsigned backlog_room() const noexcept { return backlog_room_; }
+    /// Of that limit the part that every producer may use without a look at the others. Any thread.
+    unsigned backlog_share() const noexcept { return backlog_share_.load(std::memory_order_relaxed); }
 
     /// Where received packets go. Before the first device.
     void set_rx_handler(rx_handler receive, void *ctx) noexcept;
@@ -136,6 +166,9 @@ public:
 
 private:
     ifindex_t new_ifindex(const std::string &name);
+    void make_rings(unsigned foreign_threads);
+    void add_napis();
+    void remove_napis() noexcept;
     void open_control();
     void close_control() noexcept;
     void arm_timer() noexcept;
@@ -177,6 +210,9 @@ private:
     ifindex_t last_ifindex_ = 0;
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;
+    unsigned backlog_room_;
+    /// Written by the control thread, read by data cores; relaxed, values of their own.
+    std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0};
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
     int control_fd_ = -1;                         ///< epoll over the next two
     int posted_fd_ = -1;                          ///< eventfd

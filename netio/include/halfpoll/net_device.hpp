@@ -84,7 +84,7 @@ struct net_device {
 
 /// Counters of one interface on one CPU. Home CPU writes, anyone reads, relaxed.
 struct alignas(64) dev_stats {
-    std::atomic<std::uint64_t> rx_packets{0}, rx_bytes{0}, tx_packets{0}, tx_bytes{0}, tx_dropped{0};
+    std::atomic<std::uint64_t> rx_packets{0}, rx_bytes{0}, rx_dropped{0}, tx_packets{0}, tx_bytes{0}, tx_dropped{0};
 };
 
 } // namespace halfpoll

@@ -11,6 +11,7 @@
 namespace halfpoll
 {
 
+class smpboot_thread;
 struct softnet_data;
 struct napi_struct;
 
@@ -19,13 +20,25 @@ inline constexpr int BUSY_POLL_BUDGET = 8;
 
 /// State bits, with the kernel's names and meaning. SCHED is ownership: whoever set it alone queues, polls or holds it.
 enum napi_state : std::uint32_t {
-    NAPIF_STATE_SCHED = 1U << 0,            ///< owned: queued, polled, or disabled
-    NAPIF_STATE_MISSED = 1U << 1,           ///< an event came while owned; complete_done queues again
-    NAPIF_STATE_DISABLE = 1U << 2,          ///< napi_disable() is waiting for ownership
-    NAPIF_STATE_LISTED = 1U << 3,           ///< between netif_napi_add() and netif_napi_del()
-    NAPIF_STATE_IN_BUSY_POLL = 1U << 4,     ///< completion must neither release nor unmask
-    NAPIF_STATE_PREFER_BUSY_POLL = 1U << 5, ///< an application pledged to poll
+    NAPIF_STATE_SCHED = 1U << 0,              ///< owned: queued, polled, or disabled
+    NAPIF_STATE_MISSED = 1U << 1,             ///< an event came while owned; complete_done queues again
+    NAPIF_STATE_DISABLE = 1U << 2,            ///< napi_disable() is waiting for ownership
+    NAPIF_STATE_LISTED = 1U << 3,             ///< between netif_napi_add() and netif_napi_del()
+    NAPIF_STATE_IN_BUSY_POLL = 1U << 4,       ///< completion must neither release nor unmask
+    NAPIF_STATE_PREFER_BUSY_POLL = 1U << 5,   ///< an application pledged to poll
+    NAPIF_STATE_THREADED = 1U << 6,           ///< polled by its own thread. Changes only while it is disabled
+    NAPIF_STATE_SCHED_THREADED = 1U << 7,     ///< that thread owns it
+    NAPIF_STATE_THREADED_BUSY_POLL = 1U << 8, ///< and is to poll it without end. Changes as THREADED does
 };
+
+/// Who polls an instance.
+enum class napi_threaded : std::uint8_t {
+    disabled,  ///< NET_RX_SOFTIRQ
+    enabled,   ///< a thread `napi/<name>` of its own on the home CPU; mode `big` only
+    busy_poll, ///< that thread, without end: the device's interrupt stays masked
+};
+/// "disabled", "enabled", "busy-poll".
+const char *to_string(napi_threaded mode) noexcept;
 
 /// Polls one device queue: receives at most `budget` packets, reaps transmissions without limit.
 ///  - returns < budget: it must have called napi_complete_done(), and, if that answered true and budget is not 0,
@@ -34,8 +47,8 @@ enum napi_state : std::uint32_t {
 ///  if
 ///    a completion returns budget - 1.
 ///  - budget 0: transmissions only, no completion.
-/// Runs on the home CPU in NET_RX_SOFTIRQ; must not block, allocate from the heap, throw or make system calls other
-/// than the device's doorbells.
+/// Runs on the home CPU in NET_RX_SOFTIRQ, or on the instance's thread with bottom halves disabled; must not block,
+/// allocate from the heap, throw or make system calls other than the device's doorbells.
 using napi_poll_fn = int (*)(napi_struct &, int budget) noexcept;
 
 /// What a device offers for waiting. All run on the home CPU.
@@ -54,6 +67,7 @@ struct napi_config {
     ktime_t gro_flush_timeout = 0;     ///< ns between those polls
     ktime_t irq_suspend_timeout = 0;   ///< ns; safety net while an application holds the interrupt masked
     int busy_poll = -1;                ///< us to keep polling after the last packet; -1: the adaptive policy decides
+    napi_threaded threaded = napi_threaded::disabled; ///< who polls
     bool operator==(const napi_config &) const = default;
 };
 
@@ -112,13 +126,21 @@ struct napi_struct {
     std::atomic<const char *> rung_reason{""};         ///< static string; relaxed, same writer
     char name[48] = {};                                ///< "<device>-<queue>"
     napi_stats stats;
+    /// `napi/<name>`, asleep while `config.threaded` is disabled; null: it never was otherwise. Made by
+    /// netif_napi_add() or napi_configure(), ended by netif_napi_del().
+    smpboot_thread *thread = nullptr;
 };
 
 /// Attaches a new, disabled instance to a CPU. Control thread. `start_rung` is the rung the device permits to start on:
 /// interrupt needs `napi.irq` and a valid `napi.source.fd`; with `napi.irq` null it means that nothing but
-/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen.
+/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen. Throws
+/// `error`, with nothing attached, if the instance is to be threaded and that cannot be.
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung = wait_rung::interrupt,
                     const char *reason = "");
+/// The same for the CPU's backlog, of which there is one: scheduled on the CPU itself it is always polled in NET_RX, so
+/// that local delivery ends in the same dispatch; scheduled from elsewhere, with thread_backlog_napi, by the thread
+/// `backlog_napi/N`. Control thread.
+void napi_backlog_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll);
 /// Detaches a disabled instance; afterwards its memory and fd may go. Control thread.
 void netif_napi_del(napi_struct &napi);
 
@@ -130,7 +152,8 @@ void napi_enable(napi_struct &napi);
 void napi_disable(napi_struct &napi);
 /// Sleeps until a poll that is under way has released ownership. Control thread.
 void napi_synchronize(const napi_struct &napi);
-/// Changes settings on the home CPU; effective from the next completion. Control thread.
+/// Changes settings on the home CPU; effective from the next completion. If `threaded` changes, the instance is
+/// disabled for that moment: packets wait in the device. Control thread. Throws `error`, and changes nothing then.
 void napi_configure(napi_struct &napi, const napi_config &config);
 
 /// Tries to become the one who queues it. True only for the caller that took SCHED from 0 to 1; a loser leaves MISSED.

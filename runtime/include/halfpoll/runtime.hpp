@@ -36,6 +36,9 @@ struct runtime_options {
     exclusion_mode exclusion = exclusion_mode::exclusive;
     bool ksoftirqd = false; ///< mode `big`: a thread `ksoftirqd/N` (SCHED_OTHER) for what outlives a dispatch's limits
     bool irq_workd = false; ///< mode `big`: a thread `irq_work/N` (SCHED_FIFO 1) for irq_work that is not HARD
+    /// Mode `big`: packets from other CPUs are processed by a thread `backlog_napi/N` (SCHED_OTHER), which they wake,
+    /// instead of in the NET_RX of the CPU's own thread.
+    bool thread_backlog_napi = false;
     clock_fn clock = ktime_get;
     /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
     std::function<void(const std::string &)> warn;

@@ -84,10 +84,12 @@ struct irq_work_cpu {
 struct softnet_stats {
     std::atomic<std::uint64_t> processed{0};
     std::atomic<std::uint64_t> time_squeeze{0};
-    std::atomic<std::uint64_t> wakeups{0};   ///< returns from blocking
-    std::atomic<std::uint64_t> sleeps{0};    ///< times it blocked
-    std::atomic<std::uint64_t> doorbells{0}; ///< doorbells received
-    std::atomic<std::uint64_t> ksoftirqd{0}; ///< dispatches that ended at a limit
+    std::atomic<std::uint64_t> received_rps{0};     ///< times another CPU had it poll its backlog
+    std::atomic<std::uint64_t> flow_limit_count{0}; ///< packets that this CPU did not enqueue because of a flow limit
+    std::atomic<std::uint64_t> wakeups{0};          ///< returns from blocking
+    std::atomic<std::uint64_t> sleeps{0};           ///< times it blocked
+    std::atomic<std::uint64_t> doorbells{0};        ///< doorbells received
+    std::atomic<std::uint64_t> ksoftirqd{0};        ///< dispatches that ended at a limit
     std::array<std::atomic<std::uint64_t>, NR_SOFTIRQS> softirqs{};
 };
 
@@ -138,6 +140,7 @@ struct alignas(64) softnet_data {
     bool hardirq = false;                ///< runs the raised irq_work list
     bool ksoftirqd_active = false;       ///< `ksoftirqd/N` serves what is pending: the CPU's own thread may block
     ktime_t wait_until = KTIME_MAX;      ///< mode `big`: until when the CPU's own thread blocks
+    napi_struct *backlog = nullptr;      ///< packets from other CPUs (napi_backlog_add()); null: there is no netio
     smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread plays it. Constant once started
     irq_work_cpu irq_works;
     tasklet_head tasklet_vec;

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rps: what it costs to hand packets to another CPU, beside a bare ring and beside the kernel's RPS."""
+
+import json
+import os
+import random
+import subprocess
+
+import rps_kernel
+from refusal import Refusal
+
+BURSTS = (1, 32, 64)
+
+
+class Samples:
+    def __init__(self):
+        self.of = {}
+
+    def add(self, name, unit, value):
+        self.of.setdefault((name, unit), []).append(value)
+
+    def results(self):
+        return [{"name": name, "unit": unit, "samples": values} for (name, unit), values in self.of.items()]
+
+
+def bench(build_dir, *args, wrapper=()):
+    command = [*wrapper, os.path.join(build_dir, "bench", "rps", "rps_bench"), *(str(a) for a in args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        raise Refusal(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def awake(samples, build_dir, burst, ms):
+    """One round of all variants, one after the other; ratios are of neighbours."""
+    cost = {}
+    variants = ["ring", "ipi", "thread"]
+    random.shuffle(variants)
+    for variant in variants:
+        seen = bench(build_dir, "awake", variant, burst, ms)
+        cost[variant] = seen["sender"] + seen["receiver"]
+        name = f"rte_ring_{burst}" if variant == "ring" else f"handover_{variant}_{burst}"
+        samples.add(name, "cycles/packet", cost[variant])
+    for variant in ("ipi", "thread"):
+        samples.add(f"ratio_{variant}_{burst}", "x rte_ring", cost[variant] / cost["ring"])
+
+
+def asleep(samples, build_dir, burst, rounds):
+    for variant in ("ipi", "thread"):
+        seen = bench(build_dir, "asleep", variant, burst, rounds)
+        samples.add(f"handover_{variant}_{burst}_asleep", "cycles/packet", seen["sender"] + seen["receiver"])
+        if burst == 1:
+            samples.add(f"wake_{variant}_p50", "us", seen["p50"])
+            samples.add(f"wake_{variant}_p99", "us", seen["p99"])
+
+
+def local(samples, build_dir, packets):
+    pair = ["big", "thread"]
+    random.shuffle(pair)
+    cost = {mode: bench(build_dir, "local", mode, packets)["cycles"] for mode in pair}
+    samples.add("local_without_threads", "cycles/packet", cost["big"])
+    samples.add("local_with_threads", "cycles/packet", cost["thread"])
+    samples.add("local_ratio", "with/without", cost["thread"] / cost["big"])
+
+
+def scale(samples, build_dir, ms):
+    one, two = (bench(build_dir, "scale", cpus, ms)["mpps"] for cpus in (1, 2))
+    samples.add("one_cpu", "Mpps", one)
+    samples.add("two_cpus", "Mpps", two)
+    samples.add("speedup_two_cpus", "x", two / one)
+
+
+def run(quick, build_dir):
+    rounds, ms = (2, 60) if quick else (15, 200)
+    samples = Samples()
+    for _ in range(rounds):
+        for burst in BURSTS:
+            awake(samples, build_dir, burst, ms)
+        for burst in BURSTS:
+            asleep(samples, build_dir, burst, 50 if quick else 300)
+        local(samples, build_dir, 200_000 if quick else 2_000_000)
+        scale(samples, build_dir, ms)
+    for _ in range(1 if quick else 7):
+        samples.add("kernel_rps", "ns/packet", rps_kernel.measure(build_dir, 300 if quick else 1000))
+    return samples.results()

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/announce.hpp>
+#include <halfpoll/backlog.hpp>
+
+#include "backlog_ring.hpp"
+#include "net_core_internal.hpp"
+
+#include "../runtime/race_point.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cassert>
+#include <new>
+#include <string>
+
+namespace halfpoll
+{
+
+backlog_ring *backlog_ring::create(net_cpu &target, unsigned slots)
+{
+    void *memory = rte_zmalloc(nullptr, sizeof(backlog_ring) + slots * sizeof(std::uintptr_t), alignof(backlog_ring));
+    if (!memory) {
+        throw error("no memory for a backlog of " + std::to_string(slots) +
+                    " packets between two CPUs (more EAL memory, "
+                    "or a smaller netdev_max_backlog?)");
+    }
+    auto *behind = reinterpret_cast<std::uintptr_t *>(static_cast<char *>(memory) + sizeof(backlog_ring));
+    return new (memory) backlog_ring(target, behind, slots);
+}
+
+void backlog_ring::destroy(backlog_ring *ring) noexcept
+{
+    ring->publish();
+    net_device *in;
+    rte_mbuf *m;
+    while (ring->take(in, &m, 1) != 0) {
+        rte_pktmbuf_free(m);
+    }
+    ring->~backlog_ring();
+    rte_free(ring);
+}
+
+void backlog_ring_deleter::operator()(backlog_ring *ring) const noexcept { backlog_ring::destroy(ring); }
+
+namespace
+{
+
+/// How many of n packets are below the limit. While every producer keeps to its share nobody looks at the others'
+/// rings. At the limit producers look at the same time without a lock: the sum may exceed it by a burst of each.
+unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) noexcept
+{
+    const std::uint32_t share = cpu.core->backlog_share();
+    if (likely(ring.length(false) + n <= share) || ring.length(true) + n <= share) {
+        return n;
+    }
+    const std::uint32_t limit = cpu.core->netdev_max_backlog() + 1; // one more fits, as in the kernel
+    const std::uint32_t waiting = backlog_length(cpu, target);
+    return waiting >= limit ? 0 : std::min(n, limit - waiting);
+}
+
+void stage(net_cpu &cpu, backlog_ring &ring) noexcept
+{
+    if (!ring.staged()) {
+        ring.staged() = true;
+        ring.next_staged() = cpu.backlog_staged;
+        cpu.backlog_staged = &ring;
+    }
+}
+
+void deliver(net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    if (const rx_handler handler = cpu.core->handler()) {
+        handler(cpu.core->handler_ctx(), cpu, in, pkts, n);
+    } else {
+        drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
+    }
+}
+
+unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
+{
+    rte_mbuf *pkts[NET_BURST];
+    net_device *in;
+    unsigned work = 0;
+    while (work < limit) {
+        const unsigned n = ring.take(in, pkts, std::min(NET_BURST, limit - work));
+        if (n == 0) {
+            break;
+        }
+        deliver(cpu, *in, pkts, n);
+        work += n;
+    }
+    return work;
+}
+
+/// After a round: what the handler sent leaves first, so that "delivered" means that nothing can overtake it here.
+void finish(net_cpu &cpu) noexcept
+{
+    xmit_flush(cpu);
+    for (const auto &ring : cpu.backlog_in) {
+        ring->deliver();
+    }
+}
+
+bool pending(const net_cpu &cpu) noexcept
+{
+    return std::any_of(cpu.backlog_in.begin(), cpu.backlog_in.end(), [](const auto &ring) { return ring->pending(); });
+}
+
+} // namespace
+
+void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    cpu.backlog_out[target]->count_drops(n);
+    stat_add(cpu.dev[in.ifindex].rx_dropped, n);
+    drop_packets(cpu, DROP_CPU_BACKLOG, pkts, n);
+}
+
+void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    assert(this_softnet_data() == cpu.sd);
+    backlog_ring &ring = *cpu.backlog_out[target];
+    unsigned fit = admit(cpu, target, ring, n);
+    const std::uint32_t room = ring.room(fit + 1); // the device takes a slot, too
+    if (unlikely(room <= fit)) {
+        fit = room == 0 ? 0 : room - 1;
+    }
+    if (likely(fit != 0)) {
+        ring.put(in, pkts, fit);
+        stage(cpu, ring);
+    }
+    if (unlikely(fit < n)) {
+        drop_backlog(cpu, target, in, pkts + fit, n - fit);
+    }
+}
+
+void net_rps_flush(net_cpu &cpu) noexcept
+{
+    while (backlog_ring *ring = cpu.backlog_staged) {
+        cpu.backlog_staged = ring->next_staged();
+        ring->staged() = false;
+        ring->publish();
+        net_cpu &target = ring->target();
+        // Of the own CPU it says what is; another one, if it does not say so, looks at the ring before it stops looking.
+        if (&target == &cpu ? cpu.backlog_idle.load(std::memory_order_relaxed) != 0 : announced(target.backlog_idle)) {
+            napi_schedule(target.backlog);
+        }
+    }
+}
+
+int process_backlog(napi_struct &napi, int quota) noexcept
+{
+    net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
+    const unsigned rings = static_cast<unsigned>(cpu.backlog_in.size());
+    const unsigned limit = static_cast<unsigned>(quota);
+    if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
+        cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are looked at below
+    }
+    unsigned work = 0;
+    for (unsigned i = 0; i < rings && work < limit; ++i) {
+        work += serve(cpu, *cpu.backlog_in[(cpu.backlog_next + i) % rings], limit - work);
+    }
+    cpu.backlog_next = (cpu.backlog_next + 1) % rings;
+    if (work != 0) {
+        finish(cpu);
+    }
+    if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
+        HALFPOLL_RACE_POINT(backlog_unannounced, &cpu);
+        announce(cpu.backlog_idle); // pairs with announced() in net_rps_flush()
+        HALFPOLL_RACE_POINT(backlog_announced, &cpu);
+        if (pending(cpu)) {
+            napi_schedule(napi);
+        }
+    }
+    return static_cast<int>(work);
+}
+
+void flush_backlog(net_cpu &cpu) noexcept
+{
+    for (const auto &ring : cpu.backlog_in) {
+        serve(cpu, *ring, ring->visible());
+    }
+    finish(cpu);
+}
+
+std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->tail(); }
+
+std::uint32_t backlog_head(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->head(); }
+
+std::uint32_t backlog_length(const net_cpu &cpu, unsigned target) noexcept
+{
+    std::uint32_t sum = 0;
+    for (const auto &ring : cpu.core->cpu(target).backlog_in) {
+        sum += ring.get() == cpu.backlog_out[target] ? ring->tail() - ring->head() : ring->visible();
+    }
+    return sum;
+}
+
+backlog_stats backlog_stats_of(const net_cpu &cpu) noexcept
+{
+    backlog_stats stats;
+    for (const auto &ring : cpu.backlog_in) {
+        const auto [process, input] = ring->lengths();
+        stats.dropped += ring->dropped();
+        stats.process_queue += process;
+        stats.input_pkt_queue += input;
+    }
+    return stats;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+// ThreadSanitizer does not see fences: there, read-modify-writes of the flag give the same order.
+#if defined(__SANITIZE_THREAD__)
+#define HALFPOLL_NO_FENCES 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HALFPOLL_NO_FENCES 1
+#endif
+#endif
+
+namespace halfpoll
+{
+
+// A consumer that stops looking for work says so in a flag and then looks once more; a producer publishes and then
+// looks at the flag. One of the two sees the other (Dekker): both put a seq_cst fence between their store and their
+// load.
+
+/// The consumer's store and fence; its last look comes next. Pairs with announced().
+inline void announce(std::atomic<std::uint32_t> &flag) noexcept
+{
+#ifdef HALFPOLL_NO_FENCES
+    flag.exchange(1, std::memory_order_seq_cst);
+#else
+    flag.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
+
+/// The producer's fence and load, after it published. Any thread; writes nothing. Pairs with announce().
+inline bool announced(std::atomic<std::uint32_t> &flag) noexcept
+{
+#ifdef HALFPOLL_NO_FENCES
+    return flag.fetch_or(0, std::memory_order_seq_cst) != 0;
+#else
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return flag.load(std::memory_order_relaxed) != 0;
+#endif
+}
+
+} // namespace halfpoll

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The backlog of a CPU, with a thread backlog_napi/N (netio/backlog.cpp, runtime/napi_thread.cpp, runtime/smpboot.cpp):
+// other CPUs put packets on rings without a lock and kick only if the backlog has said that nobody looks; the CPU itself
+// has it polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
+//
+//   no lost wake-up: when nothing can happen any more, everything that was put has been taken
+//   one owner:       SCHED has one holder, which is in one place: with the thread, or on the poll list
+//
+// Broken variants: NO_RECHECK, NO_FENCE_TARGET, NO_FENCE_PRODUCER, WAKES_FIRST, NOTES_LATE, FORGETS_MISSED,
+// PLAIN_STORE, TESTS_SCHED
+
+#define PRODUCERS 2
+#define PACKETS 2
+
+#define SCHED 1
+#define MISSED 2
+#define SCHED_THREADED 4
+
+byte rings = 0;          // packets visible in all rings
+byte unseen[PRODUCERS];  // published, still in the producer's store buffer
+bool idle = true;        // net_cpu::backlog_idle
+byte buffered = 2;       // the target's store to it: 0, 1; 2: none
+byte state = 0;          // napi_struct::state
+byte wakes = 0;          // smpboot_thread::wakes_
+byte queued = 0;         // on the poll list of the CPU
+bool locked = false;     // the CPU's section
+
+byte taken = 0;          // ghosts
+byte owners = 0;
+
+inline own()
+{
+    owners++;
+    assert(owners == 1)
+}
+
+// napi_schedule_prep(): a release, so that what was stored before is visible first.
+inline schedule_prep(val, won)
+{
+    do
+    :: val = state;
+       atomic {
+           if
+#ifdef PLAIN_STORE
+           :: true ->
+#else
+           :: state == val ->
+#endif
+              state = val | SCHED | ((val & SCHED) -> MISSED : 0);
+              won = !(val & SCHED);
+              if
+              :: won -> own()
+              :: else
+              fi;
+              break
+           :: else
+           fi
+       }
+    od;
+    val = 0
+}
+
+// __napi_schedule() at home
+inline queue_at_home()
+{
+    atomic {
+        assert(queued == 0);
+        queued = 1
+    }
+}
+
+// __napi_schedule() from elsewhere: napi_thread_schedule()
+inline give_to_thread()
+{
+#ifdef WAKES_FIRST
+    wakes++;
+    atomic { assert(queued == 0); state = state | SCHED_THREADED }
+#else
+    atomic { assert(queued == 0); state = state | SCHED_THREADED };
+    wakes++
+#endif
+}
+
+// process_backlog(), in a section
+inline poll(val, won)
+{
+    if
+    :: buffered == 2 -> buffered = 0 // producers need not kick
+    :: buffered != 2 -> buffered = 0
+    fi;
+    atomic { taken = taken + rings; rings = 0 };
+    do // napi_release()
+    :: buffered == 2 ->
+       val = state;
+       atomic {
+           if
+           :: state == val ->
+#ifdef FORGETS_MISSED
+              state = 0;
+              val = SCHED;
+#else
+              state = ((val & MISSED) -> SCHED : 0);
+#endif
+              if
+              :: val & MISSED
+              :: else -> owners--
+              fi;
+              break
+           :: else
+           fi
+       }
+    od;
+    if
+    :: val & MISSED -> queue_at_home()
+    :: else ->
+       atomic { buffered == 2 -> buffered = 1 }; // announce()
+#ifndef NO_FENCE_TARGET
+       buffered == 2;
+#endif
+#ifndef NO_RECHECK
+       if
+       :: rings > 0 ->
+          schedule_prep(val, won);
+          if
+          :: won -> queue_at_home()
+          :: else
+          fi;
+          won = false
+       :: else
+       fi
+#endif
+    fi;
+    val = 0
+}
+
+// Store buffers drain when they like.
+active proctype memory()
+{
+end:
+    do
+    :: atomic { buffered != 2 -> idle = buffered; buffered = 2 }
+    :: atomic { unseen[0] > 0 -> rings = rings + unseen[0]; unseen[0] = 0 }
+    :: atomic { unseen[1] > 0 -> rings = rings + unseen[1]; unseen[1] = 0 }
+    od
+}
+
+active [PRODUCERS] proctype producer()
+{
+    byte me = _pid - 1;
+    byte sent = 0;
+    byte val = 0;
+    bool won = false;
+    do
+    :: sent < PACKETS ->
+       unseen[me]++;          // net_rps_flush(): publish
+       sent++;
+#ifndef NO_FENCE_PRODUCER
+       unseen[me] == 0;       // the fence in announced()
+#endif
+       if
+       :: idle ->
+          unseen[me] == 0;
+          schedule_prep(val, won);
+          if
+          :: won -> give_to_thread()
+          :: else
+          fi;
+          won = false
+       :: else
+       fi
+    :: else -> break
+    od
+}
+
+// The CPU's own thread: once it steers a packet to itself, and it serves the poll list.
+active proctype home()
+{
+    byte val = 0;
+    bool won = false;
+    bool steered = false;
+end:
+    do
+    :: atomic { !steered && !locked -> locked = true };
+       steered = true;
+       rings++;
+       schedule_prep(val, won);
+       if
+       :: won -> queue_at_home()
+       :: else
+       fi;
+       won = false;
+       locked = false
+    :: atomic { queued > 0 && !locked -> locked = true };
+       if
+       :: queued > 0 ->
+          queued = 0;
+          poll(val, won)
+       :: else
+       fi;
+       locked = false
+    od
+}
+
+// smpboot_thread::main(), run_napi_thread()
+active proctype backlog_napi()
+{
+    byte seen = 0;
+    byte val = 0;
+    bool won = false;
+end:
+    do
+    :: wakes != seen ->
+#ifndef NOTES_LATE
+       seen = wakes;
+#endif
+       do
+#ifdef TESTS_SCHED
+       :: state & SCHED ->
+#else
+       :: state & SCHED_THREADED ->
+#endif
+          atomic { !locked -> locked = true };
+          assert(queued == 0); // what the thread polls is nowhere else
+          poll(val, won);
+          locked = false
+       :: else -> break
+       od;
+#ifdef NOTES_LATE
+       seen = wakes
+#else
+       skip
+#endif
+    od
+}
+
+active proctype monitor()
+{
+end:
+    timeout ->
+        assert(rings == 0 && taken == PRODUCERS * PACKETS + 1);
+        assert(state == 0 && owners == 0 && idle)
+}
