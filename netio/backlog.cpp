@@ -49,12 +49,17 @@ namespace
 {
 
 /// How many of n packets are below the limit. While every producer keeps to its share nobody looks at the others'
-/// rings. At the limit producers look at the same time without a lock: the sum may exceed it by a burst of each.
+/// rings. Beyond that they look without a lock: the sum may exceed the limit for a moment.
 unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) noexcept
 {
+    std::atomic<bool> &crowded = ring.target().backlog_crowded;
     const std::uint32_t share = cpu.core->backlog_share();
-    if (likely(ring.length(false) + n <= share) || ring.length(true) + n <= share) {
+    const bool own_share = ring.length(false) + n <= share || ring.length(true) + n <= share;
+    if (likely(own_share && !crowded.load(std::memory_order_relaxed))) {
         return n;
+    }
+    if (!own_share) {
+        crowded.store(true, std::memory_order_relaxed);
     }
     const std::uint32_t limit = cpu.core->netdev_max_backlog() + 1; // one more fits, as in the kernel
     const std::uint32_t waiting = backlog_length(cpu, target);
@@ -143,7 +148,8 @@ void net_rps_flush(net_cpu &cpu) noexcept
         ring->staged() = false;
         ring->publish();
         net_cpu &target = ring->target();
-        // Of the own CPU it says what is; another one, if it does not say so, looks at the ring before it stops looking.
+        // Of the own CPU it says what is; another one, if it does not say so, looks at the ring before it stops
+        // looking.
         if (&target == &cpu ? cpu.backlog_idle.load(std::memory_order_relaxed) != 0 : announced(target.backlog_idle)) {
             napi_schedule(target.backlog);
         }
@@ -165,6 +171,9 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     cpu.backlog_next = (cpu.backlog_next + 1) % rings;
     if (work != 0) {
         finish(cpu);
+    }
+    if (work < limit && cpu.backlog_crowded.load(std::memory_order_relaxed)) {
+        cpu.backlog_crowded.store(false, std::memory_order_relaxed); // every ring was empty
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         HALFPOLL_RACE_POINT(backlog_unannounced, &cpu);

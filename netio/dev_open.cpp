@@ -240,6 +240,9 @@ void net_core::dev_close(net_device &dev) noexcept
     for (auto &q : dev.queues) {
         netif_napi_del(q->napi);
     }
+    for (auto &cpu : cpus_) {
+        rt_.call_on(cpu->id, [&](softnet_data &) { net_rps_flush(*cpu); });
+    }
     for (auto &cpu : cpus_) { // what was received from it and waits in backlogs
         rt_.call_on(cpu->id, [&](softnet_data &) { flush_backlog(*cpu); });
     }

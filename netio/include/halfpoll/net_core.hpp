@@ -82,6 +82,9 @@ struct net_cpu {
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
     /// announced() in net_rps_flush().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
+    /// A producer has more in its ring than its share of netdev_max_backlog: the others look at the sum. Relaxed hint,
+    /// set by producers and cleared here.
+    std::atomic<bool> backlog_crowded{false};
     alignas(128) std::array<dev_stats, MAX_IFINDEX> dev{};
     std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
 };
