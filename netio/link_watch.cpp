@@ -6,12 +6,23 @@
 namespace halfpoll
 {
 
+namespace
+{
+
+/// Some drivers sleep several times to read a link. One that was up and has carried nothing since the last look is left
+/// alone for so many periods.
+constexpr unsigned SILENT_PERIODS = 16;
+
+} // namespace
+
 /// `told`: by an event; else it was only looked.
 void net_core::refresh_link(net_device &dev, bool told)
 {
     bool up = false;
     try {
         up = dev.driver->link().up;
+        dev.link_packets = link_packets(dev);
+        dev.silent_periods = 0;
         plan_link_look(dev);
     } catch (const error &e) {
         return fail_netdevice(dev, e.what());
@@ -38,10 +49,29 @@ void net_core::plan_link_look(net_device &dev)
     arm_timer();
 }
 
+/// Packets that passed in either direction, and those that did not get away.
+std::uint64_t net_core::link_packets(const net_device &dev) const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto &cpu : cpus_) {
+        const dev_stats &stats = cpu->dev[dev.ifindex];
+        for (const auto *counter : {&stats.rx_packets, &stats.tx_packets, &stats.tx_dropped}) {
+            sum += counter->load(std::memory_order_relaxed);
+        }
+    }
+    return sum;
+}
+
 void net_core::look_at_links(ktime_t now)
 {
     for (net_device *dev : devices()) {
-        if (dev->link_look_at <= now) {
+        if (dev->link_look_at > now) {
+            continue;
+        }
+        if (dev->carrier.load(std::memory_order_relaxed) && link_packets(*dev) == dev->link_packets &&
+            ++dev->silent_periods < SILENT_PERIODS) {
+            plan_link_look(*dev);
+        } else {
             refresh_link(*dev, false);
         }
     }

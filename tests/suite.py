@@ -36,8 +36,8 @@ GROUPS = {"stress": ("asan", "tsan")}
 # Build folder -> environment and meson options.
 BUILDS = {
     "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
-    # gcc 12's sanitizer warns of the standard library's own regex; the two builds above judge warnings.
-    "asan": ({"CC": "gcc", "CXX": "g++"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dwerror=false"]),
+    # clang: gcc 12 takes three times as long over the sanitized sources.
+    "asan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
     # Judges clang's warnings too: a fourth build of everything would take five minutes more.
     "tsan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"]),
 }

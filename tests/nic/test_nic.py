@@ -141,9 +141,9 @@ class OnModel:
 
         def quiet():
             seen.append(self.lab.usage(5))
-            return seen[-1][1] < self.expect.idle_wakes and seen[-1][0] < 0.02
+            return seen[-1][1] < 5 and seen[-1][0] < 0.02
         try:
-            wait_for(f"fewer than {self.expect.idle_wakes} wake-ups a second, and 2 % of a CPU", quiet, 30)
+            wait_for("fewer than 5 wake-ups a second, and 2 % of a CPU", quiet, 30)
         finally:
             print(f"         {self.model}: CPU share, wake-ups/s: "
                   + ", ".join(f"{share:.4f} {wakes:.1f}" for share, wakes in seen), flush=True)
@@ -153,7 +153,8 @@ class OnModel:
         """The cable is pulled and put back; the shadow's carrier follows, and the other ports carry on."""
         for _ in range(2):
             self.lab.host_down(WAN)
-            wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 10)
+            # Where no interrupt tells, a silent link is looked at every 16 s.
+            wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 20)
             self.assertEqual(self.lab.interface("wan")["state"], "no carrier")
             self.assertTrue(self.lab.carrier("lan0"))
             self.assertFalse(answers(self.client, WAN.host4))

@@ -44,6 +44,7 @@ struct fake_wire {
     std::atomic<bool> opened{false}, closed{false};
     std::atomic<unsigned> opens{0}, resets{0}, ports{0}; ///< calls; ports that exist
     std::atomic<ktime_t> link_period{0};
+    std::atomic<unsigned> link_looks{0};
     bool refuses_live = false; ///< MTU and MAC while it is open
     bool reset_fails = false;
     std::optional<rte_ether_addr> filter; ///< what set_mac() or open() asked for
@@ -137,6 +138,7 @@ public:
     void close() noexcept override { wire_->closed = true; }
     link_state link() override
     {
+        ++wire_->link_looks;
         if (wire_->link_fails) {
             throw error("fake: link cannot be read");
         }

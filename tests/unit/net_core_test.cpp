@@ -696,7 +696,7 @@ TEST_F(returning_device_test, ALinkWithoutEventsIsLookedAt)
     wire_ = wire();
     wire_->link_period = 20 * NSEC_PER_MSEC;
     dev_ = &add("eth", wire_);
-    wire_->up = false;
+    wire_->up = false; // of a silent link it is noticed too
     EXPECT_TRUE(wait_for([&] { return !dev_->carrier; }));
     wire_->up = true;
     EXPECT_TRUE(wait_for([&] { return dev_->carrier.load(); }));
@@ -705,6 +705,24 @@ TEST_F(returning_device_test, ALinkWithoutEventsIsLookedAt)
     const ktime_t until = ktime_get() + 200 * NSEC_PER_MSEC;
     EXPECT_TRUE(wait_for([&] { return ktime_get() > until; }));
     EXPECT_LE(dev_->queues[0]->napi.stats.polls, polls + 1) << "looking at the link wakes the queues";
+}
+
+TEST_F(returning_device_test, ASilentLinkIsSeldomLookedAt)
+{
+    start();
+    wire_ = wire();
+    wire_->link_period = NSEC_PER_MSEC;
+    dev_ = &add("eth", wire_);
+    const unsigned from = wire_->link_looks;
+    const ktime_t start = ktime_get(), silence = 200 * NSEC_PER_MSEC;
+    EXPECT_TRUE(wait_for([&] { return ktime_get() - start > silence; }));
+    const auto periods = static_cast<unsigned>((ktime_get() - start) / NSEC_PER_MSEC);
+    EXPECT_LE(wire_->link_looks - from, periods / 16 + 1);
+    wire_->link_period = NSEC_PER_SEC; // of which 16 are more than the patience of wait_for()
+    EXPECT_TRUE(wait_for([&] { return dev_->link_look_at > ktime_get() + 100 * NSEC_PER_MSEC; }));
+    wire_->receive(packet(pool_, 0));
+    const unsigned before = wire_->link_looks;
+    EXPECT_TRUE(wait_for([&] { return wire_->link_looks > before; })) << "no look after traffic";
 }
 
 TEST_F(returning_device_test, WithoutAnythingToLookForTheControlLoopSleeps)

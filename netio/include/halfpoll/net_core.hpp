@@ -205,6 +205,7 @@ private:
     void refresh_link(net_device &dev, bool told);
     void plan_link_look(net_device &dev);
     void look_at_links(ktime_t now);
+    std::uint64_t link_packets(const net_device &dev) const noexcept;
 
     runtime &rt_;
     rte_mempool *pool_;

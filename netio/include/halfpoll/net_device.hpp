@@ -78,6 +78,8 @@ struct net_device {
     bool recovering = false;            ///< its driver is not to be called; `failure` says so too
     std::string cause;                  ///< the first failure, while it is looked for
     ktime_t link_look_at = KTIME_MAX;   ///< next look at the link, if no event tells
+    std::uint64_t link_packets = 0;     ///< that had passed at the last look
+    unsigned silent_periods = 0;        ///< left out since then, for nothing had
     ktime_t return_look_at = KTIME_MAX; ///< next look for a device that failed
     ktime_t return_wait = 0;            ///< between the last two
 };

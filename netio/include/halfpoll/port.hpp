@@ -92,7 +92,8 @@ public:
     virtual void set_mac(const rte_ether_addr &) { set_promiscuous(true); }
     /// Puts a closed port in the state before its first open(), after an error of the device.
     virtual void reset() {}
-    /// ns between looks at link(); 0: events tell of each change.
+    /// ns between looks at link() while packets pass or it is down (at a silent one 16 times as long); 0: events tell
+    /// of each change.
     virtual ktime_t link_period() const noexcept { return 0; }
     virtual port_counters counters() const = 0;
     /// `notify` may be called from any thread, also before set_event_handler() returns; it only posts.
