@@ -66,12 +66,11 @@ unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) no
     return waiting >= limit ? 0 : std::min(n, limit - waiting);
 }
 
-void stage(net_cpu &cpu, backlog_ring &ring) noexcept
+void push(backlog_ring *&list, backlog_ring &ring, backlog_list_entry &entry) noexcept
 {
-    if (!ring.staged()) {
-        ring.staged() = true;
-        ring.next_staged() = cpu.backlog_staged;
-        cpu.backlog_staged = &ring;
+    if (!entry.listed) {
+        entry = {.next = list, .listed = true};
+        list = &ring;
     }
 }
 
@@ -134,7 +133,7 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
     }
     if (likely(fit != 0)) {
         ring.put(in, pkts, fit);
-        stage(cpu, ring);
+        push(cpu.backlog_staged, ring, ring.staged());
     }
     if (unlikely(fit < n)) {
         drop_backlog(cpu, target, in, pkts + fit, n - fit);
@@ -144,14 +143,32 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
 void net_rps_flush(net_cpu &cpu) noexcept
 {
     while (backlog_ring *ring = cpu.backlog_staged) {
-        cpu.backlog_staged = ring->next_staged();
-        ring->staged() = false;
+        cpu.backlog_staged = ring->staged().next;
+        ring->staged() = {};
         ring->publish();
         net_cpu &target = ring->target();
-        // Of the own CPU it says what is; another one, if it does not say so, looks at the ring before it stops
-        // looking.
-        if (&target == &cpu ? cpu.backlog_idle.load(std::memory_order_relaxed) != 0 : announced(target.backlog_idle)) {
+        if (target.backlog_idle.load(std::memory_order_relaxed) != 0) {
             napi_schedule(target.backlog);
+        } else if (&target != &cpu) { // what the own CPU says is so
+            push(cpu.backlog_unchecked, *ring, ring->unchecked());
+            cpu.sd->rps_ipi_waiting = true;
+        }
+    }
+}
+
+/// A target that goes idle as packets are published for it may have looked too early, and what it says may not have
+/// been seen. The fence that decides who sees whom waits for all stores before it, other CPUs' cache lines among them:
+/// it is paid once a turn, not once a poll.
+void send_rps_ipi(softnet_data &sd) noexcept
+{
+    net_cpu &cpu = *static_cast<cpu_napi &>(*sd.backlog).cpu;
+    sd.rps_ipi_waiting = false;
+    while (backlog_ring *ring = cpu.backlog_unchecked) {
+        cpu.backlog_unchecked = ring->unchecked().next;
+        ring->unchecked() = {};
+        HALFPOLL_RACE_POINT(backlog_unchecked, &cpu);
+        if (announced(ring->target().backlog_idle)) { // else it will look at the ring before it stops looking
+            napi_schedule(ring->target().backlog);
         }
     }
 }
@@ -177,7 +194,7 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         HALFPOLL_RACE_POINT(backlog_unannounced, &cpu);
-        announce(cpu.backlog_idle); // pairs with announced() in net_rps_flush()
+        announce(cpu.backlog_idle); // pairs with announced() in send_rps_ipi()
         HALFPOLL_RACE_POINT(backlog_announced, &cpu);
         if (pending(cpu)) {
             napi_schedule(napi);

@@ -20,6 +20,14 @@ struct backlog_place {
     std::uint32_t packets = 0;
 };
 
+class backlog_ring;
+
+/// A ring on one of its producer's lists.
+struct backlog_list_entry {
+    backlog_ring *next = nullptr;
+    bool listed = false;
+};
+
 /// A place that one side publishes for the other: both counts at once.
 class backlog_index
 {
@@ -88,9 +96,8 @@ public:
     {
         dropped_.store(dropped_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
     }
-    /// A list of rings with something staged, of the producer's.
-    backlog_ring *&next_staged() noexcept { return next_staged_; }
-    bool &staged() noexcept { return staged_; }
+    backlog_list_entry &staged() noexcept { return staged_; }       ///< not published
+    backlog_list_entry &unchecked() noexcept { return unchecked_; } ///< published; does the target look?
 
     // --- target CPU ---
     /// Takes up to n packets that came from one device, in `in`. 0: none is left.
@@ -163,8 +170,7 @@ private:
     alignas(128) backlog_place put_; ///< staged and published
     backlog_place seen_head_;        ///< the head, when it was last looked up
     net_device *put_device_ = nullptr;
-    backlog_ring *next_staged_ = nullptr;
-    bool staged_ = false;
+    backlog_list_entry staged_, unchecked_;
     std::atomic<std::uint64_t> dropped_{0}; ///< relaxed; the producer writes
 
     alignas(128) backlog_index tail_; ///< from the producer: published. publish(); pairs with read() in take()

@@ -130,7 +130,10 @@ void net_core::add_napis()
         netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
         napi_enable(cpu->handover);
         napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
-        rt_.call_on(cpu->id, [&](softnet_data &) { napi_enable(cpu->backlog); }); // from there: no received_rps
+        rt_.call_on(cpu->id, [&](softnet_data &sd) {
+            sd.send_rps_ipi = send_rps_ipi;
+            napi_enable(cpu->backlog); // from there: no received_rps
+        });
     }
 }
 

@@ -18,6 +18,8 @@ void handover_drain(net_cpu &cpu) noexcept;
 
 /// The NAPI poll function of a CPU's backlog.
 int process_backlog(napi_struct &napi, int quota) noexcept;
+/// Sees to it that whoever was given packets in this turn looks at them (softnet_data::send_rps_ipi).
+void send_rps_ipi(softnet_data &sd) noexcept;
 
 /// Sends by the owner of the device's queue. Home CPU.
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;

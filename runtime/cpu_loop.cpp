@@ -29,6 +29,9 @@ void cpu_turn(softnet_data &sd) noexcept
         __raise_softirq_irqoff(sd, NET_RX_SOFTIRQ);
     }
     do_softirq(sd);
+    if (sd.rps_ipi_waiting) {
+        sd.send_rps_ipi(sd);
+    }
     rte_rcu_qsbr_quiescent(sd.rt->qsbr(), sd.cpu);
 }
 

@@ -47,6 +47,9 @@ void section_end(softnet_data &sd) noexcept
 {
     bool needed = false;
     if (!self.own) {
+        if (sd.rps_ipi_waiting) {
+            sd.send_rps_ipi(sd);
+        }
         needed = own_thread_needed(sd);
         if (sd.engine) {
             sd.engine->defer_requests(false);

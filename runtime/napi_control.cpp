@@ -119,6 +119,8 @@ void netif_napi_del(napi_struct &napi)
         }
         if (sd.backlog == &napi) {
             sd.backlog = nullptr;
+            sd.send_rps_ipi = nullptr;
+            sd.rps_ipi_waiting = false;
         }
     });
     if (napi.thread) {

@@ -28,6 +28,7 @@ enum class race_point {
     irq_work_ended,         ///< irq_work: callback has returned, BUSY not yet cleared
     napi_thread_idle,       ///< napi thread: owns nothing, not yet asleep
     napi_thread_given,      ///< SCHED_THREADED set, the thread not yet woken
+    backlog_unchecked,      ///< producer: published, has not yet looked whether the target looks
     backlog_unannounced,    ///< backlog: released, has not yet said that nobody looks
     backlog_announced,      ///< backlog: has said so, and not yet looked again
     irq_work_listed,        ///< irq_work: on the lazy list, `irq_work/N` not yet woken

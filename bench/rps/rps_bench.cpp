@@ -20,6 +20,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace halfpoll;
@@ -89,11 +90,14 @@ struct receiver {
 
 receiver the_receiver;
 
-void handler(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
+void handler(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept { the_receiver.take(pkts, n); }
+
+/// Also says who took the last burst, and when.
+void noting_handler(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     the_receiver.first_at = rte_rdtsc();
     the_receiver.thread = pthread_self();
-    the_receiver.take(pkts, n);
+    handler(ctx, cpu, in, pkts, n);
 }
 
 napi_poll_fn real_poll;
@@ -281,26 +285,11 @@ void awake_ring(rte_mempool *pool, unsigned burst, unsigned ms)
     print_awake(from);
 }
 
-void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned ms)
-{
-    rig r(pool, options_of(mode), ALWAYS_POLLS);
-    sender from(pool);
-    net_cpu &target = r.core.cpu(1);
-    napi_disable(target.backlog);
-    real_poll = target.backlog.poll;
-    target.backlog.poll = timed_poll;
-    napi_enable(target.backlog);
-    r.rt.call_on(0, [&](softnet_data &) {
-        from.run(burst, ms, [&](rte_mbuf **pkts, unsigned n, bool last) { r.send(1, pkts, n, last); });
-    });
-    expect_complete(r.drops());
-    print_awake(from);
-}
-
 /// One burst after the other, each to a CPU that has fallen asleep.
 void asleep(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned rounds)
 {
     rig r(pool, options_of(mode), 0);
+    r.core.set_rx_handler(noting_handler, nullptr);
     sender from(pool);
     std::vector<double> us;
     const auto once = [&] {
@@ -373,6 +362,70 @@ struct source : napi_struct {
         netif_napi_del(*this);
     }
 };
+
+sender *the_sender;
+void (*real_send_rps_ipi)(softnet_data &) noexcept;
+
+/// The end of the sender's turn, which is part of what handing over costs.
+void timed_send_rps_ipi(softnet_data &sd) noexcept
+{
+    const std::uint64_t before = rte_rdtsc();
+    real_send_rps_ipi(sd);
+    the_sender->busy.add(rte_rdtsc() - before, 0);
+}
+
+/// A device queue from which one burst is received and handed over in each poll.
+struct timed_source : napi_struct {
+    rig *r = nullptr;
+    unsigned burst = 0;
+    std::uint64_t end_at = 0; ///< TSC
+    std::atomic<bool> ended{false};
+
+    static int poll(napi_struct &napi, int budget) noexcept
+    {
+        timed_source &s = static_cast<timed_source &>(napi);
+        if (rte_rdtsc() >= s.end_at) {
+            s.ended = true;
+            if (napi_complete_done(napi, 0)) {
+                napi_unmask_irq(napi);
+            }
+            return 0;
+        }
+        if (the_sender->may_send(s.burst)) {
+            const std::uint64_t took = the_sender->round(
+                s.burst, [&](rte_mbuf **pkts, unsigned n, bool last) { s.r->send(1, pkts, n, last); });
+            the_sender->busy.add(took, s.burst);
+        }
+        return budget;
+    }
+};
+
+void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned ms)
+{
+    rig r(pool, options_of(mode), ALWAYS_POLLS);
+    sender from(pool);
+    the_sender = &from;
+    net_cpu &target = r.core.cpu(1);
+    napi_disable(target.backlog);
+    real_poll = target.backlog.poll;
+    target.backlog.poll = timed_poll;
+    napi_enable(target.backlog);
+    r.rt.call_on(0, [](softnet_data &sd) { real_send_rps_ipi = std::exchange(sd.send_rps_ipi, timed_send_rps_ipi); });
+    timed_source queue;
+    queue.r = &r;
+    queue.burst = burst;
+    queue.config.busy_poll = 0;
+    queue.end_at = rte_rdtsc() + rte_get_tsc_hz() / 1000 * ms;
+    netif_napi_add(r.rt.cpu(0), queue, timed_source::poll);
+    napi_enable(queue);
+    while (!queue.ended || the_receiver.delivered.load(std::memory_order_acquire) != from.sent) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    napi_disable(queue);
+    netif_napi_del(queue);
+    expect_complete(r.drops());
+    print_awake(from);
+}
 
 std::atomic<std::uint64_t> counted{0};
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The backlog of a CPU, with a thread backlog_napi/N (netio/backlog.cpp, runtime/napi_thread.cpp, runtime/smpboot.cpp):
-// other CPUs put packets on rings without a lock and kick only if the backlog has said that nobody looks; the CPU itself
-// has it polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
+// other CPUs put packets on rings without a lock and kick only if the backlog has said that nobody looks, for which they
+// look at once, and at the end of the turn behind a fence; the CPU itself has it polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
 //
 //   no lost wake-up: when nothing can happen any more, everything that was put has been taken
 //   one owner:       SCHED has one holder, which is in one place: with the thread, or on the poll list
 //
-// Broken variants: NO_RECHECK, NO_FENCE_TARGET, NO_FENCE_PRODUCER, WAKES_FIRST, NOTES_LATE, FORGETS_MISSED,
+// Broken variants: NO_RECHECK, NO_FENCE_TARGET, NO_FENCE_PRODUCER, NO_CHECK, WAKES_FIRST, NOTES_LATE,
 // PLAIN_STORE, TESTS_SCHED
 
 #define PRODUCERS 2
-#define PACKETS 2
+#define PACKETS(producer) (2 - (producer))
+#define ALL 4 // and one of the CPU's own
 
 #define SCHED 1
 #define MISSED 2
@@ -96,12 +97,7 @@ inline poll(val, won)
        atomic {
            if
            :: state == val ->
-#ifdef FORGETS_MISSED
-              state = 0;
-              val = SCHED;
-#else
               state = ((val & MISSED) -> SCHED : 0);
-#endif
               if
               :: val & MISSED
               :: else -> owners--
@@ -145,31 +141,44 @@ end:
     od
 }
 
+inline kick(val, won)
+{
+    unseen[me] == 0;
+    schedule_prep(val, won);
+    if
+    :: won -> give_to_thread()
+    :: else
+    fi;
+    won = false
+}
+
 active [PRODUCERS] proctype producer()
 {
     byte me = _pid - 1;
     byte sent = 0;
     byte val = 0;
     bool won = false;
+    bool unchecked = false;
     do
-    :: sent < PACKETS ->
-       unseen[me]++;          // net_rps_flush(): publish
+    :: sent < PACKETS(me) ->      // net_rps_flush()
+       unseen[me]++;
        sent++;
-#ifndef NO_FENCE_PRODUCER
-       unseen[me] == 0;       // the fence in announced()
-#endif
        if
-       :: idle ->
-          unseen[me] == 0;
-          schedule_prep(val, won);
-          if
-          :: won -> give_to_thread()
-          :: else
-          fi;
-          won = false
+       :: idle -> kick(val, won)
+       :: else -> unchecked = true
+       fi
+    :: unchecked ->           // send_rps_ipi(), at the end of a turn
+       unchecked = false;
+#ifndef NO_FENCE_PRODUCER
+       unseen[me] == 0;
+#endif
+#ifndef NO_CHECK
+       if
+       :: idle -> kick(val, won)
        :: else
        fi
-    :: else -> break
+#endif
+    :: sent == PACKETS(me) && !unchecked -> break
     od
 }
 
@@ -238,6 +247,6 @@ active proctype monitor()
 {
 end:
     timeout ->
-        assert(rings == 0 && taken == PRODUCERS * PACKETS + 1);
+        assert(rings == 0 && taken == ALL);
         assert(state == 0 && owners == 0 && idle)
 }

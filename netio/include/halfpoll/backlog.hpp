@@ -20,7 +20,8 @@ namespace halfpoll
 /// their order. Home CPU of `cpu`, in a poll: xmit_flush(), which ends it, publishes them.
 void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
 /// Publishes what is staged and kicks the targets, each once and only if it does not look already: the own CPU's
-/// backlog goes to its poll list and is served in the same dispatch. xmit_flush() calls it. Home CPU.
+/// backlog goes to its poll list and is served in the same dispatch. A target that stops looking at that very moment is
+/// kicked at the end of the turn at the latest. xmit_flush() calls it. Home CPU.
 void net_rps_flush(net_cpu &cpu) noexcept;
 
 /// How far the way from `cpu` to `target` is: packets staged or put so far, and of these how many have been delivered,

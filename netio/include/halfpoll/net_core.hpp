@@ -67,20 +67,21 @@ struct net_cpu {
     std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;              ///< nested dev_queue_xmit()
-    xmit_timer xmit_retry;                    ///< full rings are tried again
-    cpu_napi handover;                        ///< polls the rings that others fill for this CPU
-    std::vector<rte_ring *> handover_in;      ///< by producer: runtime CPUs, then foreign threads
-    unsigned handover_next = 0;               ///< producer whose ring is served first in the next poll
-    std::vector<bool> handover_dirty;         ///< by target CPU: filled in this poll, not yet scheduled
-    unsigned handover_targets = 0;            ///< how many of these are set
-    std::vector<backlog_ring *> backlog_out;  ///< by target CPU: packets from this one (backlog.hpp)
-    backlog_ring *backlog_staged = nullptr;   ///< those of them with something staged in this poll
-    std::vector<backlog_ring_ptr> backlog_in; ///< by producing CPU
-    unsigned backlog_next = 0;                ///< producer whose ring is served first in the next poll
-    cpu_napi backlog;                         ///< polls these
+    unsigned xmit_recursion = 0;               ///< nested dev_queue_xmit()
+    xmit_timer xmit_retry;                     ///< full rings are tried again
+    cpu_napi handover;                         ///< polls the rings that others fill for this CPU
+    std::vector<rte_ring *> handover_in;       ///< by producer: runtime CPUs, then foreign threads
+    unsigned handover_next = 0;                ///< producer whose ring is served first in the next poll
+    std::vector<bool> handover_dirty;          ///< by target CPU: filled in this poll, not yet scheduled
+    unsigned handover_targets = 0;             ///< how many of these are set
+    std::vector<backlog_ring *> backlog_out;   ///< by target CPU: packets from this one (backlog.hpp)
+    backlog_ring *backlog_staged = nullptr;    ///< those of them with something staged in this poll
+    backlog_ring *backlog_unchecked = nullptr; ///< published in this turn: does the target look?
+    std::vector<backlog_ring_ptr> backlog_in;  ///< by producing CPU
+    unsigned backlog_next = 0;                 ///< producer whose ring is served first in the next poll
+    cpu_napi backlog;                          ///< polls these
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
-    /// announced() in net_rps_flush().
+    /// announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
     /// A producer has more in its ring than its share of netdev_max_backlog: the others look at the sum. Relaxed hint,
     /// set by producers and cleared here.

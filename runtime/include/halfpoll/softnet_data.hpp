@@ -106,7 +106,8 @@ struct alignas(64) softnet_data {
     std::uint32_t softirq_pending = 0; ///< bit per vector
     bool in_net_rx_action = false;     ///< true => running, or NET_RX pending
     bool serving_softirq = false;
-    unsigned cpu = 0; ///< runtime CPU number, from 0
+    bool rps_ipi_waiting = false; ///< `send_rps_ipi` is to be called at the end of this turn or section
+    unsigned cpu = 0;             ///< runtime CPU number, from 0
     runtime *rt = nullptr;
     napi_list poll_list;
     hrtimer_queue timers;
@@ -141,6 +142,8 @@ struct alignas(64) softnet_data {
     bool ksoftirqd_active = false;       ///< `ksoftirqd/N` serves what is pending: the CPU's own thread may block
     ktime_t wait_until = KTIME_MAX;      ///< mode `big`: until when the CPU's own thread blocks
     napi_struct *backlog = nullptr;      ///< packets from other CPUs (napi_backlog_add()); null: there is no netio
+    /// Looks once more whether CPUs that were given packets look at them, and kicks those that do not. netio's.
+    void (*send_rps_ipi)(softnet_data &) noexcept = nullptr;
     smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread plays it. Constant once started
     irq_work_cpu irq_works;
     tasklet_head tasklet_vec;
