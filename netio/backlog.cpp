@@ -74,15 +74,6 @@ void push(backlog_ring *&list, backlog_ring &ring, backlog_list_entry &entry) no
     }
 }
 
-void deliver(net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
-{
-    if (const rx_handler handler = cpu.core->handler()) {
-        handler(cpu.core->handler_ctx(), cpu, in, pkts, n);
-    } else {
-        drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
-    }
-}
-
 unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
@@ -93,7 +84,7 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
         if (n == 0) {
             break;
         }
-        deliver(cpu, *in, pkts, n);
+        net_deliver(cpu, *in, pkts, n);
         work += n;
     }
     return work;

@@ -6,6 +6,7 @@
 //                 ^                    |
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
 #include "net_core_internal.hpp"
+#include "rps_internal.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -123,6 +124,7 @@ void net_core::check_options(const net_device &dev) const
                         " runtime CPUs (numbered from 0)");
         }
     }
+    rps_check(options.rps, cpus(), dev.name);
 }
 
 /// Opens the driver with the options and, if it had one before, the address of the interface.
@@ -161,6 +163,10 @@ void net_core::open_driver(net_device &dev)
         const start_of_ladder start = choose_rung(*q);
         netif_napi_add(*q->cpu->sd, q->napi, net_rx_poll, start.rung, start.reason);
         dev.queues.push_back(std::move(q));
+    }
+    arfs_start(dev);
+    for (auto &q : dev.queues) {
+        rps_configure(*q, options.rps);
     }
 }
 
@@ -254,6 +260,7 @@ void net_core::dev_close(net_device &dev) noexcept
         rt_.call_on(cpu->id, [&](softnet_data &) { handover_drain(*cpu); });
     }
     rt_.synchronize_rcu();
+    arfs_stop(dev);
     dev.queues.clear();
     dev.driver->close();
     dev.open = false;

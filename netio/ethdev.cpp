@@ -2,6 +2,7 @@
 #include "eal_intr_thread.hpp"
 #include "ethdev_conf.hpp"
 #include "ethdev_events.hpp"
+#include "ethdev_flow.hpp"
 #include "pci_device.hpp"
 #include "rx_vectors.hpp"
 #include "sigpipe_guard.hpp"
@@ -95,6 +96,9 @@ public:
     port_counters counters() const override;
     void set_event_handler(std::function<void(port_event)> notify) override;
     rx_wait wait_of(std::uint16_t queue) override;
+    bool has_ntuple() const override { return flows_ && flows_->usable(); }
+    int rx_flow_steer(const flow_tuple &flow, std::uint16_t queue) override { return flows_->steer(flow, queue); }
+    void rx_flow_expire(int filter) noexcept override { flows_->expire(filter); }
 
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override;
     bool rx_pending(std::uint16_t queue) const noexcept override;
@@ -151,6 +155,7 @@ private:
     std::vector<int> rx_fds_;                            ///< of the queues' interrupts; -1: none
     rx_vectors vectors_;
     std::unique_ptr<ethdev_events> events_;
+    std::optional<ethdev_flows> flows_; ///< while it is open
 };
 
 std::optional<std::uint16_t> existing_port(const std::string &devargs)
@@ -392,6 +397,7 @@ void ethdev_port::open(const port_options &options)
     if (const int ret = rte_eth_stats_reset(id_); ret < 0 && ret != -ENOTSUP) {
         check(ret, "counters cannot be reset");
     }
+    flows_.emplace(id_);
     open_ = true;
 }
 
@@ -406,6 +412,10 @@ void ethdev_port::close() noexcept
             last_ = {}; // the device is gone, and its counters with it
         }
         open_ = false;
+    }
+    if (flows_) {
+        flows_->clear();
+        flows_.reset();
     }
     if (started_) {
         stop();

@@ -36,6 +36,7 @@ void choose_rss(rte_eth_conf &conf, const port_options &options, const rte_eth_d
         return;
     }
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rxmode.offloads |= dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH; // spares flow_hash_burst() its work
     rte_eth_rss_conf &rss = conf.rx_adv_conf.rss_conf;
     rss.rss_hf = hash;
     if (dev.hash_key_size != 0) {                                   // else the driver has a key of its own

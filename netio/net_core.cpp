@@ -2,6 +2,7 @@
 #define RTE_USE_C11_MEM_MODEL // as in handover.cpp
 #include "backlog_ring.hpp"
 #include "net_core_internal.hpp"
+#include "rps_internal.hpp"
 
 #include <rte_errno.h>
 #include <rte_mbuf.h>
@@ -62,6 +63,7 @@ void reset_stats(dev_stats &stats) noexcept
 net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
+    rps_ = std::make_shared<rps_state>(rt.cpus());
     for (unsigned c = 0; c < rt.cpus(); ++c) {
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
@@ -71,6 +73,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->xmit_retry.function = xmit_retry_timer;
         cpu->xmit_retry.cpu = cpu.get();
         cpu->handover_dirty.resize(rt.cpus());
+        cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
     }
     set_netdev_max_backlog(netdev_max_backlog);
     try {
@@ -189,7 +192,7 @@ void net_core::arm_timer() noexcept
     ktime_t next = KTIME_MAX;
     for (const auto &dev : devs_) {
         if (dev) {
-            next = std::min({next, dev->link_look_at, dev->return_look_at});
+            next = std::min({next, dev->link_look_at, dev->return_look_at, dev->arfs_look_at});
         }
     }
     if (next == armed_for_) {
@@ -307,6 +310,7 @@ void net_core::run_control()
     const ktime_t now = ktime_get();
     look_at_links(now);
     look_for_failed(now);
+    look_at_flows(now);
     arm_timer();
 }
 

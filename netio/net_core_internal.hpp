@@ -4,12 +4,24 @@
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/net_core.hpp>
 
+#include <rte_branch_prediction.h>
+
 namespace halfpoll
 {
 
 /// The NAPI poll function of an rx queue (napi is the first member of rx_queue), and its interrupt operations.
 int net_rx_poll(napi_struct &napi, int budget) noexcept;
 extern const napi_irq_ops net_rx_irq_ops;
+
+/// To the receive handler; without one they are dropped. Consumes them. Home CPU, in a softirq.
+inline void net_deliver(net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    if (const rx_handler handler = cpu.core->handler(); likely(handler != nullptr)) {
+        handler(cpu.core->handler_ctx(), cpu, in, pkts, n);
+    } else {
+        drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
+    }
+}
 
 /// The NAPI poll function of a CPU's hand-over rings.
 int handover_poll(napi_struct &napi, int budget) noexcept;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net_core_internal.hpp"
+#include "rps_internal.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
@@ -45,6 +46,15 @@ bool rx_pending(const napi_struct &napi) noexcept
     return q.driver->rx_pending(q.queue);
 }
 
+/// Receives nothing for now, and is polled again after others.
+int wait_for_change(napi_struct &napi) noexcept
+{
+    if (napi_complete_done(napi, 0)) {
+        napi_schedule(napi);
+    }
+    return 0;
+}
+
 } // namespace
 
 const napi_irq_ops net_rx_irq_ops = {.enable = irq_enable, .disable = irq_disable, .pending = rx_pending};
@@ -56,8 +66,9 @@ int net_rx_poll(napi_struct &napi, int budget) noexcept
     }
     rx_queue &q = queue_of(napi);
     net_cpu &cpu = *q.cpu;
-    const rx_handler handler = cpu.core->handler();
-    void *const ctx = cpu.core->handler_ctx();
+    if (unlikely(q.rps != nullptr) && !rps_may_receive(q)) {
+        return wait_for_change(napi);
+    }
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;
     std::uint64_t bytes = 0;
@@ -71,10 +82,10 @@ int net_rx_poll(napi_struct &napi, int budget) noexcept
         }
         bytes += bytes_of(pkts, n);
         work += n;
-        if (likely(handler != nullptr)) {
-            handler(ctx, cpu, *q.dev, pkts, n);
+        if (likely(q.rps == nullptr)) {
+            net_deliver(cpu, *q.dev, pkts, n);
         } else {
-            drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
+            rps_receive(q, pkts, n);
         }
         if (n < want) {
             break;

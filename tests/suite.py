@@ -43,7 +43,7 @@ BUILDS = {
 }
 # Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
 # synchronisation is not instrumented, so that every packet looks like a race.
-NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "forward_check", "hrtimer",
+NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash", "forward_check", "hrtimer",
                 "hybrid_policy")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "flow_hash.hpp"
 #include "forwarder.hpp"
+#include "multipath_hash.hpp"
 
 #include <rte_mbuf.h>
 
@@ -95,12 +95,12 @@ public:
     const adjacency &next_hop4(std::uint32_t index, const rte_mbuf *m) const noexcept
     {
         const adjacency &adj = *nexthops.get(index);
-        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip4_flow_hash(m)) : adj;
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip4_multipath_hash(m)) : adj;
     }
     const adjacency &next_hop6(std::uint32_t index, const rte_mbuf *m) const noexcept
     {
         const adjacency &adj = *nexthops.get(index);
-        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_flow_hash(m)) : adj;
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_multipath_hash(m)) : adj;
     }
     /// Marks one of the next hops of a burst as in use; another one each time.
     void sample_use(const std::uint32_t *indices, unsigned n) const noexcept

@@ -145,8 +145,12 @@ void add_set(CLI::App &app, command_line &line)
                  "Instance or interface (halfpoll show napi)",
                  "napi_defer_hard_irqs=N gro_flush_timeout=NS irq_suspend_timeout=NS busy_poll=US|adaptive "
                  "threaded=disabled|enabled|busy-poll");
-    add_settable(*set, line, "runtime", "Bounds of all CPUs: of a NET_RX dispatch, of what waits for a CPU", "",
-                 "netdev_budget=PACKETS netdev_budget_usecs=US netdev_max_backlog=PACKETS");
+    add_settable(*set, line, "rps", "Steering of an rx queue, or of all of an interface, to other CPUs",
+                 "Queue or interface (halfpoll show rps)", "rps_cpus=LIST|MASK rps_flow_cnt=ENTRIES");
+    add_settable(
+        *set, line, "runtime", "Bounds of a NET_RX dispatch and settings of all queues", "",
+        "netdev_budget=PACKETS netdev_budget_usecs=US netdev_max_backlog=PACKETS rps_sock_flow_entries=ENTRIES "
+        "flow_limit_cpu_bitmap=LIST|MASK flow_limit_table_len=BUCKETS");
     add_settable(*set, line, "punt", "Limits of a class of packets to the kernel, per CPU",
                  "Class (halfpoll show punt)", "rate=PACKETS_PER_SECOND burst=PACKETS");
     add_settable(*set, line, "log", "What is logged", "", "level=debug|info|warning|error");

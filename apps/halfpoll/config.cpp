@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
+#include "cpu_list.hpp"
 #include "pci_device.hpp"
 #include "toml_reader.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -61,6 +63,8 @@ private:
     void read_runtime(const toml::table &table);
     void read_exclusion(toml_reader &reader);
     void read_slow_path_cpu(toml_reader &reader);
+    void read_steering(toml_reader &reader);
+    void read_cpu_list(toml_reader &reader, const char *key, std::vector<unsigned> &list);
     void read_netns(toml_reader &reader);
     void read_vfio_intr(toml_reader &reader);
     void read_control(toml_reader &reader);
@@ -120,6 +124,7 @@ void parser::read_runtime(const toml::table &table)
     reader.integer("netdev_budget", out.netdev_budget, NETDEV_BUDGET);
     reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, NETDEV_BUDGET_USECS);
     reader.integer("netdev_max_backlog", out.netdev_max_backlog, NETDEV_MAX_BACKLOG_RANGE);
+    read_steering(reader);
     reader.boolean("interrupts", out.interrupts);
     read_exclusion(reader);
     read_slow_path_cpu(reader);
@@ -166,6 +171,41 @@ void parser::read_exclusion(toml_reader &reader)
         if (node && *value && out.exclusion == exclusion_mode::exclusive) {
             reader.problem(*node, key, describe(*node), NEEDS_BIG);
         }
+    }
+}
+
+void parser::read_steering(toml_reader &reader)
+{
+    reader.integer("rps_sock_flow_entries", out.rps_sock_flow_entries, RPS_SOCK_FLOW_ENTRIES);
+    read_cpu_list(reader, "rps_default_mask", out.rps_default_mask);
+    read_cpu_list(reader, "flow_limit_cpu_bitmap", out.flow_limit.flow_limit_cpu_bitmap);
+    unsigned &len = out.flow_limit.flow_limit_table_len;
+    const toml::node *node = reader.integer("flow_limit_table_len", len, FLOW_LIMIT_TABLE_LEN);
+    if (node && !std::has_single_bit(len)) {
+        reader.problem(*node, "flow_limit_table_len", describe(*node), "a power of two");
+    }
+}
+
+/// Runtime CPUs, by number: an array of integers, or a text.
+void parser::read_cpu_list(toml_reader &reader, const char *key, std::vector<unsigned> &list)
+{
+    const toml::node *node = reader.get(key);
+    if (!node) {
+        return;
+    }
+    std::string text;
+    if (const toml::array *array = node->as_array()) {
+        for (const toml::node &element : *array) {
+            text += (text.empty() ? "" : ",") + (element.is_integer() ? std::to_string(**element.as_integer()) : "?");
+        }
+    } else {
+        text = node->value_or(std::string("?"));
+    }
+    const auto cpus = static_cast<unsigned>(out.cpus.size());
+    if (const auto found = parse_cpu_list(text, cpus)) {
+        list = *found;
+    } else {
+        reader.problem(*node, key, describe(*node), cpu_list_expected(cpus));
     }
 }
 
@@ -231,6 +271,10 @@ void parser::read_port(const toml::table &table)
     reader.integer("mtu", port.options.mtu, 68, 9600);
     reader.boolean("promiscuous", port.options.promiscuous);
     read_port_napi(reader, port.options.napi);
+    reader.boolean("ntuple", port.options.ntuple);
+    port.options.rps.rps_cpus = out.rps_default_mask;
+    read_cpu_list(reader, "rps_cpus", port.options.rps.rps_cpus);
+    reader.integer("rps_flow_cnt", port.options.rps.rps_flow_cnt, RPS_FLOW_CNT);
     reader.refuse_unknown();
     port.options.force_spin = !out.interrupts;
     out.ports.push_back(std::move(port));

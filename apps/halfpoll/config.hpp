@@ -29,6 +29,9 @@ inline constexpr setting_range NETDEV_MAX_BACKLOG_RANGE{1, BACKLOG_MAX};
 inline constexpr setting_range NAPI_DEFER_HARD_IRQS{0, INT_MAX};
 inline constexpr setting_range NAPI_TIMEOUT_NS{0, 10 * NSEC_PER_SEC};
 inline constexpr setting_range BUSY_POLL_USECS{0, 1'000'000};
+inline constexpr setting_range RPS_FLOW_CNT{0, RPS_FLOW_CNT_MAX};
+inline constexpr setting_range RPS_SOCK_FLOW_ENTRIES{0, RPS_SOCK_FLOW_ENTRIES_MAX};
+inline constexpr setting_range FLOW_LIMIT_TABLE_LEN{1, FLOW_LIMIT_TABLE_LEN_MAX};
 inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
 
@@ -52,6 +55,9 @@ struct config {
     unsigned netdev_budget = 300;
     unsigned netdev_budget_usecs = 2000;
     unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG;
+    unsigned rps_sock_flow_entries = 0;
+    std::vector<unsigned> rps_default_mask; ///< of ports that say nothing else
+    flow_limit_config flow_limit;
     bool interrupts = true;
     exclusion_mode exclusion = exclusion_mode::exclusive;
     bool ksoftirqd = false;

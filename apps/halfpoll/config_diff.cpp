@@ -68,6 +68,11 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
     compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
     compare(diff.changes, where, "netdev_max_backlog", from.netdev_max_backlog, to.netdev_max_backlog);
+    compare(diff.changes, where, "rps_sock_flow_entries", from.rps_sock_flow_entries, to.rps_sock_flow_entries);
+    compare(diff.changes, where, "flow_limit_cpu_bitmap", from.flow_limit.flow_limit_cpu_bitmap,
+            to.flow_limit.flow_limit_cpu_bitmap);
+    compare(diff.changes, where, "flow_limit_table_len", from.flow_limit.flow_limit_table_len,
+            to.flow_limit.flow_limit_table_len);
     compare(diff.changes, where, "remove_shadows", from.remove_shadows, to.remove_shadows);
 }
 
@@ -96,6 +101,7 @@ bool compare_identity(const port_config &from, const port_config &to, std::vecto
     compare(changes, where, "rx_queues", from.options.rx_queues, to.options.rx_queues);
     compare(changes, where, "cpus", from.options.cpus, to.options.cpus);
     compare(changes, where, "descriptors", from.options.descriptors, to.options.descriptors);
+    compare(changes, where, "ntuple", from.options.ntuple, to.options.ntuple);
     return changes.size() > before;
 }
 
@@ -111,6 +117,8 @@ bool compare_options(const net_device_options &from, const net_device_options &t
     compare(changes, where, "irq_suspend_timeout", from.napi.irq_suspend_timeout, to.napi.irq_suspend_timeout);
     compare(changes, where, "threaded", word(threaded_names(), from.napi.threaded),
             word(threaded_names(), to.napi.threaded));
+    compare(changes, where, "rps_cpus", from.rps.rps_cpus, to.rps.rps_cpus);
+    compare(changes, where, "rps_flow_cnt", from.rps.rps_flow_cnt, to.rps.rps_flow_cnt);
     if (from.napi.busy_poll != to.napi.busy_poll) {
         changes.push_back({sort::changed, where, "busy_poll", busy_poll_text(from.napi.busy_poll),
                            busy_poll_text(to.napi.busy_poll)});

@@ -19,13 +19,14 @@ const std::set<std::string> counters = {
     "interrupts",       "spurious",      "unmasks",    "completes",    "missed",          "deferred",
     "park_rescues",     "driver_errors", "processed",  "time_squeeze", "wakeups",         "sleeps",
     "doorbells",        "ksoftirqd",     "count",      "punted",       "dropped",         "received_rps",
-    "flow_limit_count", "rx_dropped",    "policed",    "to_kernel",    "to_kernel_drops", "from_kernel",
+    "flow_limit_count", "rx_dropped",    "policed",    "steered",      "direct",          "moved",
+    "put_off",          "pauses",        "refused",    "to_kernel",    "to_kernel_drops", "from_kernel",
     "from_kernel_drops"};
 
 /// By what rows of each table are told apart.
-const std::map<std::string, std::string> names = {{"interfaces", "name"},  {"napi", "name"},    {"softnet", "cpu"},
-                                                  {"softirqs", "softirq"}, {"drops", "reason"}, {"punt", "class"},
-                                                  {"shadows", "shadow"}};
+const std::map<std::string, std::string> names = {{"interfaces", "name"},  {"napi", "name"},     {"softnet", "cpu"},
+                                                  {"softirqs", "softirq"}, {"drops", "reason"},  {"rps", "name"},
+                                                  {"punt", "class"},       {"shadows", "shadow"}};
 
 bool is_counter(const std::string &table, const std::string &key)
 {

@@ -59,6 +59,7 @@ private:
     void change(const port_config &from, const port_config &to);
     void change_mtu(net_device &dev, std::uint32_t mtu);
     void change_napi(net_device &dev, const napi_config &napi);
+    void change_rps(net_device &dev, const rps_config &rps);
     void set_limits();
     shadow *shadow_of(const std::string &port);
 
@@ -141,6 +142,16 @@ void reload::change_napi(net_device &dev, const napi_config &napi)
     }
 }
 
+void reload::change_rps(net_device &dev, const rps_config &rps)
+{
+    done_.on_failure([&dev, old = dev.options.rps] { dev.options.rps = old; });
+    dev.options.rps = rps;
+    for (const auto &queue : dev.queues) {
+        done_.on_failure([&q = *queue, old = queue->rps_settings] { rps_configure(q, old); });
+        rps_configure(*queue, rps);
+    }
+}
+
 /// A port that is out of service takes the settings for its return.
 void reload::change(const port_config &from, const port_config &to)
 {
@@ -155,6 +166,9 @@ void reload::change(const port_config &from, const port_config &to)
     if (from.options.napi != to.options.napi) {
         change_napi(dev, to.options.napi);
     }
+    if (from.options.rps != to.options.rps) {
+        change_rps(dev, to.options.rps);
+    }
 }
 
 void reload::set_limits()
@@ -162,12 +176,16 @@ void reload::set_limits()
     done_.on_failure([this] {
         r_.set_netdev_budget(before_.netdev_budget, before_.netdev_budget_usecs);
         r_.set_netdev_max_backlog(before_.netdev_max_backlog);
+        r_.set_rps_sock_flow_entries(before_.rps_sock_flow_entries);
+        r_.set_flow_limit(before_.flow_limit);
         for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
             r_.set_punt_limit(static_cast<punt_class>(c), before_.punt[c]);
         }
     });
     r_.set_netdev_budget(wanted_.netdev_budget, wanted_.netdev_budget_usecs);
     r_.set_netdev_max_backlog(wanted_.netdev_max_backlog);
+    r_.set_rps_sock_flow_entries(wanted_.rps_sock_flow_entries);
+    r_.set_flow_limit(wanted_.flow_limit);
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
         if (before_.punt[c] != wanted_.punt[c]) {
             r_.set_punt_limit(static_cast<punt_class>(c), wanted_.punt[c]);

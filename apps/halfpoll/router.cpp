@@ -53,6 +53,8 @@ void router::start()
     start_eal();
     start_runtime();
     core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
+    set_rps_sock_flow_entries(cfg_.rps_sock_flow_entries);
+    set_flow_limit(cfg_.flow_limit);
     core_->on_change = [this](net_device &dev) { on_change(dev); };
     slow_path_options slow;
     slow.netns = cfg_.netns;
@@ -157,10 +159,14 @@ config router::running() const
     for (port_config &port : now.ports) {
         const net_device &dev = *core_->dev_get_by_name(port.options.name);
         const napi_config loaded = std::exchange(port.options.napi, dev.options.napi);
+        const rps_config loaded_rps = std::exchange(port.options.rps, dev.options.rps);
         for (const auto &queue : dev.queues) {
             // Only napi_configure() writes the settings, and only this thread calls it.
             if (queue->napi.config != loaded) {
                 port.options.napi = queue->napi.config;
+            }
+            if (queue->rps_settings != loaded_rps) {
+                port.options.rps = queue->rps_settings;
             }
         }
     }
@@ -175,6 +181,18 @@ void router::set_punt_limit(punt_class c, const punt_limit &limit)
 {
     slow_->set_limit(c, limit);
     cfg_.punt[c] = limit;
+}
+
+void router::set_rps_sock_flow_entries(unsigned entries)
+{
+    halfpoll::set_rps_sock_flow_entries(*core_, entries);
+    cfg_.rps_sock_flow_entries = entries;
+}
+
+void router::set_flow_limit(const flow_limit_config &limit)
+{
+    halfpoll::set_flow_limit(*core_, limit);
+    cfg_.flow_limit = limit;
 }
 
 void router::set_log(const log_config &log)

@@ -62,6 +62,8 @@ public:
     void set_netdev_budget(unsigned packets, unsigned usecs);
     void set_netdev_max_backlog(unsigned packets);
     void set_punt_limit(punt_class c, const punt_limit &limit);
+    void set_rps_sock_flow_entries(unsigned entries);
+    void set_flow_limit(const flow_limit_config &limit);
     void set_log(const log_config &log);
     /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
     std::vector<std::string> mend_shadows();

@@ -29,6 +29,9 @@ json show(router &r, const std::string &what, const json &request)
     if (what == "softirqs") {
         return show_softirqs(r);
     }
+    if (what == "rps") {
+        return show_rps(r);
+    }
     if (what == "drops") {
         return show_drops(r, value_or(request, "all", false));
     }

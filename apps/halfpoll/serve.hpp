@@ -20,11 +20,12 @@ nlohmann::json show_interfaces(router &r);
 nlohmann::json show_napi(router &r);
 nlohmann::json show_softnet(router &r);
 nlohmann::json show_softirqs(router &r);
+nlohmann::json show_rps(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
 
-/// Changes settings of "napi" (an instance, or all of an interface), "runtime", "punt" (a class) or "log". All of the
-/// values or none.
+/// Changes settings of "napi" or "rps" (an instance, or all of an interface), "runtime", "punt" (a class) or "log". All
+/// of the values or none.
 nlohmann::json serve_set(router &r, const std::string &what, const std::string &name, const nlohmann::json &values);
 /// Reads a configuration and goes over to it, or only says what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);

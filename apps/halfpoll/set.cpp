@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "cpu_list.hpp"
 #include "serve.hpp"
 
 #include <algorithm>
@@ -67,6 +68,22 @@ void take_word(const json &values, const char *key, T &setting, const names &wor
     setting = static_cast<T>(found - words.begin());
 }
 
+/// CPUs, given as a text, or as one number.
+void take_cpus(const json &values, const char *key, std::vector<unsigned> &list, unsigned cpus)
+{
+    const auto it = values.find(key);
+    if (it == values.end()) {
+        return;
+    }
+    const std::string found =
+        it->is_string() ? it->get<std::string>() : it->dump(-1, ' ', false, json::error_handler_t::replace);
+    const auto parsed = parse_cpu_list(found, cpus);
+    if (!parsed) {
+        throw error(std::string(key) + ": found " + found + ", expected " + cpu_list_expected(cpus));
+    }
+    list = *parsed;
+}
+
 napi_config merged(napi_config config, const json &values)
 {
     take_word(values, "threaded", config.threaded, threaded_names());
@@ -108,16 +125,54 @@ json set_napi(router &r, const std::string &name, const json &values)
     return {{"changed", changed}};
 }
 
+rps_config merged(rps_config config, const json &values, unsigned cpus)
+{
+    take_cpus(values, "rps_cpus", config.rps_cpus, cpus);
+    take(values, "rps_flow_cnt", config.rps_flow_cnt, RPS_FLOW_CNT);
+    return config;
+}
+
+json set_rps(router &r, const std::string &name, const json &values)
+{
+    const unsigned cpus = r.rt().cpus();
+    refuse_unknown(values, {"rps_cpus", "rps_flow_cnt"});
+    merged({}, values, cpus); // refused before any queue changes
+    json changed = json::array();
+    for (net_device *dev : r.core().devices()) {
+        for (const auto &queue : dev->queues) {
+            if (name == queue->napi.name || name == dev->name) {
+                rps_configure(*queue, merged(queue->rps_settings, values, cpus));
+                changed.push_back(queue->napi.name);
+            }
+        }
+        if (name == dev->name && !dev->queues.empty()) {
+            dev->options.rps = merged(dev->options.rps, values, cpus); // for its next opening
+        }
+    }
+    if (changed.empty()) {
+        throw error("no rx queue or interface is called \"" + name + "\" (halfpoll show rps)");
+    }
+    return {{"changed", changed}};
+}
+
 json set_runtime(router &r, const json &values)
 {
-    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs", "netdev_max_backlog"});
+    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs", "netdev_max_backlog", "rps_sock_flow_entries",
+                            "flow_limit_cpu_bitmap", "flow_limit_table_len"});
     unsigned packets = r.rt().netdev_budget(), usecs = r.rt().netdev_budget_usecs();
     take(values, "netdev_budget", packets, NETDEV_BUDGET);
     take(values, "netdev_budget_usecs", usecs, NETDEV_BUDGET_USECS);
+    unsigned entries = r.cfg().rps_sock_flow_entries;
+    flow_limit_config limit = r.cfg().flow_limit;
+    take(values, "rps_sock_flow_entries", entries, RPS_SOCK_FLOW_ENTRIES);
+    take_cpus(values, "flow_limit_cpu_bitmap", limit.flow_limit_cpu_bitmap, r.rt().cpus());
+    take(values, "flow_limit_table_len", limit.flow_limit_table_len, FLOW_LIMIT_TABLE_LEN);
     unsigned backlog = r.core().netdev_max_backlog();
     take(values, "netdev_max_backlog", backlog, {1, r.core().backlog_room()});
+    r.set_flow_limit(limit); // may be refused: no power of two
     r.set_netdev_budget(packets, usecs);
     r.set_netdev_max_backlog(backlog);
+    r.set_rps_sock_flow_entries(entries);
     return {{"changed", json::array({"runtime"})}};
 }
 
@@ -155,6 +210,9 @@ json serve_set(router &r, const std::string &what, const std::string &name, cons
 {
     if (what == "napi") {
         return set_napi(r, name, values);
+    }
+    if (what == "rps") {
+        return set_rps(r, name, values);
     }
     if (what == "runtime") {
         return set_runtime(r, values);

@@ -319,7 +319,7 @@ class Operate(unittest.TestCase):
         return done.stdout
 
     def test_json_is_an_object_under_what_it_shows(self):
-        for what in ("interfaces", "napi", "softnet", "softirqs", "fib", "route", "neigh", "nexthop", "drops", "punt"):
+        for what in ("interfaces", "napi", "softnet", "softirqs", "rps", "fib", "route", "neigh", "nexthop", "drops", "punt"):
             reply = self.json(what)
             self.assertIsInstance(reply, dict, what)
             self.assertIsInstance(reply[what], list, what)
@@ -469,4 +469,4 @@ class Operate(unittest.TestCase):
         self.assertEqual(self.complete("set punt to"), ["too_big"])
         self.assertEqual(self.complete("set runtime netdev_budget_"), ["netdev_budget_usecs="])
         self.assertEqual(self.complete("set napi wan threaded=d"), ["threaded=disabled"])
-        self.assertEqual(self.complete("set "), ["napi", "runtime", "punt", "log", "--control"])
+        self.assertEqual(self.complete("set "), ["napi", "rps", "runtime", "punt", "log", "--control"])

@@ -52,12 +52,15 @@ TEST(ConfigDiff, PortsComeAndGo)
 
 TEST(ConfigDiff, SettingsOfAnOpenPort)
 {
-    const config_diff d = diff(LAN, LAN + "mtu = 1400\npromiscuous = true\nnapi_defer_hard_irqs = 2\n"
-                                          "gro_flush_timeout = 20000\nirq_suspend_timeout = 5\nbusy_poll = 50\n");
+    const config_diff d =
+        diff(LAN, LAN + "mtu = 1400\npromiscuous = true\nnapi_defer_hard_irqs = 2\n"
+                        "gro_flush_timeout = 20000\nirq_suspend_timeout = 5\nbusy_poll = 50\nrps_cpus = [0]\n"
+                        "rps_flow_cnt = 64\n");
     EXPECT_THAT(lines(d.changes),
                 ElementsAre("~ port lan mtu: 1500 -> 1400", "~ port lan promiscuous: false -> true",
                             "~ port lan napi_defer_hard_irqs: 0 -> 2", "~ port lan gro_flush_timeout: 0 -> 20000",
-                            "~ port lan irq_suspend_timeout: 0 -> 5", "~ port lan busy_poll: \"adaptive\" -> 50"));
+                            "~ port lan irq_suspend_timeout: 0 -> 5", "~ port lan rps_cpus: [] -> [0]",
+                            "~ port lan rps_flow_cnt: 0 -> 64", "~ port lan busy_poll: \"adaptive\" -> 50"));
     EXPECT_THAT(d.changed, ElementsAre("lan"));
     EXPECT_THAT(d.added, IsEmpty());
     EXPECT_THAT(d.refused, IsEmpty());
@@ -70,6 +73,7 @@ TEST(ConfigDiff, APortWhoseDeviceShadowOrQueuesChangeIsOpenedAgain)
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan9\"\n",
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\nrx_queues = 2\n",
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\ndescriptors = 512\n",
+          "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\nntuple = true\n",
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\ncpus = [0]\nmtu = 1400\n"}) {
         const config_diff d = diff(LAN, "[[port]]\n" + changed);
         EXPECT_THAT(d.removed, ElementsAre("lan")) << changed;
@@ -84,11 +88,14 @@ TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
 {
     const config_diff d =
         diff(LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\nnetdev_max_backlog = 500\n"
+                  "rps_sock_flow_entries = 64\nflow_limit_cpu_bitmap = [0]\nflow_limit_table_len = 64\n"
                   "remove_shadows = false\n" +
                       LAN + "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n");
     EXPECT_THAT(lines(d.changes),
                 ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
-                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] remove_shadows: true -> false",
+                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] rps_sock_flow_entries: 0 -> 64",
+                            "~ [runtime] flow_limit_cpu_bitmap: [] -> [0]",
+                            "~ [runtime] flow_limit_table_len: 4096 -> 64", "~ [runtime] remove_shadows: true -> false",
                             "~ [punt.local] burst: 1000 -> 7", "~ [punt.ttl] rate: 10000 -> 5",
                             "~ [log] level: \"info\" -> \"debug\""));
     EXPECT_THAT(d.refused, IsEmpty());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
+#include "cpu_list.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -40,6 +41,9 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.netdev_budget, 300U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
     EXPECT_EQ(cfg.netdev_max_backlog, 1000U);
+    EXPECT_EQ(cfg.rps_sock_flow_entries, 0U);
+    EXPECT_EQ(cfg.flow_limit, flow_limit_config{});
+    EXPECT_EQ(cfg.ports[0].options.rps, rps_config{});
     EXPECT_TRUE(cfg.interrupts);
     EXPECT_EQ(cfg.exclusion, exclusion_mode::exclusive);
     EXPECT_FALSE(cfg.ksoftirqd || cfg.irq_workd || cfg.thread_backlog_napi);
@@ -59,7 +63,9 @@ TEST(Config, EverySettingArrives)
 {
     const config cfg =
         good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
-             "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\ninterrupts = false\nslow_path_cpu = 5\n"
+             "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\nrps_sock_flow_entries = 4096\n"
+             "rps_default_mask = [0, 1]\nflow_limit_cpu_bitmap = \"0x2\"\nflow_limit_table_len = 512\ninterrupts = "
+             "false\nslow_path_cpu = 5\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
              "netns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
              "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
@@ -67,6 +73,7 @@ TEST(Config, EverySettingArrives)
              "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
              "irq_suspend_timeout = 1000000\nbusy_poll = 50\nthreaded = \"busy-poll\"\n"
+             "rps_cpus = \"1\"\nrps_flow_cnt = 256\nntuple = true\n"
              "[punt.arp_nd]\nrate = 99\nburst = 7\n");
     EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
     EXPECT_EQ(cfg.fifo_priority, 7);
@@ -75,6 +82,9 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.netdev_max_backlog, 5000U);
     EXPECT_EQ(cfg.exclusion, exclusion_mode::big);
     EXPECT_TRUE(cfg.ksoftirqd && cfg.irq_workd && cfg.thread_backlog_napi);
+    EXPECT_EQ(cfg.rps_sock_flow_entries, 4096U);
+    EXPECT_EQ(cfg.rps_default_mask, (std::vector<unsigned>{0, 1}));
+    EXPECT_EQ(cfg.flow_limit, (flow_limit_config{.flow_limit_cpu_bitmap = {1}, .flow_limit_table_len = 512}));
     EXPECT_FALSE(cfg.interrupts);
     EXPECT_EQ(cfg.slow_path_cpu, 5);
     EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
@@ -99,9 +109,33 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(port.options.napi.irq_suspend_timeout, 1000000);
     EXPECT_EQ(port.options.napi.busy_poll, 50);
     EXPECT_EQ(port.options.napi.threaded, napi_threaded::busy_poll);
+    EXPECT_TRUE(port.options.ntuple);
+    EXPECT_EQ(port.options.rps, (rps_config{.rps_cpus = {1}, .rps_flow_cnt = 256}));
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
+}
+
+TEST(Config, RpsDefaultMaskIsForPortsThatSayNothing)
+{
+    const std::string other = "[[port]]\ndevice = \"af_xdp:r1\"\nshadow = \"lan1\"\nrps_cpus = []\n";
+    const config cfg = good("[runtime]\ncpus = [0, 1, 2]\nrps_default_mask = \"0-1\"\n" + PORT + other);
+    EXPECT_EQ(cfg.ports.at(0).options.rps.rps_cpus, (std::vector<unsigned>{0, 1}));
+    EXPECT_EQ(cfg.ports.at(1).options.rps.rps_cpus, std::vector<unsigned>{});
+}
+
+TEST(CpuList, ListsAndMasks)
+{
+    using cpus = std::vector<unsigned>;
+    EXPECT_EQ(parse_cpu_list("", 4), cpus{});
+    EXPECT_EQ(parse_cpu_list("0x0", 4), cpus{});
+    EXPECT_EQ(parse_cpu_list("2", 4), cpus{2});
+    EXPECT_EQ(parse_cpu_list("3,0-1,1", 4), (cpus{0, 1, 3}));
+    EXPECT_EQ(parse_cpu_list("0xb", 4), (cpus{0, 1, 3}));
+    EXPECT_EQ(parse_cpu_list("0x8000000000000000000000000000000f", 128), (cpus{0, 1, 2, 3, 127}));
+    for (const char *wrong : {"4", "0-4", "2-1", "0x10", "0x", "x", "0xg", "1,", ",1", "1-", "-1", "1 2", "0x1,2"}) {
+        EXPECT_EQ(parse_cpu_list(wrong, 4), std::nullopt) << wrong;
+    }
 }
 
 TEST(Config, PortNamesComeFromTheDevice)
@@ -235,6 +269,18 @@ INSTANTIATE_TEST_SUITE_P(
             "ThreadedInExclusive", PORT + "threaded = \"enabled\"\n",
             "r.toml:4: threaded: found \"enabled\" (string), expected exclusion = \"big\" in [runtime] with it, for it "
             "makes several bottom-half threads on a CPU"},
+        mistake{
+            "RpsCpus", PORT + "rps_cpus = [0, 1]\n",
+            "r.toml:4: rps_cpus: found an array, expected runtime CPUs from 0 to 0, as a list (\"0-2,4\") or a mask "
+            "(\"0x17\")"},
+        mistake{
+            "RpsMask", PORT + "rps_cpus = \"0x2\"\n",
+            "r.toml:4: rps_cpus: found \"0x2\" (string), expected runtime CPUs from 0 to 0, as a list (\"0-2,4\") or "
+            "a mask (\"0x17\")"},
+        mistake{"RpsFlowCnt", PORT + "rps_flow_cnt = 1048577\n",
+                "r.toml:4: rps_flow_cnt: found 1048577 (integer), expected an integer from 0 to 1048576"},
+        mistake{"FlowLimitLength", "[runtime]\nflow_limit_table_len = 1000\n" + PORT,
+                "r.toml:2: flow_limit_table_len: found 1000 (integer), expected a power of two"},
         mistake{"PuntClass", PORT + "[punt.arpnd]\nrate = 1\n",
                 "r.toml:4: unknown key arpnd in [punt], did you mean arp_nd?"},
         mistake{"PuntRate", PORT + "[punt.ttl]\nrate = -1\n",
@@ -247,14 +293,16 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
-    EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
-              "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
-              "netdev_budget_usecs, netdev_max_backlog, interrupts, exclusion, ksoftirqd, irq_workd, "
-              "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
-              "remove_shadows\n"
-              "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
-              "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
-              "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
+    EXPECT_EQ(
+        problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
+        "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
+        "netdev_budget_usecs, netdev_max_backlog, rps_sock_flow_entries, rps_default_mask, flow_limit_cpu_bitmap, "
+        "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
+        "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
+        "remove_shadows\n"
+        "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
+        "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
+        "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
 }
 
 TEST(Config, FilesThatCannotBeReadAreNamed)

@@ -3,6 +3,7 @@
 // What a DPDK port is asked for, and devices that go and return, on virtual devices that need no peer.
 #define ALLOW_EXPERIMENTAL_API // to report a removal as a bus does
 #include "../../netio/ethdev_conf.hpp"
+#include "../../netio/ethdev_flow.hpp"
 #include "../../netio/pci_device.hpp"
 #include "../../netio/rx_vectors.hpp"
 #include "eventually.hpp"
@@ -19,6 +20,7 @@
 
 #include <poll.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -98,7 +100,7 @@ TEST_F(ethdev_conf_test, AsksForTheInterruptsThatAreWanted)
 
 TEST_F(ethdev_conf_test, NothingThatChangesFramesIsTurnedOnEvenIfTheDeviceCanDoAll)
 {
-    EXPECT_EQ(conf().rxmode.offloads, 0U);
+    EXPECT_EQ(conf().rxmode.offloads, RTE_ETH_RX_OFFLOAD_RSS_HASH);
     EXPECT_EQ(conf().txmode.offloads, RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
     nic_.tx_offload_capa = 0;
     EXPECT_EQ(conf().txmode.offloads, 0U);
@@ -121,6 +123,42 @@ TEST_F(ethdev_conf_test, RssHashesAsFarAsTheDeviceCanWithOneRandomKey)
     EXPECT_EQ(c.rx_adv_conf.rss_conf.rss_key, nullptr) << "the driver's own";
 }
 
+TEST(ethdev_flow, ARuleNamesTheWholeFlow)
+{
+    flow_tuple flow;
+    flow.protocol = 6;
+    flow.src = {10, 1, 2, 3};
+    flow.dst = {10, 4, 5, 6};
+    flow.sport = rte_cpu_to_be_16(1000);
+    flow.dport = rte_cpu_to_be_16(80);
+    const ethdev_flow_rule tcp4(flow, 3);
+    EXPECT_EQ(tcp4.attr()->ingress, 1U);
+    EXPECT_EQ(tcp4.pattern()[0].type, RTE_FLOW_ITEM_TYPE_ETH);
+    EXPECT_EQ(tcp4.pattern()[0].spec, nullptr);
+    ASSERT_EQ(tcp4.pattern()[1].type, RTE_FLOW_ITEM_TYPE_IPV4);
+    const auto &ip4 = *static_cast<const rte_flow_item_ipv4 *>(tcp4.pattern()[1].spec);
+    EXPECT_EQ(ip4.hdr.src_addr, rte_cpu_to_be_32(0x0A010203));
+    EXPECT_EQ(ip4.hdr.dst_addr, rte_cpu_to_be_32(0x0A040506));
+    const auto &ip4_mask = *static_cast<const rte_flow_item_ipv4 *>(tcp4.pattern()[1].mask);
+    EXPECT_EQ(ip4_mask.hdr.src_addr & ip4_mask.hdr.dst_addr, UINT32_MAX);
+    ASSERT_EQ(tcp4.pattern()[2].type, RTE_FLOW_ITEM_TYPE_TCP);
+    const auto &ports = *static_cast<const rte_flow_item_tcp *>(tcp4.pattern()[2].spec);
+    EXPECT_EQ(ports.hdr.src_port, flow.sport);
+    EXPECT_EQ(ports.hdr.dst_port, flow.dport);
+    EXPECT_EQ(tcp4.pattern()[3].type, RTE_FLOW_ITEM_TYPE_END);
+    ASSERT_EQ(tcp4.actions()[0].type, RTE_FLOW_ACTION_TYPE_QUEUE);
+    EXPECT_EQ(static_cast<const rte_flow_action_queue *>(tcp4.actions()[0].conf)->index, 3);
+    EXPECT_EQ(tcp4.actions()[1].type, RTE_FLOW_ACTION_TYPE_END);
+    flow.ip6 = true;
+    flow.protocol = 17;
+    const ethdev_flow_rule udp6(flow, 0);
+    ASSERT_EQ(udp6.pattern()[1].type, RTE_FLOW_ITEM_TYPE_IPV6);
+    EXPECT_EQ(std::memcmp(&static_cast<const rte_flow_item_ipv6 *>(udp6.pattern()[1].spec)->hdr.src_addr,
+                          flow.src.data(), 16),
+              0);
+    EXPECT_EQ(udp6.pattern()[2].type, RTE_FLOW_ITEM_TYPE_UDP);
+}
+
 TEST_F(ethdev_conf_test, WithoutRssOrWithOneQueueThereIsNoHash)
 {
     nic_.flow_type_rss_offloads = 0;
@@ -133,7 +171,7 @@ TEST_F(ethdev_conf_test, WithoutRssOrWithOneQueueThereIsNoHash)
 TEST_F(ethdev_conf_test, FramesLongerThanABufferTakeChainsBothWays)
 {
     options_.mtu = 9000;
-    EXPECT_EQ(conf().rxmode.offloads, RTE_ETH_RX_OFFLOAD_SCATTER);
+    EXPECT_EQ(conf().rxmode.offloads, RTE_ETH_RX_OFFLOAD_SCATTER | RTE_ETH_RX_OFFLOAD_RSS_HASH);
     nic_.rx_offload_capa = 0;
     EXPECT_THAT(error_of([&] { conf(); }), HasSubstr("net_test cannot scatter"));
     nic_.rx_offload_capa = RTE_ETH_RX_OFFLOAD_SCATTER;

@@ -32,7 +32,7 @@ _halfpoll_show()
 {
     local tables="fib route neigh nexthop"
     if [[ ${#words[@]} == 1 ]]; then
-        echo "status interfaces napi softnet softirqs drops punt $tables"
+        echo "status interfaces napi softnet softirqs rps drops punt $tables"
     fi
     echo "--json --watch --count --control"
     case " $tables " in *" ${words[1]-} "*) echo "--dev --limit" ;; esac
@@ -44,13 +44,15 @@ _halfpoll_show()
 _halfpoll_set()
 {
     case ${words[1]-},${#words[@]} in
-    ,*) echo "napi runtime punt log" ;;
-    napi,2) _halfpoll_names napi ;;
+    ,*) echo "napi rps runtime punt log" ;;
+    napi,2 | rps,2) _halfpoll_names napi ;;
+    rps,*) echo "rps_cpus= rps_flow_cnt=" ;;
     napi,*) echo "napi_defer_hard_irqs= gro_flush_timeout= irq_suspend_timeout= busy_poll=" \
         "threaded=disabled threaded=enabled threaded=busy-poll" ;;
     punt,2) _halfpoll_names punt ;;
     punt,*) echo "rate= burst=" ;;
-    runtime,*) echo "netdev_budget= netdev_budget_usecs= netdev_max_backlog=" ;;
+    runtime,*) echo "netdev_budget= netdev_budget_usecs= netdev_max_backlog=" \
+        "rps_sock_flow_entries= flow_limit_cpu_bitmap= flow_limit_table_len=" ;;
     log,*) echo "level=debug level=info level=warning level=error" ;;
     esac
     echo "--control"

@@ -21,6 +21,8 @@ namespace halfpoll
 
 class backlog_ring;
 class net_core;
+struct rps_cpu;
+struct rps_state;
 
 /// Packets that may wait in the backlog of a CPU: the kernel's default, and what each hand-over ring has room for at
 /// least.
@@ -80,6 +82,8 @@ struct net_cpu {
     std::vector<backlog_ring_ptr> backlog_in;  ///< by producing CPU
     unsigned backlog_next = 0;                 ///< producer whose ring is served first in the next poll
     cpu_napi backlog;                          ///< polls these
+    /// Steering of packets to other CPUs.
+    std::shared_ptr<rps_cpu> rps;
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
     /// announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
@@ -115,6 +119,7 @@ public:
 
     runtime &rt() noexcept { return rt_; }
     rte_mempool *pool() const noexcept { return pool_; }
+    rps_state &rps() const noexcept { return *rps_; }
     net_cpu &cpu(unsigned n) noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
 
@@ -202,6 +207,9 @@ private:
     void look_for_failed(ktime_t now);
     void try_return(net_device &dev);
 
+    // Accelerated RFS (arfs.cpp).
+    void look_at_flows(ktime_t now);
+
     // The carrier (link_watch.cpp).
     void refresh_link(net_device &dev, bool told);
     void plan_link_look(net_device &dev);
@@ -212,6 +220,7 @@ private:
     rte_mempool *pool_;
     std::vector<std::unique_ptr<net_cpu>> cpus_;
     std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
+    std::shared_ptr<rps_state> rps_;
     ifindex_t last_ifindex_ = 0;
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;

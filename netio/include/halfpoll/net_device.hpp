@@ -3,6 +3,7 @@
 
 #include <halfpoll/napi.hpp>
 #include <halfpoll/port.hpp>
+#include <halfpoll/rps.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -16,6 +17,8 @@ namespace halfpoll
 
 struct net_cpu;
 struct net_device;
+struct rps_queue;
+struct arfs_state;
 
 /// Logical interface number, from 1; not the DPDK port id. 0: none.
 using ifindex_t = std::uint16_t;
@@ -32,7 +35,10 @@ struct rx_queue {
     port *driver = nullptr;
     net_cpu *cpu = nullptr;
     std::uint16_t queue = 0;
-    bool enabled = false; ///< control thread
+    bool enabled = false;                ///< control thread
+    rps_queue *rps = nullptr;            ///< null: packets are processed where they are received. Home CPU
+    std::shared_ptr<rps_queue> steering; ///< what `rps` points to, or has pointed to
+    rps_config rps_settings;             ///< control thread
 };
 
 /// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over. Written by
@@ -52,6 +58,8 @@ struct net_device_options {
     bool promiscuous = false;
     bool force_spin = false; ///< never leave the poll list (for comparison)
     napi_config napi;
+    rps_config rps;      ///< of each rx queue, at first
+    bool ntuple = false; ///< flows that move to another CPU are brought to its queue by the device, if that can
     /// Finds the device again after it failed or went; throws device_absent while it is away, else `error`. Empty: it
     /// stays out of service. Control thread.
     std::function<std::unique_ptr<port>()> reprobe;
@@ -77,6 +85,8 @@ struct net_device {
     bool open = false;                  ///< its driver is, and the queues are attached
     bool recovering = false;            ///< its driver is not to be called; `failure` says so too
     std::string cause;                  ///< the first failure, while it is looked for
+    std::shared_ptr<arfs_state> arfs;   ///< null: flows are not brought to queues
+    ktime_t arfs_look_at = KTIME_MAX;   ///< next look at what flows have moved
     ktime_t link_look_at = KTIME_MAX;   ///< next look at the link, if no event tells
     std::uint64_t link_packets = 0;     ///< that had passed at the last look
     unsigned silent_periods = 0;        ///< left out since then, for nothing had

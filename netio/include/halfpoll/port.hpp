@@ -7,6 +7,9 @@
 
 #include <rte_ether.h>
 
+#include <array>
+#include <cerrno>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -57,6 +60,16 @@ struct rx_wait {
     const char *reason = "";
 };
 
+/// A TCP or UDP flow, as a device can tell it from others. In network order; an IPv4 address is the first four bytes.
+struct flow_tuple {
+    bool ip6 = false;
+    std::uint8_t protocol = 0;
+    std::array<std::uint8_t, 16> src{}, dst{};
+    std::uint16_t sport = 0, dport = 0;
+    auto operator<=>(const flow_tuple &) const = default;
+};
+inline constexpr int RX_FLOW_FILTERS_MAX = 65535;
+
 enum class port_event {
     link,       ///< may have changed
     removed,    ///< the device is going or gone: the port is to be closed and destroyed
@@ -99,6 +112,12 @@ public:
     /// `notify` may be called from any thread, also before set_event_handler() returns; it only posts.
     virtual void set_event_handler(std::function<void(port_event)> notify) = 0;
     virtual rx_wait wait_of(std::uint16_t queue) = 0;
+    /// The open device may take rules that bring flows to queues (ethtool's ntuple).
+    virtual bool has_ntuple() const { return false; }
+    /// Brings a flow to a queue from now on. Number of the rule (below RX_FLOW_FILTERS_MAX), or -errno. Rules end with
+    /// close() at the latest. The kernel's ndo_rx_flow_steer().
+    virtual int rx_flow_steer(const flow_tuple &, std::uint16_t) { return -ENOTSUP; }
+    virtual void rx_flow_expire(int) noexcept {}
 
     // --- owner of the rx queue ---
     /// Up to n packets; the caller owns them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "flow_hash.hpp"
+#include "multipath_hash.hpp"
 
 #include "input.hpp"
 
@@ -48,7 +48,7 @@ std::uint32_t ports(const rte_mbuf *m, std::uint8_t protocol, unsigned offset) n
 
 } // namespace
 
-std::uint32_t ip4_flow_hash(const rte_mbuf *m) noexcept
+std::uint32_t ip4_multipath_hash(const rte_mbuf *m) noexcept
 {
     const auto *ip = rte_pktmbuf_mtod_offset(m, const std::uint8_t *, eth_len);
     const bool fragment = (load_be16(ip + 6) & 0x3FFF) != 0; // an offset, or more to come
@@ -57,7 +57,7 @@ std::uint32_t ip4_flow_hash(const rte_mbuf *m) noexcept
     return finish(mix(hash, fragment ? 0 : ports(m, ip[9], eth_len + header_len)));
 }
 
-std::uint32_t ip6_flow_hash(const rte_mbuf *m) noexcept
+std::uint32_t ip6_multipath_hash(const rte_mbuf *m) noexcept
 {
     const auto *ip = rte_pktmbuf_mtod_offset(m, const std::uint8_t *, eth_len);
     std::uint64_t hash = seed;
