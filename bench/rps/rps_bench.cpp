@@ -439,17 +439,14 @@ void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcep
     static_cast<void>(sum);
 }
 
-/// About 1000 cycles a packet: 250 dependent multiplications.
+/// About 1000 cycles a packet: 250 multiplications, each of which needs the one before.
 void work(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
-    static std::atomic<std::uint64_t> result;
+    thread_local std::uint64_t x = 1;
     for (unsigned i = 0; i < n; ++i) {
-        std::uint64_t x = *rte_pktmbuf_mtod(pkts[i], const std::uint32_t *);
+        x += *rte_pktmbuf_mtod(pkts[i], const std::uint32_t *);
         for (unsigned k = 0; k < 250; ++k) {
             x = x * 6364136223846793005U + 1442695040888963407U;
-        }
-        if (x == 0) {
-            result.store(x, std::memory_order_relaxed);
         }
     }
     counted.fetch_add(n, std::memory_order_relaxed);
