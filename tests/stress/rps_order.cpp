@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Numbered packets of many flows through RPS to other CPUs: rps_order [--packets N] [--flows N] [--cpus N] [--queues N]
-// [DISTURBANCE...]. Status 1 if a packet was lost, overtook another one of its flow, or a disturbance did nothing.
+// [--thread-backlog] [DISTURBANCE...]. Status 1 if a packet was lost, overtook another one of its flow, or a
+// disturbance did nothing.
 //
 //   constant  nothing changes
 //   moves     flows move to other CPUs (RFS), their entries in too small tables collide
@@ -42,6 +43,7 @@ constexpr std::uint64_t DEFAULT_PACKETS = 1'000'000;
 struct arguments {
     std::uint64_t packets = DEFAULT_PACKETS;
     unsigned flows = 10'000, cpus = 3, queues = 1;
+    bool thread_backlog = false; ///< backlog_napi/N instead of NET_RX
     std::vector<std::string> disturbances;
 };
 
@@ -73,6 +75,10 @@ runtime_options options_of(const arguments &args)
 {
     runtime_options options;
     options.cpus.assign(args.cpus, cpu_options{});
+    if (args.thread_backlog) {
+        options.exclusion = exclusion_mode::big;
+        options.thread_backlog_napi = true;
+    }
     return options;
 }
 
@@ -175,11 +181,9 @@ const disturbance disturbances[] = {
 arguments parse(int argc, char **argv)
 {
     arguments args;
-    const option longs[] = {{"packets", required_argument, nullptr, 'p'},
-                            {"flows", required_argument, nullptr, 'f'},
-                            {"cpus", required_argument, nullptr, 'c'},
-                            {"queues", required_argument, nullptr, 'q'},
-                            {}};
+    const option longs[] = {{"packets", required_argument, nullptr, 'p'},  {"flows", required_argument, nullptr, 'f'},
+                            {"cpus", required_argument, nullptr, 'c'},     {"queues", required_argument, nullptr, 'q'},
+                            {"thread-backlog", no_argument, nullptr, 't'}, {}};
     for (int c; (c = getopt_long(argc, argv, "", longs, nullptr)) != -1;) {
         const auto number = optarg ? std::strtoull(optarg, nullptr, 10) : 0;
         switch (c) {
@@ -194,6 +198,9 @@ arguments parse(int argc, char **argv)
             break;
         case 'q':
             args.queues = static_cast<unsigned>(number);
+            break;
+        case 't':
+            args.thread_backlog = true;
             break;
         default:
             std::exit(2);
