@@ -112,9 +112,24 @@ cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
         throw error("this thread is a bottom-half thread of runtime CPU " + std::to_string(this_bh_home()->cpu) +
                     " already");
     }
-    registration_ = std::make_unique<bh_registration>(rt.cpu(cpu), bh_registration::role::further);
+    softnet_data &sd = rt.cpu(cpu);
+    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the look: pairs with runtime::cpu_down()
+    try {
+        if (!sd.online.load(std::memory_order_seq_cst)) {
+            throw error("runtime CPU " + std::to_string(cpu) + " is offline: nothing can be attached to it");
+        }
+        registration_ = std::make_unique<bh_registration>(sd, bh_registration::role::further);
+    } catch (...) {
+        sd.attachments.fetch_sub(1, std::memory_order_release);
+        throw;
+    }
+    sd_ = &sd;
 }
 
-cpu_attachment::~cpu_attachment() = default;
+cpu_attachment::~cpu_attachment()
+{
+    registration_.reset();
+    sd_->attachments.fetch_sub(1, std::memory_order_release); // pairs with the load in runtime::cpu_down()
+}
 
 } // namespace halfpoll

@@ -77,10 +77,11 @@ void bh_thread_main(bh_thread &t, std::promise<void> &started)
     }
 }
 
-void raise_remote_softirqs(softnet_data &sd, void *) noexcept
+/// On `arg`, the CPU that was asked, or on the one that serves it.
+void raise_remote_softirqs(softnet_data &sd, void *arg) noexcept
 {
     // acq_rel; pairs with the read-modify-write in raise_softirq()
-    sd.softirq_pending |= sd.remote_softirqs.exchange(0, std::memory_order_acq_rel);
+    sd.softirq_pending |= static_cast<softnet_data *>(arg)->remote_softirqs.exchange(0, std::memory_order_acq_rel);
 }
 
 /// Mode `big`; before the CPU's own thread, which knows them from its start.
@@ -99,7 +100,21 @@ void start_further_threads(bh_thread &t)
     }
 }
 
+void bh_thread_wish(bh_thread &t, cpu_state wish) noexcept
+{
+    t.wish.store(wish, std::memory_order_release); // pairs with the acquire in the main loop
+    kick_cpu(t.sd);
+}
+
 } // namespace
+
+void bh_thread_request(bh_thread &t, cpu_state wish) noexcept
+{
+    bh_thread_wish(t, wish);
+    for (cpu_state now; (now = t.state.load(std::memory_order_acquire)) != wish;) { // pairs with the thread's release
+        t.state.wait(now, std::memory_order_acquire);
+    }
+}
 
 void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
 {
@@ -114,6 +129,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     bh_work_init(t.sd);
     rcu_init(t.sd);
     t.sd.remote_softirqs_call.func = raise_remote_softirqs;
+    t.sd.remote_softirqs_call.arg = &t.sd;
     if (rt.options().exclusion == exclusion_mode::big) {
         start_further_threads(t);
     }
@@ -126,8 +142,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
 void bh_thread_stop(bh_thread &t) noexcept
 {
     if (t.handle.joinable()) {
-        t.stop.store(true, std::memory_order_release); // pairs with the acquire in cpu_loop()
-        kick_cpu(t.sd);
+        bh_thread_wish(t, cpu_state::stopped);
         t.handle.join();
     }
     t.irq_workd.reset(); // may raise softirqs to its end, so that ksoftirqd outlives it

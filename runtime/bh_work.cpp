@@ -3,6 +3,8 @@
 
 #include <halfpoll/runtime.hpp>
 
+#include "container_of.hpp"
+
 #include <chrono>
 #include <thread>
 
@@ -16,19 +18,26 @@ constexpr std::uint32_t QUEUED = 1;
 constexpr std::uint32_t RUNNING = 2;
 constexpr std::chrono::microseconds FLUSH_NAP{50};
 
-bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick, bh_work &work) noexcept
+/// True if the list was empty.
+bool push(bh_work_list &list, bh_work &work) noexcept
 {
-    if (work.state.fetch_or(QUEUED, std::memory_order_acq_rel) & QUEUED) {
-        return false;
-    }
     bh_work *first = list.queued.load(std::memory_order_relaxed);
     do {
         work.next = first;
         // release; pairs with the acquire exchange in refill().
     } while (!list.queued.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
+    return first == nullptr;
+}
+
+bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick, bh_work &work) noexcept
+{
+    if (work.state.fetch_or(QUEUED, std::memory_order_acq_rel) & QUEUED) {
+        return false;
+    }
+    const bool was_empty = push(list, work);
     if (this_softnet_data() == &sd) {
         raise_softirq_irqoff(sd, vec);
-    } else if (!first) {
+    } else if (was_empty) {
         irq_work_queue_on(kick, sd);
     }
     return true;
@@ -61,13 +70,35 @@ void run_ready(bh_work_list &list) noexcept
     }
 }
 
-template <softirq_vec vec>
-void kick(irq_work &) noexcept
+/// The items of a CPU that is offline go to the one that serves it, oldest first. On that one, not in a softirq.
+void adopt_list(bh_work_list &from, bh_work_list &to) noexcept
 {
-    __raise_softirq_irqoff(*this_softnet_data(), vec);
+    refill(from);
+    while (bh_work *work = from.ready) {
+        from.ready = work->next;
+        push(to, *work);
+    }
+}
+
+template <softirq_vec vec, bh_work_list softnet_data::*list>
+void kick(irq_work &work) noexcept
+{
+    softnet_data &owner = *HALFPOLL_CONTAINER_OF(work, bh_work_kick, work).owner;
+    softnet_data &sd = *this_softnet_data();
+    if (&owner != &sd) {
+        adopt_list(owner.*list, sd.*list);
+    }
+    __raise_softirq_irqoff(sd, vec);
 }
 
 } // namespace
+
+void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    adopt_list(from.bh_works, to.bh_works);
+    adopt_list(from.bh_highpri_works, to.bh_highpri_works);
+    to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
+}
 
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
 {
@@ -86,20 +117,22 @@ void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
 
 void bh_work_init(softnet_data &sd) noexcept
 {
-    sd.bh_work_kick.func = kick<TASKLET_SOFTIRQ>;
-    sd.bh_work_kick.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
-    sd.bh_highpri_work_kick.func = kick<HI_SOFTIRQ>;
-    sd.bh_highpri_work_kick.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+    for (bh_work_kick *each : {&sd.bh_kick, &sd.bh_highpri_kick}) {
+        each->owner = &sd;
+        each->work.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+    }
+    sd.bh_kick.work.func = kick<TASKLET_SOFTIRQ, &softnet_data::bh_works>;
+    sd.bh_highpri_kick.work.func = kick<HI_SOFTIRQ, &softnet_data::bh_highpri_works>;
 }
 
 bool queue_bh_work(softnet_data &sd, bh_work &work) noexcept
 {
-    return queue(sd, sd.bh_works, TASKLET_SOFTIRQ, sd.bh_work_kick, work);
+    return queue(sd, sd.bh_works, TASKLET_SOFTIRQ, sd.bh_kick.work, work);
 }
 
 bool queue_bh_highpri_work(softnet_data &sd, bh_work &work) noexcept
 {
-    return queue(sd, sd.bh_highpri_works, HI_SOFTIRQ, sd.bh_highpri_work_kick, work);
+    return queue(sd, sd.bh_highpri_works, HI_SOFTIRQ, sd.bh_highpri_kick.work, work);
 }
 
 void bh_work_flush(const bh_work &work)

@@ -10,6 +10,9 @@ namespace halfpoll
 /// rounds were made; raises `vec` for the rest. In a softirq.
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept;
 
+/// Takes the items of a CPU that stands still. On `to`, not in a softirq.
+void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept;
+
 /// Before the CPU's threads start. Control thread.
 void bh_work_init(softnet_data &sd) noexcept;
 

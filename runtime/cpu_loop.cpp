@@ -38,6 +38,12 @@ void cpu_turn(softnet_data &sd) noexcept
 namespace
 {
 
+/// No other state is wished.
+bool keeps_running(const bh_thread &t) noexcept
+{
+    return t.wish.load(std::memory_order_acquire) == cpu_state::running; // pairs with bh_thread_request()
+}
+
 /// Announce, look again, block; undone in reverse. Devices were looked at again when their interrupts were unmasked.
 void cpu_idle(bh_thread &t) noexcept
 {
@@ -45,7 +51,7 @@ void cpu_idle(bh_thread &t) noexcept
     HALFPOLL_RACE_POINT(idle_before_announce, &sd);
     announce_sleep(sd);
     HALFPOLL_RACE_POINT(idle_announced, &sd);
-    if (!remote_pending(sd) && !t.stop.load(std::memory_order_acquire)) {
+    if (!remote_pending(sd) && keeps_running(t)) {
         HALFPOLL_RACE_POINT(idle_before_block, &sd);
         stat_add(sd.stats.sleeps);
         rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
@@ -68,7 +74,7 @@ bool prepare_sleep(bh_thread &t) noexcept
     announce_sleep(sd);
     HALFPOLL_RACE_POINT(idle_announced, &sd);
     sd.wait_until = sd.timers.next_expiry();
-    return !remote_pending(sd) && !t.stop.load(std::memory_order_acquire); // pairs with the release in bh_thread_stop()
+    return !remote_pending(sd) && keeps_running(t);
 }
 
 /// In no section.
@@ -89,7 +95,12 @@ void cpu_loop_big(bh_thread &t) noexcept
     softnet_data &sd = t.sd;
     bool stop = false;
     while (!stop) {
-        stop = t.stop.load(std::memory_order_acquire); // pairs with the release in bh_thread_stop()
+        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
+        if (wish == cpu_state::held) [[unlikely]] {
+            cpu_offline_loop(t);
+            continue;
+        }
+        stop = wish == cpu_state::stopped;
         turn_begin(sd);
         if (sd.engine) {
             sd.engine->submit_deferred();
@@ -113,7 +124,15 @@ void cpu_loop_big(bh_thread &t) noexcept
 void cpu_loop(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
-    while (!t.stop.load(std::memory_order_acquire)) { // pairs with the release in bh_thread_stop()
+    for (;;) {
+        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
+        if (wish != cpu_state::running) [[unlikely]] {
+            if (wish == cpu_state::stopped) {
+                break;
+            }
+            cpu_offline_loop(t);
+            continue;
+        }
         cpu_turn(sd);
         if (cpu_has_work(sd)) {
             continue;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/hrtimer.hpp>
 
+#include <algorithm>
+#include <iterator>
+
 namespace halfpoll
 {
 
@@ -42,6 +45,16 @@ void hrtimer_queue::sift_down(std::size_t i) noexcept
 
 void hrtimer_queue::start(hrtimer &timer, ktime_t expires)
 {
+    hrtimer_queue *queue = this;
+    while (queue->lent_to_) {
+        queue = queue->lent_to_;
+    }
+    queue->insert(timer, expires);
+    timer.home = this;
+}
+
+void hrtimer_queue::insert(hrtimer &timer, ktime_t expires)
+{
     if (!timer.active()) {
         heap_.push_back(&timer);
         timer.heap_index = heap_.size() - 1;
@@ -56,6 +69,9 @@ bool hrtimer_queue::cancel(hrtimer &timer) noexcept
     if (!timer.active()) {
         return false;
     }
+    if (lent_to_) {
+        return lent_to_->cancel(timer);
+    }
     const std::size_t hole = timer.heap_index;
     hrtimer *last = heap_.back();
     heap_.pop_back();
@@ -66,6 +82,43 @@ bool hrtimer_queue::cancel(hrtimer &timer) noexcept
         sift_down(last->heap_index);
     }
     return true;
+}
+
+void hrtimer_queue::lend_to(hrtimer_queue &to)
+{
+    while (!heap_.empty()) {
+        hrtimer &timer = *heap_.front();
+        const ktime_t expires = timer.expires;
+        cancel(timer);
+        to.insert(timer, expires);
+    }
+    lent_to_ = &to;
+}
+
+/// A timer that was started on `home` is in this queue, or in the one that has this one's timers.
+bool hrtimer_queue::stands_for(const hrtimer_queue *home) const noexcept
+{
+    while (home && home != this) {
+        home = home->lent_to_;
+    }
+    return home != nullptr;
+}
+
+void hrtimer_queue::take_back()
+{
+    hrtimer_queue *holder = this;
+    while (holder->lent_to_) {
+        holder = holder->lent_to_;
+    }
+    std::vector<hrtimer *> mine;
+    std::copy_if(holder->heap_.begin(), holder->heap_.end(), std::back_inserter(mine),
+                 [this](const hrtimer *timer) { return stands_for(timer->home); });
+    for (hrtimer *timer : mine) {
+        const ktime_t expires = timer->expires;
+        holder->cancel(*timer);
+        insert(*timer, expires);
+    }
+    lent_to_ = nullptr;
 }
 
 unsigned hrtimer_queue::run_expired(ktime_t now) noexcept

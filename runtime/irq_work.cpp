@@ -70,29 +70,51 @@ void interrupt(softnet_data &sd) noexcept
     }
 }
 
-void run_lazy(softnet_data &sd) noexcept
+void run_in_hardirq(softnet_data &sd, std::atomic<irq_work *> &list) noexcept
 {
-    if (sd.irq_works.thread) {
-        if (sd.irq_works.lazy.load(std::memory_order_relaxed)) {
-            sd.irq_works.thread->wake();
-        }
-        return;
+    sd.hardirq = true;
+    run_list(list);
+    sd.hardirq = false;
+}
+
+/// The threads of CPUs that are offline stand still: another CPU's thread runs their work.
+void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
+{
+    irq_work *work = owner.irq_works.lazy.exchange(nullptr, std::memory_order_acquire); // pairs with push()
+    while (work) {
+        irq_work *next = work->next;
+        push(sd.irq_works.lazy, *work);
+        work = next;
     }
-    sd.hardirq = true;
-    run_list(sd.irq_works.lazy);
-    sd.hardirq = false;
 }
 
-void interrupted(softnet_data &sd, void *) noexcept
+void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
 {
-    sd.irq_works.interrupting.exchange(false, std::memory_order_acq_rel); // before the lists are taken: interrupt()
-    sd.hardirq = true;
-    run_list(sd.irq_works.raised);
-    sd.hardirq = false;
-    run_lazy(sd);
+    if (!sd.irq_works.thread) {
+        return run_in_hardirq(sd, owner.irq_works.lazy);
+    }
+    if (&owner != &sd) {
+        adopt_lazy(owner, sd);
+    }
+    if (sd.irq_works.lazy.load(std::memory_order_relaxed)) {
+        sd.irq_works.thread->wake();
+    }
 }
 
-void tick(hrtimer &) noexcept { run_lazy(*this_softnet_data()); }
+/// On `owner`, or on the CPU that serves it.
+void interrupted(softnet_data &sd, void *arg) noexcept
+{
+    softnet_data &owner = *static_cast<softnet_data *>(arg);
+    owner.irq_works.interrupting.exchange(false, std::memory_order_acq_rel); // before the lists are taken: interrupt()
+    run_in_hardirq(sd, owner.irq_works.raised);
+    run_lazy(sd, owner);
+}
+
+void tick(hrtimer &) noexcept
+{
+    softnet_data &sd = *this_softnet_data();
+    run_lazy(sd, sd);
+}
 
 void enqueue_raised(softnet_data &sd, irq_work &work) noexcept
 {
@@ -127,9 +149,17 @@ void enqueue(softnet_data &sd, irq_work &work) noexcept
 void irq_work_init(softnet_data &sd) noexcept
 {
     sd.irq_works.call.func = interrupted;
+    sd.irq_works.call.arg = &sd;
     sd.irq_works.tick.function = tick;
     sd.irq_works.wake.func = [](irq_work &) noexcept {}; // interrupted() goes on to run_lazy()
     sd.irq_works.wake.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+}
+
+void irq_work_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    from.timers.cancel(from.irq_works.tick);
+    run_in_hardirq(to, from.irq_works.raised); // a call for them that is under way finds nothing
+    run_lazy(to, from);
 }
 
 void run_irq_workd(softnet_data &sd, const smpboot_thread &) noexcept { run_list(sd.irq_works.lazy); }

@@ -97,6 +97,9 @@ bool napi_poll_full(napi_struct &napi, int work) noexcept
 {
     napi_note_packets(napi);
     napi.drained = false;
+    if (std::atomic<ktime_t> &since = napi.sd->stats.behind_since; since.load(std::memory_order_relaxed) == 0) {
+        since.store(napi.sd->now, std::memory_order_relaxed);
+    }
     if (napi.completed) {
         stat_add(napi.stats.driver_errors); // and returned its budget: no longer ours to queue
         return false;

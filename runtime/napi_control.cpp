@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace halfpoll
 {
@@ -38,7 +39,7 @@ void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char
     napi.rung_reason.store(reason, std::memory_order_relaxed);
 }
 
-/// Takes ownership, whoever has it now.
+/// Takes ownership, whoever has it now, from somebody who has been told.
 void take_ownership(napi_struct &napi)
 {
     microseconds nap = DISABLE_NAP_MIN;
@@ -54,6 +55,34 @@ void take_ownership(napi_struct &napi)
         // acq_rel; pairs with napi_release(): the last poll is over.
         if (napi.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed)) {
             return;
+        }
+    }
+}
+
+/// Its home CPU knows it no more.
+void detach(napi_struct &napi)
+{
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
+        if (sd.engine && napi.source.fd >= 0) {
+            sd.engine->remove(napi.source);
+        }
+    });
+    if (napi.thread) {
+        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking it
+        delete std::exchange(napi.thread, nullptr);
+    }
+    std::erase(napi.sd->napis, &napi);
+}
+
+/// Attached to a new home: its thread is another one, and if that cannot be it goes without.
+void start_thread_anew(napi_struct &napi)
+{
+    try {
+        napi_thread_start(napi, napi.config.threaded);
+    } catch (const error &e) {
+        napi.config.threaded = napi_threaded::disabled;
+        if (napi.sd->rt->options().warn) {
+            napi.sd->rt->options().warn(std::string(napi.name) + " is not threaded any more: " + e.what());
         }
     }
 }
@@ -76,13 +105,16 @@ void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
 
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung, const char *reason)
 {
-    napi.sd = &sd;
+    softnet_data &serving = sd.rt->cpu(sd.rt->served_by(sd.cpu));
+    napi.sd = &serving;
     try {
         napi_thread_start(napi, napi.config.threaded);
     } catch (...) {
         napi.sd = nullptr;
         throw;
     }
+    serving.napis.push_back(&napi);
+    napi.chosen = &sd;
     napi.poll = poll;
     napi.timer.function = napi_watchdog;
     napi.park.function = napi_park_expired;
@@ -99,11 +131,11 @@ void napi_backlog_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll)
     if (sd.rt->options().thread_backlog_napi) {
         napi.config.threaded = napi_threaded::enabled;
     }
-    sd.rt->call_on(sd.cpu, [&](softnet_data &home) { home.backlog = &napi; });
+    sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = &napi; });
     try {
         netif_napi_add(sd, napi, poll);
     } catch (...) {
-        sd.rt->call_on(sd.cpu, [&](softnet_data &home) { home.backlog = nullptr; });
+        sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = nullptr; });
         throw;
     }
 }
@@ -113,20 +145,14 @@ void netif_napi_del(napi_struct &napi)
     if (!napi.disabled) {
         throw error(std::string("NAPI instance ") + napi.name + " is deleted while enabled: call napi_disable() first");
     }
-    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
-        if (sd.engine && napi.source.fd >= 0) {
-            sd.engine->remove(napi.source);
-        }
-        if (sd.backlog == &napi) {
-            sd.backlog = nullptr;
-            sd.send_rps_ipi = nullptr;
-            sd.rps_ipi_waiting = false;
-        }
-    });
-    if (napi.thread) {
-        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking it
-        delete std::exchange(napi.thread, nullptr);
+    if (softnet_data &chosen = *napi.chosen; chosen.backlog == &napi) {
+        chosen.rt->call_on(chosen.cpu, [&](softnet_data &) {
+            chosen.backlog = nullptr;
+            chosen.send_rps_ipi = nullptr;
+            chosen.rps_ipi_waiting = false;
+        });
     }
+    detach(napi);
     napi.state.fetch_and(~NAPIF_STATE_LISTED, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
 }
 
@@ -143,18 +169,47 @@ void napi_enable(napi_struct &napi)
     napi_schedule(napi);
 }
 
-void napi_disable(napi_struct &napi)
+void napi_disable_announce(napi_struct &napi)
 {
     if (napi.disabled) {
         throw error(std::string("NAPI instance ") + napi.name + " is disabled twice, or was never enabled");
     }
     napi.state.fetch_or(NAPIF_STATE_DISABLE, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
+}
+
+void napi_disable(napi_struct &napi)
+{
+    napi_disable_announce(napi);
     HALFPOLL_RACE_POINT(napi_disable_announced, &napi);
     take_ownership(napi);
     napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
     // Ownership is held until napi_enable(): that alone keeps everybody off from here. Pairs as above.
     napi.state.fetch_and(~(NAPIF_STATE_DISABLE | NAPI_THREADED_BITS), std::memory_order_acq_rel);
     napi.disabled = true;
+}
+
+void napi_move(napi_struct &napi, softnet_data &to)
+{
+    if (napi.sd == &to) {
+        return;
+    }
+    const bool enabled = !napi.disabled;
+    if (enabled) {
+        napi_disable(napi);
+    }
+    detach(napi);
+    to.napis.push_back(&napi);
+    napi.sd = &to; // whoever schedules it after napi_enable() sees this
+    start_thread_anew(napi);
+    if (enabled) {
+        napi_enable(napi);
+    }
+}
+
+void napi_set_home(napi_struct &napi, softnet_data &home)
+{
+    napi_move(napi, home.rt->cpu(home.rt->served_by(home.cpu)));
+    napi.chosen = &home;
 }
 
 void napi_synchronize(const napi_struct &napi)

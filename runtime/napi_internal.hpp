@@ -21,6 +21,9 @@ bool napi_keeps_spinning(const napi_struct &napi, std::uint32_t state) noexcept;
 /// Puts an instance that is owned and on no list onto the poll list.
 void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept;
 
+/// napi_set_home() to a CPU that is only to stand in for the one that was chosen. Control thread.
+void napi_move(napi_struct &napi, softnet_data &to);
+
 /// Masks the interrupt if it is unmasked.
 void napi_mask_irq(napi_struct &napi) noexcept;
 /// Moves the instance down the ladder. `reason` is a static string.

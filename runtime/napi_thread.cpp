@@ -49,12 +49,18 @@ bool threaded_poll(softnet_data &sd, napi_struct &napi) noexcept
 {
     bh_section bh(sd); // its end serves what the poll raised
     set_busy_poll(napi);
+    const ktime_t begun = bh->now;
     const int work = napi_call_poll(napi, napi.weight);
     stat_add(bh->stats.processed, static_cast<unsigned>(work));
+    if (work > 0) {
+        bh->now = sd.rt->now();
+        stat_add(bh->stats.busy, static_cast<std::uint64_t>(bh->now - begun));
+    }
     if (work >= napi.weight) {
         napi_poll_full(napi, work);
         return true;
     }
+    bh->stats.behind_since.store(0, std::memory_order_relaxed);
     // Refused, not completed: by IN_BUSY_POLL, or because it spins on.
     if (!napi.completed && (napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_IN_BUSY_POLL)) {
         napi.spinning = true;

@@ -33,6 +33,7 @@ void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexce
     list.splice_back(repoll);
     sd.poll_list = list;
     if (sd.poll_list.empty()) {
+        sd.stats.behind_since.store(0, std::memory_order_relaxed);
         sd.in_net_rx_action = false;
     } else {
         __raise_softirq_irqoff(sd, NET_RX_SOFTIRQ); // the flag stays true: NET_RX is pending
@@ -47,6 +48,7 @@ void net_rx_action(softnet_data &sd) noexcept
     int budget = static_cast<int>(sd.rt->netdev_budget());
     const ktime_t deadline = sd.now + sd.rt->netdev_budget_usecs() * NSEC_PER_USEC;
     std::uint64_t processed = 0;
+    ktime_t busy = 0;
     napi_list list, repoll;
 
     sd.in_net_rx_action = true;
@@ -64,8 +66,10 @@ void net_rx_action(softnet_data &sd) noexcept
             list.splice_back(sd.poll_list); // scheduled by a poll, while the flag kept it from raising NET_RX
             continue;
         }
+        const ktime_t begun = sd.now;
         const int work = napi_poll(sd, *napi, repoll);
         sd.now = options.clock();
+        busy += work > 0 ? sd.now - begun : 0;
         budget -= work;
         processed += static_cast<unsigned>(work);
         if (budget <= 0 || sd.now >= deadline) {
@@ -74,6 +78,7 @@ void net_rx_action(softnet_data &sd) noexcept
         }
     }
     stat_add(sd.stats.processed, processed);
+    stat_add(sd.stats.busy, static_cast<std::uint64_t>(busy));
     net_rx_requeue(sd, list, repoll);
 }
 

@@ -21,6 +21,14 @@ void call_all(rcu_list list) noexcept
     }
 }
 
+/// `list` becomes empty.
+void append(rcu_list &onto, rcu_list &list) noexcept
+{
+    (onto.tail ? onto.tail->next : onto.head) = list.head;
+    onto.tail = list.tail;
+    list = {};
+}
+
 void start_tick(softnet_data &sd) noexcept
 {
     if (!sd.rcu.tick.active()) {
@@ -52,6 +60,17 @@ void rcu_action(softnet_data &sd) noexcept
     start_grace_period(sd);
 }
 
+void rcu_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    from.timers.cancel(from.rcu.tick);
+    for (rcu_list *list : {&from.rcu.waiting, &from.rcu.gathering}) {
+        if (list->head) {
+            append(to.rcu.gathering, *list);
+            __raise_softirq_irqoff(to, RCU_SOFTIRQ);
+        }
+    }
+}
+
 void rcu_barrier_at_end(softnet_data &sd) noexcept
 {
     while (sd.rcu.waiting.head || sd.rcu.gathering.head) {
@@ -70,8 +89,8 @@ void call_rcu(rcu_head &head, rcu_callback func) noexcept
     softnet_data &sd = *this_softnet_data();
     head.func = func;
     head.next = nullptr;
-    (sd.rcu.gathering.tail ? sd.rcu.gathering.tail->next : sd.rcu.gathering.head) = &head;
-    sd.rcu.gathering.tail = &head;
+    rcu_list one{&head, &head};
+    append(sd.rcu.gathering, one);
     if (!sd.rcu.waiting.head) {
         __raise_softirq_irqoff(sd, RCU_SOFTIRQ);
     }

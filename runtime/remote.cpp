@@ -30,11 +30,12 @@ T *take_all(std::atomic<T *> &head) noexcept
     return head.load(std::memory_order_relaxed) ? head.exchange(nullptr, std::memory_order_acquire) : nullptr;
 }
 
-napi_struct *reversed(napi_struct *list) noexcept
+template <typename T>
+T *reversed(T *list) noexcept
 {
-    napi_struct *oldest = nullptr;
+    T *oldest = nullptr;
     while (list) {
-        napi_struct *next = list->next;
+        T *next = list->next;
         list->next = oldest;
         oldest = list;
         list = next;
@@ -67,6 +68,16 @@ void call_on_async(softnet_data &sd, call_single_data &call) noexcept
 {
     push(sd.call_queue, call);
     kick_cpu(sd);
+}
+
+void forward_calls(softnet_data &from, softnet_data &to) noexcept
+{
+    call_single_data *call = reversed(take_all(from.call_queue)); // acquire; pairs with the release in push()
+    while (call) {
+        call_single_data *next = call->next;
+        call_on_async(to, *call);
+        call = next;
+    }
 }
 
 bool take_remote(softnet_data &sd) noexcept

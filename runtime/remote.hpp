@@ -18,6 +18,9 @@ inline bool remote_pending(const softnet_data &sd) noexcept
 /// True if calls ran, which may take long.
 bool take_remote(softnet_data &sd) noexcept;
 
+/// Passes the calls for an offline CPU on to the one that serves it, oldest first. The offline CPU's thread.
+void forward_calls(softnet_data &from, softnet_data &to) noexcept;
+
 /// Announces that the CPU is about to block: what was published before a kick_cpu() that did not see it is visible
 /// afterwards. Home CPU.
 void announce_sleep(softnet_data &sd) noexcept;

@@ -16,10 +16,6 @@
 namespace halfpoll
 {
 
-struct runtime::thread : bh_thread {
-    ~thread() { bh_thread_stop(*this); }
-};
-
 namespace
 {
 
@@ -133,6 +129,11 @@ runtime::runtime(runtime_options options)
 
 runtime::~runtime()
 {
+    for (const auto &t : threads_) { // nobody passes calls on to a thread that has ended
+        if (t->state.load(std::memory_order_relaxed) == cpu_state::parked) {
+            bh_thread_request(*t, cpu_state::held);
+        }
+    }
     for (const auto &t : threads_) {
         bh_thread_stop(*t);
     }

@@ -50,11 +50,13 @@ void smpboot_thread::start()
         handle_.join();
         throw;
     }
+    sd_.further_threads.push_back(this);
 }
 
 void smpboot_thread::stop() noexcept
 {
     if (handle_.joinable()) {
+        std::erase(sd_.further_threads, this);
         stop_.store(true, std::memory_order_relaxed);
         unpark();
         handle_.join();

@@ -102,6 +102,20 @@ void tasklet_hi_action(softnet_data &sd) noexcept
     action<append_hi>(sd, sd.tasklet_hi_vec);
 }
 
+void tasklet_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    const auto splice = [](tasklet_head &list, tasklet_head &onto) {
+        if (list.head) {
+            (onto.tail ? onto.tail->next : onto.head) = list.head;
+            onto.tail = list.tail;
+            list = {};
+        }
+    };
+    splice(from.tasklet_vec, to.tasklet_vec);
+    splice(from.tasklet_hi_vec, to.tasklet_hi_vec);
+    to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
+}
+
 void tasklet_disable_nosync(tasklet_struct &t) noexcept { t.count.fetch_add(1, std::memory_order_seq_cst); }
 
 void tasklet_disable(tasklet_struct &t)

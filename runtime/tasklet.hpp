@@ -10,4 +10,7 @@ namespace halfpoll
 void tasklet_action(softnet_data &sd) noexcept;
 void tasklet_hi_action(softnet_data &sd) noexcept;
 
+/// Takes the tasklets of a CPU that stands still. On `to`, not in a softirq.
+void tasklet_adopt(softnet_data &from, softnet_data &to) noexcept;
+
 } // namespace halfpoll

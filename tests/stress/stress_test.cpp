@@ -244,6 +244,127 @@ TEST(stress_wakeups, calls_from_many_threads)
     EXPECT_EQ(ran[0] + ran[1], 8000u);
 }
 
+/// Counts its callbacks; may be used again when the last one has ended.
+struct counted_irq_work : irq_work {
+    std::atomic<int> runs{0};
+    counted_irq_work()
+    {
+        func = [](irq_work &w) noexcept { static_cast<counted_irq_work &>(w).runs.fetch_add(1); };
+    }
+};
+struct counted_tasklet : tasklet_struct {
+    std::atomic<int> runs{0};
+    counted_tasklet()
+    {
+        func = [](tasklet_struct &t) noexcept { static_cast<counted_tasklet &>(t).runs.fetch_add(1); };
+    }
+};
+struct counted_bh_work : bh_work {
+    std::atomic<int> runs{0};
+    counted_bh_work()
+    {
+        func = [](bh_work &w) noexcept { static_cast<counted_bh_work &>(w).runs.fetch_add(1); };
+    }
+};
+/// Starts itself again on the CPU where it runs, without end.
+struct endless_timer : hrtimer {
+    std::atomic<int> runs{0};
+    softnet_data *home = nullptr;
+    endless_timer()
+    {
+        function = [](hrtimer &t) noexcept {
+            endless_timer &self = static_cast<endless_timer &>(t);
+            self.runs.fetch_add(1);
+            self.home->timers.start(self, self.home->rt->now() + 50 * NSEC_PER_USEC);
+        };
+    }
+};
+
+class stress_hotplug : public testing::TestWithParam<bool>
+{
+};
+std::string mode_name(const testing::TestParamInfo<bool> &mode) { return mode.param ? "big" : "exclusive"; }
+INSTANTIATE_TEST_SUITE_P(modes, stress_hotplug, testing::Bool(), mode_name);
+
+TEST_P(stress_hotplug, a_cpu_goes_and_comes_a_hundred_times)
+{
+    runtime_options options{.cpus = std::vector<cpu_options>(2)};
+    if (GetParam()) {
+        options.exclusion = exclusion_mode::big;
+        options.ksoftirqd = options.irq_workd = true;
+    }
+    runtime rt(options);
+    softnet_data &cpu = rt.cpu(1);
+    unaided_device dev(0), silent(0);
+    silent.napi.irq = nullptr;
+    for (fake_device *each : {static_cast<fake_device *>(&dev), static_cast<fake_device *>(&silent)}) {
+        netif_napi_add(cpu, each->napi, fake_device::poll);
+        napi_enable(each->napi);
+    }
+    endless_timer timer;
+    timer.home = &cpu;
+    rt.call_on(1, [&](softnet_data &sd) { sd.timers.start(timer, rt.now()); });
+    std::atomic<bool> stop{false};
+    std::atomic<int> sent{0}, worked{0}, called{0};
+    counted_irq_work irq, lazy;
+    lazy.flags = IRQ_WORK_LAZY;
+    counted_tasklet tasklet;
+    counted_bh_work work;
+    std::thread packets([&] {
+        std::minstd_rand random(6);
+        while (!stop) {
+            sent.fetch_add(1);
+            dev.arrive();
+            silent.arrive();
+            napi_schedule(silent.napi);
+            pause_at_random(random);
+        }
+    });
+    std::thread works([&] {
+        std::minstd_rand random(7);
+        while (!stop) {
+            const int n = worked.fetch_add(1) + 1;
+            irq_work_queue_on(irq, cpu);
+            irq_work_queue_on(lazy, cpu);
+            tasklet_schedule(cpu, tasklet);
+            queue_bh_work(cpu, work);
+            rt.call_on(1, [&](softnet_data &) { called.fetch_add(1); });
+            ASSERT_TRUE(eventually([&] {
+                return irq.runs == n && lazy.runs == n && tasklet.runs == n && work.runs == n;
+            })) << n
+                << ": " << irq.runs << " " << lazy.runs << " " << tasklet.runs << " " << work.runs;
+            irq_work_sync(irq);
+            irq_work_sync(lazy);
+            bh_work_flush(work);
+            pause_at_random(random);
+        }
+    });
+    std::minstd_rand random(8);
+    for (int i = 0; i < 100; ++i) {
+        rt.cpu_down(1);
+        pause_at_random(random);
+        rt.cpu_up(1);
+        pause_at_random(random);
+    }
+    const int fired = timer.runs;
+    EXPECT_TRUE(eventually([&] { return timer.runs > fired; })) << "the timer was lost";
+    stop = true;
+    packets.join();
+    works.join();
+    rt.call_on(1, [&](softnet_data &sd) { EXPECT_TRUE(sd.timers.cancel(timer)); });
+    EXPECT_EQ(called, worked);
+    for (fake_device *each : {static_cast<fake_device *>(&dev), static_cast<fake_device *>(&silent)}) {
+        EXPECT_TRUE(eventually([&] { return each->received == sent; })) << each->received << " of " << sent;
+        napi_disable(each->napi);
+        netif_napi_del(each->napi);
+        EXPECT_FALSE(each->overlapped);
+        EXPECT_FALSE(each->wrong_thread);
+        EXPECT_FALSE(each->polled_unmasked);
+        EXPECT_EQ(each->napi.stats.park_rescues.load(), 0u);
+    }
+    tasklet_kill(tasklet);
+}
+
 TEST(stress_wakeups, runtimes_come_and_go)
 {
     for (int i = 0; i < 100; ++i) {

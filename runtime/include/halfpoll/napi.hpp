@@ -93,7 +93,7 @@ struct napi_struct {
     std::atomic<std::uint32_t> state{0}; ///< any thread; RMWs, each pairs with the others (one total order)
     int weight = NAPI_POLL_WEIGHT;
     napi_poll_fn poll = nullptr;
-    softnet_data *sd = nullptr;  ///< home CPU; constant while LISTED
+    softnet_data *sd = nullptr;  ///< home CPU; changes only while disabled
     napi_struct *next = nullptr; ///< poll_list / repoll linkage, or remote_napi linkage
     napi_struct *prev = nullptr;
     bool listed = false;           ///< on a poll list
@@ -122,6 +122,7 @@ struct napi_struct {
     std::uint64_t spurious_packets = 0;       ///< ... when so many packets had come
 
     // Cold: names and figures for `show`.
+    softnet_data *chosen = nullptr; ///< the home it was given; another one has it while that CPU is offline. Control
     std::atomic<wait_rung> rung{wait_rung::interrupt}; ///< written by the home CPU, read by anyone, relaxed
     std::atomic<const char *> rung_reason{""};         ///< static string; relaxed, same writer
     char name[48] = {};                                ///< "<device>-<queue>"
@@ -133,8 +134,9 @@ struct napi_struct {
 
 /// Attaches a new, disabled instance to a CPU. Control thread. `start_rung` is the rung the device permits to start on:
 /// interrupt needs `napi.irq` and a valid `napi.source.fd`; with `napi.irq` null it means that nothing but
-/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen. Throws
-/// `error`, with nothing attached, if the instance is to be threaded and that cannot be.
+/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen. If the CPU is
+/// offline, the one that serves it has the instance until it returns. Throws `error`, with nothing attached, if the
+/// instance is to be threaded and that cannot be.
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung = wait_rung::interrupt,
                     const char *reason = "");
 /// The same for the CPU's backlog, of which there is one: scheduled on the CPU itself it is always polled in NET_RX, so
@@ -150,6 +152,12 @@ void napi_enable(napi_struct &napi);
 /// After it returns no poll runs until napi_enable(), the interrupt is masked, the timers are cancelled and will not
 /// queue. Control thread (it sleeps); waits for ownership. Calling it twice throws `error`.
 void napi_disable(napi_struct &napi);
+/// napi_disable() is about to be called: who has the instance gives it up. So that several are disabled in the time of
+/// one. Control thread.
+void napi_disable_announce(napi_struct &napi);
+/// Gives it another home, with its interrupt; disables and enables it if it was enabled, and what comes meanwhile is
+/// seen then. Control thread. Of a CPU that is offline as netif_napi_add().
+void napi_set_home(napi_struct &napi, softnet_data &home);
 /// Sleeps until a poll that is under way has released ownership. Control thread.
 void napi_synchronize(const napi_struct &napi);
 /// Changes settings on the home CPU; effective from the next completion. If `threaded` changes, the instance is

@@ -44,6 +44,17 @@ struct runtime_options {
     std::function<void(const std::string &)> warn;
 };
 
+/// What a part of the program does when a CPU comes and goes (the kernel's cpuhp states). All on the control thread;
+/// what is empty is left out. The parts are called in the order of their registration on the way up, in reverse on the
+/// way down.
+struct cpuhp_step {
+    std::string name;
+    std::function<void(unsigned cpu)> prepare; ///< up: it does not run yet. May throw `error`: it stays offline
+    std::function<void(unsigned cpu)> online;  ///< up: it runs. May throw `error`: it goes offline again
+    std::function<void(unsigned cpu)> offline; ///< down: it still runs. May throw `error`: it stays online
+    std::function<void(unsigned cpu)> dead;    ///< down: it stands still. Undoes `prepare`; must not throw
+};
+
 /// A set of runtime CPUs, each with one bottom-half thread: the object an embedder holds. Expects an initialised EAL
 /// (the threads register lcore ids); installs no signal handlers and leaves the caller's affinity alone. Construct, use
 /// and destroy on one thread, the control thread.
@@ -76,8 +87,26 @@ public:
     softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
 
     /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread.
-    /// An exception that `fn` throws is rethrown here.
+    /// An exception that `fn` throws is rethrown here. If the CPU is offline, on the CPU that serves it, whose
+    /// softnet_data is passed.
     void call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn);
+
+    /// Takes a CPU out while work goes on: its thread sleeps until cpu_up(), and what is attached to the CPU or comes
+    /// for it goes to another one: NAPI instances with their interrupts, timers, tasklets, BH work, irq_work, softirqs,
+    /// calls and RCU callbacks. Nothing is lost. Control thread; throws `error`, and everything is as before, if the
+    /// CPU is the last one online, has a cpu_attachment, or a cpuhp_step objects.
+    void cpu_down(unsigned cpu);
+    /// Puts it back, with the instances and timers that were its own. Control thread; throws `error` likewise.
+    void cpu_up(unsigned cpu);
+    /// It takes work of its own. Any thread; changes within cpu_down() and cpu_up().
+    bool cpu_online(unsigned cpu) const noexcept;
+    unsigned num_online_cpus() const noexcept;
+    /// The CPU that does a CPU's work: itself, or while it is offline another one. Control thread.
+    unsigned served_by(unsigned cpu) const noexcept;
+    /// Adds a part that follows CPUs; for those that are offline already, `dead` is not called. Returns its handle.
+    /// Control thread.
+    unsigned cpuhp_setup_state(cpuhp_step step);
+    void cpuhp_remove_state(unsigned handle) noexcept;
 
     /// Readers of shared tables: every bottom-half thread is one (quiescent once per loop, offline while blocked).
     rte_rcu_qsbr *qsbr() noexcept;
@@ -87,6 +116,17 @@ public:
 
 private:
     struct thread;
+    struct registered_step {
+        unsigned handle;
+        cpuhp_step step;
+    };
+    void check_cpu(unsigned cpu, bool online) const;
+    unsigned survivor_of(unsigned cpu) const noexcept;
+    void cpuhp_offline(unsigned cpu);
+    void take_down(unsigned cpu);
+    void bring_up(unsigned cpu);
+    void drain_calls_of(unsigned cpu);
+
     runtime_options options_;
     /// Written by the control thread, read by data cores; relaxed, values of their own.
     std::atomic<unsigned> netdev_budget_, netdev_budget_usecs_;
@@ -94,6 +134,8 @@ private:
     std::vector<std::unique_ptr<thread>> threads_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
     std::string no_wait_reason_;
+    std::vector<registered_step> steps_;
+    unsigned last_step_ = 0;
 };
 
 class bh_registration;
@@ -104,7 +146,8 @@ class bh_registration;
 class cpu_attachment
 {
 public:
-    /// Throws `error`, in mode `exclusive` too: there a CPU has no other bottom-half thread than its own.
+    /// Throws `error`, in mode `exclusive` too: there a CPU has no other bottom-half thread than its own; and if the
+    /// CPU is offline. A CPU that has one cannot go offline.
     cpu_attachment(runtime &rt, unsigned cpu);
     ~cpu_attachment();
     cpu_attachment(const cpu_attachment &) = delete;
@@ -112,6 +155,7 @@ public:
 
 private:
     std::unique_ptr<bh_registration> registration_;
+    softnet_data *sd_ = nullptr;
 };
 
 } // namespace halfpoll

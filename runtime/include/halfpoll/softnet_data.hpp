@@ -16,6 +16,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace halfpoll
 {
@@ -80,6 +81,12 @@ struct irq_work_cpu {
     smpboot_thread *thread = nullptr; ///< `irq_work/N`, or null. Constant once started
 };
 
+/// Raises a vector for BH work items that were queued elsewhere.
+struct bh_work_kick {
+    irq_work work;
+    softnet_data *owner = nullptr; ///< whose items
+};
+
 /// The counters that /proc/net/softnet_stat and /proc/softirqs show. Home CPU writes, anyone reads, relaxed.
 struct softnet_stats {
     std::atomic<std::uint64_t> processed{0};
@@ -90,6 +97,10 @@ struct softnet_stats {
     std::atomic<std::uint64_t> sleeps{0};           ///< times it blocked
     std::atomic<std::uint64_t> doorbells{0};        ///< doorbells received
     std::atomic<std::uint64_t> ksoftirqd{0};        ///< dispatches that ended at a limit
+    std::atomic<std::uint64_t> busy{0};             ///< ns in polls that found packets
+    /// Since when there has always been an instance that has more than it was polled for; 0: there is none. No packet
+    /// has been waiting for longer.
+    std::atomic<ktime_t> behind_since{0};
     std::array<std::atomic<std::uint64_t>, NR_SOFTIRQS> softirqs{};
 };
 
@@ -150,9 +161,18 @@ struct alignas(64) softnet_data {
     tasklet_head tasklet_hi_vec;
     bh_work_list bh_works;
     bh_work_list bh_highpri_works;
-    irq_work bh_work_kick; ///< raises TASKLET for items queued elsewhere
-    irq_work bh_highpri_work_kick;
+    bh_work_kick bh_kick; ///< TASKLET
+    bh_work_kick bh_highpri_kick;
     rcu_cpu rcu;
+
+    // --- hotplug ---
+    /// False: it takes no new work (runtime::cpu_down()). Control thread writes; seq_cst against `attachments`
+    /// (Dekker).
+    std::atomic<bool> online{true};
+    std::atomic<unsigned> attachments{0}; ///< cpu_attachment objects
+    softnet_data *adopter = nullptr;  ///< whom its work goes to while it is offline. Written while its thread is held
+    std::vector<napi_struct *> napis; ///< attached here. Control thread
+    std::vector<smpboot_thread *> further_threads; ///< control thread
 };
 static_assert(offsetof(softnet_data, sleeping) % 64 == 0 && offsetof(softnet_data, stats) % 64 == 0,
               "what other CPUs touch shares no cache line with the hot group");
