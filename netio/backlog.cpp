@@ -91,9 +91,9 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
 }
 
 /// After a round: what the handler sent leaves first, so that "delivered" means that nothing can overtake it here.
-void finish(net_cpu &cpu) noexcept
+void finish(net_cpu &cpu, net_cpu &by) noexcept
 {
-    xmit_flush(cpu);
+    xmit_flush(by);
     for (const auto &ring : cpu.backlog_in) {
         ring->deliver();
     }
@@ -167,6 +167,7 @@ void send_rps_ipi(softnet_data &sd) noexcept
 int process_backlog(napi_struct &napi, int quota) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
+    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // another one while it is offline
     const unsigned rings = static_cast<unsigned>(cpu.backlog_in.size());
     const unsigned limit = static_cast<unsigned>(quota);
     if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
@@ -174,11 +175,11 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     }
     unsigned work = 0;
     for (unsigned i = 0; i < rings && work < limit; ++i) {
-        work += serve(cpu, *cpu.backlog_in[(cpu.backlog_next + i) % rings], limit - work);
+        work += serve(by, *cpu.backlog_in[(cpu.backlog_next + i) % rings], limit - work);
     }
     cpu.backlog_next = (cpu.backlog_next + 1) % rings;
     if (work != 0) {
-        finish(cpu);
+        finish(cpu, by);
     }
     if (work < limit && cpu.backlog_crowded.load(std::memory_order_relaxed)) {
         cpu.backlog_crowded.store(false, std::memory_order_relaxed); // every ring was empty
@@ -194,12 +195,12 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     return static_cast<int>(work);
 }
 
-void flush_backlog(net_cpu &cpu) noexcept
+void flush_backlog(net_cpu &cpu, net_cpu &by) noexcept
 {
     for (const auto &ring : cpu.backlog_in) {
-        serve(cpu, *ring, ring->visible());
+        serve(by, *ring, ring->visible());
     }
-    finish(cpu);
+    finish(cpu, by);
 }
 
 std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->tail(); }

@@ -16,49 +16,6 @@ namespace halfpoll
 namespace
 {
 
-struct tx_choice {
-    std::uint16_t queue;
-    std::uint16_t owner;
-};
-
-/// By runtime CPU. The CPUs that poll the device own its tx queues first: what is forwarded back needs no hand-over
-/// then.
-std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned cpus, unsigned tx_queues)
-{
-    std::vector<unsigned> order = rx_cpus;
-    for (unsigned c = 0; c < cpus; ++c) {
-        order.push_back(c);
-    }
-    std::vector<tx_choice> choices(cpus);
-    std::vector<bool> seen(cpus);
-    unsigned next = 0;
-    std::vector<std::uint16_t> owners;
-    for (unsigned c : order) {
-        if (seen[c]) {
-            continue;
-        }
-        seen[c] = true;
-        if (owners.size() < tx_queues) {
-            owners.push_back(static_cast<std::uint16_t>(c));
-        }
-        const unsigned queue = next++ % tx_queues;
-        choices[c] = {static_cast<std::uint16_t>(queue), owners[queue]};
-    }
-    return choices;
-}
-
-/// The table itself stays where it is: other threads may be reading it.
-void route_tx(net_device &dev, const std::vector<tx_choice> &choices)
-{
-    if (dev.tx.empty()) {
-        dev.tx = std::vector<tx_route>(choices.size());
-    }
-    for (std::size_t c = 0; c < choices.size(); ++c) {
-        dev.tx[c].queue.store(choices[c].queue, std::memory_order_relaxed);
-        dev.tx[c].owner.store(choices[c].owner, std::memory_order_relaxed);
-    }
-}
-
 std::unique_ptr<rx_queue> make_queue(net_device &dev, unsigned queue, net_cpu &cpu)
 {
     auto q = std::make_unique<rx_queue>();
@@ -153,11 +110,9 @@ void net_core::open_driver(net_device &dev)
     if (options.promiscuous) {
         dev.driver->set_promiscuous(true);
     }
-    std::vector<unsigned> rx_cpus;
-    for (unsigned i = 0; i < options.rx_queues; ++i) {
-        rx_cpus.push_back(options.cpus.empty() ? i % cpus() : options.cpus[i % options.cpus.size()]);
-    }
-    route_tx(dev, choose_tx(rx_cpus, cpus(), wanted.tx_queues));
+    dev.tx_queues = wanted.tx_queues;
+    const std::vector<unsigned> rx_cpus = rx_homes(dev);
+    route_tx(dev, choose_tx(rx_cpus, dev.tx_queues));
     for (unsigned i = 0; i < options.rx_queues; ++i) {
         auto q = make_queue(dev, i, *cpus_[rx_cpus[i]]);
         const start_of_ladder start = choose_rung(*q);
@@ -190,15 +145,9 @@ void net_core::dev_open(net_device &dev)
     try {
         open_driver(dev);
         for (auto &cpu : cpus_) {
-            const tx_route &route = dev.tx[cpu->id];
-            if (route.owner != cpu->id) {
-                continue;
+            if (dev.tx[cpu->id].owner == cpu->id) {
+                give_tx_queue(dev, *cpu);
             }
-            auto q = std::make_unique<xmit_queue>();
-            q->dev = &dev;
-            q->driver = dev.driver.get();
-            q->queue = route.queue;
-            rt_.call_on(cpu->id, [&](softnet_data &) { cpu->xmit[dev.ifindex] = std::move(q); });
         }
         watch_driver(dev);
     } catch (...) {
@@ -250,14 +199,14 @@ void net_core::dev_close(net_device &dev) noexcept
         rt_.call_on(cpu->id, [&](softnet_data &) { net_rps_flush(*cpu); });
     }
     for (auto &cpu : cpus_) { // what was received from it and waits in backlogs
-        rt_.call_on(cpu->id, [&](softnet_data &) { flush_backlog(*cpu); });
+        rt_.call_on(cpu->id, [&](softnet_data &sd) { flush_backlog(*cpu, *cpus_[sd.cpu]); });
     }
     const bool send = dev.failure.empty();
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, send); });
     }
     for (auto &cpu : cpus_) { // nobody fills the rings for it any more; what they hold is dropped
-        rt_.call_on(cpu->id, [&](softnet_data &) { handover_drain(*cpu); });
+        rt_.call_on(cpu->id, [&](softnet_data &sd) { handover_drain(*cpu, *cpus_[sd.cpu]); });
     }
     rt_.synchronize_rcu();
     arfs_stop(dev);

@@ -95,15 +95,16 @@ void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) n
 int handover_poll(napi_struct &napi, int budget) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
+    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // another one while it is offline
     const unsigned rings = static_cast<unsigned>(cpu.handover_in.size());
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;
     for (unsigned i = 0; i < rings && work < limit; ++i) {
-        work += serve(cpu, cpu.handover_in[(cpu.handover_next + i) % rings], limit - work);
+        work += serve(by, cpu.handover_in[(cpu.handover_next + i) % rings], limit - work);
     }
     cpu.handover_next = (cpu.handover_next + 1) % rings;
     if (work != 0) {
-        xmit_flush(cpu);
+        xmit_flush(by);
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         napi_unmask_irq(napi);
@@ -111,12 +112,12 @@ int handover_poll(napi_struct &napi, int budget) noexcept
     return static_cast<int>(work);
 }
 
-void handover_drain(net_cpu &cpu) noexcept
+void handover_drain(net_cpu &cpu, net_cpu &by) noexcept
 {
     for (rte_ring *ring : cpu.handover_in) {
-        serve(cpu, ring, rte_ring_count(ring));
+        serve(by, ring, rte_ring_count(ring));
     }
-    xmit_flush(cpu);
+    xmit_flush(by);
 }
 
 unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
@@ -131,6 +132,7 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     }
     unsigned taken = 0;
     if (fit != 0) {
+        const std::lock_guard lock(*foreign_mutexes_[producer]);
         net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed)];
         taken = handover_enqueue(owner.handover_in[cpus() + producer], dev.ifindex, pkts, fit);
         napi_schedule(owner.handover);

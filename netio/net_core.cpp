@@ -74,6 +74,11 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->xmit_retry.cpu = cpu.get();
         cpu->handover_dirty.resize(rt.cpus());
         cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
+        cpu->active.store(rt.cpu_online(c), std::memory_order_relaxed);
+        rps_->online[c] = rt.cpu_online(c);
+    }
+    for (unsigned producer = 0; producer < foreign_threads; ++producer) {
+        foreign_mutexes_.push_back(std::make_unique<std::mutex>());
     }
     set_netdev_max_backlog(netdev_max_backlog);
     try {
@@ -88,11 +93,15 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         close_control();
         throw;
     }
+    cpuhp_ = rt.cpuhp_setup_state({.name = "netio",
+                                   .online = [this](unsigned cpu) { cpu_moves(cpu, true); },
+                                   .offline = [this](unsigned cpu) { cpu_moves(cpu, false); }});
 }
 
 net_core::~net_core()
 {
     on_change = nullptr; // who listened may be gone
+    rt_.cpuhp_remove_state(cpuhp_);
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
     }
@@ -133,8 +142,8 @@ void net_core::add_napis()
         netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
         napi_enable(cpu->handover);
         napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
-        rt_.call_on(cpu->id, [&](softnet_data &sd) {
-            sd.send_rps_ipi = send_rps_ipi;
+        rt_.call_on(cpu->id, [&](softnet_data &) {
+            cpu->sd->send_rps_ipi = send_rps_ipi;
             napi_enable(cpu->backlog); // from there: no received_rps
         });
     }

@@ -328,9 +328,10 @@ slow_path::slow_path(net_core &core, slow_path_options options)
     : impl_(std::make_unique<impl>(*this, core, std::move(options)))
 {
     impl_->start();
+    core.elsewhere_in_flight = [this] { return !impl_->rings_empty(); };
 }
 
-slow_path::~slow_path() = default;
+slow_path::~slow_path() { impl_->core.elsewhere_in_flight = nullptr; }
 
 shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
 {

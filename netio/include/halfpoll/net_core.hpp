@@ -60,11 +60,19 @@ struct backlog_ring_deleter {
 };
 using backlog_ring_ptr = std::unique_ptr<backlog_ring, backlog_ring_deleter>;
 
+/// The tx queue of a device that a CPU's packets go to, and whose it is.
+struct tx_choice {
+    std::uint16_t queue;
+    std::uint16_t owner;
+};
+
 /// netio's part of a runtime CPU. Home CPU only.
 struct net_cpu {
     softnet_data *sd = nullptr;
     net_core *core = nullptr;
     unsigned id = 0; ///< runtime CPU number
+    /// Packets are directed to it: false while it is offline. Written by the control thread while none is under way.
+    std::atomic<bool> active{true};
     std::unique_ptr<napi_alloc_cache> cache;
     std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
@@ -122,6 +130,11 @@ public:
     rps_state &rps() const noexcept { return *rps_; }
     net_cpu &cpu(unsigned n) noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
+    /// Packets may be directed to that CPU. Does not change while a packet is under way from a device's rx queue to the
+    /// driver that sends it. Any thread.
+    bool cpu_active(unsigned n) const noexcept { return cpus_[n]->active.load(std::memory_order_relaxed); }
+    /// For who takes packets further than the devices: whether he still has some that CPUs gave him. Control thread.
+    std::function<bool()> elsewhere_in_flight;
 
     /// Packets that may wait in the backlog of one CPU, from all others and itself. Any thread.
     unsigned netdev_max_backlog() const noexcept { return netdev_max_backlog_.load(std::memory_order_relaxed); }
@@ -160,6 +173,7 @@ public:
 
     /// A foreign thread sends a burst (consumed) out of a device; `producer` < foreign_threads belongs to that thread
     /// alone. One doorbell at most. Returns how many were accepted; the rest were freed and counted in foreign_drops().
+    /// Waits while a CPU comes or goes.
     unsigned foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
     std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
 
@@ -210,6 +224,15 @@ private:
     // Accelerated RFS (arfs.cpp).
     void look_at_flows(ktime_t now);
 
+    // CPUs that come and go (net_hotplug.cpp).
+    class traffic_hold;
+    void cpu_moves(unsigned cpu, bool active);
+    void place(net_device &dev);
+    std::vector<unsigned> rx_homes(const net_device &dev) const;
+    std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const;
+    void give_tx_queue(net_device &dev, net_cpu &cpu);
+    bool in_flight();
+
     // The carrier (link_watch.cpp).
     void refresh_link(net_device &dev, bool told);
     void plan_link_look(net_device &dev);
@@ -222,6 +245,9 @@ private:
     std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
     std::shared_ptr<rps_state> rps_;
     ifindex_t last_ifindex_ = 0;
+    unsigned cpuhp_ = 0; ///< handle of the step
+    /// By foreign thread: held while it sends, and by the control thread while owners of tx queues change.
+    std::vector<std::unique_ptr<std::mutex>> foreign_mutexes_;
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;
     unsigned backlog_room_;

@@ -42,7 +42,8 @@ struct rx_queue {
 };
 
 /// Who sends on a device for a given CPU: itself (own queue), or the owner of another queue, by hand-over. Written by
-/// the control thread while the device does not run; foreign threads may read a stale owner, who drops. Relaxed.
+/// the control thread while the device does not run, or no packet is under way; foreign threads may read the stale
+/// owner of a device that does not run, who drops. Relaxed.
 struct tx_route {
     std::atomic<std::uint16_t> queue{0};
     std::atomic<std::uint16_t> owner{0}; ///< runtime CPU
@@ -52,7 +53,8 @@ struct tx_route {
 struct net_device_options {
     std::string name;
     unsigned rx_queues = 1;
-    std::vector<unsigned> cpus; ///< runtime CPU of each rx queue, round robin; empty: all CPUs
+    /// Runtime CPU of each rx queue, round robin; empty: all CPUs. Of one that is offline another one has it.
+    std::vector<unsigned> cpus;
     unsigned descriptors = 1024;
     std::uint32_t mtu = 1500;
     bool promiscuous = false;
@@ -78,6 +80,7 @@ struct net_device {
     net_device_options options;
     std::vector<std::unique_ptr<rx_queue>> queues;
     std::vector<tx_route> tx; ///< by runtime CPU
+    unsigned tx_queues = 0;   ///< that the driver was opened with. Control thread
     std::string failure;      ///< why the port is out of service, else empty. Control thread
     std::shared_ptr<void> up; ///< held while in service; what drivers post about it looks whether it still is
 
