@@ -195,8 +195,9 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     return static_cast<int>(work);
 }
 
-void flush_backlog(net_cpu &cpu, net_cpu &by) noexcept
+void flush_backlog(net_cpu &cpu) noexcept
 {
+    net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
     for (const auto &ring : cpu.backlog_in) {
         serve(by, *ring, ring->visible());
     }

@@ -199,14 +199,14 @@ void net_core::dev_close(net_device &dev) noexcept
         rt_.call_on(cpu->id, [&](softnet_data &) { net_rps_flush(*cpu); });
     }
     for (auto &cpu : cpus_) { // what was received from it and waits in backlogs
-        rt_.call_on(cpu->id, [&](softnet_data &sd) { flush_backlog(*cpu, *cpus_[sd.cpu]); });
+        rt_.call_on(cpu->id, [&](softnet_data &) { flush_backlog(*cpu); });
     }
     const bool send = dev.failure.empty();
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, send); });
     }
     for (auto &cpu : cpus_) { // nobody fills the rings for it any more; what they hold is dropped
-        rt_.call_on(cpu->id, [&](softnet_data &sd) { handover_drain(*cpu, *cpus_[sd.cpu]); });
+        rt_.call_on(cpu->id, [&](softnet_data &) { handover_drain(*cpu); });
     }
     rt_.synchronize_rcu();
     arfs_stop(dev);

@@ -112,8 +112,9 @@ int handover_poll(napi_struct &napi, int budget) noexcept
     return static_cast<int>(work);
 }
 
-void handover_drain(net_cpu &cpu, net_cpu &by) noexcept
+void handover_drain(net_cpu &cpu) noexcept
 {
+    net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
     for (rte_ring *ring : cpu.handover_in) {
         serve(by, ring, rte_ring_count(ring));
     }

@@ -25,8 +25,8 @@ inline void net_deliver(net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned 
 
 /// The NAPI poll function of a CPU's hand-over rings.
 int handover_poll(napi_struct &napi, int budget) noexcept;
-/// Serves what is in a CPU's hand-over rings now. On that CPU, or the one that serves it, `by`; between polls.
-void handover_drain(net_cpu &cpu, net_cpu &by) noexcept;
+/// Serves what is in a CPU's hand-over rings now. On that CPU, or the one that serves it; between polls.
+void handover_drain(net_cpu &cpu) noexcept;
 
 /// Fills the table, which stays where it is: other threads may be reading it. Control thread.
 void route_tx(net_device &dev, const std::vector<tx_choice> &choices);

@@ -121,6 +121,11 @@ int names(const command_line &line, const std::string &what)
     if (what == "dev") {
         print_names(line, "interfaces", "name");
         print_names(line, "interfaces", "shadow");
+    } else if (what == "cpu") {
+        const json reply = control_request(line.control, {{"show", what}});
+        for (const json &row : reply[what]) {
+            std::cout << row["cpu"] << "\n";
+        }
     } else if (what == "napi") {
         print_names(line, "napi", "name");
         print_names(line, "interfaces", "name");
@@ -153,6 +158,8 @@ void add_set(CLI::App &app, command_line &line)
         "flow_limit_cpu_bitmap=LIST|MASK flow_limit_table_len=BUCKETS");
     add_settable(*set, line, "punt", "Limits of a class of packets to the kernel, per CPU",
                  "Class (halfpoll show punt)", "rate=PACKETS_PER_SECOND burst=PACKETS");
+    add_settable(*set, line, "autoscale", "When CPUs are parked, and when they come back", "",
+                 "target_us=US min_cpus=CPUS low_percent=PERCENT settle_ms=MS");
     add_settable(*set, line, "log", "What is logged", "", "level=debug|info|warning|error");
 }
 
@@ -166,6 +173,26 @@ void add_reload(CLI::App &app, command_line &line)
     command->add_flag("--json", args->json_output, "JSON instead of text");
     add_control(*command, line);
     command->callback([&line, args] { line.run = [&line, args] { return reload(line, *args); }; });
+}
+
+void add_cpu(CLI::App &app, command_line &line)
+{
+    CLI::App *cpu = app.add_subcommand("cpu", "Take a runtime CPU out or put it back while packets flow");
+    cpu->require_subcommand(1);
+    auto number = std::make_shared<unsigned>(0);
+    for (const auto &[what, help] :
+         {std::pair("offline", "Others take over its queues and its work; its thread sleeps"),
+          std::pair("online", "Its queues return to it")}) {
+        CLI::App *command = cpu->add_subcommand(what, help);
+        command->add_option("CPU", *number, "Runtime CPU (halfpoll show cpu)")->required();
+        add_control(*command, line);
+        command->callback([&line, number, what = std::string(what)] {
+            line.run = [&line, number, what] {
+                control_request(line.control, {{"cpu", what}, {"number", *number}});
+                return 0;
+            };
+        });
+    }
 }
 
 void add_stop(CLI::App &app, command_line &line)
@@ -185,7 +212,7 @@ void add_names(CLI::App &app, command_line &line)
     auto what = std::make_shared<std::string>();
     CLI::App *command = app.add_subcommand("names", "For shell completion: names that the other commands take");
     command->group(""); // not in the help
-    command->add_option("WHAT", *what)->required()->check(CLI::IsMember({"dev", "napi", "punt"}));
+    command->add_option("WHAT", *what)->required()->check(CLI::IsMember({"cpu", "dev", "napi", "punt"}));
     add_control(*command, line);
     command->callback([&line, what] { line.run = [&line, what] { return names(line, *what); }; });
 }

@@ -69,6 +69,7 @@ private:
     void read_vfio_intr(toml_reader &reader);
     void read_control(toml_reader &reader);
     void read_log(const toml::table &table);
+    void read_autoscale(const toml::table &table);
     void read_ports(const toml::node &node);
     void read_port(const toml::table &table);
     bool read_device(toml_reader &reader, port_config &port);
@@ -103,6 +104,9 @@ void parser::parse(const toml::table &root)
     }
     if (const toml::table *log = reader.table("log")) {
         read_log(*log);
+    }
+    if (const toml::table *autoscale = reader.table("autoscale")) {
+        read_autoscale(*autoscale);
     }
     reader.refuse_unknown();
 }
@@ -402,6 +406,19 @@ void parser::read_log(const toml::table &table)
         reader.problem(*target, "target", describe(*target),
                        "\"auto\", \"stderr\", \"journal\" or the absolute path of a file");
     }
+    reader.refuse_unknown();
+}
+
+void parser::read_autoscale(const toml::table &table)
+{
+    toml_reader reader(table, "[autoscale]", problems);
+    ktime_t target = 0, settle = out.autoscale.settle / NSEC_PER_MSEC;
+    reader.integer("target_us", target, AUTOSCALE_TARGET_US);
+    reader.integer("min_cpus", out.autoscale.min_cpus, 1, static_cast<std::int64_t>(out.cpus.size()));
+    reader.integer("low_percent", out.autoscale.low_percent, AUTOSCALE_LOW_PERCENT);
+    reader.integer("settle_ms", settle, AUTOSCALE_SETTLE_MS);
+    out.autoscale.target = target * NSEC_PER_USEC;
+    out.autoscale.settle = settle * NSEC_PER_MSEC;
     reader.refuse_unknown();
 }
 

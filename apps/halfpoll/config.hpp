@@ -3,6 +3,7 @@
 
 #include "log.hpp"
 
+#include <halfpoll/autoscale_policy.hpp>
 #include <halfpoll/error.hpp>
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/net_device.hpp>
@@ -32,6 +33,9 @@ inline constexpr setting_range BUSY_POLL_USECS{0, 1'000'000};
 inline constexpr setting_range RPS_FLOW_CNT{0, RPS_FLOW_CNT_MAX};
 inline constexpr setting_range RPS_SOCK_FLOW_ENTRIES{0, RPS_SOCK_FLOW_ENTRIES_MAX};
 inline constexpr setting_range FLOW_LIMIT_TABLE_LEN{1, FLOW_LIMIT_TABLE_LEN_MAX};
+inline constexpr setting_range AUTOSCALE_TARGET_US{0, 1'000'000};
+inline constexpr setting_range AUTOSCALE_LOW_PERCENT{1, 100};
+inline constexpr setting_range AUTOSCALE_SETTLE_MS{1, 3'600'000};
 inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
 
@@ -72,6 +76,7 @@ struct config {
     unsigned mbufs = 16384;
     bool remove_shadows = true;
     log_config log;
+    autoscale_limits autoscale;
     std::vector<port_config> ports;
     punt_limits punt;
 };

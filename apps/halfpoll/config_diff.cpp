@@ -85,6 +85,15 @@ void compare_punt(const config &from, const config &to, config_diff &diff)
     }
 }
 
+void compare_autoscale(const autoscale_limits &from, const autoscale_limits &to, config_diff &diff)
+{
+    const std::string where = "[autoscale]";
+    compare(diff.changes, where, "target_us", from.target / NSEC_PER_USEC, to.target / NSEC_PER_USEC);
+    compare(diff.changes, where, "min_cpus", from.min_cpus, to.min_cpus);
+    compare(diff.changes, where, "low_percent", from.low_percent, to.low_percent);
+    compare(diff.changes, where, "settle_ms", from.settle / NSEC_PER_MSEC, to.settle / NSEC_PER_MSEC);
+}
+
 void compare_log(const log_config &from, const log_config &to, config_diff &diff)
 {
     compare(diff.changes, "[log]", "level", std::string(to_string(from.level)), std::string(to_string(to.level)));
@@ -203,6 +212,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
     compare_ports(running, wanted, diff);
     compare_runtime(running, wanted, diff);
     compare_punt(running, wanted, diff);
+    compare_autoscale(running.autoscale, wanted.autoscale, diff);
     compare_log(running.log, wanted.log, diff);
     refuse_devices(wanted, shareable, diff);
     return diff;

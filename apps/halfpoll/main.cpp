@@ -46,6 +46,7 @@ int main(int argc, char **argv)
     add_show(app, line);
     add_set(app, line);
     add_reload(app, line);
+    add_cpu(app, line);
     add_stop(app, line);
     add_names(app, line);
     CLI11_PARSE(app, argc, argv);

@@ -14,19 +14,19 @@ namespace
 using nlohmann::json;
 
 const std::set<std::string> counters = {
-    "rx_packets",       "rx_bytes",      "tx_packets", "tx_bytes",     "tx_dropped",      "rx_missed",
-    "rx_errors",        "rx_nombuf",     "tx_errors",  "polls",        "empty_polls",     "packets",
-    "interrupts",       "spurious",      "unmasks",    "completes",    "missed",          "deferred",
-    "park_rescues",     "driver_errors", "processed",  "time_squeeze", "wakeups",         "sleeps",
-    "doorbells",        "ksoftirqd",     "count",      "punted",       "dropped",         "received_rps",
-    "flow_limit_count", "rx_dropped",    "policed",    "steered",      "direct",          "moved",
-    "put_off",          "pauses",        "refused",    "to_kernel",    "to_kernel_drops", "from_kernel",
-    "from_kernel_drops"};
+    "rx_packets",        "rx_bytes",      "tx_packets", "tx_bytes",     "tx_dropped",      "rx_missed",
+    "rx_errors",         "rx_nombuf",     "tx_errors",  "polls",        "empty_polls",     "packets",
+    "interrupts",        "spurious",      "unmasks",    "completes",    "missed",          "deferred",
+    "park_rescues",      "driver_errors", "processed",  "time_squeeze", "wakeups",         "sleeps",
+    "doorbells",         "ksoftirqd",     "count",      "punted",       "dropped",         "received_rps",
+    "flow_limit_count",  "rx_dropped",    "policed",    "steered",      "direct",          "moved",
+    "put_off",           "pauses",        "refused",    "to_kernel",    "to_kernel_drops", "from_kernel",
+    "from_kernel_drops", "busy_us"};
 
 /// By what rows of each table are told apart.
-const std::map<std::string, std::string> names = {{"interfaces", "name"},  {"napi", "name"},     {"softnet", "cpu"},
-                                                  {"softirqs", "softirq"}, {"drops", "reason"},  {"rps", "name"},
-                                                  {"punt", "class"},       {"shadows", "shadow"}};
+const std::map<std::string, std::string> names = {
+    {"interfaces", "name"}, {"napi", "name"}, {"softnet", "cpu"}, {"cpu", "cpu"},       {"softirqs", "softirq"},
+    {"drops", "reason"},    {"rps", "name"},  {"punt", "class"},  {"shadows", "shadow"}};
 
 bool is_counter(const std::string &table, const std::string &key)
 {

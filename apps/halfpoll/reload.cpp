@@ -178,6 +178,7 @@ void reload::set_limits()
         r_.set_netdev_max_backlog(before_.netdev_max_backlog);
         r_.set_rps_sock_flow_entries(before_.rps_sock_flow_entries);
         r_.set_flow_limit(before_.flow_limit);
+        r_.scaler().set(before_.autoscale);
         for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
             r_.set_punt_limit(static_cast<punt_class>(c), before_.punt[c]);
         }
@@ -186,6 +187,9 @@ void reload::set_limits()
     r_.set_netdev_max_backlog(wanted_.netdev_max_backlog);
     r_.set_rps_sock_flow_entries(wanted_.rps_sock_flow_entries);
     r_.set_flow_limit(wanted_.flow_limit);
+    if (wanted_.autoscale != before_.autoscale) {
+        r_.scaler().set(wanted_.autoscale);
+    }
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
         if (before_.punt[c] != wanted_.punt[c]) {
             r_.set_punt_limit(static_cast<punt_class>(c), wanted_.punt[c]);

@@ -28,6 +28,7 @@ const std::map<std::string, std::vector<columns>> tables = {
        "threaded", "reason"},
       {"name", "polls", "empty_polls", "packets", "interrupts", "spurious", "unmasks", "completes", "missed",
        "deferred", "park_rescues", "driver_errors"}}},
+    {"cpu", {{"cpu", "affinity", "state", "served_by", "behind_us", "busy_us", "queues"}}},
     {"softnet",
      {{"processed", "dropped", "time_squeeze", "zero4", "zero5", "zero6", "zero7", "zero8", "zero9", "received_rps",
        "flow_limit_count", "backlog_len", "cpu", "input_qlen", "process_qlen"},
@@ -66,6 +67,16 @@ std::string devs_of(const json &members)
     return text.empty() ? "-" : text;
 }
 
+/// "lan-0 wan-0"
+std::string words_of(const json &words)
+{
+    std::string text;
+    for (const json &word : words) {
+        text += (text.empty() ? "" : " ") + word.get<std::string>();
+    }
+    return text;
+}
+
 std::string cell(const json &row, const std::string &column)
 {
     const json::json_pointer path("/" + column);
@@ -75,6 +86,7 @@ std::string cell(const json &row, const std::string &column)
     const json &value = row[path];
     const std::string text = value.is_string()   ? value.get<std::string>()
                              : value.is_object() ? list_of(value)
+                             : value.is_array()  ? words_of(value)
                                                  : value.dump();
     return text.empty() ? "-" : text;
 }

@@ -68,6 +68,7 @@ void router::start()
         open_port(port);
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
+    start_scaler();
     started_ = ktime_get();
     for (const net_device *dev : core_->devices()) {
         if (!dev->carrier.load(std::memory_order_relaxed)) {
@@ -114,6 +115,17 @@ void router::start_runtime()
     runtime_ = std::make_unique<runtime>(options);
 }
 
+void router::start_scaler()
+{
+    scaler_ = std::make_unique<autoscaler>(*runtime_);
+    scaler_->warn = [](const std::string &what) { log_line(log_level::warning, "cpu", what); };
+    scaler_->on_change = [](unsigned cpu, bool online) {
+        log_line(log_level::debug, "cpu",
+                 "runtime CPU " + std::to_string(cpu) + (online ? " is back: packets waited" : " is parked"));
+    };
+    scaler_->set(cfg_.autoscale);
+}
+
 net_device &router::open_port(const port_config &port)
 {
     const auto find = [this, port] {
@@ -156,6 +168,7 @@ config router::running() const
     now.netdev_budget = runtime_->netdev_budget();
     now.netdev_budget_usecs = runtime_->netdev_budget_usecs();
     now.netdev_max_backlog = core_->netdev_max_backlog();
+    now.autoscale = scaler_->limits();
     for (port_config &port : now.ports) {
         const net_device &dev = *core_->dev_get_by_name(port.options.name);
         const napi_config loaded = std::exchange(port.options.napi, dev.options.napi);
@@ -193,6 +206,17 @@ void router::set_flow_limit(const flow_limit_config &limit)
 {
     halfpoll::set_flow_limit(*core_, limit);
     cfg_.flow_limit = limit;
+}
+
+void router::set_cpu_online(unsigned cpu, bool online)
+{
+    if (online) {
+        runtime_->cpu_up(cpu);
+    } else if (!scaler_->has_parked(cpu)) {
+        runtime_->cpu_down(cpu);
+    }
+    scaler_->leave_alone(cpu, !online);
+    log_line(log_level::info, "cpu", "runtime CPU " + std::to_string(cpu) + (online ? ": online" : ": offline"));
 }
 
 void router::set_log(const log_config &log)
@@ -258,6 +282,7 @@ void router::degrade(const std::string &what)
 
 void router::stop() noexcept
 {
+    scaler_.reset();
     if (core_) {
         core_->on_change = nullptr;
         // No port receives any more before the first one goes: the forwarding tables still point to all of them.

@@ -6,6 +6,7 @@
 #include <forwarder.hpp>
 #include <mirror.hpp>
 
+#include <halfpoll/autoscaler.hpp>
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/slow_path.hpp>
@@ -45,6 +46,8 @@ public:
     slow_path &slow() noexcept { return *slow_; }
     forwarder &fwd() noexcept { return *forwarder_; }
     mirror &kernel() noexcept { return *mirror_; }
+    autoscaler &scaler() noexcept { return *scaler_; }
+    const autoscaler &scaler() const noexcept { return *scaler_; }
     rte_mempool *pool() noexcept { return pool_; }
     /// What runs with less than was asked for, and the remedy.
     const std::vector<std::string> &degraded() const noexcept { return degraded_; }
@@ -65,6 +68,8 @@ public:
     void set_rps_sock_flow_entries(unsigned entries);
     void set_flow_limit(const flow_limit_config &limit);
     void set_log(const log_config &log);
+    /// Takes a runtime CPU offline, where autoscaling leaves it, or back. Throws `error`.
+    void set_cpu_online(unsigned cpu, bool online);
     /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
     std::vector<std::string> mend_shadows();
 
@@ -72,6 +77,7 @@ private:
     void start();
     void start_eal();
     void start_runtime();
+    void start_scaler();
     void on_deleted(shadow &s);
     void on_change(net_device &dev);
     void stop() noexcept;
@@ -83,6 +89,7 @@ private:
     std::vector<std::string> degraded_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<runtime> runtime_;
+    std::unique_ptr<autoscaler> scaler_;
     std::unique_ptr<net_core> core_;
     std::unique_ptr<slow_path> slow_;
     std::unique_ptr<forwarder> forwarder_;

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <poll.h>
+#include <span>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -48,14 +50,14 @@ private:
     int fd_;
 };
 
-/// For poll(): milliseconds until `when`, rounded up; -1 if never.
-int timeout_ms(ktime_t when)
+/// Waits for the fds, until `when` at the latest.
+void wait_for(std::span<pollfd> fds, ktime_t when)
 {
-    if (when == KTIME_MAX) {
-        return -1;
+    const ktime_t left = std::clamp<ktime_t>(when - ktime_get(), 0, 60 * NSEC_PER_SEC);
+    const timespec timeout{.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
+    if (ppoll(fds.data(), fds.size(), when == KTIME_MAX ? nullptr : &timeout, nullptr) < 0 && errno != EINTR) {
+        throw_errno(errno, "control loop: poll");
     }
-    const ktime_t left = std::max<ktime_t>(0, when - ktime_get());
-    return static_cast<int>(std::min<ktime_t>((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 60'000));
 }
 
 /// Tells the service manager that all threads take their turns: a CPU that does not answer holds this thread up, and
@@ -68,7 +70,9 @@ public:
     void feed()
     {
         for (unsigned cpu = 0; cpu < rt_.cpus(); ++cpu) {
-            rt_.call_on(cpu, [](softnet_data &) {});
+            if (rt_.cpu_online(cpu)) {
+                rt_.call_on(cpu, [](softnet_data &) {});
+            }
         }
         sd_notify("WATCHDOG=1");
         last_ = ktime_get();
@@ -90,10 +94,7 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
                         {server.fd(), POLLIN, 0},
                         {r.core().control_fd(), POLLIN, 0},
                         {r.kernel().fd(), POLLIN, 0}};
-        const ktime_t wake_at = std::min({server.deadline(), reclaim_at, dog.due()});
-        if (poll(fds, std::size(fds), timeout_ms(wake_at)) < 0 && errno != EINTR) {
-            throw_errno(errno, "control loop: poll");
-        }
+        wait_for(fds, std::min({server.deadline(), reclaim_at, dog.due(), r.scaler().due()}));
         if (fds[0].revents) {
             log_line(log_level::info, "program", "stopping on a signal");
             return;
@@ -106,6 +107,9 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
         }
         if (fds[3].revents) {
             r.kernel().process();
+        }
+        if (r.scaler().due() <= ktime_get()) {
+            r.scaler().look();
         }
         if (dog.due() <= ktime_get()) {
             dog.feed();

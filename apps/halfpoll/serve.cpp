@@ -26,6 +26,9 @@ json show(router &r, const std::string &what, const json &request)
     if (what == "softnet") {
         return show_softnet(r);
     }
+    if (what == "cpu") {
+        return show_cpu(r);
+    }
     if (what == "softirqs") {
         return show_softirqs(r);
     }
@@ -72,6 +75,9 @@ json serve_request(router &r, const json &request, bool &stopping)
         return serve_set(r, value_or(request, "set", std::string()), value_or(request, "name", std::string()),
                          value_or(request, "values", json::object()));
     }
+    if (request.contains("cpu")) {
+        return serve_cpu(r, value_or(request, "cpu", std::string()), request.value("number", json()));
+    }
     if (request.contains("reload")) {
         return serve_reload(r, value_or(request, "reload", std::string()), value_or(request, "dry_run", false));
     }
@@ -79,7 +85,7 @@ json serve_request(router &r, const json &request, bool &stopping)
         stopping = true;
         return {{"stopping", true}};
     }
-    throw error("bad request: expected \"show\", \"set\", \"reload\" or \"stop\"");
+    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"reload\" or \"stop\"");
 }
 
 } // namespace halfpoll

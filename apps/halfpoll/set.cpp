@@ -195,6 +195,21 @@ json set_punt(router &r, const std::string &name, const json &values)
     return {{"changed", json::array({name})}};
 }
 
+json set_autoscale(router &r, const json &values)
+{
+    refuse_unknown(values, {"target_us", "min_cpus", "low_percent", "settle_ms"});
+    autoscale_limits limits = r.scaler().limits();
+    ktime_t target = limits.target / NSEC_PER_USEC, settle = limits.settle / NSEC_PER_MSEC;
+    take(values, "target_us", target, AUTOSCALE_TARGET_US);
+    take(values, "min_cpus", limits.min_cpus, setting_range{1, r.rt().cpus()});
+    take(values, "low_percent", limits.low_percent, AUTOSCALE_LOW_PERCENT);
+    take(values, "settle_ms", settle, AUTOSCALE_SETTLE_MS);
+    limits.target = target * NSEC_PER_USEC;
+    limits.settle = settle * NSEC_PER_MSEC;
+    r.scaler().set(limits);
+    return {{"changed", json::array({"autoscale"})}};
+}
+
 json set_log(router &r, const json &values)
 {
     refuse_unknown(values, {"level"});
@@ -219,6 +234,9 @@ json serve_set(router &r, const std::string &what, const std::string &name, cons
     }
     if (what == "punt") {
         return set_punt(r, name, values);
+    }
+    if (what == "autoscale") {
+        return set_autoscale(r, values);
     }
     if (what == "log") {
         return set_log(r, values);

@@ -7,6 +7,7 @@
 //   constant  nothing changes
 //   moves     flows move to other CPUs (RFS), their entries in too small tables collide
 //   maps      rps_cpus, rps_flow_cnt and rps_sock_flow_entries change
+//   hotplug   CPUs go offline and come back, one after the other
 #include "sequence_port.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -59,6 +60,7 @@ struct run {
     runtime rt;
     std::unique_ptr<net_core> core;
     sequence packets;
+    unsigned went = 0;  ///< CPUs offline
     bool moves = false; ///< consumers say that flows move. Constant while packets flow
 };
 
@@ -154,6 +156,17 @@ void change_maps(run &r, unsigned turn)
     set_rps_sock_flow_entries(*r.core, turn % 3 * 512);
 }
 
+void change_cpus(run &r, unsigned turn)
+{
+    const unsigned cpu = turn / 2 % r.core->cpus();
+    if (turn % 2 == 0) {
+        r.rt.cpu_down(cpu);
+        ++r.went;
+    } else {
+        r.rt.cpu_up(cpu);
+    }
+}
+
 const disturbance disturbances[] = {
     {.name = "constant",
      .period = milliseconds(50),
@@ -176,6 +189,11 @@ const disturbance disturbances[] = {
      .begin = [](run &r) { r.moves = true; },
      .step = change_maps,
      .nothing_happened = [](run &r) { return r.counters().direct > 0 ? nullptr : "changes of the map"; }},
+    {.name = "hotplug",
+     .period = milliseconds(10),
+     .begin = [](run &) {},
+     .step = change_cpus,
+     .nothing_happened = [](run &r) { return r.went >= 3 ? nullptr : "CPUs that went"; }},
 };
 
 arguments parse(int argc, char **argv)

@@ -32,7 +32,7 @@ _halfpoll_show()
 {
     local tables="fib route neigh nexthop"
     if [[ ${#words[@]} == 1 ]]; then
-        echo "status interfaces napi softnet softirqs rps drops punt $tables"
+        echo "status interfaces napi cpu softnet softirqs rps drops punt $tables"
     fi
     echo "--json --watch --count --control"
     case " $tables " in *" ${words[1]-} "*) echo "--dev --limit" ;; esac
@@ -44,7 +44,7 @@ _halfpoll_show()
 _halfpoll_set()
 {
     case ${words[1]-},${#words[@]} in
-    ,*) echo "napi rps runtime punt log" ;;
+    ,*) echo "napi rps runtime punt autoscale log" ;;
     napi,2 | rps,2) _halfpoll_names napi ;;
     rps,*) echo "rps_cpus= rps_flow_cnt=" ;;
     napi,*) echo "napi_defer_hard_irqs= gro_flush_timeout= irq_suspend_timeout= busy_poll=" \
@@ -53,7 +53,17 @@ _halfpoll_set()
     punt,*) echo "rate= burst=" ;;
     runtime,*) echo "netdev_budget= netdev_budget_usecs= netdev_max_backlog=" \
         "rps_sock_flow_entries= flow_limit_cpu_bitmap= flow_limit_table_len=" ;;
+    autoscale,*) echo "target_us= min_cpus= low_percent= settle_ms=" ;;
     log,*) echo "level=debug level=info level=warning level=error" ;;
+    esac
+    echo "--control"
+}
+
+_halfpoll_cpu()
+{
+    case ${#words[@]} in
+    1) echo "offline online" ;;
+    2) _halfpoll_names cpu ;;
     esac
     echo "--control"
 }
@@ -69,7 +79,7 @@ _halfpoll()
     --limit | --count) return ;;
     *)
         case ${words[0]-} in
-        "") choices="run check doctor bind unbind show set reload stop --help --version" ;;
+        "") choices="run check doctor bind unbind show set cpu reload stop --help --version" ;;
         run | check) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         reload)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
@@ -83,6 +93,7 @@ _halfpoll()
         unbind) choices="--force" ;;
         show) choices=$(_halfpoll_show) ;;
         set) choices=$(_halfpoll_set) ;;
+        cpu) choices=$(_halfpoll_cpu) ;;
         stop) choices="--control" ;;
         esac
         ;;

@@ -36,8 +36,8 @@ std::uint32_t backlog_length(const net_cpu &cpu, unsigned target) noexcept;
 void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
 
 /// Delivers everything that is visible in the CPU's backlog now, whatever the budget. On that CPU, or the one that
-/// serves it, `by`; between polls.
-void flush_backlog(net_cpu &cpu, net_cpu &by) noexcept;
+/// serves it; between polls.
+void flush_backlog(net_cpu &cpu) noexcept;
 
 /// What /proc/net/softnet_stat shows of a CPU's backlog. Any thread; figures of one moment only if nothing moves.
 struct backlog_stats {
