@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""autoscale: load rises from nothing to 1.6 CPUs and falls again while CPUs are parked and come back."""
+
+import os
+import subprocess
+
+from refusal import Refusal
+
+# what autoscale_ramp prints -> unit
+RESULTS = {"packets": "", "lost": "", "reordered": "", "late": "packets", "spell_us": "us", "longest_us": "us",
+           "parked": "CPUs", "returned": "CPUs", "change_us": "us"}
+
+
+def run(quick, build_dir):
+    samples = {name: [] for name in RESULTS}
+    for _ in range(1 if quick else 7):
+        seen = ramp(build_dir, 2 if quick else 6)
+        for name, values in samples.items():
+            values.append(seen[name])
+    return [{"name": f"autoscale_{name}", "unit": unit, "samples": samples[name]} for name, unit in RESULTS.items()]
+
+
+def ramp(build_dir, seconds):
+    done = subprocess.run([os.path.join(build_dir, "bench", "autoscale_ramp"), str(seconds)], stdout=subprocess.PIPE,
+                          text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise Refusal("autoscale_ramp failed")
+    seen = {name: int(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+    if seen["lost"] or seen["reordered"] or not seen["returned"]:
+        raise Refusal(f"packets were lost or reordered, or no CPU came back: {seen}")
+    return seen
