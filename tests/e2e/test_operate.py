@@ -469,4 +469,4 @@ class Operate(unittest.TestCase):
         self.assertEqual(self.complete("set punt to"), ["too_big"])
         self.assertEqual(self.complete("set runtime netdev_budget_"), ["netdev_budget_usecs="])
         self.assertEqual(self.complete("set napi wan threaded=d"), ["threaded=disabled"])
-        self.assertEqual(self.complete("set "), ["napi", "rps", "runtime", "punt", "log", "--control"])
+        self.assertEqual(self.complete("set "), ["napi", "rps", "runtime", "punt", "autoscale", "log", "--control"])

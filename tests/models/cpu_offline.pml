@@ -195,8 +195,10 @@ inline up()
 active proctype control()
 {
     down();
-    up();
-    down()
+    if
+    :: up()
+    :: skip
+    fi
 }
 
 active proctype monitor()

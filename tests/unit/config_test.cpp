@@ -74,7 +74,8 @@ TEST(Config, EverySettingArrives)
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
              "irq_suspend_timeout = 1000000\nbusy_poll = 50\nthreaded = \"busy-poll\"\n"
              "rps_cpus = \"1\"\nrps_flow_cnt = 256\nntuple = true\n"
-             "[punt.arp_nd]\nrate = 99\nburst = 7\n");
+             "[punt.arp_nd]\nrate = 99\nburst = 7\n"
+             "[autoscale]\ntarget_us = 300\nmin_cpus = 2\nlow_percent = 40\nsettle_ms = 20\n");
     EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
     EXPECT_EQ(cfg.fifo_priority, 7);
     EXPECT_EQ(cfg.netdev_budget, 64U);
@@ -111,6 +112,9 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(port.options.napi.threaded, napi_threaded::busy_poll);
     EXPECT_TRUE(port.options.ntuple);
     EXPECT_EQ(port.options.rps, (rps_config{.rps_cpus = {1}, .rps_flow_cnt = 256}));
+    EXPECT_EQ(cfg.autoscale,
+              (autoscale_limits{
+                  .target = 300 * NSEC_PER_USEC, .min_cpus = 2, .low_percent = 40, .settle = 20 * NSEC_PER_MSEC}));
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
@@ -253,6 +257,8 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"BusyPollNegative", PORT + "busy_poll = -1\n",
                 "r.toml:4: busy_poll: found -1 (integer), expected \"adaptive\" or an integer from 0 to 1000000 "
                 "(microseconds)"},
+        mistake{"MoreCpusThanThereAre", "[autoscale]\nmin_cpus = 2\n" + PORT,
+                "r.toml:2: min_cpus: found 2 (integer), expected an integer from 1 to 1"},
         mistake{"BacklogOfNothing", "[runtime]\nnetdev_max_backlog = 0\n" + PORT,
                 "r.toml:2: netdev_max_backlog: found 0 (integer), expected an integer from 1 to 65535"},
         mistake{"ExclusionWord", "[runtime]\nexclusion = \"small\"\n" + PORT,
