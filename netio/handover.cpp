@@ -121,6 +121,24 @@ void handover_drain(net_cpu &cpu) noexcept
     xmit_flush(by);
 }
 
+handover_place handover_at(const net_core &core, unsigned from, unsigned owner) noexcept
+{
+    const rte_ring *ring = core.cpu(owner).handover_in[from];
+    // Both acquire; they pair with the releases of enqueue and dequeue.
+    return {__atomic_load_n(&ring->prod.tail, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->cons.tail, __ATOMIC_ACQUIRE)};
+}
+
+bool handover_waits(const net_core &core, unsigned from) noexcept
+{
+    for (unsigned owner = 0; owner < core.cpus(); ++owner) {
+        const handover_place at = handover_at(core, from, owner);
+        if (at.put != at.taken) {
+            return true;
+        }
+    }
+    return false;
+}
+
 unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
     const std::uint32_t limit = xmit_max_frame(dev);

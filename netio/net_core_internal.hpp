@@ -36,6 +36,15 @@ int process_backlog(napi_struct &napi, int quota) noexcept;
 /// Sees to it that whoever was given packets in this turn looks at them (softnet_data::send_rps_ipi).
 void send_rps_ipi(softnet_data &sd) noexcept;
 
+/// How many packets CPU `from` has handed to `owner`, and how many of them that has taken; both wrap. Any CPU; it knows
+/// of what was handed over before something else that it knows of.
+struct handover_place {
+    std::uint32_t put, taken;
+};
+handover_place handover_at(const net_core &core, unsigned from, unsigned owner) noexcept;
+/// Some wait.
+bool handover_waits(const net_core &core, unsigned from) noexcept;
+
 /// Sends by the owner of the device's queue. Home CPU.
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
 /// Puts packets (as many as fit) on a hand-over ring; returns how many. The producer that owns the ring.

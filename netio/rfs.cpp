@@ -27,14 +27,17 @@ rfs_choice choose(const rps_tables &tables, const rps_sock_flow_table *sock_flow
     return {tables.map[(hash * std::uint64_t{tables.map.size() - 1}) >> 32], false};
 }
 
-/// Another CPU for a flow, if it has nothing in flight to the one it has. True: it has moved.
+/// Another CPU for a flow, if it has nothing in flight to the one it has, nor from there to the owner of a tx queue.
+/// True: it has moved.
 bool move_flow(const net_cpu &cpu, rps_queue &rps, rps_dev_flow &flow, unsigned wanted) noexcept
 {
-    if (flow.cpu != cpu.rps->here) {
-        if (rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST)) {
-            stat_add(rps.put_off);
-            return false;
-        }
+    const bool here = flow.cpu == cpu.rps->here;
+    const bool in_flight = here ? flow.last_qtail != 0 : rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST);
+    if (in_flight || handover_waits(*cpu.core, here ? cpu.id : flow.cpu)) {
+        stat_add(rps.put_off);
+        return false;
+    }
+    if (!here) {
         stat_add(rps.moved);
     }
     flow.cpu = static_cast<std::uint16_t>(wanted);
@@ -70,7 +73,7 @@ void rfs_stage(net_cpu &cpu, rps_queue &rps, rte_mbuf **pkts, const std::uint32_
             arfs_request_flow(rps, pkts[i], hash[i], wanted.cpu);
         }
         if (to.stage(flow.cpu, pkts[i])) {
-            to.mark[flow.cpu] = flow.cpu != to.here ? backlog_tail(cpu, flow.cpu) + NET_BURST : 0;
+            to.mark[flow.cpu] = flow.cpu != to.here ? backlog_tail(cpu, flow.cpu) + NET_BURST : 1;
         }
         flow.last_qtail = to.mark[flow.cpu]; // so that it does not move within the burst
         used[i] = &flow;

@@ -65,6 +65,24 @@ void hand_over(rx_queue &q, unsigned target) noexcept
     q.rps->last_tail[target] = backlog_tail(cpu, target);
 }
 
+/// What was delivered has left by the owners of tx queues, too. While the queue receives that is only certain when
+/// nothing waits for any of them; once it pauses, when they have taken what they had been given by then.
+bool all_sent(rx_queue &q) noexcept
+{
+    rps_queue &rps = *q.steering;
+    const net_core &core = *q.cpu->core;
+    const bool noted = std::exchange(rps.handed_noted, q.cpu->sd->now >= rps.pause_from);
+    bool sent = true;
+    for (unsigned from = 0, i = 0; from < core.cpus(); ++from) {
+        for (unsigned owner = 0; owner < core.cpus(); ++owner, ++i) {
+            const handover_place at = handover_at(core, from, owner);
+            rps.handed[i] = noted ? rps.handed[i] : at.put;
+            sent = sent && static_cast<std::int32_t>(at.taken - rps.handed[i]) >= 0;
+        }
+    }
+    return sent;
+}
+
 } // namespace
 
 bool sd_flow_limit::exceeds(std::uint32_t hash) noexcept
@@ -141,7 +159,7 @@ bool rps_settle(rx_queue &q) noexcept
     if (!rps.changing) {
         return true;
     }
-    if (rps_queue_in_flight(q)) {
+    if (rps_queue_in_flight(q) || !all_sent(q)) {
         return false;
     }
     std::swap(rps.now, rps.next);

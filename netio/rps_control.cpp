@@ -96,6 +96,7 @@ void rps_configure(rx_queue &queue, const rps_config &config)
         }
         queue.steering = std::make_shared<rps_queue>();
         queue.steering->last_tail.resize(core.cpus() + 1);
+        queue.steering->handed.resize(std::size_t{core.cpus()} * core.cpus());
         queue.steering->now = make_tables(core, {});
         queue.steering->arfs = make_arfs_ring(queue);
     }
@@ -104,6 +105,7 @@ void rps_configure(rx_queue &queue, const rps_config &config)
         take_home(queue);
         std::swap(rps.next, tables);
         rps.changing = true;
+        rps.handed_noted = false;
         rps.pause_from = sd.now + RPS_PATIENCE;
         queue.rps = &rps; // its poll looks at the change, if that must wait
         rps_settle(queue);

@@ -59,9 +59,9 @@ inline constexpr std::uint16_t RPS_NO_FILTER = RX_FLOW_FILTERS_MAX;
 
 /// Where the packets of some flows go, and up to where the ring to that CPU has them.
 struct rps_dev_flow {
-    std::uint16_t cpu;    ///< rps_cpu::here: none
-    std::uint16_t filter; ///< the device's rule that brings it here, or RPS_NO_FILTER
-    std::uint32_t last_qtail;
+    std::uint16_t cpu;        ///< rps_cpu::here: none
+    std::uint16_t filter;     ///< the device's rule that brings it here, or RPS_NO_FILTER
+    std::uint32_t last_qtail; ///< without a CPU: 1 while a burst has packets of it, else 0
 };
 
 /// What a queue steers by. The control thread makes it, the home CPU uses it.
@@ -105,11 +105,13 @@ struct arfs_state {
 struct rps_queue {
     net_cpu *home = nullptr;
     rps_tables now;
-    std::vector<std::uint32_t> last_tail; ///< by target: where its ring was after the queue's last packets
+    std::vector<std::uint32_t> last_tail; ///< by target: where its ring was after the queue's last packets; [here] is 0
     rps_tables next;                      ///< to come into force, if `changing`; else to be freed
     bool changing = false;
-    std::unique_ptr<arfs_ring> arfs; ///< null: off. Constant
-    ktime_t pause_from = 0;          ///< until then it is hoped that nothing is in flight
+    bool handed_noted = false;         ///< since it pauses
+    std::vector<std::uint32_t> handed; ///< by CPU and owner of tx queues: what had been handed over then
+    std::unique_ptr<arfs_ring> arfs;   ///< null: off. Constant
+    ktime_t pause_from = 0;            ///< until then it is hoped that nothing is in flight
     std::atomic<std::uint64_t> steered{0}, direct{0}, moved{0}, put_off{0}, pauses{0};
     std::uint64_t refused = 0; ///< wishes for rules that the device did not fulfil. Control thread
 };

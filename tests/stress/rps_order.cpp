@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Numbered packets of many flows through RPS to other CPUs: rps_order [--packets N] [--flows N] [--cpus N] [--queues N]
-// [--thread-backlog] [DISTURBANCE...]. Status 1 if a packet was lost, overtook another one of its flow, or a
-// disturbance did nothing.
+// [--thread-backlog] [--transmit] [DISTURBANCE...]. Status 1 if a packet was lost, overtook another one of its flow, or
+// a disturbance did nothing.
+//
+// With --transmit they are looked at where they leave, by the one tx queue that all CPUs share.
 //
 //   constant  nothing changes
 //   moves     flows move to other CPUs (RFS), their entries in too small tables collide
@@ -44,6 +46,7 @@ constexpr std::uint64_t DEFAULT_PACKETS = 1'000'000;
 struct arguments {
     std::uint64_t packets = DEFAULT_PACKETS;
     unsigned flows = 10'000, cpus = 3, queues = 1;
+    bool transmit = false;       ///< the order counts where they leave
     bool thread_backlog = false; ///< backlog_napi/N instead of NET_RX
     std::vector<std::string> disturbances;
 };
@@ -60,7 +63,8 @@ struct run {
     runtime rt;
     std::unique_ptr<net_core> core;
     sequence packets;
-    unsigned went = 0;  ///< CPUs offline
+    unsigned went = 0; ///< CPUs offline
+    bool transmit = false;
     bool moves = false; ///< consumers say that flows move. Constant while packets flow
 };
 
@@ -87,22 +91,29 @@ runtime_options options_of(const arguments &args)
 /// A cheap number that differs from packet to packet.
 std::uint32_t scramble(const rte_mbuf *m) { return (flow_of(m) * 2654435761U) ^ (number_of(m) * 2246822519U); }
 
-void deliver(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept
+void deliver(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     run &r = *static_cast<run *>(ctx);
     for (unsigned i = 0; i < n; ++i) {
-        r.packets.check(cpu.id, pkts[i]);
+        if (!r.transmit) {
+            r.packets.check(cpu.id, pkts[i]);
+        }
         const std::uint32_t dice = scramble(pkts[i]);
         if (r.moves && dice >> 28 == 0 && (pkts[i]->ol_flags & RTE_MBUF_F_RX_RSS_HASH)) {
             rps_record_sock_flow(*r.core, pkts[i]->hash.rss, dice % r.core->cpus());
         }
     }
-    rte_pktmbuf_free_bulk(pkts, n);
+    if (r.transmit) {
+        dev_queue_xmit(cpu, in, pkts, n);
+    } else {
+        rte_pktmbuf_free_bulk(pkts, n);
+    }
 }
 
 run::run(const arguments &args)
     : pool(packet_pool_create("rps_order", 8191, 256)), rt(options_of(args)),
-      core(std::make_unique<net_core>(rt, pool)), packets(pool, args.flows, args.queues, args.cpus, args.packets)
+      core(std::make_unique<net_core>(rt, pool)), packets(pool, args.flows, args.queues, args.cpus, args.packets),
+      transmit(args.transmit)
 {
     core->set_rx_handler(deliver, this);
 }
@@ -188,7 +199,8 @@ const disturbance disturbances[] = {
      .period = milliseconds(5),
      .begin = [](run &r) { r.moves = true; },
      .step = change_maps,
-     .nothing_happened = [](run &r) { return r.counters().direct > 0 ? nullptr : "changes of the map"; }},
+     .nothing_happened =
+         [](run &r) { return r.counters().direct + r.counters().moved > 0 ? nullptr : "changes of the map"; }},
     {.name = "hotplug",
      .period = milliseconds(10),
      .begin = [](run &) {},
@@ -199,9 +211,13 @@ const disturbance disturbances[] = {
 arguments parse(int argc, char **argv)
 {
     arguments args;
-    const option longs[] = {{"packets", required_argument, nullptr, 'p'},  {"flows", required_argument, nullptr, 'f'},
-                            {"cpus", required_argument, nullptr, 'c'},     {"queues", required_argument, nullptr, 'q'},
-                            {"thread-backlog", no_argument, nullptr, 't'}, {}};
+    const option longs[] = {{"packets", required_argument, nullptr, 'p'},
+                            {"flows", required_argument, nullptr, 'f'},
+                            {"cpus", required_argument, nullptr, 'c'},
+                            {"queues", required_argument, nullptr, 'q'},
+                            {"thread-backlog", no_argument, nullptr, 't'},
+                            {"transmit", no_argument, nullptr, 'x'},
+                            {}};
     for (int c; (c = getopt_long(argc, argv, "", longs, nullptr)) != -1;) {
         const auto number = optarg ? std::strtoull(optarg, nullptr, 10) : 0;
         switch (c) {
@@ -216,6 +232,9 @@ arguments parse(int argc, char **argv)
             break;
         case 'q':
             args.queues = static_cast<unsigned>(number);
+            break;
+        case 'x':
+            args.transmit = true;
             break;
         case 't':
             args.thread_backlog = true;

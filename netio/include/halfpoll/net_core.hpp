@@ -128,7 +128,7 @@ public:
     runtime &rt() noexcept { return rt_; }
     rte_mempool *pool() const noexcept { return pool_; }
     rps_state &rps() const noexcept { return *rps_; }
-    net_cpu &cpu(unsigned n) noexcept { return *cpus_[n]; }
+    net_cpu &cpu(unsigned n) const noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
     /// Packets may be directed to that CPU. Does not change while a packet is under way from a device's rx queue to the
     /// driver that sends it. Any thread.
