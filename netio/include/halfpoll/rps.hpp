@@ -17,9 +17,9 @@ struct rx_queue;
 // has a map of CPUs; the flow hash chooses among them, and the packet goes through the backlog of that CPU, of the own
 // one too. With a flow table, flows go where the embedder has said that they are consumed, as far as it is known.
 //
-// A flow is never reordered by a change of its CPU, whatever the reason: with a flow table it stays where it is until
-// what it has there was delivered; a change of the map or the table comes into force when nothing of the queue is in
-// flight, and if that does not happen by itself within a millisecond the queue pauses until it is so.
+// No change of its CPU reorders a flow, up to where it is delivered or leaves by a tx queue: with a flow table it stays
+// where it is while it has packets there or on the way from there to the owner of the tx queue; a change of the map or
+// table comes into force when the queue has none, for which it pauses if that does not happen within a millisecond.
 
 /// Settings of one rx queue.
 struct rps_config {
