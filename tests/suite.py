@@ -104,7 +104,7 @@ def end(process):
 
 def tail(log, lines=40):
     text = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(text[-lines:] + [f"(all of it: {log.relative_to(ROOT)})"])
+    return "\n".join([t if len(t) < 400 else t[:400] + " …" for t in text[-lines:]] + [f"(all of it: {log.relative_to(ROOT)})"])
 
 
 def sources():

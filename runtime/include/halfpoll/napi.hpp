@@ -134,8 +134,8 @@ struct napi_struct {
 
 /// Attaches a new, disabled instance to a CPU. Control thread. `start_rung` is the rung the device permits to start on:
 /// interrupt needs `napi.irq` and a valid `napi.source.fd`; with `napi.irq` null it means that nothing but
-/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen. If the CPU is
-/// offline, the one that serves it has the instance until it returns. Throws `error`, with nothing attached, if the
+/// napi_schedule() brings work (hand-over rings). `reason` (static string) says why a lower one was chosen. If the CPU
+/// is offline, the one that serves it has the instance until it returns. Throws `error`, with nothing attached, if the
 /// instance is to be threaded and that cannot be.
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung = wait_rung::interrupt,
                     const char *reason = "");
