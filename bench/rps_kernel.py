@@ -8,7 +8,7 @@ import subprocess
 
 from refusal import Refusal
 
-DROP = ("bpf", "bytecode", "1,6 0 0 2", "direct-action")  # returns TC_ACT_SHOT
+DROP = ("bpf", "bytecode", "1,6 0 0 4", "direct-action")  # TC_ACT_STOLEN: gone, and the sender sees no error
 
 
 class Veth:
