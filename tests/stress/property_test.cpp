@@ -24,6 +24,7 @@ protected:
         napi_enable(d.napi);
         added.push_back(&d);
         ASSERT_TRUE(at_rest(d));
+        barrier(); // the first poll has been counted, too
     }
     void add(wait_rung rung = wait_rung::interrupt) { add(dev, rung); }
     /// An instance that only napi_schedule() brings back: nothing else can make up for a lost event.
