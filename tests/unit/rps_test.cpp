@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstring>
 #include <map>
 #include <thread>
 
@@ -74,8 +75,10 @@ protected:
             const std::lock_guard lock(self.mutex_);
             for (unsigned i = 0; i < n; ++i) {
                 const auto *f = rte_pktmbuf_mtod(pkts[i], const std::uint8_t *);
-                self.got_.push_back({cpu.id, rte_be_to_cpu_32(*reinterpret_cast<const unaligned_uint32_t *>(f + 26)),
-                                     *reinterpret_cast<const unaligned_uint32_t *>(f + NUMBER_AT)});
+                std::uint32_t source, number;
+                std::memcpy(&source, f + 26, sizeof source);
+                std::memcpy(&number, f + NUMBER_AT, sizeof number);
+                self.got_.push_back({cpu.id, rte_be_to_cpu_32(source), number});
             }
         }
         rte_pktmbuf_free_bulk(pkts, n);
@@ -93,8 +96,9 @@ protected:
         f[23] = 17;
         f[34] = 1; // source port 256
         f[36] = 2; // destination port 512
-        *reinterpret_cast<unaligned_uint32_t *>(f + 26) = rte_cpu_to_be_32(flow);
-        *reinterpret_cast<unaligned_uint32_t *>(f + NUMBER_AT) = number;
+        const std::uint32_t source = rte_cpu_to_be_32(flow);
+        std::memcpy(f + 26, &source, sizeof source);
+        std::memcpy(f + NUMBER_AT, &number, sizeof number);
         return m;
     }
     std::uint32_t hash_of(std::uint32_t flow)
