@@ -67,12 +67,12 @@ std::string devs_of(const json &members)
     return text.empty() ? "-" : text;
 }
 
-/// "lan-0 wan-0"
+/// "lan-0 wan-0", "0 1"
 std::string words_of(const json &words)
 {
     std::string text;
     for (const json &word : words) {
-        text += (text.empty() ? "" : " ") + word.get<std::string>();
+        text += (text.empty() ? "" : " ") + (word.is_string() ? word.get<std::string>() : word.dump());
     }
     return text;
 }

@@ -73,4 +73,13 @@ TEST(Render, ALookupHasOtherColumnsThanRoutes)
     EXPECT_THAT(render(routes), testing::StartsWith("prefix "));
 }
 
+TEST(Render, ShowsListsOfAnyValues)
+{
+    const json status = {
+        {"status", {{"cpus", {0, 1}}, {"threads", {"ksoftirqd", "irq_work"}}, {"degraded", json::array()}}}};
+    const std::string text = render(status);
+    EXPECT_THAT(text, testing::ContainsRegex("cpus +0 1\n"));
+    EXPECT_THAT(text, testing::ContainsRegex("threads +ksoftirqd irq_work\n"));
+}
+
 } // namespace
