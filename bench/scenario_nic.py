@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ MACHINE = {"accel": "tcg,thread=single", "cpus": 1, "options": ("-icount", "shif
            "kernel_options": ("iommu=pt",), "patience": 5}
 BURST, PAUSE = 64, 0.0005  # what the sender offers, several times what the guest can do
 SINK = 7300
+LOOPS = 250_000_000  # of two instructions, to see that the clock does count them
 PORT_CONFIG = "busy_poll = 0\n"  # no spinning before a sleep: what waits is idle, as with the kernel
 
 
@@ -49,6 +51,7 @@ def compare(model, image, rounds, packets):
     router = new_router(model, image)
     seen = {"kernel": [], "halfpoll": []}
     try:
+        counted = yardstick(router)
         for _ in range(rounds):
             kernel_begin(router)
             seen["kernel"].append(measure(router, packets))
@@ -66,7 +69,10 @@ def compare(model, image, rounds, packets):
         router.stop()
     if any(m["refused"] == 0 for m in seen["kernel"]):
         raise Refusal("the kernel kept up with the load, which is to be more than it can do")
-    return figures(model, seen, simd)
+    if not 0.98 < counted < 1.02:
+        raise Refusal(f"the guest's clock does not count instructions: {counted:.3f} of a loop's")
+    check = {"name": f"{model}_yardstick", "unit": "counted / executed", "samples": [counted]}
+    return [check] + figures(model, seen, simd)
 
 
 def figures(model, seen, simd):
@@ -87,6 +93,26 @@ def new_router(model, image):
     said = router.guest.run("dmesg").stdout
     router.tsc_ghz = float(re.search(r"tsc: Detected ([0-9.]+) MHz", said)[1]) / 1000
     return router
+
+
+def counted_program(loops):
+    """An ELF file that executes 2 * loops + 4 instructions: dec and jnz in a loop, then exit(0)."""
+    code = b"\x48\xc7\xc1" + struct.pack("<I", loops) + b"\x48\xff\xc9\x75\xfb\xb8\x3c\0\0\0\x31\xff\x0f\x05"
+    base, size = 0x400000, 120 + len(code)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, base + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 4096) + code
+
+
+def yardstick(router):
+    """What look() counts of a loop, in parts of what it executes: a program with it less one with next to none."""
+    counts = []
+    for loops in (1, 1, LOOPS):  # the first run fills the guest's caches
+        octal = "".join(f"\\{byte:03o}" for byte in counted_program(loops))
+        router.guest.shell(f"printf '{octal}' > /tmp/counted && chmod +x /tmp/counted")
+        first = look(router)[3]
+        router.guest.shell("/tmp/counted")
+        counts.append(look(router)[3] - first)
+    return (counts[2] - counts[1]) / (2 * LOOPS)
 
 
 def kernel_begin(router):
