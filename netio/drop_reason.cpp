@@ -27,6 +27,12 @@ const char *to_string(drop_reason reason) noexcept
         return "PUNT_FULL";
     case DROP_CPU_BACKLOG:
         return "CPU_BACKLOG";
+    case DROP_XDP:
+        return "XDP";
+    case DROP_XDP_ABORTED:
+        return "XDP_ABORTED";
+    case DROP_XDP_REDIRECT:
+        return "XDP_REDIRECT";
     case DROP_NETIO_MAX:
         break;
     }

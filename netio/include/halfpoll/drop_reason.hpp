@@ -17,6 +17,9 @@ enum drop_reason : unsigned {
     DROP_PUNT_POLICED,    ///< punt class over its rate
     DROP_PUNT_FULL,       ///< ring to the slow path full
     DROP_CPU_BACKLOG,     ///< backlog of the target CPU over netdev_max_backlog, or over a flow's share of it
+    DROP_XDP,             ///< an XDP program said so
+    DROP_XDP_ABORTED,     ///< an XDP program failed on it, or gave no valid answer
+    DROP_XDP_REDIRECT,    ///< where an XDP program redirected it to did not take it (counted there, too, by error)
     DROP_NETIO_MAX
 };
 
