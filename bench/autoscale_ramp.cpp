@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Load that rises from nothing to more than one CPU can do and falls again, under the autoscaler. Two sources of
-// packets, at home on runtime CPUs 0 and 1; what a packet costs is simulated by sleep, so that the figures are those of
-// two free cores even where others work. Prints "key value" lines.
+// packets, at home on runtime CPUs 0 and 1; what a packet costs is simulated by sleep, and all threads are real-time
+// ones, so that the figures are those of two free cores even where others work. What takes the cores away nevertheless
+// (the host of a virtual machine) is seen by witnesses. Prints "key value" lines.
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/net_core.hpp>
 
 #include <rte_mbuf.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -19,6 +22,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <memory>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 using namespace halfpoll;
@@ -128,12 +133,37 @@ private:
     std::array<ktime_t, RING> times_{};
 };
 
+struct interval {
+    ktime_t from, to;
+    ktime_t length() const noexcept { return to - from; }
+    bool contains(ktime_t when) const noexcept { return when >= from && when <= to; }
+};
+
+ktime_t longest_of(const std::vector<interval> &all) noexcept
+{
+    ktime_t longest = 0;
+    for (const interval &each : all) {
+        longest = std::max(longest, each.length());
+    }
+    return longest;
+}
+
+void nap(ktime_t time) noexcept
+{
+    const timespec t{.tv_sec = time / NSEC_PER_SEC, .tv_nsec = time % NSEC_PER_SEC};
+    nanosleep(&t, nullptr);
+}
+
+/// A late packet.
+struct delayed {
+    ktime_t arrival, end;
+};
+
 /// Done with: per source, what was seen. Written by the CPU that has the source's queue.
 struct done {
-    std::uint64_t packets = 0, reordered = 0, late = 0;
+    std::uint64_t packets = 0, reordered = 0;
     ktime_t longest = 0; ///< delay
-    std::vector<std::pair<ktime_t, ktime_t>>
-        spells; ///< of late packets: from the first one's arrival to the last one's end
+    std::vector<delayed> late;
 };
 std::array<done, 2> results;
 
@@ -146,8 +176,7 @@ void work(unsigned n) noexcept
         return;
     }
     const ktime_t begun = ktime_get();
-    const timespec time{.tv_sec = 0, .tv_nsec = debt};
-    nanosleep(&time, nullptr);
+    nap(debt);
     debt -= ktime_get() - begun;
 }
 
@@ -157,14 +186,8 @@ void finish(done &d, const payload &p, ktime_t now) noexcept
     ++d.packets;
     const ktime_t delay = now - p.arrival;
     d.longest = std::max(d.longest, delay);
-    if (delay <= TARGET) {
-        return;
-    }
-    ++d.late;
-    if (d.spells.empty() || p.arrival - d.spells.back().second > TARGET) {
-        d.spells.emplace_back(p.arrival, now);
-    } else {
-        d.spells.back().second = now;
+    if (delay > TARGET) {
+        d.late.push_back({p.arrival, now});
     }
 }
 
@@ -178,31 +201,93 @@ void receive(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) 
     cpu.cache->free(pkts, n);
 }
 
-void nap_until(ktime_t when)
+/// Sleeps on one core at a higher priority than all that is measured, and notes when it does not get it back in time.
+class witness
 {
-    const ktime_t left = std::clamp<ktime_t>(when - ktime_get(), 0, 10 * NSEC_PER_MSEC);
-    const timespec time{.tv_sec = 0, .tv_nsec = left};
-    nanosleep(&time, nullptr);
+public:
+    explicit witness(int core) : thread_([this, core](const std::stop_token &stop) { look(stop, core); }) {}
+    /// Returns the absences.
+    const std::vector<interval> &end()
+    {
+        thread_.request_stop();
+        thread_.join();
+        return absences_;
+    }
+
+private:
+    void look(const std::stop_token &stop, int core)
+    {
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        CPU_SET(core, &cpus);
+        const sched_param priority{.sched_priority = 2};
+        if (pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus) != 0 ||
+            pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority) != 0) {
+            std::fprintf(stderr, "no SCHED_FIFO thread on core %d\n", core);
+            std::exit(1);
+        }
+        while (!stop.stop_requested()) {
+            const ktime_t due = ktime_get() + WITNESS_NAP;
+            nap(WITNESS_NAP);
+            const ktime_t now = ktime_get();
+            if (now - due > ABSENCE) {
+                absences_.push_back({due, now});
+            }
+        }
+    }
+
+    static constexpr ktime_t WITNESS_NAP = 200 * NSEC_PER_USEC;
+    static constexpr ktime_t ABSENCE = 200 * NSEC_PER_USEC; ///< beyond what a wake-up takes
+    std::vector<interval> absences_;
+    std::jthread thread_;
+};
+
+std::vector<std::unique_ptr<witness>> witnesses()
+{
+    std::vector<std::unique_ptr<witness>> all;
+    cpu_set_t cpus;
+    sched_getaffinity(0, sizeof cpus, &cpus);
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+        if (CPU_ISSET(core, &cpus)) {
+            all.push_back(std::make_unique<witness>(core));
+        }
+    }
+    return all;
 }
 
 struct changes {
-    unsigned parked = 0, returned = 0;
-    ktime_t slowest = 0; ///< change of a CPU
+    std::vector<interval> reactions; ///< from the time when a CPU fell behind until another one helps
+    std::vector<interval> returns, parkings;
 };
+
+/// Since when some CPU has been behind.
+ktime_t behind_since(runtime &rt) noexcept
+{
+    ktime_t oldest = KTIME_MAX;
+    for (unsigned cpu = 0; cpu < rt.cpus(); ++cpu) {
+        const ktime_t since = rt.cpu(cpu).stats.behind_since.load(std::memory_order_relaxed);
+        oldest = since != 0 ? std::min(oldest, since) : oldest;
+    }
+    return oldest;
+}
 
 /// Autoscaling for so long.
 changes scale(runtime &rt, ktime_t end)
 {
     changes seen;
     autoscaler scaler(rt);
-    ktime_t looked = 0;
+    ktime_t looked = 0, behind = 0;
     scaler.on_change = [&](unsigned, bool online) {
-        ++(online ? seen.returned : seen.parked);
-        seen.slowest = std::max(seen.slowest, ktime_get() - looked);
+        const ktime_t now = ktime_get();
+        (online ? seen.returns : seen.parkings).push_back({looked, now});
+        if (online) {
+            seen.reactions.push_back({std::min(behind, looked), now});
+        }
     };
     scaler.set({.target = TARGET, .min_cpus = 1, .low_percent = 50, .settle = SETTLE});
-    while (ktime_get() < end) {
-        nap_until(std::min(scaler.due(), end));
+    while ((looked = ktime_get()) < end) {
+        nap(std::clamp<ktime_t>(std::min(scaler.due(), end) - looked, 0, 10 * NSEC_PER_MSEC));
+        behind = behind_since(rt);
         looked = ktime_get();
         if (scaler.due() <= looked) {
             scaler.look();
@@ -211,29 +296,67 @@ changes scale(runtime &rt, ktime_t end)
     return seen;
 }
 
-void print(const std::array<const ramp_port *, 2> &sources, const changes &seen)
+/// How many packets are late, and why.
+struct lateness {
+    std::uint64_t reaction = 0;  ///< they came while the autoscaler reacted
+    std::uint64_t disturbed = 0; ///< a core was away while they waited, or those before them
+    std::uint64_t other = 0;
+};
+
+lateness judge(const done &d, const changes &seen, const std::vector<interval> &absences)
 {
-    std::uint64_t arrived = 0, lost = 0;
-    done all;
-    ktime_t spell = 0;
+    lateness result;
+    ktime_t last = 0;       // end of the late packet before
+    bool disturbed = false; // the row of late packets began with an absence
+    for (const delayed &p : d.late) {
+        const auto during = [&](const interval &a) { return a.from <= p.end && a.to >= p.arrival; };
+        disturbed = (disturbed && p.arrival <= last) || std::ranges::any_of(absences, during);
+        last = p.end;
+        if (std::ranges::any_of(seen.reactions, [&](const interval &r) { return r.contains(p.arrival); })) {
+            ++result.reaction;
+        } else {
+            ++(disturbed ? result.disturbed : result.other);
+        }
+    }
+    return result;
+}
+
+void print(const char *key, std::uint64_t value)
+{
+    std::printf("%s %llu\n", key, static_cast<unsigned long long>(value));
+}
+void print_us(const char *key, ktime_t time) { print(key, static_cast<std::uint64_t>(time / NSEC_PER_USEC)); }
+
+void report(const std::array<const ramp_port *, 2> &sources, const changes &seen, const std::vector<interval> &absences)
+{
+    std::uint64_t arrived = 0, lost = 0, processed = 0, reordered = 0;
+    lateness late;
+    ktime_t longest = 0;
     for (unsigned i = 0; i < 2; ++i) {
         arrived += sources[i]->arrived();
         lost += sources[i]->lost();
-        all.packets += results[i].packets;
-        all.reordered += results[i].reordered;
-        all.late += results[i].late;
-        all.longest = std::max(all.longest, results[i].longest);
-        for (const auto &[from, to] : results[i].spells) {
-            spell = std::max(spell, to - from);
-        }
+        processed += results[i].packets;
+        reordered += results[i].reordered;
+        longest = std::max(longest, results[i].longest);
+        const lateness of_source = judge(results[i], seen, absences);
+        late.reaction += of_source.reaction;
+        late.disturbed += of_source.disturbed;
+        late.other += of_source.other;
     }
-    std::printf("packets %llu\nlost %llu\nreordered %llu\nlate %llu\n", static_cast<unsigned long long>(arrived),
-                static_cast<unsigned long long>(lost + arrived - all.packets),
-                static_cast<unsigned long long>(all.reordered), static_cast<unsigned long long>(all.late));
-    std::printf("spells %zu\nspell_us %lld\nlongest_us %lld\n", results[0].spells.size() + results[1].spells.size(),
-                static_cast<long long>(spell / NSEC_PER_USEC), static_cast<long long>(all.longest / NSEC_PER_USEC));
-    std::printf("parked %u\nreturned %u\nchange_us %lld\n", seen.parked, seen.returned,
-                static_cast<long long>(seen.slowest / NSEC_PER_USEC));
+    print("packets", arrived);
+    print("lost", lost + arrived - processed);
+    print("reordered", reordered);
+    print("late", late.other);
+    print("late_in_reaction", late.reaction);
+    print("late_by_absence", late.disturbed);
+    print_us("longest_us", longest);
+    print_us("reaction_us", longest_of(seen.reactions));
+    print_us("return_us", longest_of(seen.returns));
+    print_us("park_us", longest_of(seen.parkings));
+    print("parked", seen.parkings.size());
+    print("returned", seen.returns.size());
+    print("absences", absences.size());
+    print_us("absence_us", longest_of(absences));
 }
 
 } // namespace
@@ -242,11 +365,12 @@ int main(int argc, char **argv)
 {
     const ktime_t length = (argc > 1 ? std::atoi(argv[1]) : 4) * NSEC_PER_SEC;
     prctl(PR_SET_TIMERSLACK, 1); // threads inherit it
+    const sched_param priority{.sched_priority = 1};
     try {
         eal_init({});
         rte_mempool *pool = packet_pool_create("ramp", 16383, 2176, 0);
         {
-            runtime rt(runtime_options{.cpus = std::vector<cpu_options>(2)});
+            runtime rt(runtime_options{.cpus = std::vector<cpu_options>(2, {.fifo_priority = 1})});
             net_core core(rt, pool);
             core.set_rx_handler(receive, nullptr);
             const ktime_t start = ktime_get() + NSEC_PER_SEC;
@@ -259,11 +383,20 @@ int main(int argc, char **argv)
                 options.cpus = {i};
                 core.register_netdevice(std::move(source), options);
             }
+            const auto watched = witnesses();
+            if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority) != 0) {
+                throw error("no SCHED_FIFO: run as root");
+            }
             const changes seen = scale(rt, start + length + NSEC_PER_SEC);
             for (unsigned cpu = 0; cpu < 2; ++cpu) {
                 rt.call_on(cpu, [](softnet_data &) {}); // what it has written is seen
             }
-            print(sources, seen);
+            std::vector<interval> absences;
+            for (const auto &each : watched) {
+                const std::vector<interval> &seen_there = each->end();
+                absences.insert(absences.end(), seen_there.begin(), seen_there.end());
+            }
+            report(sources, seen, absences);
         }
         packet_pool_free(pool);
     } catch (const error &e) {

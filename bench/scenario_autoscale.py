@@ -7,8 +7,9 @@ import subprocess
 from refusal import Refusal
 
 # what autoscale_ramp prints -> unit
-RESULTS = {"packets": "", "lost": "", "reordered": "", "late": "packets", "spell_us": "us", "longest_us": "us",
-           "parked": "CPUs", "returned": "CPUs", "change_us": "us"}
+RESULTS = {"packets": "", "lost": "", "reordered": "", "late": "packets", "late_in_reaction": "packets",
+           "late_by_absence": "packets", "longest_us": "us", "reaction_us": "us", "return_us": "us", "park_us": "us",
+           "parked": "CPUs", "returned": "CPUs", "absences": "", "absence_us": "us"}
 
 
 def run(quick, build_dir):
@@ -28,4 +29,6 @@ def ramp(build_dir, seconds):
     seen = {name: int(value) for name, value in (line.split() for line in done.stdout.splitlines())}
     if seen["lost"] or seen["reordered"] or not seen["returned"]:
         raise Refusal(f"packets were lost or reordered, or no CPU came back: {seen}")
+    if seen["late"]:
+        raise Refusal(f"packets were late though nobody reacted to load and no core was away: {seen}")
     return seen

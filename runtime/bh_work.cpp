@@ -100,6 +100,12 @@ void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept
     to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
 }
 
+bool bh_work_queued(const softnet_data &sd) noexcept
+{
+    const auto any = [](const bh_work_list &list) { return list.ready || list.queued.load(std::memory_order_relaxed); };
+    return any(sd.bh_works) || any(sd.bh_highpri_works);
+}
+
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
 {
     const ktime_t deadline = sd.now + MAX_SOFTIRQ_TIME;

@@ -10,6 +10,9 @@ namespace halfpoll
 /// rounds were made; raises `vec` for the rest. In a softirq.
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept;
 
+/// Some item waits. In a section; not in a softirq, where one may be running.
+bool bh_work_queued(const softnet_data &sd) noexcept;
+
 /// Takes the items of a CPU that stands still. On `to`, not in a softirq.
 void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept;
 

@@ -57,12 +57,12 @@ void adopt(softnet_data &from, softnet_data &to)
 /// Waits until the BH work of a CPU that was queued before has run: items of one context do not run beside each other.
 void bh_work_barrier(softnet_data &sd)
 {
-    bh_work end;
-    end.func = [](bh_work &) noexcept {};
-    for (auto *queue : {queue_bh_work, queue_bh_highpri_work}) {
-        queue(sd, end);
-        bh_work_flush(end);
-    }
+    bh_work end, highpri_end;
+    end.func = highpri_end.func = [](bh_work &) noexcept {};
+    queue_bh_work(sd, end);
+    queue_bh_highpri_work(sd, highpri_end);
+    bh_work_flush(end);
+    bh_work_flush(highpri_end);
 }
 
 } // namespace
@@ -227,8 +227,14 @@ void runtime::bring_up(unsigned cpu)
     thread &t = *threads_[cpu];
     bh_thread_request(t, cpu_state::held);
     drain_calls_of(cpu);
-    bh_work_barrier(threads_[served_by(cpu)]->sd);
-    call_on(served_by(cpu), [&](softnet_data &) { t.sd.timers.take_back(); });
+    bool bh_works = false;
+    call_on(served_by(cpu), [&](softnet_data &by) {
+        bh_works = bh_work_queued(by); // between softirqs: none is running
+        t.sd.timers.take_back();
+    });
+    if (bh_works) {
+        bh_work_barrier(threads_[served_by(cpu)]->sd);
+    }
     t.sd.adopter = nullptr;
     bh_thread_request(t, cpu_state::running);
     for (smpboot_thread *further : t.sd.further_threads) {

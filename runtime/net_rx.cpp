@@ -5,6 +5,7 @@
 
 #include "napi_internal.hpp"
 #include "race_point.hpp"
+#include "remote.hpp"
 
 namespace halfpoll
 {
@@ -46,7 +47,8 @@ void net_rx_action(softnet_data &sd) noexcept
 {
     const runtime_options &options = sd.rt->options();
     int budget = static_cast<int>(sd.rt->netdev_budget());
-    const ktime_t deadline = sd.now + sd.rt->netdev_budget_usecs() * NSEC_PER_USEC;
+    const ktime_t started = sd.now;
+    const ktime_t deadline = started + sd.rt->netdev_budget_usecs() * NSEC_PER_USEC;
     std::uint64_t processed = 0;
     ktime_t busy = 0;
     napi_list list, repoll;
@@ -74,6 +76,9 @@ void net_rx_action(softnet_data &sd) noexcept
         processed += static_cast<unsigned>(work);
         if (budget <= 0 || sd.now >= deadline) {
             stat_add(sd.stats.time_squeeze);
+            break;
+        }
+        if (call_waits(sd, started)) {
             break;
         }
     }

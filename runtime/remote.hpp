@@ -14,6 +14,14 @@ inline bool remote_pending(const softnet_data &sd) noexcept
 {
     return sd.remote_napi.load(std::memory_order_relaxed) || sd.call_queue.load(std::memory_order_relaxed);
 }
+
+/// A call from another thread would interrupt a kernel's softirq. Here it has the dispatch that `began` then end early,
+/// but one that is short all the same is not torn apart, so that calls in plenty do not stop the softirqs. Home CPU.
+inline bool call_waits(const softnet_data &sd, ktime_t began) noexcept
+{
+    constexpr ktime_t PATIENCE = 100 * NSEC_PER_USEC;
+    return sd.now - began >= PATIENCE && sd.call_queue.load(std::memory_order_relaxed);
+}
 /// Moves remotely scheduled instances to the poll list, oldest first, and runs the calls. Home CPU, not in a softirq.
 /// True if calls ran, which may take long.
 bool take_remote(softnet_data &sd) noexcept;

@@ -4,6 +4,7 @@
 #include <halfpoll/softnet_data.hpp>
 
 #include "race_point.hpp"
+#include "remote.hpp"
 
 #include <bit>
 
@@ -47,17 +48,20 @@ bool do_softirq(softnet_data &sd) noexcept
         return false;
     }
     bh->serving_softirq = true;
-    const ktime_t deadline = sd.now + MAX_SOFTIRQ_TIME;
+    const ktime_t begun = sd.now;
     unsigned pass = 0;
+    bool interrupted = false;
     do {
         softirq_pass(sd);
         ++pass;
-    } while (sd.softirq_pending != 0 && pass < MAX_SOFTIRQ_RESTART && sd.now < deadline);
+        interrupted = call_waits(sd, begun);
+    } while (sd.softirq_pending != 0 && pass < MAX_SOFTIRQ_RESTART && sd.now < begun + MAX_SOFTIRQ_TIME &&
+             !interrupted);
     bh->serving_softirq = false;
     if (sd.softirq_pending == 0) {
         return false;
     }
-    stat_add(sd.stats.ksoftirqd);
+    stat_add(sd.stats.ksoftirqd, !interrupted);
     return true;
 }
 

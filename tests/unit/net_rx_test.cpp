@@ -16,9 +16,10 @@ namespace
 struct scripted {
     napi_struct napi;
     char letter = '?';
-    int work = 0;                 ///< less than the weight: completes
-    napi_struct *wakes = nullptr; ///< scheduled from within the poll
-    ktime_t takes = 0;            ///< time that a poll takes
+    int work = 0;                      ///< less than the weight: completes
+    napi_struct *wakes = nullptr;      ///< scheduled from within the poll
+    ktime_t takes = 0;                 ///< time that a poll takes
+    call_single_data *calls = nullptr; ///< issued from within the poll
 
     static inline std::string diary;
     static inline std::atomic<ktime_t> clock{1};
@@ -30,6 +31,9 @@ struct scripted {
         clock += self.takes;
         if (self.wakes) {
             napi_schedule(*self.wakes);
+        }
+        if (self.calls) {
+            call_on_async(*n.sd, *self.calls);
         }
         if (self.work < n.weight) {
             napi_complete_done(n, self.work);
@@ -88,9 +92,17 @@ protected:
                 dev.work = 0;
                 dev.wakes = nullptr;
                 dev.takes = 0;
+                dev.calls = nullptr;
             }
         });
         return left;
+    }
+    /// Everything that was called before has run: a batch of calls runs newest first.
+    void finish_calls()
+    {
+        for (int i = 0; i < 2; ++i) {
+            rt.call_on(0, [](softnet_data &) {});
+        }
     }
     std::uint64_t squeezed() { return rt.cpu(0).stats.time_squeeze; }
 
@@ -155,6 +167,29 @@ TEST_F(net_rx, ends_at_netdev_budget_usecs)
     EXPECT_EQ(dispatch("abc"), "c");
     EXPECT_EQ(polled, "ab");
     EXPECT_EQ(squeezed(), 1u);
+}
+
+TEST_F(net_rx, a_long_dispatch_ends_for_a_call)
+{
+    call_single_data call;
+    call.func = [](softnet_data &, void *) noexcept {};
+    devices[0].takes = 100 * NSEC_PER_USEC;
+    devices[0].calls = &call;
+    EXPECT_EQ(dispatch("abc"), "bc");
+    EXPECT_EQ(polled, "a");
+    EXPECT_EQ(squeezed(), 0u);
+    finish_calls();
+}
+
+TEST_F(net_rx, a_short_dispatch_does_not)
+{
+    call_single_data call;
+    call.func = [](softnet_data &, void *) noexcept {};
+    devices[0].takes = 99 * NSEC_PER_USEC;
+    devices[0].calls = &call;
+    EXPECT_EQ(dispatch("abc"), "");
+    EXPECT_EQ(polled, "abc");
+    finish_calls();
 }
 
 TEST_F(net_rx, squeeze_is_counted_even_if_nothing_remains)
