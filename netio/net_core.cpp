@@ -2,6 +2,7 @@
 #define RTE_USE_C11_MEM_MODEL // as in handover.cpp
 #include "backlog_ring.hpp"
 #include "net_core_internal.hpp"
+#include "redirect.hpp"
 #include "rps_internal.hpp"
 
 #include <rte_errno.h>
@@ -64,6 +65,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
     rps_ = std::make_shared<rps_state>(rt.cpus());
+    redirect_ = std::make_shared<redirect_state>();
     for (unsigned c = 0; c < rt.cpus(); ++c) {
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
@@ -74,6 +76,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->xmit_retry.cpu = cpu.get();
         cpu->handover_dirty.resize(rt.cpus());
         cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
+        cpu->redirect = std::make_shared<redirect_cpu>();
         cpu->active.store(rt.cpu_online(c), std::memory_order_relaxed);
         rps_->online[c] = rt.cpu_online(c);
     }
@@ -104,6 +107,9 @@ net_core::~net_core()
     rt_.cpuhp_remove_state(cpuhp_);
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
+    }
+    for (const auto &map : xdp_maps(*this)) {
+        xdp_map_destroy(*this, *map);
     }
     remove_napis();
     for (auto &cpu : cpus_) {
@@ -266,12 +272,14 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
     }
     dev_open(dev);
     devs_[dev.ifindex] = std::move(owned);
+    redirect_register(*this, dev);
     dev_start(dev);
     return dev;
 }
 
 void net_core::unregister_netdevice(net_device &dev) noexcept
 {
+    redirect_unregister(*this, dev);
     if (dev.open) {
         shut(dev);
     }

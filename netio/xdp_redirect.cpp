@@ -1,19 +1,113 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "xdp_internal.hpp"
+//
+//   program -> burst.target -> xdp_do_redirect -> bulk queues ... end of poll: xdp_do_flush
+//                                                   devices: 16 each, then dev_queue_xmit
+//                                                   CPUs:     8 each, then the ring to the CPU
+//                                                   sockets: the ring to the consumer
+#include "redirect.hpp"
+
+#include <rte_branch_prediction.h>
+
+#include <linux/bpf.h>
 
 namespace halfpoll
 {
-
-void xdp_do_redirect(net_cpu &cpu, net_device &, halfpoll_xdp_burst &burst) noexcept
+namespace
 {
-    for (unsigned i = 0; i < burst.n; ++i) {
-        if (burst.action[i] == XDP_REDIRECT) {
-            drop_packets(cpu, DROP_XDP_REDIRECT, &burst.pkts[i], 1);
-            burst.action[i] = XDP_TAKEN;
+
+constexpr std::uint32_t ACTION_MASK = XDP_ABORTED | XDP_DROP | XDP_PASS | XDP_TX;
+
+bool same(const halfpoll_xdp_target &a, const halfpoll_xdp_target &b) noexcept
+{
+    return a.map == b.map && a.key == b.key && a.flags == b.flags;
+}
+
+/// Flags beyond the action for a failed look-up that a target may have.
+std::uint32_t flags_of(const halfpoll_xdp_map *map) noexcept
+{
+    if (!map) {
+        return 0;
+    }
+    const bool devices = map->type == xdp_map_type::devmap || map->type == xdp_map_type::devmap_hash;
+    return ACTION_MASK | (devices ? BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS : 0U);
+}
+
+void set_action(const redirect_run &run, std::uint8_t action) noexcept
+{
+    for (unsigned i = 0; i < run.n; ++i) {
+        run.burst.action[run.first + i] = action;
+    }
+}
+
+void redirect_to_ifindex(const redirect_guard &guard, const redirect_run &run) noexcept
+{
+    const std::uint32_t ifindex = run.target().key;
+    // acquire; pairs with the release in redirect_register().
+    net_device *dev =
+        ifindex < MAX_IFINDEX ? run.cpu.core->redirect().devs[ifindex].load(std::memory_order_acquire) : nullptr;
+    if (likely(dev != nullptr)) {
+        dev_redirect(guard, run, *dev);
+    } else {
+        redirect_drop(run.cpu, xdp_error::einval, run.pkts(), run.n);
+    }
+}
+
+/// False: no such entry.
+bool redirect_to(const redirect_guard &guard, const redirect_run &run) noexcept
+{
+    const halfpoll_xdp_map *map = run.target().map;
+    if (!map) {
+        redirect_to_ifindex(guard, run);
+        return true;
+    }
+    switch (map->type) {
+    case xdp_map_type::devmap:
+    case xdp_map_type::devmap_hash:
+        return devmap_redirect(guard, run);
+    case xdp_map_type::cpumap:
+    case xdp_map_type::xskmap:
+        break;
+    }
+    redirect_drop(run.cpu, xdp_error::ebadrqc, run.pkts(), run.n);
+    return true;
+}
+
+} // namespace
+
+void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.redirect->errors[static_cast<std::size_t>(err)], n);
+    drop_packets(cpu, DROP_XDP_REDIRECT, pkts, n);
+}
+
+void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) noexcept
+{
+    const redirect_guard guard(cpu);
+    cpu.redirected = true;
+    for (unsigned first = 0, end; first < burst.n; first = end) {
+        end = first + 1;
+        if (burst.action[first] != XDP_REDIRECT) {
+            continue;
+        }
+        const halfpoll_xdp_target &target = burst.target[first];
+        while (end < burst.n && burst.action[end] == XDP_REDIRECT && same(burst.target[end], target)) {
+            ++end;
+        }
+        const redirect_run run{cpu, in, burst, first, end - first};
+        if (unlikely((target.flags & ~flags_of(target.map)) != 0)) {
+            set_action(run, XDP_ABORTED);
+        } else if (likely(redirect_to(guard, run))) {
+            set_action(run, XDP_TAKEN);
+        } else {
+            set_action(run, static_cast<std::uint8_t>(target.flags & ACTION_MASK));
         }
     }
 }
 
-void xdp_do_flush(net_cpu &) noexcept {}
+void xdp_do_flush(net_cpu &cpu) noexcept
+{
+    cpu.redirected = false;
+    dev_flush(cpu);
+}
 
 } // namespace halfpoll

@@ -3,6 +3,7 @@
 //   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: xmit_flush -> rest, one doorbell a device
 //                                                              ring full: kept, xmit_retry tries again, then dropped
 #include "net_core_internal.hpp"
+#include "xdp_internal.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
@@ -207,6 +208,9 @@ void xmit_flush(net_cpu &cpu) noexcept
 {
     if (unlikely(cpu.xmit_recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
+    }
+    if (unlikely(cpu.redirected)) {
+        xdp_do_flush(cpu);
     }
     if (unlikely(cpu.backlog_staged != nullptr)) {
         net_rps_flush(cpu); // first: the others begin while this CPU rings its devices

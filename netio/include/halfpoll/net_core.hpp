@@ -21,6 +21,8 @@ namespace halfpoll
 
 class backlog_ring;
 class net_core;
+struct redirect_cpu;
+struct redirect_state;
 struct rps_cpu;
 struct rps_state;
 
@@ -92,6 +94,9 @@ struct net_cpu {
     cpu_napi backlog;                          ///< polls these
     /// Steering of packets to other CPUs.
     std::shared_ptr<rps_cpu> rps;
+    /// What XDP programs redirect: bulk queues, flush lists, errors.
+    std::shared_ptr<redirect_cpu> redirect;
+    bool redirected = false; ///< in this poll: xdp_do_flush() is due
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
     /// announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
@@ -128,6 +133,7 @@ public:
     runtime &rt() noexcept { return rt_; }
     rte_mempool *pool() const noexcept { return pool_; }
     rps_state &rps() const noexcept { return *rps_; }
+    redirect_state &redirect() const noexcept { return *redirect_; }
     net_cpu &cpu(unsigned n) const noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
     /// Packets may be directed to that CPU. Does not change while a packet is under way from a device's rx queue to the
@@ -244,6 +250,7 @@ private:
     std::vector<std::unique_ptr<net_cpu>> cpus_;
     std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
     std::shared_ptr<rps_state> rps_;
+    std::shared_ptr<redirect_state> redirect_;
     ifindex_t last_ifindex_ = 0;
     unsigned cpuhp_ = 0; ///< handle of the step
     /// By foreign thread: held while it sends, and by the control thread while owners of tx queues change.

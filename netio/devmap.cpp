@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "net_core_internal.hpp"
+#include "redirect.hpp"
+#include "redirect_table.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace halfpoll
+{
+
+/// An entry. Never changes once it is linked.
+struct devmap_entry {
+    std::uint32_t key;
+    net_device *dev;
+    std::shared_ptr<xdp_program> prog;
+    std::atomic<devmap_entry *> next{nullptr};
+};
+
+class devmap final : public xdp_map
+{
+public:
+    devmap(net_core &core, std::string map_name, xdp_map_type map_type, unsigned entries)
+        : xdp_map(std::move(map_name), map_type, entries), core_(core),
+          table_(entries, map_type == xdp_map_type::devmap_hash)
+    {
+    }
+
+    void update(const xdp_map_entry &entry, std::uint64_t flags) override;
+    bool erase(std::uint32_t key) override;
+    std::vector<xdp_map_entry> entries() const override;
+    void unlink_device(const net_device &dev) override;
+    void free_removed() noexcept override { removed_.clear(); }
+    void clear() noexcept override;
+
+    const redirect_table<devmap_entry> &table() const noexcept { return table_; }
+
+private:
+    net_core &core_;
+    redirect_table<devmap_entry> table_;
+    std::vector<std::unique_ptr<devmap_entry>> removed_; ///< wait for a grace period
+};
+
+void devmap::update(const xdp_map_entry &entry, std::uint64_t flags)
+{
+    net_device *dev = core_.dev_get(entry.ifindex);
+    if (!dev) {
+        throw error("XDP map " + name + ": there is no interface " + std::to_string(entry.ifindex));
+    }
+    if (!table_.in_range(entry.key)) {
+        throw error("XDP map " + name + ": keys are 0 to " + std::to_string(max_entries - 1) + ", not " +
+                    std::to_string(entry.key));
+    }
+    xdp_map_check_flags(*this, entry.key, table_.lookup(entry.key) != nullptr, table_.full(), flags);
+    if (auto old = table_.replace(std::unique_ptr<devmap_entry>(new devmap_entry{entry.key, dev, entry.prog}))) {
+        core_.rt().synchronize_rcu();
+    }
+}
+
+bool devmap::erase(std::uint32_t key)
+{
+    const auto old = table_.remove(key);
+    if (old) {
+        core_.rt().synchronize_rcu();
+    }
+    return old != nullptr;
+}
+
+std::vector<xdp_map_entry> devmap::entries() const
+{
+    std::vector<xdp_map_entry> all;
+    table_.for_each(
+        [&](const devmap_entry &e) { all.push_back({.key = e.key, .ifindex = e.dev->ifindex, .prog = e.prog}); });
+    std::ranges::sort(all, {}, &xdp_map_entry::key);
+    return all;
+}
+
+void devmap::unlink_device(const net_device &dev)
+{
+    table_.for_each([&](const devmap_entry &e) {
+        if (e.dev == &dev) {
+            removed_.push_back(table_.remove(e.key));
+        }
+    });
+}
+
+void devmap::clear() noexcept
+{
+    table_.for_each([&](const devmap_entry &e) { removed_.push_back(table_.remove(e.key)); });
+    core_.rt().synchronize_rcu();
+    removed_.clear();
+}
+
+std::shared_ptr<xdp_map> make_devmap(net_core &core, std::string name, xdp_map_type type, unsigned max_entries)
+{
+    return std::make_shared<devmap>(core, std::move(name), type, max_entries);
+}
+
+namespace
+{
+
+std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    std::uint64_t bytes = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        bytes += pkts[i]->pkt_len;
+    }
+    return bytes;
+}
+
+/// Longest frame that may be redirected to a device.
+std::uint32_t fwd_max_frame(const net_device &dev) noexcept
+{
+    return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
+}
+
+/// Sends a batch; the queue is empty then. The last batch of a poll is sent with a doorbell, by xmit_flush().
+void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
+{
+    dev_queue_xmit(cpu, *bq.dev, bq.q.data(), bq.count, bq.bytes);
+    bq.count = 0;
+    bq.bytes = 0;
+}
+
+/// The device's queue on this CPU, on the flush list, for packets of that origin.
+dev_bulk_queue &bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &dev, net_device &dev_rx,
+                       const xdp_program *prog) noexcept
+{
+    dev_bulk_queue &bq = guard->dev[dev.ifindex];
+    if (!bq.dev_rx) {
+        bq.dev = &dev;
+        bq.next = std::exchange(guard->dev_flush_list, &bq);
+    } else if (unlikely(bq.dev_rx != &dev_rx || bq.xdp_prog != prog)) {
+        bq_xmit_all(cpu, bq);
+    }
+    bq.dev_rx = &dev_rx;
+    bq.xdp_prog = prog;
+    return bq;
+}
+
+void bq_enqueue(net_cpu &cpu, dev_bulk_queue &bq, rte_mbuf *const *pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    while (bq.count + n > DEV_MAP_BULK_SIZE) {
+        const unsigned k = DEV_MAP_BULK_SIZE - bq.count;
+        const std::uint64_t part = bytes_of(pkts, k);
+        std::copy_n(pkts, k, bq.q.begin() + bq.count);
+        bq.count = DEV_MAP_BULK_SIZE;
+        bq.bytes += part;
+        bq_xmit_all(cpu, bq);
+        pkts += k;
+        n -= k;
+        bytes -= part;
+    }
+    std::copy_n(pkts, n, bq.q.begin() + bq.count);
+    bq.count += n;
+    bq.bytes += bytes;
+}
+
+struct frame_lengths {
+    std::uint64_t bytes = 0;
+    bool oversize = false; ///< one at least
+};
+
+/// One pass, without a branch: a frame over the limit leaves a borrow in the upper half.
+frame_lengths lengths_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit) noexcept
+{
+    std::uint64_t bytes = 0, borrow = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        const std::uint64_t length = pkts[i]->pkt_len;
+        bytes += length;
+        borrow |= limit - length;
+    }
+    return {bytes, borrow >> 32 != 0};
+}
+
+/// Drops frames over the limit; returns how many are left, in front.
+unsigned drop_oversize(net_cpu &cpu, std::uint32_t limit, rte_mbuf **pkts, unsigned n) noexcept
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        if (pkts[i]->pkt_len > limit) {
+            redirect_drop(cpu, xdp_error::emsgsize, &pkts[i], 1);
+        } else {
+            pkts[kept++] = pkts[i];
+        }
+    }
+    return kept;
+}
+
+/// Packets of a run, to one device.
+void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev,
+                 const xdp_program *prog) noexcept
+{
+    rte_mbuf **pkts = run.pkts();
+    unsigned n = run.n;
+    if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
+        return redirect_drop(run.cpu, xdp_error::enetdown, pkts, n);
+    }
+    const std::uint32_t limit = fwd_max_frame(dev);
+    frame_lengths lengths = lengths_of(pkts, n, limit);
+    if (unlikely(lengths.oversize)) {
+        n = drop_oversize(run.cpu, limit, pkts, n);
+        lengths.bytes = bytes_of(pkts, n);
+    }
+    bq_enqueue(run.cpu, bq_get(guard, run.cpu, dev, run.in, prog), pkts, n, lengths.bytes);
+}
+
+/// A copy that can be rewritten, with metadata. Null: there is no buffer.
+rte_mbuf *copy_of(net_cpu &cpu, const halfpoll_xdp_burst &burst, unsigned i) noexcept
+{
+    rte_mbuf *copy = rte_pktmbuf_copy(burst.pkts[i], cpu.cache->pool(), 0, UINT32_MAX);
+    if (const std::uint32_t meta = xdp_meta_len(&burst, i); unlikely(meta != 0 && copy)) {
+        if (meta > rte_pktmbuf_headroom(copy)) {
+            copy->ol_flags &= ~burst.meta_flag;
+        } else {
+            std::memcpy(rte_pktmbuf_mtod(copy, std::uint8_t *) - meta, xdp_data_meta(&burst, i), meta);
+        }
+    }
+    return copy;
+}
+
+bool takes(const net_device &dev, const rte_mbuf *m) noexcept
+{
+    return dev.running.load(std::memory_order_relaxed) && m->pkt_len <= fwd_max_frame(dev);
+}
+
+/// Packet i to all devices of the map that take it: copies, and the packet itself to the last one.
+void dev_enqueue_multi(const redirect_guard &guard, const redirect_run &run, const devmap &map, unsigned i) noexcept
+{
+    rte_mbuf **m = &run.burst.pkts[i];
+    const bool exclude = run.target().flags & BPF_F_EXCLUDE_INGRESS;
+    const devmap_entry *last = nullptr;
+    bool copied = true;
+    const auto send = [&](const devmap_entry &to, rte_mbuf *pkt) {
+        bq_enqueue(run.cpu, bq_get(guard, run.cpu, *to.dev, run.in, to.prog.get()), &pkt, 1, pkt->pkt_len);
+    };
+    map.table().for_each([&](const devmap_entry &to) {
+        if (!copied || (exclude && to.dev == &run.in) || !takes(*to.dev, *m)) {
+            return;
+        }
+        if (last) {
+            rte_mbuf *copy = copy_of(run.cpu, run.burst, i);
+            copied = copy != nullptr;
+            if (copied) {
+                send(*last, copy);
+            }
+        }
+        last = &to;
+    });
+    if (unlikely(!copied || !last)) {
+        return redirect_drop(run.cpu, copied ? xdp_error::enoent : xdp_error::enomem, m, 1);
+    }
+    send(*last, *m);
+}
+
+} // namespace
+
+bool devmap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept
+{
+    const devmap &map = static_cast<const devmap &>(*run.target().map);
+    if (unlikely((run.target().flags & BPF_F_BROADCAST) != 0)) {
+        for (unsigned i = run.first; i < run.first + run.n; ++i) {
+            dev_enqueue_multi(guard, run, map, i);
+        }
+        return true;
+    }
+    const devmap_entry *entry = map.table().lookup(run.target().key);
+    if (unlikely(!entry)) {
+        return false;
+    }
+    dev_enqueue(guard, run, *entry->dev, entry->prog.get());
+    return true;
+}
+
+void dev_redirect(const redirect_guard &guard, const redirect_run &run, net_device &dev) noexcept
+{
+    dev_enqueue(guard, run, dev, nullptr);
+}
+
+void dev_flush(net_cpu &cpu) noexcept
+{
+    const redirect_guard guard(cpu);
+    while (dev_bulk_queue *bq = guard->dev_flush_list) {
+        bq_xmit_all(cpu, *bq);
+        guard->dev_flush_list = bq->next;
+        bq->dev_rx = nullptr; // off the list
+        bq->xdp_prog = nullptr;
+    }
+}
+
+} // namespace halfpoll
