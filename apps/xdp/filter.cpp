@@ -151,16 +151,10 @@ public:
 
     int show(char *text, std::size_t size) const
     {
-        const auto sum = [this](counter cpu_state::*what) {
-            unsigned long long total = 0;
-            for (const cpu_state &cpu : cpus_) {
-                total += (cpu.*what).get();
-            }
-            return total;
-        };
         return std::snprintf(text, size, "passed %llu\ndrop_src %llu\ndrop_dst %llu\nsyn_src %llu\nsyn_dst %llu\n",
-                             sum(&cpu_state::passed), sum(&cpu_state::src), sum(&cpu_state::dst),
-                             sum(&cpu_state::syn_src), sum(&cpu_state::syn_dst));
+                             total(cpus_, &cpu_state::passed), total(cpus_, &cpu_state::src),
+                             total(cpus_, &cpu_state::dst), total(cpus_, &cpu_state::syn_src),
+                             total(cpus_, &cpu_state::syn_dst));
     }
 
 private:

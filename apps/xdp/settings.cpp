@@ -80,6 +80,22 @@ ip_range settings_line::prefix()
     return {version, address.cut(bits), address.cut(bits, true)};
 }
 
+std::array<std::uint8_t, 6> settings_line::mac()
+{
+    constexpr std::string_view expected = "an Ethernet address, such as 02:00:00:00:00:01";
+    const std::string text = word(expected);
+    std::array<std::uint8_t, 6> bytes;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        const std::string_view two = std::string_view(text).substr(std::min(3 * i, text.size()), 2);
+        const auto [end, error] = std::from_chars(two.data(), two.data() + two.size(), bytes[i], 16);
+        if (error != std::errc{} || two.size() != 2 || end != two.data() + 2 || text.size() != 17 ||
+            (i < 5 && text[3 * i + 2] != ':')) {
+            fail(expected);
+        }
+    }
+    return bytes;
+}
+
 void settings_line::end()
 {
     if (more()) {

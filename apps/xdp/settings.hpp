@@ -5,6 +5,7 @@
 
 #include <halfpoll/xdp_program.h>
 
+#include <array>
 #include <atomic>
 #include <new>
 #include <stdexcept>
@@ -44,6 +45,8 @@ public:
     std::uint64_t number(std::string_view expected, std::uint64_t least, std::uint64_t most);
     /// A prefix or an address.
     ip_range prefix();
+    /// An Ethernet address.
+    std::array<std::uint8_t, 6> mac();
     /// Refuses words that are left.
     void end();
     /// About the word that was taken last.
@@ -102,6 +105,9 @@ int open_program(const halfpoll_xdp_host *host, const char *config, void **state
     } catch (const std::bad_alloc &) {
         host->error(host->ctx, "no memory for the program's tables; lower its sizes");
         return -ENOMEM;
+    } catch (const std::exception &e) {
+        host->error(host->ctx, e.what());
+        return -EIO;
     }
 }
 
@@ -116,5 +122,16 @@ public:
 private:
     std::atomic<std::uint64_t> value_{0};
 };
+
+/// Of one counter on all CPUs, as show() prints it.
+template <typename Cpu>
+unsigned long long total(const std::vector<Cpu> &cpus, counter Cpu::*what)
+{
+    unsigned long long sum = 0;
+    for (const Cpu &cpu : cpus) {
+        sum += (cpu.*what).get();
+    }
+    return sum;
+}
 
 } // namespace halfpoll
