@@ -14,7 +14,8 @@ inline constexpr std::uint8_t XDP_TAKEN = 0xff;
 /// name; all others are consumed (enqueued, or dropped and counted under their error) and marked XDP_TAKEN. Home CPU,
 /// in a poll, which ends with xdp_do_flush().
 void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) noexcept;
-/// Sends what redirects have enqueued: devices, then CPUs, then sockets. xmit_flush() calls it first. Home CPU.
+/// Sends what redirects have enqueued: devices, then CPUs, then sockets. xmit_flush() calls it first if
+/// net_cpu::xdp_pending is set, which it clears. Home CPU.
 void xdp_do_flush(net_cpu &cpu) noexcept;
 
 } // namespace halfpoll

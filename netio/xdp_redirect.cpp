@@ -83,7 +83,7 @@ void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noe
 void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) noexcept
 {
     const redirect_guard guard(cpu);
-    cpu.redirected = true;
+    cpu.xdp_pending = true;
     for (unsigned first = 0, end; first < burst.n; first = end) {
         end = first + 1;
         if (burst.action[first] != XDP_REDIRECT) {
@@ -106,7 +106,7 @@ void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) no
 
 void xdp_do_flush(net_cpu &cpu) noexcept
 {
-    cpu.redirected = false;
+    cpu.xdp_pending = false;
     dev_flush(cpu);
 }
 

@@ -209,7 +209,7 @@ void xmit_flush(net_cpu &cpu) noexcept
     if (unlikely(cpu.xmit_recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
     }
-    if (unlikely(cpu.redirected)) {
+    if (unlikely(cpu.xdp_pending)) {
         xdp_do_flush(cpu);
     }
     if (unlikely(cpu.backlog_staged != nullptr)) {

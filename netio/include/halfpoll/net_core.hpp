@@ -96,7 +96,7 @@ struct net_cpu {
     std::shared_ptr<rps_cpu> rps;
     /// What XDP programs redirect: bulk queues, flush lists, errors.
     std::shared_ptr<redirect_cpu> redirect;
-    bool redirected = false; ///< in this poll: xdp_do_flush() is due
+    bool xdp_pending = false; ///< redirected in this poll: xdp_do_flush() has something to do
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
     /// announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
