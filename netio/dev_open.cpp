@@ -7,6 +7,7 @@
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
 #include "net_core_internal.hpp"
 #include "rps_internal.hpp"
+#include "xdp_internal.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -123,6 +124,7 @@ void net_core::open_driver(net_device &dev)
     for (auto &q : dev.queues) {
         rps_configure(*q, options.rps);
     }
+    xdp_start(dev);
 }
 
 void net_core::watch_driver(net_device &dev)

@@ -4,6 +4,7 @@
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "rps_internal.hpp"
+#include "xdp_internal.hpp"
 
 #include <rte_errno.h>
 #include <rte_mbuf.h>
@@ -64,6 +65,7 @@ void reset_stats(dev_stats &stats) noexcept
 net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
+    xdp_init();
     rps_ = std::make_shared<rps_state>(rt.cpus());
     redirect_ = std::make_shared<redirect_state>();
     for (unsigned c = 0; c < rt.cpus(); ++c) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net_core_internal.hpp"
 #include "rps_internal.hpp"
+#include "xdp_internal.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
@@ -46,6 +47,29 @@ bool rx_pending(const napi_struct &napi) noexcept
     return q.driver->rx_pending(q.queue);
 }
 
+/// Neither XDP nor RPS, in one test.
+bool is_plain(const rx_queue &q) noexcept
+{
+    return (reinterpret_cast<std::uintptr_t>(q.rps) |
+            reinterpret_cast<std::uintptr_t>(q.xdp.load(std::memory_order_relaxed))) == 0;
+}
+
+/// XDP, then RPS, then the handler; each of the first two may be absent.
+[[gnu::noinline]] void rx_divert(rx_queue &q, rte_mbuf **pkts, unsigned n) noexcept
+{
+    if (xdp_queue *const xdp = q.xdp.load(std::memory_order_acquire)) {
+        n = xdp_receive(q, *xdp, pkts, n);
+        if (n == 0) {
+            return;
+        }
+    }
+    if (q.rps) {
+        rps_receive(q, pkts, n);
+    } else {
+        net_deliver(*q.cpu, *q.dev, pkts, n);
+    }
+}
+
 /// Receives nothing for now, and is polled again after others.
 int wait_for_change(napi_struct &napi) noexcept
 {
@@ -82,10 +106,10 @@ int net_rx_poll(napi_struct &napi, int budget) noexcept
         }
         bytes += bytes_of(pkts, n);
         work += n;
-        if (likely(q.rps == nullptr)) {
+        if (likely(is_plain(q))) {
             net_deliver(cpu, *q.dev, pkts, n);
         } else {
-            rps_receive(q, pkts, n);
+            rx_divert(q, pkts, n);
         }
         if (n < want) {
             break;

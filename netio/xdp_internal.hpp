@@ -7,6 +7,23 @@
 namespace halfpoll
 {
 
+struct xdp_queue;
+
+/// Where packets say that they have metadata. Set before the first packet, constant then.
+struct xdp_metadata {
+    std::int32_t offset = 0;
+    std::uint64_t flag = 0;
+};
+extern xdp_metadata xdp_meta;
+/// Reserves it, process-wide; again: nothing. Throws `error`. Control thread.
+void xdp_init();
+
+/// Gives queues that were just opened the programs of their device. Control thread.
+void xdp_start(net_device &dev) noexcept;
+/// Runs the queue's program on 1 to NET_BURST packets and sees to those that do not pass. Returns how many do; they
+/// are the first ones of `pkts` then, in order. Home CPU, in a poll.
+unsigned xdp_receive(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noexcept;
+
 /// In halfpoll_xdp_burst::action of packets that xdp_do_redirect() has taken.
 inline constexpr std::uint8_t XDP_TAKEN = 0xff;
 

@@ -19,6 +19,8 @@ struct net_cpu;
 struct net_device;
 struct rps_queue;
 struct arfs_state;
+struct xdp_device;
+struct xdp_queue;
 
 /// Logical interface number, from 1; not the DPDK port id. 0: none.
 using ifindex_t = std::uint16_t;
@@ -35,8 +37,10 @@ struct rx_queue {
     port *driver = nullptr;
     net_cpu *cpu = nullptr;
     std::uint16_t queue = 0;
-    bool enabled = false;                ///< control thread
-    rps_queue *rps = nullptr;            ///< null: packets are processed where they are received. Home CPU
+    bool enabled = false;     ///< control thread
+    rps_queue *rps = nullptr; ///< null: packets are processed where they are received. Home CPU
+    /// Null: no XDP program. Release by the control thread; pairs with the acquire in rx_divert().
+    std::atomic<xdp_queue *> xdp{nullptr};
     std::shared_ptr<rps_queue> steering; ///< what `rps` points to, or has pointed to
     rps_config rps_settings;             ///< control thread
 };
@@ -88,6 +92,7 @@ struct net_device {
     bool open = false;                  ///< its driver is, and the queues are attached
     bool recovering = false;            ///< its driver is not to be called; `failure` says so too
     std::string cause;                  ///< the first failure, while it is looked for
+    std::shared_ptr<xdp_device> xdp;    ///< null: it has not had an XDP program yet
     std::shared_ptr<arfs_state> arfs;   ///< null: flows are not brought to queues
     ktime_t arfs_look_at = KTIME_MAX;   ///< next look at what flows have moved
     ktime_t link_look_at = KTIME_MAX;   ///< next look at the link, if no event tells
