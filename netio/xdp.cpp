@@ -25,13 +25,25 @@ struct xdp_queue {
     /// Release by the control thread, which lets the former program go a grace period later; pairs with the acquire in
     /// xdp_receive(). Not null while rx_queue::xdp is set.
     std::atomic<xdp_program *> program{nullptr};
+    /// Here and not on the stack, so that a target that a program has not set is none (EINVAL), without a store for
+    /// each packet. Home CPU, in a poll of this queue.
+    halfpoll_xdp_burst burst{};
     /// Home CPU writes, anyone reads, relaxed.
     std::atomic<std::uint64_t> pass{0}, drop{0}, tx{0}, redirect{0}, aborted{0};
     std::shared_ptr<xdp_program> owner; ///< of `program`. Control thread
 };
 
 struct xdp_device {
-    explicit xdp_device(unsigned rx_queues) : queues(rx_queues) {}
+    explicit xdp_device(const net_device &dev) : queues(dev.options.rx_queues)
+    {
+        for (std::size_t i = 0; i < queues.size(); ++i) {
+            halfpoll_xdp_burst &b = queues[i].burst;
+            b.ingress_ifindex = dev.ifindex;
+            b.rx_queue_index = static_cast<std::uint16_t>(i);
+            b.meta_offset = xdp_meta.offset;
+            b.meta_flag = xdp_meta.flag;
+        }
+    }
     std::vector<xdp_queue> queues;
 };
 
@@ -176,6 +188,7 @@ void deny_taken(halfpoll_xdp_burst &b) noexcept
 bool redirect(rx_queue &q, xdp_queue &x, halfpoll_xdp_burst &b) noexcept
 {
     xdp_do_redirect(*q.cpu, *q.dev, b);
+    std::memset(b.target, 0, b.n * sizeof b.target[0]);
     stat_add(x.redirect, count_taken(b));
     return unanimous(b);
 }
@@ -184,16 +197,11 @@ bool redirect(rx_queue &q, xdp_queue &x, halfpoll_xdp_burst &b) noexcept
 
 unsigned xdp_receive(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noexcept
 {
-    halfpoll_xdp_burst b;
+    halfpoll_xdp_burst &b = x.burst;
     b.pkts = pkts;
     b.n = n;
-    b.ingress_ifindex = q.dev->ifindex;
-    b.egress_ifindex = 0;
-    b.rx_queue_index = q.queue;
     b.cpu = static_cast<std::uint16_t>(q.cpu->id);
     b.now = static_cast<std::uint64_t>(q.cpu->sd->now);
-    b.meta_offset = xdp_meta.offset;
-    b.meta_flag = xdp_meta.flag;
     std::memset(b.action, XDP_ABORTED, NET_BURST);
     x.program.load(std::memory_order_acquire)->run(b);
 
@@ -240,7 +248,7 @@ void set_program(net_core &core, net_device &dev, const std::shared_ptr<xdp_prog
 {
     check_queue(dev, queue);
     if (!dev.xdp) {
-        dev.xdp = std::make_shared<xdp_device>(dev.options.rx_queues);
+        dev.xdp = std::make_shared<xdp_device>(dev);
     }
     std::vector<std::shared_ptr<xdp_program>> former;
     former.reserve(dev.xdp->queues.size());
