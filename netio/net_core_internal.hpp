@@ -2,6 +2,7 @@
 #pragma once
 
 #include <halfpoll/backlog.hpp>
+#include <halfpoll/local_lock.hpp>
 #include <halfpoll/net_core.hpp>
 
 #include <rte_branch_prediction.h>
@@ -16,6 +17,7 @@ extern const napi_irq_ops net_rx_irq_ops;
 /// To the receive handler; without one they are dropped. Consumes them. Home CPU, in a softirq.
 inline void net_deliver(net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
+    HALFPOLL_LOCK_CHECK(expect_none("delivery"));
     if (const rx_handler handler = cpu.core->handler(); likely(handler != nullptr)) {
         handler(cpu.core->handler_ctx(), cpu, in, pkts, n);
     } else {

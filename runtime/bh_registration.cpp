@@ -17,19 +17,6 @@ namespace halfpoll
 namespace
 {
 
-void pin(const softnet_data &sd, int affinity)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (affinity < CPU_SETSIZE) {
-        CPU_SET(static_cast<unsigned>(affinity), &set);
-    }
-    if (const int rc = pthread_setaffinity_np(pthread_self(), sizeof set, &set)) {
-        throw_errno(rc, "runtime CPU " + std::to_string(sd.cpu) + " cannot be pinned to logical CPU " +
-                            std::to_string(affinity) + " (is it online and in this process's cpuset?)");
-    }
-}
-
 /// True if the thread was none yet.
 bool become_lcore(const softnet_data &sd)
 {
@@ -65,10 +52,8 @@ bh_registration::bh_registration(softnet_data &sd, role r)
 {
     const int affinity = sd.rt->options().cpus[sd.cpu].affinity;
     try {
-        pthread_getaffinity_np(pthread_self(), sizeof old_affinity_, &old_affinity_);
         if (affinity >= 0) {
-            pin(sd, affinity);
-            pinned_ = true;
+            pin_.emplace(affinity, "runtime CPU " + std::to_string(sd.cpu));
         }
         if (rte_rcu_qsbr_thread_register(sd.rt->qsbr(), reader_) != 0) {
             throw error("runtime CPU " + std::to_string(sd.cpu) + " cannot be registered as an RCU reader");
@@ -93,9 +78,7 @@ bh_registration::~bh_registration()
 
 void bh_registration::release_thread() noexcept
 {
-    if (pinned_) {
-        pthread_setaffinity_np(pthread_self(), sizeof old_affinity_, &old_affinity_);
-    }
+    pin_.reset();
     if (lcore_registered_) {
         rte_thread_unregister();
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <halfpoll/local_lock.hpp>
 #include <halfpoll/softnet_data.hpp>
 
-#include <sched.h>
+#include <optional>
 #include <string>
 
 namespace halfpoll
@@ -29,8 +30,7 @@ private:
     softnet_data &sd_;
     const bool lcore_registered_; ///< here, not by its owner
     const unsigned reader_;       ///< RCU reader id
-    bool pinned_ = false;
-    cpu_set_t old_affinity_;
+    std::optional<cpu_pin> pin_;
 };
 
 /// The exclusion mode protects the CPU by `sd.lock`.

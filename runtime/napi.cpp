@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/local_lock.hpp>
 #include <halfpoll/napi.hpp>
 #include <halfpoll/runtime.hpp>
 
@@ -64,6 +65,7 @@ bool napi_schedule(napi_struct &napi) noexcept
 
 int napi_call_poll(napi_struct &napi, int budget) noexcept
 {
+    HALFPOLL_LOCK_CHECK(expect_none("a poll"));
     if (napi.polling_unmasked) {
         napi_mask_irq(napi); // scheduled by something else than its event
     }

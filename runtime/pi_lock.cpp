@@ -21,14 +21,9 @@ int futex(std::atomic<std::uint32_t> &word, int op) noexcept
 
 } // namespace
 
-std::uint32_t current_tid() noexcept
-{
-    thread_local std::uint32_t tid = 0;
-    if (tid == 0) {
-        tid = static_cast<std::uint32_t>(gettid());
-    }
-    return tid;
-}
+constinit thread_local lock_self this_lock_self;
+
+std::uint32_t current_tid_slow() noexcept { return this_lock_self.tid = static_cast<std::uint32_t>(gettid()); }
 
 void pi_lock::check_available()
 {

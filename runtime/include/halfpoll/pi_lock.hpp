@@ -8,8 +8,22 @@
 namespace halfpoll
 {
 
+/// What locks know of the calling thread, at the price of one load.
+struct lock_self {
+    std::uint32_t tid = 0; ///< the kernel's id of it; 0: not looked up yet
+    std::int32_t cpu = -1; ///< logical CPU that a cpu_pin holds it on; -1: none
+};
+extern constinit thread_local lock_self this_lock_self [[gnu::tls_model("initial-exec")]];
+
+/// Looks it up: a system call.
+std::uint32_t current_tid_slow() noexcept;
+
 /// The kernel's id of the calling thread. Any thread; a system call the first time only.
-std::uint32_t current_tid() noexcept;
+inline std::uint32_t current_tid() noexcept
+{
+    const std::uint32_t tid = this_lock_self.tid;
+    return tid != 0 ? tid : current_tid_slow();
+}
 
 /// A lock that lends its holder the priority of whoever waits for it (the kernel's rt_mutex, through a PI futex). It
 /// never spins: the threads that share one are pinned to one CPU, so contention means that the holder was preempted.
@@ -24,20 +38,23 @@ public:
     /// Throws `error` if the system has no PI futexes. Control thread, at start-up.
     static void check_available();
 
-    void lock() noexcept
+    void lock() noexcept { lock(current_tid()); }
+    /// By the thread that holds it.
+    void unlock() noexcept { unlock(current_tid()); }
+    /// The same for who has looked up current_tid() already.
+    void lock(std::uint32_t tid) noexcept
     {
         std::uint32_t free = 0;
         // acquire; pairs with the release in unlock().
-        if (!word_.compare_exchange_strong(free, current_tid(), std::memory_order_acquire, std::memory_order_relaxed)) {
+        if (!word_.compare_exchange_strong(free, tid, std::memory_order_acquire, std::memory_order_relaxed))
+            [[unlikely]] {
             lock_contended();
         }
     }
-    /// By the thread that holds it.
-    void unlock() noexcept
+    void unlock(std::uint32_t tid) noexcept
     {
-        std::uint32_t mine = current_tid();
         // release; pairs with the acquire in lock(). Fails when the kernel has marked waiters.
-        if (!word_.compare_exchange_strong(mine, 0, std::memory_order_release, std::memory_order_relaxed)) {
+        if (!word_.compare_exchange_strong(tid, 0, std::memory_order_release, std::memory_order_relaxed)) [[unlikely]] {
             unlock_contended();
         }
     }

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a bottom-half lock costs; one round of all variants, printed as one line of JSON (see
+// ../scenario_local_lock.py):
+//   local_lock_bench PAIRS WAKES
+#include <halfpoll/eal.hpp>
+#include <halfpoll/local_lock.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include <rte_cycles.h>
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace halfpoll;
+
+namespace
+{
+
+constexpr unsigned BATCH = 256; ///< pairs between two looks at the clock: short, so that few are disturbed
+
+int first_cpu()
+{
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    int cpu = 0;
+    while (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) {
+        ++cpu;
+    }
+    return cpu;
+}
+
+double median(std::vector<double> &samples)
+{
+    std::nth_element(samples.begin(), samples.begin() + static_cast<long>(samples.size() / 2), samples.end());
+    return samples[samples.size() / 2];
+}
+
+/// Cycles for one execution of `pair`.
+template <typename F>
+double batch(F pair)
+{
+    const std::uint64_t begun = rte_rdtsc_precise();
+    for (unsigned i = 0; i < BATCH; ++i) {
+        pair();
+        asm volatile("" ::: "memory"); // each pair is one
+    }
+    return static_cast<double>(rte_rdtsc_precise() - begun) / BATCH;
+}
+
+struct cost {
+    double cmpxchg, local_lock, pthread_pi;
+};
+
+const nested_bh_lock_class lock_class{"bench"};
+
+/// Batches of the three follow each other in random order; each is represented by its median.
+cost uncontended(int cpu, unsigned pairs)
+{
+    alignas(64) std::atomic<std::uint32_t> word{0};
+    alignas(64) nested_bh_lock lock{lock_class, cpu};
+    alignas(64) pthread_mutex_t mutex;
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    if (pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT) != 0 || pthread_mutex_init(&mutex, &attr) != 0) {
+        throw error("no priority-inheriting mutex");
+    }
+    std::uint32_t tid = current_tid();
+    const std::array<std::function<double()>, 3> variants{
+        [&] {
+            return batch([&] {
+                std::uint32_t free = 0, mine = tid;
+                word.compare_exchange_strong(free, tid, std::memory_order_acquire, std::memory_order_relaxed);
+                word.compare_exchange_strong(mine, 0, std::memory_order_release, std::memory_order_relaxed);
+            });
+        },
+        [&] { return batch([&] { local_lock_nested_bh guard(lock); }); },
+        [&] {
+            return batch([&] {
+                pthread_mutex_lock(&mutex);
+                pthread_mutex_unlock(&mutex);
+            });
+        }};
+    std::array<std::vector<double>, 3> samples;
+    std::minstd_rand random(std::random_device{}());
+    std::array<unsigned, 3> order{0, 1, 2};
+    for (unsigned done = 0; done < pairs; done += BATCH) {
+        std::shuffle(order.begin(), order.end(), random);
+        for (const unsigned v : order) {
+            samples[v].push_back(variants[v]());
+        }
+    }
+    pthread_mutex_destroy(&mutex);
+    pthread_mutexattr_destroy(&attr);
+    return {median(samples[0]), median(samples[1]), median(samples[2])};
+}
+
+/// An urgent thread wants what a preempted one holds: microseconds from the release to the waiter having it. With
+/// PTHREAD_PRIO_INHERIT or our lock, by `Lock`.
+template <typename Lock>
+double contended_wake(runtime &rt, Lock &lock, unsigned wakes)
+{
+    struct waiter {
+        Lock &lock;
+        std::uint64_t released = 0;
+        std::vector<double> us;
+    } w{lock, 0, {}};
+    call_single_data call;
+    call.arg = &w;
+    call.func = [](softnet_data &, void *arg) noexcept {
+        waiter &self = *static_cast<waiter *>(arg);
+        self.lock.lock();
+        const std::uint64_t now = rte_rdtsc();
+        self.lock.unlock();
+        self.us.push_back(static_cast<double>(now - self.released) * 1e6 / static_cast<double>(rte_get_tsc_hz()));
+    };
+    w.us.reserve(wakes);
+    for (unsigned i = 0; i < wakes; ++i) {
+        while (rt.cpu(1).sleeping.load() == 0) {
+            std::this_thread::yield();
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds(100)); // from there to its system call
+        rt.call_on(0, [&](softnet_data &) {
+            lock.lock();
+            call_on_async(rt.cpu(1), call); // it preempts this thread, and comes as far as the lock
+            w.released = rte_rdtsc();
+            lock.unlock();
+        });
+        rt.call_on(1, [](softnet_data &) {});
+    }
+    return median(w.us);
+}
+
+struct pthread_pi {
+    pthread_mutex_t mutex;
+    pthread_pi()
+    {
+        pthread_mutexattr_t attr;
+        pthread_mutexattr_init(&attr);
+        pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+        pthread_mutex_init(&mutex, &attr);
+        pthread_mutexattr_destroy(&attr);
+    }
+    ~pthread_pi() { pthread_mutex_destroy(&mutex); }
+    void lock() noexcept { pthread_mutex_lock(&mutex); }
+    void unlock() noexcept { pthread_mutex_unlock(&mutex); }
+};
+
+void measure(unsigned pairs, unsigned wakes)
+{
+    const int cpu = first_cpu();
+    eal_options eal;
+    eal.control_cpu = static_cast<unsigned>(cpu);
+    eal_init(eal);
+    runtime_options options;
+    options.cpus = {{.affinity = cpu, .fifo_priority = 10}, {.affinity = cpu, .fifo_priority = 20}};
+    options.warn = [](const std::string &what) { throw error(what); };
+    runtime rt(options);
+    cost c{};
+    rt.call_on(0, [&](softnet_data &) { c = uncontended(cpu, pairs); });
+    nested_bh_lock lock{lock_class, cpu};
+    pthread_pi mutex;
+    const double ours = contended_wake(rt, lock, wakes), theirs = contended_wake(rt, mutex, wakes);
+    std::printf(
+        "{\"cmpxchg\": %.3f, \"local_lock\": %.3f, \"pthread_pi\": %.3f, \"wake\": %.3f, \"pthread_wake\": %.3f}\n",
+        c.cmpxchg, c.local_lock, c.pthread_pi, ours, theirs);
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        std::fprintf(stderr, "local_lock_bench PAIRS WAKES\n");
+        return 1;
+    }
+    try {
+        measure(static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10)),
+                static_cast<unsigned>(std::strtoul(argv[2], nullptr, 10)));
+    } catch (const std::exception &e) {
+        std::fprintf(stderr, "local_lock_bench: %s\n", e.what());
+        return 1;
+    }
+    return 0;
+}
