@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <sched.h>
 
 namespace halfpoll
 {
@@ -104,9 +103,6 @@ namespace lock_checker
 
 void acquire(const nested_bh_lock &lock) noexcept
 {
-    if (sched_getcpu() != lock.cpu()) {
-        report(lock, "is taken on another CPU: the thread was moved after it had been pinned");
-    }
     if (!this_softnet_data()) {
         report(lock, "is taken with bottom halves enabled: local_bh_disable() comes first");
     }

@@ -30,6 +30,7 @@ public:
     cpu_pin &operator=(const cpu_pin &) = delete;
 
 private:
+    std::int32_t pinned_to_ = -1;
     cpu_set_t old_affinity_;
 };
 
@@ -53,7 +54,7 @@ private:
 class nested_bh_lock;
 
 /// Debug builds look whether locks are used as their contract says; what is wrong is told on stderr, and the program
-/// aborts: taken by a thread of another CPU, with bottom halves enabled, twice by one thread, in an order that would
+/// aborts: taken with bottom halves enabled, twice by one thread, in an order that would
 /// close a circle with orders seen before, or held where packets are delivered or an instance is polled.
 namespace lock_checker
 {
@@ -86,16 +87,16 @@ public:
     void lock() noexcept
     {
         const lock_self self = this_lock_self;
-        if (self.cpu != cpu_) [[unlikely]] {
+        if (*self.cpu != cpu_) [[unlikely]] {
             refuse();
         }
         HALFPOLL_LOCK_CHECK(acquire(*this));
-        word_.lock(self.tid);
+        word_.lock_on_cpu(self.tid);
     }
     void unlock() noexcept
     {
         HALFPOLL_LOCK_CHECK(release(*this));
-        word_.unlock(this_lock_self.tid);
+        word_.unlock_on_cpu(this_lock_self.tid);
     }
     /// By the calling thread.
     bool held() const noexcept { return word_.held(); }

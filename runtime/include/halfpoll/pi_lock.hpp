@@ -5,13 +5,24 @@
 #include <cstdint>
 #include <linux/futex.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define HALFPOLL_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HALFPOLL_THREAD_SANITIZER
+#endif
+#endif
+
 namespace halfpoll
 {
 
-/// What locks know of the calling thread, at the price of one load.
+/// What locks know of the calling thread.
 struct lock_self {
     std::uint32_t tid = 0; ///< the kernel's id of it; 0: not looked up yet
-    std::int32_t cpu = -1; ///< logical CPU that a cpu_pin holds it on; -1: none
+    /// Logical CPU that it runs on, as the kernel keeps it up to date (rseq(2)), for a thread that a cpu_pin holds
+    /// there; of others: -1.
+    const volatile std::int32_t *cpu = &NO_CPU;
+    static constexpr std::int32_t NO_CPU = -1;
 };
 extern constinit thread_local lock_self this_lock_self [[gnu::tls_model("initial-exec")]];
 
@@ -41,8 +52,7 @@ public:
     void lock() noexcept { lock(current_tid()); }
     /// By the thread that holds it.
     void unlock() noexcept { unlock(current_tid()); }
-    /// The same for who has looked up current_tid() already.
-    void lock(std::uint32_t tid) noexcept
+    void lock(std::uint32_t tid) noexcept ///< the same for who has looked up current_tid() already
     {
         std::uint32_t free = 0;
         // acquire; pairs with the release in unlock().
@@ -58,10 +68,40 @@ public:
             unlock_contended();
         }
     }
+    /// The same where all who ever touch the lock run on one CPU, now: an instruction is not preempted half-way, so it
+    /// need not lock the bus (the kernel's this_cpu_cmpxchg()).
+    void lock_on_cpu(std::uint32_t tid) noexcept
+    {
+        if (!exchange_on_cpu(0, tid)) [[unlikely]] {
+            lock_contended();
+        }
+    }
+    void unlock_on_cpu(std::uint32_t tid) noexcept
+    {
+        if (!exchange_on_cpu(tid, 0)) [[unlikely]] {
+            unlock_contended();
+        }
+    }
     /// By the calling thread.
     bool held() const noexcept { return (word_.load(std::memory_order_relaxed) & FUTEX_TID_MASK) == current_tid(); }
 
 private:
+    /// True if the word was `from`, and is `to` now.
+    bool exchange_on_cpu(std::uint32_t from, std::uint32_t to) noexcept
+    {
+#if defined(__x86_64__) && !defined(HALFPOLL_THREAD_SANITIZER)
+        static_assert(sizeof word_ == sizeof from);
+        bool done;
+        asm volatile("cmpxchgl %[to], %[word]"
+                     : [word] "+m"(word_), "+a"(from), "=@ccz"(done)
+                     : [to] "r"(to)
+                     : "memory");
+        return done;
+#else
+        // acq_rel; pairs with itself.
+        return word_.compare_exchange_strong(from, to, std::memory_order_acq_rel, std::memory_order_relaxed);
+#endif
+    }
     void lock_contended() noexcept;
     void unlock_contended() noexcept;
 
