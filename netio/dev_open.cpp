@@ -6,6 +6,7 @@
 //                 ^                    |
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
 #include "net_core_internal.hpp"
+#include "redirect.hpp"
 #include "rps_internal.hpp"
 #include "xdp_internal.hpp"
 
@@ -203,6 +204,7 @@ void net_core::dev_close(net_device &dev) noexcept
     for (auto &cpu : cpus_) { // what was received from it and waits in backlogs
         rt_.call_on(cpu->id, [&](softnet_data &) { flush_backlog(*cpu); });
     }
+    cpumap_drain(*this);
     const bool send = dev.failure.empty();
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, send); });

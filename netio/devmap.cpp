@@ -51,10 +51,7 @@ void devmap::update(const xdp_map_entry &entry, std::uint64_t flags)
     if (!dev) {
         throw error("XDP map " + name + ": there is no interface " + std::to_string(entry.ifindex));
     }
-    if (!table_.in_range(entry.key)) {
-        throw error("XDP map " + name + ": keys are 0 to " + std::to_string(max_entries - 1) + ", not " +
-                    std::to_string(entry.key));
-    }
+    xdp_map_check_key(*this, entry.key, table_.in_range(entry.key));
     xdp_map_check_flags(*this, entry.key, table_.lookup(entry.key) != nullptr, table_.full(), flags);
     if (auto old = table_.replace(std::unique_ptr<devmap_entry>(new devmap_entry{entry.key, dev, entry.prog}))) {
         core_.rt().synchronize_rcu();
@@ -121,14 +118,18 @@ std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 /// Sends a batch; the queue is empty then. The last batch of a poll is sent with a doorbell, by xmit_flush().
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
-    dev_queue_xmit(cpu, *bq.dev, bq.q.data(), bq.count, bq.bytes);
+    if (likely(!bq.xdp_prog)) {
+        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), bq.count, bq.bytes);
+    } else if (const unsigned n = xdp_run_further(cpu, *bq.xdp_prog, *bq.dev_rx, bq.dev, bq.q.data(), bq.count)) {
+        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n); // their lengths may have changed
+    }
     bq.count = 0;
     bq.bytes = 0;
 }
 
 /// The device's queue on this CPU, on the flush list, for packets of that origin.
 dev_bulk_queue &bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &dev, net_device &dev_rx,
-                       const xdp_program *prog) noexcept
+                       xdp_program *prog) noexcept
 {
     dev_bulk_queue &bq = guard->dev[dev.ifindex];
     if (!bq.dev_rx) {
@@ -192,8 +193,7 @@ unsigned drop_oversize(net_cpu &cpu, std::uint32_t limit, rte_mbuf **pkts, unsig
 }
 
 /// Packets of a run, to one device.
-void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev,
-                 const xdp_program *prog) noexcept
+void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev, xdp_program *prog) noexcept
 {
     rte_mbuf **pkts = run.pkts();
     unsigned n = run.n;

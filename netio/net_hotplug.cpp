@@ -4,6 +4,7 @@
 // arrives, everything that has been received is sent, homes change, reception goes on. So no packet is lost, and none
 // overtakes an earlier one of its flow on another way.
 #include "net_core_internal.hpp"
+#include "redirect.hpp"
 
 #include <halfpoll/rps.hpp>
 
@@ -30,7 +31,7 @@ bool has_unsent(net_cpu &cpu) noexcept
             return true;
         }
     }
-    return cpu.flush_count != 0 ||
+    return cpu.flush_count != 0 || cpumap_in_flight(cpu) ||
            std::ranges::any_of(cpu.handover_in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
 }
 

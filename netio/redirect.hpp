@@ -17,21 +17,19 @@
 namespace halfpoll
 {
 
-class devmap;
-class cpumap;
-class xskmap;
+struct cpumap_entry;
 struct cpumap_lane;
-class xdp_socket_lane;
+struct xdp_socket_lane;
 
 inline constexpr unsigned DEV_MAP_BULK_SIZE = 16;
 inline constexpr unsigned CPU_MAP_BULK_SIZE = 8;
 
 /// Packets on their way to one device from one CPU. All of a batch came from one device and meet the same program.
 struct dev_bulk_queue {
-    dev_bulk_queue *next = nullptr;        ///< flush list
-    net_device *dev = nullptr;             ///< where they go
-    net_device *dev_rx = nullptr;          ///< where they came from; null: not on the flush list
-    const xdp_program *xdp_prog = nullptr; ///< egress program, or null
+    dev_bulk_queue *next = nullptr;  ///< flush list
+    net_device *dev = nullptr;       ///< where they go
+    net_device *dev_rx = nullptr;    ///< where they came from; null: not on the flush list
+    xdp_program *xdp_prog = nullptr; ///< egress program, or null
     unsigned count = 0;
     std::uint64_t bytes = 0;
     std::array<rte_mbuf *, DEV_MAP_BULK_SIZE> q;
@@ -53,6 +51,7 @@ struct redirect_state {
     /// who are out of it a grace period after it was cleared.
     std::array<std::atomic<net_device *>, MAX_IFINDEX> devs{};
     std::vector<std::shared_ptr<xdp_map>> maps; ///< control thread
+    std::vector<cpumap_entry *> cpumap_entries; ///< of all maps. Control thread
 };
 
 /// Access to a CPU's bulk queues and flush lists: held while packets are enqueued, and while a queue is transmitted
@@ -83,18 +82,36 @@ struct redirect_run {
 /// Drops packets that a redirect was not able to place.
 void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept;
 
-// devmap.cpp. The first three of each part: false if the map has no entry of that key; else the packets are consumed.
+/// Shows packets that are on their way to a program: of a devmap entry (`egress`), or on the target of a cpumap
+/// (`egress` is null), where it may redirect them. Returns how many pass; they are in front. Home CPU.
+unsigned xdp_run_further(net_cpu &cpu, xdp_program &prog, net_device &in, const net_device *egress, rte_mbuf **pkts,
+                         unsigned n) noexcept;
+
+// The parts. A redirect answers false if the map has no entry of that key; else the packets are consumed.
 bool devmap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept;
+bool cpumap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept;
+bool xskmap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept;
 /// Without a map.
 void dev_redirect(const redirect_guard &guard, const redirect_run &run, net_device &dev) noexcept;
 void dev_flush(net_cpu &cpu) noexcept;
+void cpu_flush(net_cpu &cpu) noexcept;
+void xsk_flush(net_cpu &cpu) noexcept;
 std::shared_ptr<xdp_map> make_devmap(net_core &core, std::string name, xdp_map_type type, unsigned max_entries);
+std::shared_ptr<xdp_map> make_cpumap(net_core &core, std::string name, unsigned max_entries);
+std::shared_ptr<xdp_map> make_xskmap(net_core &core, std::string name, unsigned max_entries);
+
+/// What that CPU has given to others was not all delivered. While the control thread waits.
+bool cpumap_in_flight(const net_cpu &cpu) noexcept;
+/// Sees to all that waits for a CPU now: nothing of a device that has stopped is left. Control thread.
+void cpumap_drain(net_core &core) noexcept;
 
 // redirect_control.cpp
 /// A device can be redirected to from now on, or no more: its entries are gone from all maps, and no data core has
 /// anything of them, when it returns. Control thread.
 void redirect_register(net_core &core, net_device &dev) noexcept;
 void redirect_unregister(net_core &core, net_device &dev) noexcept;
+/// Throws `error` unless the key fits.
+void xdp_map_check_key(const xdp_map &map, std::uint32_t key, bool in_range);
 /// BPF_NOEXIST and the like: throws `error` if the map's entry is not as the flags ask for.
 void xdp_map_check_flags(const xdp_map &map, std::uint32_t key, bool exists, bool full, std::uint64_t flags);
 

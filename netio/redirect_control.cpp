@@ -25,8 +25,7 @@ const char *to_string(xdp_map_type type) noexcept
 
 const char *to_string(xdp_error err) noexcept
 {
-    static constexpr const char *names[] = {"EOVERFLOW", "EINVAL",  "ENOENT", "EOPNOTSUPP", "ENETDOWN",
-                                            "EMSGSIZE",  "EBADRQC", "ENOMEM", "ENOBUFS"};
+    static constexpr const char *names[] = {"EINVAL", "ENOENT", "ENETDOWN", "EMSGSIZE", "ENOMEM", "ENOBUFS"};
     static_assert(std::size(names) == static_cast<std::size_t>(xdp_error::count));
     return err < xdp_error::count ? names[static_cast<std::size_t>(err)] : "UNKNOWN";
 }
@@ -58,8 +57,11 @@ std::shared_ptr<xdp_map> xdp_map_create(net_core &core, const std::string &name,
         map = make_devmap(core, name, type, max_entries != 0 ? max_entries : default_entries);
         break;
     case xdp_map_type::cpumap:
+        map = make_cpumap(core, name, max_entries != 0 ? max_entries : core.cpus());
+        break;
     case xdp_map_type::xskmap:
-        throw error("XDP map " + name + ": type " + to_string(type) + " is not available");
+        map = make_xskmap(core, name, max_entries != 0 ? max_entries : default_entries);
+        break;
     }
     core.redirect().maps.push_back(map);
     return map;
@@ -78,6 +80,16 @@ void xdp_map_destroy(net_core &core, xdp_map &map) noexcept
 {
     map.clear();
     std::erase_if(core.redirect().maps, [&](const auto &m) { return m.get() == &map; });
+}
+
+void xdp_map_check_key(const xdp_map &map, std::uint32_t key, bool in_range)
+{
+    if (!in_range) {
+        throw error("XDP map " + map.name + ": keys are " +
+                    (map.type == xdp_map_type::cpumap ? "runtime CPUs" : "0 to ") +
+                    (map.type == xdp_map_type::cpumap ? "" : std::to_string(map.max_entries - 1)) + ", not " +
+                    std::to_string(key));
+    }
 }
 
 void xdp_map_check_flags(const xdp_map &map, std::uint32_t key, bool exists, bool full, std::uint64_t flags)

@@ -6,9 +6,13 @@
 //                                                   sockets: the ring to the consumer
 #include "redirect.hpp"
 
+#include <halfpoll/xdp.hpp>
+
 #include <rte_branch_prediction.h>
 
 #include <linux/bpf.h>
+
+#include <cstring>
 
 namespace halfpoll
 {
@@ -65,11 +69,41 @@ bool redirect_to(const redirect_guard &guard, const redirect_run &run) noexcept
     case xdp_map_type::devmap_hash:
         return devmap_redirect(guard, run);
     case xdp_map_type::cpumap:
+        return cpumap_redirect(guard, run);
     case xdp_map_type::xskmap:
         break;
     }
-    redirect_drop(run.cpu, xdp_error::ebadrqc, run.pkts(), run.n);
-    return true;
+    return xskmap_redirect(guard, run);
+}
+
+} // namespace
+
+namespace
+{
+
+void init(halfpoll_xdp_burst &b, net_cpu &cpu, net_device &in, const net_device *egress, rte_mbuf **pkts,
+          unsigned n) noexcept
+{
+    b.pkts = pkts;
+    b.n = n;
+    b.ingress_ifindex = in.ifindex;
+    b.egress_ifindex = egress ? egress->ifindex : 0;
+    b.rx_queue_index = 0;
+    b.cpu = static_cast<std::uint16_t>(cpu.id);
+    b.now = static_cast<std::uint64_t>(cpu.sd->now);
+    b.meta_offset = xdp_meta.offset;
+    b.meta_flag = xdp_meta.flag;
+    std::memset(b.action, XDP_ABORTED, n);
+}
+
+/// Actions that a program may not answer there.
+void check_actions(halfpoll_xdp_burst &b, bool may_redirect) noexcept
+{
+    for (unsigned i = 0; i < b.n; ++i) {
+        const std::uint8_t action = b.action[i];
+        const bool valid = action == XDP_PASS || action == XDP_DROP || (may_redirect && action == XDP_REDIRECT);
+        b.action[i] = valid ? action : std::uint8_t{XDP_ABORTED};
+    }
 }
 
 } // namespace
@@ -108,6 +142,34 @@ void xdp_do_flush(net_cpu &cpu) noexcept
 {
     cpu.xdp_pending = false;
     dev_flush(cpu);
+    cpu_flush(cpu);
+    xsk_flush(cpu);
+}
+
+unsigned xdp_run_further(net_cpu &cpu, xdp_program &prog, net_device &in, const net_device *egress, rte_mbuf **pkts,
+                         unsigned n) noexcept
+{
+    halfpoll_xdp_burst b;
+    init(b, cpu, in, egress, pkts, n);
+    if (!egress) {
+        std::memset(b.target, 0, n * sizeof b.target[0]); // one that the program does not set is none
+    }
+    prog.run(b);
+    b.pkts = pkts; // what is not the program's to change
+    b.n = n;
+    check_actions(b, !egress);
+    if (!egress) {
+        xdp_do_redirect(cpu, in, b);
+    }
+    unsigned pass = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        if (b.action[i] == XDP_PASS) {
+            pkts[pass++] = pkts[i];
+        } else if (b.action[i] != XDP_TAKEN) {
+            drop_packets(cpu, b.action[i] == XDP_DROP ? DROP_XDP : DROP_XDP_ABORTED, &pkts[i], 1);
+        }
+    }
+    return pass;
 }
 
 } // namespace halfpoll

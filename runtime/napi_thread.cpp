@@ -91,8 +91,10 @@ void run_napi_thread(softnet_data &sd, const smpboot_thread &thread) noexcept
 
 std::string thread_name(const napi_struct &napi)
 {
-    return &napi == napi.sd->backlog ? "backlog_napi/" + std::to_string(napi.sd->cpu)
-                                     : std::string("napi/") + napi.name;
+    if (&napi == napi.sd->backlog) {
+        return "backlog_napi/" + std::to_string(napi.sd->cpu);
+    }
+    return napi.thread_is_napi ? std::string("napi/") + napi.name : napi.name;
 }
 
 } // namespace

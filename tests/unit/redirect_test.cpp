@@ -3,6 +3,13 @@
 // Whatever becomes of a redirect, every frame is sent or freed once, before the poll ends.
 #include "redirect_rig.hpp"
 
+#include <halfpoll/xdp.hpp>
+#include <halfpoll/xdp_socket.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <poll.h>
+
 using namespace halfpoll;
 using namespace halfpoll::test;
 
@@ -320,6 +327,370 @@ TEST_F(redirect_rig, ByTheOwnerOfTheTxQueue)
     EXPECT_TRUE(eventually([&] { return sent(a).size() == 40; }));
     EXPECT_EQ(sent(a), numbers(40));
     EXPECT_EQ(core->cpu(1).dev[a.ifindex].tx_packets, 40U);
+}
+
+std::uint32_t number_of(const halfpoll_xdp_burst &b, std::uint32_t i)
+{
+    return *reinterpret_cast<const std::uint32_t *>(xdp_data(&b, i));
+}
+
+TEST_F(devmap_test, EgressProgramSeesWhatLeaves)
+{
+    std::atomic<unsigned> wrong{0};
+    const auto prog = make_xdp_program("odd", [&](halfpoll_xdp_burst &burst, std::uint32_t i) noexcept -> std::uint8_t {
+        wrong += burst.ingress_ifindex != in->ifindex || burst.egress_ifindex != a->ifindex || burst.n > 16;
+        return number_of(burst, i) % 2 ? XDP_DROP : XDP_PASS;
+    });
+    map->update({.key = 1, .ifindex = a->ifindex, .prog = prog});
+    redirect(packets(50), to(map, 1));
+    EXPECT_EQ(wrong, 0U);
+    EXPECT_EQ(drops(DROP_XDP), 25U);
+    EXPECT_EQ(sent(*a).size(), 25U);
+    EXPECT_TRUE(std::ranges::none_of(sent(*a), [](std::uint32_t i) { return i % 2 != 0; }));
+    expect_error(xdp_error::einval, 0);
+}
+
+TEST_F(devmap_test, EgressProgramMayOnlyPassAndDrop)
+{
+    const auto prog = make_xdp_program("all", [](halfpoll_xdp_burst &burst, std::uint32_t i) noexcept -> std::uint8_t {
+        constexpr std::uint8_t actions[] = {XDP_TX, XDP_REDIRECT, XDP_TAKEN, XDP_ABORTED, XDP_PASS};
+        return actions[number_of(burst, i) % 5];
+    });
+    map->update({.key = 1, .ifindex = a->ifindex, .prog = prog});
+    redirect(packets(40), to(map, 1));
+    EXPECT_EQ(drops(DROP_XDP_ABORTED), 32U);
+    EXPECT_EQ(sent(*a).size(), 8U);
+}
+
+TEST_F(devmap_test, EgressProgramMakesItTooLong)
+{
+    const auto prog = make_xdp_program("grow", [](halfpoll_xdp_burst &burst, std::uint32_t i) noexcept -> std::uint8_t {
+        return xdp_adjust_tail(&burst, i, 100) == 0 ? XDP_PASS : XDP_ABORTED;
+    });
+    map->update({.key = 1, .ifindex = a->ifindex, .prog = prog});
+    redirect(packets(20, 0, 1500), to(map, 1));
+    EXPECT_EQ(drops(DROP_TX_OVERSIZE), 20U);
+    EXPECT_TRUE(sent(*a).empty());
+}
+
+TEST_F(devmap_test, ProgramsOfEntriesAreNotMixed)
+{
+    std::atomic<unsigned> seen{0};
+    const auto prog = make_xdp_program("count", [&](halfpoll_xdp_burst &, std::uint32_t) noexcept -> std::uint8_t {
+        ++seen;
+        return XDP_PASS;
+    });
+    map->update({.key = 3, .ifindex = a->ifindex, .prog = prog});
+    std::vector<rte_mbuf *> pkts = packets(30);
+    rt->call_on(0, [&](softnet_data &) {
+        halfpoll_xdp_burst burst{};
+        judge(burst, pkts, *in, to(map, 1));
+        for (unsigned i = 0; i < 10; ++i) {
+            burst.target[i * 3].key = 3;
+        }
+        xdp_do_redirect(core->cpu(0), *in, burst);
+        xmit_flush(core->cpu(0));
+    });
+    EXPECT_EQ(seen, 10U);
+    EXPECT_EQ(sent(*a), numbers(30));
+}
+
+/// Keeps a CPU from doing anything while it lives.
+class cpu_hold
+{
+public:
+    cpu_hold(runtime &rt, unsigned cpu)
+        : thread_([this, &rt, cpu] {
+              rt.call_on(cpu, [this](softnet_data &) {
+                  held_ = true;
+                  while (!release_) {
+                      std::this_thread::yield();
+                  }
+              });
+          })
+    {
+        EXPECT_TRUE(eventually([this] { return held_.load(); }));
+    }
+    ~cpu_hold() { let_go(); }
+    void let_go()
+    {
+        release_ = true;
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+    }
+
+private:
+    std::atomic<bool> held_{false}, release_{false};
+    std::thread thread_;
+};
+
+class cpumap_test : public redirect_rig
+{
+protected:
+    void begin(exclusion_mode mode = exclusion_mode::exclusive, unsigned qsize = 512,
+               std::shared_ptr<xdp_program> prog = {})
+    {
+        start(2, mode);
+        map = xdp_map_create(*core, "cpus", xdp_map_type::cpumap);
+        map->update({.key = 1, .qsize = qsize, .prog = std::move(prog)});
+    }
+    void TearDown() override
+    {
+        map.reset();
+        redirect_rig::TearDown();
+    }
+    std::vector<arrival> expected(unsigned cpu, unsigned n) const
+    {
+        std::vector<arrival> v;
+        for (unsigned i = 0; i < n; ++i) {
+            v.push_back({cpu, in, i});
+        }
+        return v;
+    }
+    void expect_arrived(unsigned cpu, unsigned n)
+    {
+        EXPECT_TRUE(eventually([&] { return arrived().size() >= n; })) << arrived().size() << " of " << n;
+        EXPECT_EQ(arrived(), expected(cpu, n));
+    }
+    std::shared_ptr<xdp_map> map;
+};
+
+TEST_F(cpumap_test, ArrivesInOrder)
+{
+    begin();
+    for (unsigned i = 0; i < 5; ++i) {
+        EXPECT_TRUE(redirect(packets(50, 50 * i), to(map, 1)).empty());
+    }
+    expect_arrived(1, 250);
+    EXPECT_EQ(redirect(packets(1), to(map, 0, XDP_DROP)), std::vector<unsigned>{XDP_DROP}) << "no entry";
+}
+
+TEST_F(cpumap_test, TheOwnCpuToo)
+{
+    begin();
+    redirect(packets(30), to(map, 1), 1);
+    expect_arrived(1, 30);
+}
+
+TEST_F(cpumap_test, AThreadOfItsOwnInModeBig)
+{
+    begin(exclusion_mode::big);
+    redirect(packets(50), to(map, 1));
+    expect_arrived(1, 50);
+    bool found = false;
+    for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::string comm;
+        std::getline(std::ifstream(task.path() / "comm") >> std::ws, comm);
+        found |= comm == "cpumap/1";
+    }
+    EXPECT_TRUE(found);
+    EXPECT_TRUE(map->erase(1));
+}
+
+TEST_F(cpumap_test, RingFull)
+{
+    begin(exclusion_mode::exclusive, 20);
+    cpu_hold hold(*rt, 1);
+    redirect(packets(50), to(map, 1));
+    EXPECT_EQ(errors(xdp_error::enobufs), 30U);
+    EXPECT_EQ(drops(DROP_XDP_REDIRECT), 30U);
+    redirect(packets(5), to(map, 1));
+    EXPECT_EQ(errors(xdp_error::enobufs), 35U);
+    hold.let_go();
+    expect_arrived(1, 20);
+    redirect(packets(10, 20), to(map, 1));
+    expect_arrived(1, 30);
+}
+
+TEST_F(cpumap_test, EntryDeletedWithPacketsWaiting)
+{
+    begin();
+    cpu_hold hold(*rt, 1);
+    redirect(packets(40), to(map, 1));
+    std::thread control([&] { EXPECT_TRUE(map->erase(1)); });
+    EXPECT_TRUE(arrived().empty());
+    hold.let_go();
+    control.join();
+    EXPECT_EQ(arrived(), expected(1, 40)) << "it runs until it is empty";
+    EXPECT_EQ(redirect(packets(1), to(map, 1)), std::vector<unsigned>{XDP_ABORTED});
+}
+
+TEST_F(cpumap_test, EntryReplacedWithPacketsWaiting)
+{
+    begin();
+    cpu_hold hold(*rt, 1);
+    redirect(packets(40), to(map, 1));
+    std::thread control([&] { map->update({.key = 1, .qsize = 64}); });
+    hold.let_go();
+    control.join();
+    redirect(packets(10, 40), to(map, 1));
+    expect_arrived(1, 50);
+    map->update({.key = 1, .qsize = 0});
+    EXPECT_TRUE(map->entries().empty());
+}
+
+TEST_F(cpumap_test, OriginRemovedWithPacketsWaiting)
+{
+    begin();
+    cpu_hold hold(*rt, 1);
+    redirect(packets(40), to(map, 1));
+    std::thread control([&] { core->unregister_netdevice(*in); });
+    hold.let_go();
+    control.join();
+    EXPECT_EQ(arrived(), expected(1, 40)) << "before it is gone";
+}
+
+TEST_F(cpumap_test, TargetGoesOffline)
+{
+    begin();
+    redirect(packets(40), to(map, 1));
+    rt->cpu_down(1);
+    EXPECT_EQ(arrived(), expected(1, 40)) << "what was under way";
+    redirect(packets(10, 40), to(map, 1));
+    EXPECT_TRUE(eventually([&] { return arrived().size() == 50; }));
+    EXPECT_EQ(arrived().back().cpu, 0U) << "by who serves it";
+    rt->cpu_up(1);
+    redirect(packets(1, 50), to(map, 1));
+    EXPECT_TRUE(eventually([&] { return arrived().size() == 51; }));
+    EXPECT_EQ(arrived().back().cpu, 1U);
+}
+
+TEST_F(cpumap_test, SecondProgram)
+{
+    ifindex_t out = 0;
+    std::atomic<unsigned> elsewhere{0};
+    const auto prog = make_xdp_program("second", [&](halfpoll_xdp_burst &b, std::uint32_t i) noexcept -> std::uint8_t {
+        elsewhere += b.cpu != 1;
+        switch (number_of(b, i) % 4) {
+        case 0:
+            return XDP_PASS;
+        case 1:
+            return XDP_DROP;
+        case 2:
+            return xdp_redirect(&b, i, out);
+        default:
+            return XDP_TX; // there is no way back
+        }
+    });
+    begin(exclusion_mode::exclusive, 512, prog);
+    net_device &dev = add("out");
+    out = dev.ifindex;
+    redirect(packets(64), to(map, 1));
+    EXPECT_TRUE(eventually([&] { return arrived().size() == 16 && sent(dev).size() == 16; }));
+    EXPECT_TRUE(eventually([&] { return drops(DROP_XDP) == 16 && drops(DROP_XDP_ABORTED) == 16; }));
+    EXPECT_EQ(elsewhere, 0U);
+}
+
+TEST_F(cpumap_test, RefusesWhatCannotBe)
+{
+    begin();
+    EXPECT_THROW(map->update({.key = 2, .qsize = 8}), error) << "no such CPU";
+    EXPECT_THROW(map->update({.key = 0, .qsize = CPUMAP_MAX_QSIZE + 1}), error);
+    EXPECT_THROW(map->update({.key = 1, .qsize = 8}, BPF_NOEXIST), error);
+    EXPECT_EQ(map->entries().size(), 1U);
+    EXPECT_EQ(redirect(packets(1), to(map, 1, BPF_F_BROADCAST)), std::vector<unsigned>{XDP_ABORTED});
+}
+
+class xskmap_test : public redirect_rig
+{
+protected:
+    void begin(unsigned size)
+    {
+        start(2);
+        map = xdp_map_create(*core, "socks", xdp_map_type::xskmap, 4);
+        socket = std::make_shared<xdp_socket>(*core, size);
+        map->update({.key = 0, .socket = socket});
+    }
+    void TearDown() override
+    {
+        map.reset();
+        core.reset();
+        socket.reset();
+        redirect_rig::TearDown();
+    }
+    bool readable() const
+    {
+        pollfd p{socket->fd(), POLLIN, 0};
+        return poll(&p, 1, 0) == 1;
+    }
+    std::vector<std::uint32_t> receive_all()
+    {
+        std::vector<std::uint32_t> got;
+        rte_mbuf *pkts[16];
+        while (const unsigned n = socket->receive(pkts, 16)) {
+            for (unsigned i = 0; i < n; ++i) {
+                got.push_back(*rte_pktmbuf_mtod(pkts[i], std::uint32_t *));
+                rte_pktmbuf_free(pkts[i]);
+            }
+        }
+        return got;
+    }
+    std::shared_ptr<xdp_map> map;
+    std::shared_ptr<xdp_socket> socket;
+};
+
+TEST_F(xskmap_test, DeliversToTheEmbedderAndRingsOnlyOneWhoWaits)
+{
+    begin(128);
+    EXPECT_TRUE(receive_all().empty());
+    EXPECT_FALSE(readable());
+    redirect(packets(20), to(map, 0));
+    EXPECT_TRUE(readable());
+    EXPECT_EQ(receive_all(), numbers(20));
+    EXPECT_FALSE(readable());
+    rte_mbuf *one;
+    redirect(packets(2), to(map, 0));
+    EXPECT_EQ(socket->receive(&one, 1), 1U);
+    rte_pktmbuf_free(one);
+    std::uint64_t count;
+    ASSERT_EQ(read(socket->fd(), &count, sizeof count), 8);
+    EXPECT_EQ(count, 1U);
+    redirect(packets(2, 2), to(map, 0));
+    EXPECT_FALSE(readable()) << "it was receiving";
+    EXPECT_EQ(receive_all(), numbers(3, 1));
+    EXPECT_EQ(socket->packets(), 24U);
+}
+
+TEST_F(xskmap_test, FromAllCpus)
+{
+    begin(128);
+    redirect(packets(20), to(map, 0), 0);
+    redirect(packets(20, 20), to(map, 0), 1);
+    std::vector<std::uint32_t> got = receive_all();
+    std::ranges::sort(got);
+    EXPECT_EQ(got, numbers(40));
+}
+
+TEST_F(xskmap_test, SocketFull)
+{
+    begin(20);
+    redirect(packets(50), to(map, 0));
+    EXPECT_EQ(errors(xdp_error::enobufs), 30U);
+    EXPECT_EQ(drops(DROP_XDP_REDIRECT), 30U);
+    EXPECT_EQ(receive_all(), numbers(20));
+}
+
+TEST_F(xskmap_test, WhatNobodyTakesIsFreedWithTheSocket)
+{
+    begin(64);
+    redirect(packets(30), to(map, 0));
+    EXPECT_TRUE(map->erase(0));
+    EXPECT_EQ(redirect(packets(1), to(map, 0, XDP_PASS)), std::vector<unsigned>{XDP_PASS});
+    EXPECT_EQ(socket.use_count(), 1) << "the map has let go of it";
+}
+
+TEST_F(xskmap_test, AnInterfaceIsASocketToo)
+{
+    begin(64);
+    net_device &out = add("out");
+    map->update({.key = 1, .ifindex = out.ifindex});
+    redirect(packets(30), to(map, 1));
+    EXPECT_EQ(sent(out), numbers(30));
+    EXPECT_THROW(map->update({.key = 2}), error);
+    EXPECT_THROW(map->update({.key = 2, .ifindex = out.ifindex, .socket = socket}), error);
+    core->unregister_netdevice(out);
+    EXPECT_EQ(map->entries().size(), 1U);
 }
 
 } // namespace

@@ -41,17 +41,15 @@ struct xdp_map_entry {
 inline constexpr unsigned CPUMAP_MAX_QSIZE = 16384;
 inline constexpr unsigned XDP_MAP_MAX_ENTRIES = 65536;
 
-/// The kernel's errors of a redirect; the packet is dropped (DROP_XDP_REDIRECT).
+/// The errors of a redirect, by their kernel names; the packet is dropped (DROP_XDP_REDIRECT). The kernel's others
+/// cannot occur: packets need no conversion, and every device and map takes redirects of any number of segments.
 enum class xdp_error : std::uint8_t {
-    eoverflow,  ///< cannot leave its CPU: a clone, or a buffer of somebody else's
-    einval,     ///< no interface of that number
-    enoent,     ///< broadcast, and no device of the map takes it
-    eopnotsupp, ///< the target takes no packets of several segments
-    enetdown,   ///< device is down or has no carrier
-    emsgsize,   ///< longer than the device's MTU, link header and one VLAN tag
-    ebadrqc,    ///< the map is of a type without redirects
-    enomem,     ///< broadcast, and no buffer for a copy
-    enobufs,    ///< queue of the CPU or socket is full
+    einval,   ///< no interface of that number
+    enoent,   ///< broadcast, and no device of the map takes it
+    enetdown, ///< device is down or has no carrier
+    emsgsize, ///< longer than the device's MTU, link header and one VLAN tag
+    enomem,   ///< broadcast, and no buffer for a copy
+    enobufs,  ///< queue of the CPU or socket is full
     count
 };
 /// "EOVERFLOW", …

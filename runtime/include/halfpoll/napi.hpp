@@ -126,8 +126,9 @@ struct napi_struct {
     std::atomic<wait_rung> rung{wait_rung::interrupt}; ///< written by the home CPU, read by anyone, relaxed
     std::atomic<const char *> rung_reason{""};         ///< static string; relaxed, same writer
     char name[48] = {};                                ///< "<device>-<queue>"
+    bool thread_is_napi = true;                        ///< its thread is called "napi/<name>", else <name>
     napi_stats stats;
-    /// `napi/<name>`, asleep while `config.threaded` is disabled; null: it never was otherwise. Made by
+    /// Asleep while `config.threaded` is disabled; null: it never was otherwise. Made by
     /// netif_napi_add() or napi_configure(), ended by netif_napi_del().
     smpboot_thread *thread = nullptr;
 };
