@@ -93,6 +93,7 @@ public:
     l4lb(const halfpoll_xdp_host &host, const char *config)
         : services_(host, config), tables_(share_flow_tables(host.cpus, services_.flows)), cpus_(host.cpus)
     {
+        services_.make_places();
     }
 
     void run(halfpoll_xdp_burst &burst)
@@ -149,7 +150,7 @@ private:
         return to.ifindex ? xdp_redirect(&burst, i, to.ifindex) : std::uint8_t{XDP_TX};
     }
 
-    const services services_;
+    services services_;
     const std::shared_ptr<std::vector<flow_table>> tables_;
     std::vector<cpu_state> cpus_;
 };

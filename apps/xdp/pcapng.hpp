@@ -68,7 +68,9 @@ private:
     {
         constexpr std::uint32_t head[] = {0x1A2B3C4D, 1, ~0U, ~0U}; // byte order, version 1.0, length not known
         std::error_code none;
-        std::filesystem::remove(path_, none); // whoever writes to it still shall not write to ours
+        if (std::filesystem::is_regular_file(path_, none)) {
+            std::filesystem::remove(path_, none); // whoever writes to it still shall not write to ours
+        }
         file_ = std::fopen(path_.c_str(), "wbx");
         written_ = 0;
         interfaces_.clear();

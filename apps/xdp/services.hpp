@@ -40,7 +40,7 @@ struct service {
     }
 };
 
-/// The configuration of l4lb.
+/// The configuration of l4lb; places are not given out yet.
 class services
 {
 public:
@@ -51,6 +51,17 @@ public:
         std::ranges::sort(all_, {}, &service::key);
         if (all_.empty()) {
             throw settings_error("l4lb: there is no vip; add a line \"vip ADDRESS tcp|udp PORT\"");
+        }
+    }
+
+    /// Does so.
+    void make_places()
+    {
+        for (service &s : all_) {
+            std::vector<std::string> names;
+            std::ranges::sort(s.backends, {}, &backend::id);
+            std::ranges::transform(s.backends, std::back_inserter(names), &backend::name);
+            s.places = make_maglev(names);
         }
     }
 
@@ -85,7 +96,7 @@ private:
     {
         service s;
         const ip_range address = line.prefix();
-        if (address.first != address.last) {
+        if (address.length != (address.version == 4 ? 32 : 128)) {
             line.fail("one address");
         }
         s.key = {address.first, address.version};
@@ -125,17 +136,9 @@ private:
 
     void finish_last()
     {
-        if (all_.empty()) {
-            return;
-        }
-        service &s = all_.back();
-        std::vector<std::string> names;
-        std::ranges::sort(s.backends, {}, &backend::id);
-        std::ranges::transform(s.backends, std::back_inserter(names), &backend::name);
-        if (names.empty() || names.size() > 65535) {
+        if (!all_.empty() && (all_.back().backends.empty() || all_.back().backends.size() > 65535)) {
             throw settings_error("l4lb: a vip needs 1 to 65535 lines \"backend NAME MAC\" after it");
         }
-        s.places = make_maglev(names);
     }
 
     std::vector<service> all_;

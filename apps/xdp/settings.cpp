@@ -77,7 +77,7 @@ ip_range settings_line::prefix()
     }
     const ip_number address = load_address(bytes, version);
     const auto bits = static_cast<unsigned>(length);
-    return {version, address.cut(bits), address.cut(bits, true)};
+    return {version, bits, address.cut(bits), address.cut(bits, true)};
 }
 
 std::array<std::uint8_t, 6> settings_line::mac()

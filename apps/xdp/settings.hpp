@@ -22,7 +22,7 @@ struct settings_error : std::runtime_error {
 };
 
 struct ip_range {
-    unsigned version = 0;
+    unsigned version = 0, length = 0;
     ip_number first, last;
 };
 
