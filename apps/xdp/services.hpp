@@ -82,7 +82,7 @@ private:
         if (line.take("vip")) {
             finish_last();
             read_vip(line);
-        } else if (line.take("backend") && !all_.empty()) {
+        } else if (!all_.empty() && line.take("backend")) {
             read_backend(host, line, all_.back().backends);
         } else if (line.take("flows")) {
             flows = line.number("flows", 4, 1U << 28);
