@@ -28,8 +28,12 @@ namespace
 constexpr std::size_t HUGE_PAGE = std::size_t{2} << 20;
 constexpr std::size_t PAGE = 4096; // what a UMEM is aligned to
 
-/// The mempool handler: a thread that is preempted in the middle of an operation does not stall the others for long.
-constexpr const char *POOL_OPS = "ring_mt_rts";
+/// The mempool handler. With ring_mt_rts a thread may overtake one that is preempted in the middle of an operation, up
+/// to an eighth of the ring: enough while that one's CPU is not kept by who overtakes it.
+const char *handler_for(pool_users users) noexcept
+{
+    return users == pool_users::preempted ? "lf_stack" : "ring_mt_rts";
+}
 
 struct region {
     pool_region memory;
@@ -85,8 +89,9 @@ std::size_t bytes_for(rte_mempool *pool, unsigned count)
 
 } // namespace
 
-rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache)
+rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache, pool_users users)
 {
+    const char *handler = handler_for(users);
     const std::string what = std::string("packet pool \"") + name + "\"";
     cache = std::min({cache, unsigned{RTE_MEMPOOL_CACHE_MAX_SIZE}, count * 2 / 3});
     // Where the IOVA is the address the region is contiguous, and packets may cross its pages.
@@ -101,8 +106,8 @@ rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_
     priv.mbuf_data_room_size = static_cast<std::uint16_t>(data_room);
     region r;
     try {
-        if (const int ret = rte_mempool_set_ops_byname(pool, POOL_OPS, nullptr); ret != 0) {
-            throw_errno(-ret, what + ": mempool handler " + POOL_OPS + " (librte_mempool_ring)");
+        if (const int ret = rte_mempool_set_ops_byname(pool, handler, nullptr); ret != 0) {
+            throw_errno(-ret, what + ": mempool handler " + handler + " (librte_mempool_ring, librte_mempool_stack)");
         }
         rte_pktmbuf_pool_init(pool, &priv);
         r = allocate(what, bytes_for(pool, count));

@@ -4,9 +4,11 @@
 //   local_lock_bench PAIRS WAKES
 #include <halfpoll/eal.hpp>
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/napi_alloc_cache.hpp>
 #include <halfpoll/runtime.hpp>
 
 #include <rte_cycles.h>
+#include <rte_mempool.h>
 
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -28,6 +31,7 @@ namespace
 {
 
 constexpr unsigned BATCH = 256; ///< pairs between two looks at the clock: short, so that few are disturbed
+constexpr unsigned POOL_OBJECTS = 8191, POOL_BULKS = 16;
 
 int first_cpu()
 {
@@ -156,16 +160,63 @@ struct pthread_pi {
     void unlock() noexcept { pthread_mutex_unlock(&mutex); }
 };
 
-void measure(unsigned pairs, unsigned wakes)
+/// A pool of objects without a cache: what a thread meets whose cache is empty or full.
+struct bare_pool {
+    rte_mempool *pool;
+    explicit bare_pool(const char *ops) : pool(rte_mempool_create_empty(ops, POOL_OBJECTS, 64, 0, 0, SOCKET_ID_ANY, 0))
+    {
+        if (!pool || rte_mempool_set_ops_byname(pool, ops, nullptr) != 0 || rte_mempool_populate_default(pool) < 0) {
+            throw error(std::string("no pool ") + ops);
+        }
+    }
+    ~bare_pool() { rte_mempool_free(pool); }
+    bare_pool(const bare_pool &) = delete;
+    bare_pool &operator=(const bare_pool &) = delete;
+};
+
+/// Cycles for an object taken and given back, in bulks as napi_alloc_cache refills.
+double bulks(rte_mempool *pool, nested_bh_lock *lock)
 {
-    const int cpu = first_cpu();
-    eal_options eal;
-    eal.control_cpu = static_cast<unsigned>(cpu);
-    eal_init(eal);
-    runtime_options options;
-    options.cpus = {{.affinity = cpu, .fifo_priority = 10}, {.affinity = cpu, .fifo_priority = 20}};
-    options.warn = [](const std::string &what) { throw error(what); };
-    runtime rt(options);
+    std::array<void *, napi_alloc_cache::refill> objects;
+    const std::uint64_t begun = rte_rdtsc_precise();
+    for (unsigned i = 0; i < POOL_BULKS; ++i) {
+        {
+            local_lock_nested_bh guard(lock);
+            if (rte_mempool_get_bulk(pool, objects.data(), objects.size()) != 0) {
+                throw error("the pool is empty");
+            }
+        }
+        local_lock_nested_bh guard(lock);
+        rte_mempool_put_bulk(pool, objects.data(), objects.size());
+    }
+    return static_cast<double>(rte_rdtsc_precise() - begun) / (POOL_BULKS * objects.size());
+}
+
+void pools(runtime &rt, int cpu, unsigned rounds)
+{
+    const char *const names[] = {"ring_mp_mc", "ring_mt_rts", "stack", "lf_stack", "ring_sp_sc"};
+    std::array<std::unique_ptr<bare_pool>, std::size(names)> made;
+    std::transform(std::begin(names), std::end(names), made.begin(),
+                   [](const char *name) { return std::make_unique<bare_pool>(name); });
+    nested_bh_lock lock{lock_class, cpu};
+    std::array<std::vector<double>, std::size(names)> samples;
+    rt.call_on(0, [&](softnet_data &) {
+        for (unsigned i = 0; i < rounds; ++i) {
+            for (std::size_t p = 0; p < made.size(); ++p) {
+                const std::size_t which = (p + i) % made.size();
+                samples[which].push_back(bulks(made[which]->pool, which + 1 == made.size() ? &lock : nullptr));
+            }
+        }
+    });
+    std::printf("{");
+    for (std::size_t p = 0; p < made.size(); ++p) {
+        std::printf("%s\"%s\": %.3f", p == 0 ? "" : ", ", names[p], median(samples[p]));
+    }
+    std::printf("}\n");
+}
+
+void locks(runtime &rt, int cpu, unsigned pairs, unsigned wakes)
+{
     cost c{};
     rt.call_on(0, [&](softnet_data &) { c = uncontended(cpu, pairs); });
     nested_bh_lock lock{lock_class, cpu};
@@ -176,17 +227,32 @@ void measure(unsigned pairs, unsigned wakes)
         c.cmpxchg, c.local_lock, c.pthread_pi, ours, theirs);
 }
 
+void measure(const std::vector<std::string> &args)
+{
+    const int cpu = first_cpu();
+    eal_options eal;
+    eal.control_cpu = static_cast<unsigned>(cpu);
+    eal_init(eal);
+    runtime_options options;
+    options.cpus = {{.affinity = cpu, .fifo_priority = 10}, {.affinity = cpu, .fifo_priority = 20}};
+    options.warn = [](const std::string &what) { throw error(what); };
+    runtime rt(options);
+    const auto number = [&](std::size_t i) {
+        return static_cast<unsigned>(std::strtoul(args.at(i).c_str(), nullptr, 10));
+    };
+    if (args.at(0) == "locks") {
+        locks(rt, cpu, number(1), number(2));
+    } else {
+        pools(rt, cpu, number(1));
+    }
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        std::fprintf(stderr, "local_lock_bench PAIRS WAKES\n");
-        return 1;
-    }
     try {
-        measure(static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10)),
-                static_cast<unsigned>(std::strtoul(argv[2], nullptr, 10)));
+        measure({argv + 1, argv + argc});
     } catch (const std::exception &e) {
         std::fprintf(stderr, "local_lock_bench: %s\n", e.what());
         return 1;

@@ -26,10 +26,17 @@ struct eal_options {
 /// `error` with the remedy. Returns notes about what was degraded. An embedder that has initialised the EAL skips it.
 std::vector<std::string> eal_init(const eal_options &options);
 
+/// How the threads that use a pool are spread over CPUs; it chooses the mempool's handler.
+enum class pool_users {
+    apart,     ///< one on each CPU: ring_mt_rts, which is the fastest, and waits once a thread was preempted for long
+    preempted, ///< some preempt others on their CPU: lf_stack, where nobody ever waits for who was preempted in it
+};
+
 /// A packet pool in one contiguous, page-aligned region, which AF_XDP can register as UMEM; `count` mbufs of
 /// `data_room` bytes (headroom included). No lcore cache beyond `cache`. The region is the EAL's if that has hugepages
 /// or is shareable, else transparent huge pages. Throws `error`. Free with packet_pool_free() and after all ports.
-rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache = 256);
+rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_room, unsigned cache = 256,
+                                pool_users users = pool_users::apart);
 /// The region of a pool made by packet_pool_create().
 struct pool_region {
     void *base = nullptr;
