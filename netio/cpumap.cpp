@@ -11,6 +11,7 @@
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "redirect_table.hpp"
+#include "xdp_trace.hpp"
 
 #include <rte_branch_prediction.h>
 
@@ -76,8 +77,12 @@ namespace
 /// What becomes of packets of one origin on their target CPU.
 void receive(net_cpu &by, const cpumap_entry &entry, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
+    const unsigned processed = n;
     if (entry.prog) {
         n = xdp_run_further(by, *entry.prog, in, nullptr, pkts, n);
+    }
+    if (xdp_trace_enabled()) {
+        trace_xdp_cpumap_kthread(by.id, processed, n);
     }
     if (n != 0) {
         net_deliver(by, in, pkts, n);
@@ -294,7 +299,10 @@ bool cpumap_redirect(const redirect_guard &guard, const redirect_run &run) noexc
     cpu_enqueue(lane, run.in, run.pkts(), fit);
     if (unlikely(fit < run.n)) {
         lane.ring->count_drops(run.n - fit);
-        redirect_drop(run.cpu, xdp_error::enobufs, run.pkts() + fit, run.n - fit);
+        redirect_error(run, xdp_error::enobufs, run.pkts() + fit, run.n - fit);
+    }
+    if (xdp_trace_enabled()) {
+        trace_xdp_cpumap_enqueue(run.cpu.id, entry->key, fit, run.n - fit);
     }
     if (!lane.listed) {
         lane.listed = true;

@@ -2,6 +2,7 @@
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "redirect_table.hpp"
+#include "xdp_trace.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
@@ -118,10 +119,14 @@ std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 /// Sends a batch; the queue is empty then. The last batch of a poll is sent with a doorbell, by xmit_flush().
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
+    unsigned n = bq.count;
     if (likely(!bq.xdp_prog)) {
-        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), bq.count, bq.bytes);
-    } else if (const unsigned n = xdp_run_further(cpu, *bq.xdp_prog, *bq.dev_rx, bq.dev, bq.q.data(), bq.count)) {
+        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n, bq.bytes);
+    } else if ((n = xdp_run_further(cpu, *bq.xdp_prog, *bq.dev_rx, bq.dev, bq.q.data(), n)) != 0) {
         dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n); // their lengths may have changed
+    }
+    if (xdp_trace_enabled()) {
+        trace_xdp_devmap_xmit(*bq.dev_rx, *bq.dev, n, bq.count - n);
     }
     bq.count = 0;
     bq.bytes = 0;
@@ -179,12 +184,12 @@ frame_lengths lengths_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit)
 }
 
 /// Drops frames over the limit; returns how many are left, in front.
-unsigned drop_oversize(net_cpu &cpu, std::uint32_t limit, rte_mbuf **pkts, unsigned n) noexcept
+unsigned drop_oversize(const redirect_run &run, std::uint32_t limit, rte_mbuf **pkts, unsigned n) noexcept
 {
     unsigned kept = 0;
     for (unsigned i = 0; i < n; ++i) {
         if (pkts[i]->pkt_len > limit) {
-            redirect_drop(cpu, xdp_error::emsgsize, &pkts[i], 1);
+            redirect_error(run, xdp_error::emsgsize, &pkts[i], 1);
         } else {
             pkts[kept++] = pkts[i];
         }
@@ -198,12 +203,12 @@ void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_devic
     rte_mbuf **pkts = run.pkts();
     unsigned n = run.n;
     if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
-        return redirect_drop(run.cpu, xdp_error::enetdown, pkts, n);
+        return redirect_error(run, xdp_error::enetdown, pkts, n);
     }
     const std::uint32_t limit = fwd_max_frame(dev);
     frame_lengths lengths = lengths_of(pkts, n, limit);
     if (unlikely(lengths.oversize)) {
-        n = drop_oversize(run.cpu, limit, pkts, n);
+        n = drop_oversize(run, limit, pkts, n);
         lengths.bytes = bytes_of(pkts, n);
     }
     bq_enqueue(run.cpu, bq_get(guard, run.cpu, dev, run.in, prog), pkts, n, lengths.bytes);
@@ -252,7 +257,7 @@ void dev_enqueue_multi(const redirect_guard &guard, const redirect_run &run, con
         last = &to;
     });
     if (unlikely(!copied || !last)) {
-        return redirect_drop(run.cpu, copied ? xdp_error::enoent : xdp_error::enomem, m, 1);
+        return redirect_error(run, copied ? xdp_error::enoent : xdp_error::enomem, m, 1);
     }
     send(*last, *m);
 }

@@ -141,6 +141,12 @@ std::vector<std::string> arguments(const eal_options &options, bool hugepages)
         args.push_back("-a");
         args.push_back(address);
     }
+    if (!options.trace.empty()) {
+        args.push_back("--trace=" + options.trace);
+        if (!options.trace_dir.empty()) {
+            args.push_back("--trace-dir=" + options.trace_dir);
+        }
+    }
     const auto prefers_msi = [](const std::string &address) { return pci_prefers_msi(address); };
     if (!options.vfio_intr.empty()) {
         args.push_back("--vfio-intr=" + options.vfio_intr);

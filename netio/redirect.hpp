@@ -80,6 +80,8 @@ struct redirect_run {
 };
 
 /// Drops packets that a redirect was not able to place.
+void redirect_error(const redirect_run &run, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept;
+/// Counts and frees them.
 void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept;
 
 /// Shows packets that are on their way to a program: of a devmap entry (`egress`), or on the target of a cpumap
@@ -106,6 +108,7 @@ bool cpumap_in_flight(const net_cpu &cpu) noexcept;
 void cpumap_drain(net_core &core) noexcept;
 
 // redirect_control.cpp
+int to_errno(xdp_error err) noexcept;
 /// A device can be redirected to from now on, or no more: its entries are gone from all maps, and no data core has
 /// anything of them, when it returns. Control thread.
 void redirect_register(net_core &core, net_device &dev) noexcept;

@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace halfpoll
 {
@@ -23,12 +24,25 @@ const char *to_string(xdp_map_type type) noexcept
     return "xskmap";
 }
 
-const char *to_string(xdp_error err) noexcept
+namespace
 {
-    static constexpr const char *names[] = {"EINVAL", "ENOENT", "ENETDOWN", "EMSGSIZE", "ENOMEM", "ENOBUFS"};
-    static_assert(std::size(names) == static_cast<std::size_t>(xdp_error::count));
-    return err < xdp_error::count ? names[static_cast<std::size_t>(err)] : "UNKNOWN";
-}
+
+struct known_error {
+    int number;
+    const char *name;
+};
+constexpr std::array<known_error, static_cast<std::size_t>(xdp_error::count)> known_errors = {{{EINVAL, "EINVAL"},
+                                                                                               {ENOENT, "ENOENT"},
+                                                                                               {ENETDOWN, "ENETDOWN"},
+                                                                                               {EMSGSIZE, "EMSGSIZE"},
+                                                                                               {ENOMEM, "ENOMEM"},
+                                                                                               {ENOBUFS, "ENOBUFS"}}};
+
+} // namespace
+
+const char *to_string(xdp_error err) noexcept { return known_errors[static_cast<std::size_t>(err)].name; }
+
+int to_errno(xdp_error err) noexcept { return known_errors[static_cast<std::size_t>(err)].number; }
 
 std::uint64_t xdp_redirect_errors(const net_core &core, xdp_error err) noexcept
 {

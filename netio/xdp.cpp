@@ -8,6 +8,7 @@
 // A queue points to its state and that to the program, so that a change is one store, between two bursts.
 #include "net_core_internal.hpp"
 #include "xdp_internal.hpp"
+#include "xdp_trace.hpp"
 
 #include <halfpoll/xdp.hpp>
 
@@ -136,6 +137,9 @@ void send_back(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noexcept
 void abort_packets(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noexcept
 {
     stat_add(x.aborted, n);
+    if (xdp_trace_enabled()) {
+        trace_xdp_exception(*q.dev, XDP_ABORTED, n);
+    }
     drop_packets(*q.cpu, DROP_XDP_ABORTED, pkts, n);
 }
 

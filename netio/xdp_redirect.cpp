@@ -5,6 +5,7 @@
 //                                                   CPUs:     8 each, then the ring to the CPU
 //                                                   sockets: the ring to the consumer
 #include "redirect.hpp"
+#include "xdp_trace.hpp"
 
 #include <halfpoll/xdp.hpp>
 
@@ -12,6 +13,7 @@
 
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace halfpoll
@@ -52,7 +54,7 @@ void redirect_to_ifindex(const redirect_guard &guard, const redirect_run &run) n
     if (likely(dev != nullptr)) {
         dev_redirect(guard, run, *dev);
     } else {
-        redirect_drop(run.cpu, xdp_error::einval, run.pkts(), run.n);
+        redirect_error(run, xdp_error::einval, run.pkts(), run.n);
     }
 }
 
@@ -106,6 +108,13 @@ void check_actions(halfpoll_xdp_burst &b, bool may_redirect) noexcept
     }
 }
 
+void trace_aborted(const net_device &in, const halfpoll_xdp_burst &b) noexcept
+{
+    if (const auto aborted = std::count(b.action, b.action + b.n, std::uint8_t{XDP_ABORTED})) {
+        trace_xdp_exception(in, XDP_ABORTED, static_cast<unsigned>(aborted));
+    }
+}
+
 } // namespace
 
 void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept
@@ -114,9 +123,18 @@ void redirect_drop(net_cpu &cpu, xdp_error err, rte_mbuf **pkts, unsigned n) noe
     drop_packets(cpu, DROP_XDP_REDIRECT, pkts, n);
 }
 
+void redirect_error(const redirect_run &run, xdp_error err, rte_mbuf **pkts, unsigned n) noexcept
+{
+    if (xdp_trace_enabled()) {
+        trace_xdp_redirect(run.in, run.target(), -to_errno(err), n);
+    }
+    redirect_drop(run.cpu, err, pkts, n);
+}
+
 void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) noexcept
 {
     const redirect_guard guard(cpu);
+    const bool trace = xdp_trace_enabled();
     cpu.xdp_pending = true;
     for (unsigned first = 0, end; first < burst.n; first = end) {
         end = first + 1;
@@ -132,6 +150,9 @@ void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) no
             set_action(run, XDP_ABORTED);
         } else if (likely(redirect_to(guard, run))) {
             set_action(run, XDP_TAKEN);
+            if (trace) {
+                trace_xdp_redirect(in, target, 0, run.n);
+            }
         } else {
             set_action(run, static_cast<std::uint8_t>(target.flags & ACTION_MASK));
         }
@@ -158,6 +179,9 @@ unsigned xdp_run_further(net_cpu &cpu, xdp_program &prog, net_device &in, const 
     b.pkts = pkts; // what is not the program's to change
     b.n = n;
     check_actions(b, !egress);
+    if (xdp_trace_enabled()) {
+        trace_aborted(in, b);
+    }
     if (!egress) {
         xdp_do_redirect(cpu, in, b);
     }

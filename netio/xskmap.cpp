@@ -222,7 +222,7 @@ bool xskmap_redirect(const redirect_guard &guard, const redirect_run &run) noexc
     const unsigned taken = rte_ring_sp_enqueue_burst(lane.ring, reinterpret_cast<void **>(run.pkts()), run.n, nullptr);
     stat_add(lane.packets, taken);
     if (unlikely(taken < run.n)) {
-        redirect_drop(run.cpu, xdp_error::enobufs, run.pkts() + taken, run.n - taken);
+        redirect_error(run, xdp_error::enobufs, run.pkts() + taken, run.n - taken);
     }
     if (!lane.listed) {
         lane.listed = true;

@@ -6,8 +6,11 @@
 #include <halfpoll/xdp.hpp>
 #include <halfpoll/xdp_socket.hpp>
 
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <poll.h>
 
 using namespace halfpoll;
@@ -691,6 +694,86 @@ TEST_F(xskmap_test, AnInterfaceIsASocketToo)
     EXPECT_THROW(map->update({.key = 2, .ifindex = out.ifindex, .socket = socket}), error);
     core->unregister_netdevice(out);
     EXPECT_EQ(map->entries().size(), 1U);
+}
+
+/// Of what each tracepoint tells something.
+TEST_F(cpumap_test, TracedOrNot)
+{
+    const auto fails = make_xdp_program(
+        "fails", [](halfpoll_xdp_burst &, std::uint32_t) noexcept -> std::uint8_t { return XDP_ABORTED; });
+    begin();
+    net_device &a = add("a"), &b = add("b");
+    const auto ports = xdp_map_create(*core, "ports", xdp_map_type::devmap);
+    ports->update({.key = 1, .ifindex = a.ifindex});
+    ports->update({.key = 2, .ifindex = b.ifindex, .prog = fails});
+    redirect(packets(20), to(ports, 1));
+    redirect(packets(5), to(ports, 2));
+    redirect(packets(3), {nullptr, 99, 0});
+    redirect(packets(30), to(map, 1));
+    expect_arrived(1, 30);
+    EXPECT_EQ(sent(a), numbers(20));
+    EXPECT_EQ(drops(DROP_XDP_ABORTED), 5U);
+    EXPECT_EQ(errors(xdp_error::einval), 3U);
+}
+
+/// Events in the channels of a trace (CTF, as DPDK writes it), by name.
+std::map<std::string, unsigned> events_of(const std::filesystem::path &dir)
+{
+    // After the header (id in the upper 16 bits), in the order of their registration: bytes of the fields.
+    const std::map<std::string, std::size_t> sizes = {{"xdp_exception", 12},      {"xdp_redirect", 44},
+                                                      {"xdp_redirect_err", 48},   {"xdp_devmap_xmit", 16},
+                                                      {"xdp_cpumap_enqueue", 16}, {"xdp_cpumap_kthread", 12}};
+    std::map<unsigned, std::string> names;
+    std::map<std::string, unsigned> seen;
+    std::vector<std::filesystem::path> channels;
+    for (const auto &file : std::filesystem::recursive_directory_iterator(dir)) {
+        if (file.path().filename() == "metadata") {
+            std::ifstream in(file.path());
+            unsigned id = 0;
+            for (std::string word; in >> word;) {
+                if (word == "id") {
+                    in >> word >> id;
+                } else if (word == "name") {
+                    in >> word >> word;
+                    names[id] = word.substr(1, word.size() - 3); // "…";
+                }
+            }
+        } else if (file.path().filename().string().starts_with("channel")) {
+            channels.push_back(file.path());
+        }
+    }
+    for (const auto &channel : channels) {
+        std::ifstream in(channel, std::ios::binary);
+        const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+        std::size_t at = 56; // magic, uuid, lcore, name of the thread
+        while (at + sizeof(std::uint64_t) <= bytes.size()) {
+            std::uint64_t header;
+            std::memcpy(&header, &bytes[at], sizeof header);
+            const auto name = names.find(static_cast<unsigned>(header >> 48));
+            if (header == 0 || name == names.end() || !sizes.contains(name->second)) {
+                break;
+            }
+            ++seen[name->second];
+            at = (at + sizeof header + sizes.at(name->second) - 56 + 7) / 8 * 8 + 56;
+        }
+    }
+    return seen;
+}
+
+TEST(xdp_trace, WritesAllTracepoints)
+{
+    std::string dir = std::filesystem::temp_directory_path() / "halfpoll-trace-XXXXXX";
+    ASSERT_NE(mkdtemp(dir.data()), nullptr);
+    const std::string command = "HALFPOLL_TEST_TRACE_DIR=" + dir + " " +
+                                std::filesystem::read_symlink("/proc/self/exe").string() +
+                                " --gtest_filter=cpumap_test.TracedOrNot > " + dir + "/log 2>&1";
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    const auto seen = events_of(dir);
+    for (const char *name : {"xdp_exception", "xdp_redirect", "xdp_redirect_err", "xdp_devmap_xmit",
+                             "xdp_cpumap_enqueue", "xdp_cpumap_kthread"}) {
+        EXPECT_TRUE(seen.contains(name)) << name;
+    }
+    std::filesystem::remove_all(dir);
 }
 
 } // namespace

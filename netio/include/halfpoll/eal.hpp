@@ -19,7 +19,10 @@ struct eal_options {
     unsigned memory_mb = 256;     ///< without hugepages, or as many MiB of them
     bool shareable = false;       ///< net_virtio_user needs it: memory that its vhost-user peer can map
     unsigned control_cpu = 0;     ///< logical CPU of EAL's own threads
-    std::string vfio_intr;        ///< interrupts of PCI devices: "msix", "msi", "legacy"; empty: what works best
+    /// Regular expression of the tracepoints that are on, "xdp_.*"; empty: none. Written below `trace_dir` (a folder
+    /// for each start; empty: DPDK's, ~/dpdk-traces) when the net_core ends.
+    std::string trace, trace_dir;
+    std::string vfio_intr; ///< interrupts of PCI devices: "msix", "msi", "legacy"; empty: what works best
 };
 
 /// Initialises the EAL once per process (--in-memory --no-telemetry …) and restores the caller's affinity. Throws

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The kernel's XDP tracepoints, through DPDK's tracing: on if the EAL was started with a --trace that matches their
+// names. An event stands for a run of packets, where the kernel's stands for one.
+#pragma once
+
+#include <halfpoll/xdp_map.hpp>
+
+#include <rte_branch_prediction.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace halfpoll
+{
+
+/// Something is traced. Written by xdp_trace_init() before packets flow; relaxed.
+extern std::atomic<bool> xdp_tracing;
+
+/// Looks whether the EAL traces. Control thread.
+void xdp_trace_init() noexcept;
+/// Writes what was traced so far, while the threads that did so still exist. Control thread.
+void xdp_trace_save() noexcept;
+
+/// Once per burst or flush.
+inline bool xdp_trace_enabled() noexcept { return unlikely(xdp_tracing.load(std::memory_order_relaxed)); }
+
+// Only if xdp_trace_enabled().
+void trace_xdp_exception(const net_device &dev, unsigned act, unsigned packets) noexcept;
+/// `err` 0, or negative: xdp_redirect_err.
+void trace_xdp_redirect(const net_device &from, const halfpoll_xdp_target &to, int err, unsigned packets) noexcept;
+void trace_xdp_devmap_xmit(const net_device &from, const net_device &to, unsigned sent, unsigned drops) noexcept;
+void trace_xdp_cpumap_enqueue(unsigned cpu, unsigned to_cpu, unsigned processed, unsigned drops) noexcept;
+void trace_xdp_cpumap_kthread(unsigned cpu, unsigned processed, unsigned pass) noexcept;
+
+} // namespace halfpoll
