@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Whatever becomes of a redirect, every frame is sent or freed once, before the poll ends.
+#include "child_process.hpp"
 #include "redirect_rig.hpp"
 
+#include <halfpoll/ethdev.hpp>
 #include <halfpoll/xdp.hpp>
 #include <halfpoll/xdp_socket.hpp>
 
@@ -67,7 +69,7 @@ TEST_F(devmap_test, SendsAllInOrderWithOneDoorbell)
 
 TEST_F(devmap_test, SixteenWaitAndTheSeventeenthSendsThem)
 {
-    wire_of(*a).on_tx = [this](rte_mbuf **pkts, unsigned n) { // what xmit is given waits there for 32
+    wire_of(*a).on_tx = [](rte_mbuf **pkts, unsigned n) { // what xmit is given waits there for 32
         rte_pktmbuf_free_bulk(pkts, n);
     };
     unsigned after_16 = 0, after_33 = 0, after_48 = 0;
@@ -694,6 +696,38 @@ TEST_F(xskmap_test, AnInterfaceIsASocketToo)
     EXPECT_THROW(map->update({.key = 2, .ifindex = out.ifindex, .socket = socket}), error);
     core->unregister_netdevice(out);
     EXPECT_EQ(map->entries().size(), 1U);
+}
+
+/// Shared memory (memif) is an interface here; whoever is at its other end has the socket.
+TEST_F(redirect_rig, ToAnotherProcess)
+{
+    std::string dir = std::filesystem::temp_directory_path() / "halfpoll-memif-XXXXXX";
+    ASSERT_NE(mkdtemp(dir.data()), nullptr);
+    const std::string socket = "socket-abstract=no,socket=" + dir + "/sock";
+    start();
+    net_device &memif = core->register_netdevice(make_ethdev_port("net_memif0,role=server," + socket),
+                                                 {.name = "memif", .descriptors = 256});
+    const auto map = xdp_map_create(*core, "socks", xdp_map_type::xskmap);
+    map->update({.key = 3, .ifindex = memif.ifindex});
+    xdp_attach(*core, memif, make_xdp_program("back", [&](halfpoll_xdp_burst &b, std::uint32_t i) noexcept {
+        return xdp_redirect_map(&b, i, map.get(), 3, 0);
+    }));
+    {
+        child_process peer("virtio_peer", "net_memif0,role=client," + socket);
+        EXPECT_EQ(peer.ask("up"), "up");
+        EXPECT_TRUE(eventually([&] {
+            core->run_control();
+            return memif.carrier.load();
+        }));
+        for (const char *number : {"1", "2", "3"}) {
+            EXPECT_EQ(peer.ask(number), "back");
+        }
+        EXPECT_EQ(xdp_counters_of(memif, 0).redirect, 3U);
+        EXPECT_EQ(peer.end(), 0);
+    }
+    core->unregister_netdevice(memif);
+    EXPECT_TRUE(map->entries().empty());
+    std::filesystem::remove_all(dir);
 }
 
 /// Of what each tracepoint tells something.

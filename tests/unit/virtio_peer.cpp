@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A vhost-user front end in a process of its own: virtio_peer DEVARGS opens such a net_virtio_user device and obeys the
+// The other end of a net_virtio_user device (or of net_memif): virtio_peer DEVARGS opens it and obeys the
 // lines on stdin: "up" and "down" wait for that state of the link and answer the same, a number sends a packet with it
 // and answers "back" or "lost". At the end of stdin it closes the device and ends with 0.
 #include <halfpoll/eal.hpp>
