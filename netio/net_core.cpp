@@ -7,6 +7,8 @@
 #include "xdp_trace.hpp"
 #include "xdp_internal.hpp"
 
+#include <halfpoll/xdp.hpp>
+
 #include <rte_errno.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -272,6 +274,9 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
     dev.options = std::move(options);
     dev.driver = std::move(driver);
     dev.ifindex = new_ifindex(dev.name);
+    if (const std::shared_ptr<xdp_program> program = std::move(dev.options.xdp)) {
+        xdp_attach(*this, dev, program);
+    }
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { reset_stats(cpu->dev[dev.ifindex]); });
     }

@@ -126,6 +126,12 @@ int names(const command_line &line, const std::string &what)
         for (const json &row : reply[what]) {
             std::cout << row["cpu"] << "\n";
         }
+    } else if (what == "port") {
+        print_names(line, "interfaces", "name");
+    } else if (what == "xdp") {
+        for (const json &name : control_request(line.control, {{"show", what}})["xdp_configured"]) {
+            std::cout << name.get<std::string>() << "\n";
+        }
     } else if (what == "napi") {
         print_names(line, "napi", "name");
         print_names(line, "interfaces", "name");
@@ -212,7 +218,7 @@ void add_names(CLI::App &app, command_line &line)
     auto what = std::make_shared<std::string>();
     CLI::App *command = app.add_subcommand("names", "For shell completion: names that the other commands take");
     command->group(""); // not in the help
-    command->add_option("WHAT", *what)->required()->check(CLI::IsMember({"cpu", "dev", "napi", "punt"}));
+    command->add_option("WHAT", *what)->required()->check(CLI::IsMember({"cpu", "dev", "napi", "port", "punt", "xdp"}));
     add_control(*command, line);
     command->callback([&line, what] { line.run = [&line, what] { return names(line, *what); }; });
 }

@@ -70,11 +70,14 @@ private:
     void read_control(toml_reader &reader);
     void read_log(const toml::table &table);
     void read_autoscale(const toml::table &table);
+    void read_xdp(const toml::table &table);
+    void read_xdp_program(const std::string &name, const toml::table &table);
     void read_ports(const toml::node &node);
     void read_port(const toml::table &table);
     bool read_device(toml_reader &reader, port_config &port);
     void read_port_names(toml_reader &reader, port_config &port, bool good_device);
     void read_shadow(toml_reader &reader, port_config &port);
+    void read_port_xdp(toml_reader &reader, port_config &port);
     void read_port_napi(toml_reader &reader, napi_config &napi);
     void read_punt(const toml::table &table);
     void check_buffers(const toml::node &ports);
@@ -93,6 +96,9 @@ void parser::parse(const toml::table &root)
         const auto other =
             std::ranges::find_if(on.cpus, [this](unsigned c) { return !std::ranges::count(out.cpus, c); });
         out.slow_path_cpu = other == on.cpus.end() ? -1 : static_cast<int>(*other);
+    }
+    if (const toml::table *programs = reader.table("xdp")) {
+        read_xdp(*programs);
     }
     if (const toml::node *ports = reader.get("port")) {
         read_ports(*ports);
@@ -248,6 +254,57 @@ void parser::read_control(toml_reader &reader)
     }
 }
 
+void parser::read_xdp(const toml::table &table)
+{
+    for (const auto &[key, node] : table) {
+        const std::string name(key.str());
+        if (const toml::table *program = node.as_table()) {
+            read_xdp_program(name, *program);
+        } else {
+            problems.add(node, "xdp." + name + ": found " + describe(node) + ", expected a table, written [xdp." +
+                                   name + "]");
+        }
+    }
+}
+
+void parser::read_xdp_program(const std::string &name, const toml::table &table)
+{
+    toml_reader reader(table, "[xdp." + name + "]", problems);
+    xdp_config program;
+    program.name = name;
+    if (name.find('/') != std::string::npos) {
+        problems.add(table, "xdp: found \"" + name + "\", expected a name without '/'");
+    }
+    if (const toml::node *node = reader.required_string("file", program.file)) {
+        std::filesystem::path path(program.file);
+        if (path.is_relative()) { // to the configuration
+            path = std::filesystem::absolute(out.file).parent_path() / path;
+        }
+        program.file = path.lexically_normal();
+        if (std::error_code ignored; !std::filesystem::is_regular_file(path, ignored)) {
+            reader.problem(*node, "file", describe(*node), "a shared object that exists");
+        }
+    }
+    reader.string("config", program.config);
+    reader.refuse_unknown();
+    out.xdp.push_back(std::move(program));
+}
+
+void parser::read_port_xdp(toml_reader &reader, port_config &port)
+{
+    std::string name;
+    const toml::node *node = reader.string("xdp", name);
+    if (!node) {
+        return;
+    }
+    const auto found = std::ranges::find(out.xdp, name, &xdp_config::name);
+    if (found == out.xdp.end()) {
+        reader.problem(*node, "xdp", describe(*node), "the NAME of an [xdp.NAME]");
+    } else {
+        port.xdp = *found;
+    }
+}
+
 void parser::read_ports(const toml::node &node)
 {
     const toml::array *array = node.as_array();
@@ -276,6 +333,7 @@ void parser::read_port(const toml::table &table)
     reader.boolean("promiscuous", port.options.promiscuous);
     read_port_napi(reader, port.options.napi);
     reader.boolean("ntuple", port.options.ntuple);
+    read_port_xdp(reader, port);
     port.options.rps.rps_cpus = out.rps_default_mask;
     read_cpu_list(reader, "rps_cpus", port.options.rps.rps_cpus);
     reader.integer("rps_flow_cnt", port.options.rps.rps_flow_cnt, RPS_FLOW_CNT);

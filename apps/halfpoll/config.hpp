@@ -39,11 +39,20 @@ inline constexpr setting_range AUTOSCALE_SETTLE_MS{1, 3'600'000};
 inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
 
+/// An XDP program: [xdp.NAME], or one that was attached by its file.
+struct xdp_config {
+    std::string name;   ///< empty: none. Its file, if the configuration does not have it
+    std::string file;   ///< shared object, absolute
+    std::string config; ///< text for the program
+    bool operator==(const xdp_config &) const = default;
+};
+
 struct port_config {
     std::string device; ///< as written
     device_kind kind = device_kind::af_xdp;
     std::string shadow; ///< TAP interface in the kernel
     net_device_options options;
+    xdp_config xdp; ///< of all rx queues
     /// The kernel interface of an af_xdp device.
     std::string ifname() const { return device.substr(device.find(':') + 1); }
 };
@@ -77,6 +86,7 @@ struct config {
     bool remove_shadows = true;
     log_config log;
     autoscale_limits autoscale;
+    std::vector<xdp_config> xdp;
     std::vector<port_config> ports;
     punt_limits punt;
 };

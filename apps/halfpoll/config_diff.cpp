@@ -135,10 +135,47 @@ bool compare_options(const net_device_options &from, const net_device_options &t
     return changes.size() > before;
 }
 
+/// What the program is, if not by its name.
+std::string xdp_text(const xdp_config &xdp) { return xdp.name.empty() ? "none" : text(xdp.name); }
+
+/// True also if it keeps its name and is another one.
+bool compare_xdp(const port_config &from, const port_config &to, std::vector<config_change> &changes)
+{
+    if (from.xdp.name != to.xdp.name) {
+        changes.push_back({sort::changed, "port " + to.options.name, "xdp", xdp_text(from.xdp), xdp_text(to.xdp)});
+    }
+    return from.xdp != to.xdp;
+}
+
+const xdp_config *find_xdp(const config &cfg, const std::string &name)
+{
+    const auto found = std::ranges::find(cfg.xdp, name, &xdp_config::name);
+    return found == cfg.xdp.end() ? nullptr : &*found;
+}
+
+void compare_programs(const config &from, const config &to, config_diff &diff)
+{
+    for (const xdp_config &program : from.xdp) {
+        const std::string where = "[xdp." + program.name + "]";
+        if (const xdp_config *same = find_xdp(to, program.name)) {
+            compare(diff.changes, where, "file", program.file, same->file);
+            compare(diff.changes, where, "config", program.config, same->config);
+        } else {
+            diff.changes.push_back({sort::removed, where, "", "file " + text(program.file), ""});
+        }
+    }
+    for (const xdp_config &program : to.xdp) {
+        if (!find_xdp(from, program.name)) {
+            diff.changes.push_back({sort::added, "[xdp." + program.name + "]", "", "", "file " + text(program.file)});
+        }
+    }
+}
+
 void compare_port(const port_config &from, const port_config &to, config_diff &diff)
 {
     const bool reopened = compare_identity(from, to, diff.changes);
-    const bool changed = compare_options(from.options, to.options, diff.changes);
+    bool changed = compare_options(from.options, to.options, diff.changes);
+    changed |= compare_xdp(from, to, diff.changes);
     if (reopened) {
         diff.removed.push_back(from.options.name);
         diff.added.push_back(to.options.name);
@@ -210,6 +247,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
 {
     config_diff diff;
     compare_ports(running, wanted, diff);
+    compare_programs(running, wanted, diff);
     compare_runtime(running, wanted, diff);
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);

@@ -47,6 +47,7 @@ int main(int argc, char **argv)
     add_set(app, line);
     add_reload(app, line);
     add_cpu(app, line);
+    add_xdp(app, line);
     add_stop(app, line);
     add_names(app, line);
     CLI11_PARSE(app, argc, argv);

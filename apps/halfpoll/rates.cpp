@@ -25,12 +25,16 @@ const std::set<std::string> counters = {
 
 /// By what rows of each table are told apart.
 const std::map<std::string, std::string> names = {
-    {"interfaces", "name"}, {"napi", "name"}, {"softnet", "cpu"}, {"cpu", "cpu"},       {"softirqs", "softirq"},
-    {"drops", "reason"},    {"rps", "name"},  {"punt", "class"},  {"shadows", "shadow"}};
+    {"interfaces", "name"}, {"napi", "name"}, {"softnet", "cpu"}, {"cpu", "cpu"},        {"softirqs", "softirq"},
+    {"drops", "reason"},    {"rps", "name"},  {"punt", "class"},  {"shadows", "shadow"}, {"xdp", "name"}};
+
+/// What a column of one table is called that is no counter elsewhere.
+const std::set<std::string> xdp_counters = {"pass", "drop", "tx", "redirect", "aborted"};
 
 bool is_counter(const std::string &table, const std::string &key)
 {
-    return counters.contains(key) || (table == "softirqs" && key.starts_with("cpu"));
+    return counters.contains(key) || (table == "softirqs" && key.starts_with("cpu")) ||
+           (table == "xdp" && xdp_counters.contains(key));
 }
 
 /// A tenth is enough, and whole numbers look like such.

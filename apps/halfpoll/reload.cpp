@@ -60,6 +60,7 @@ private:
     void change_mtu(net_device &dev, std::uint32_t mtu);
     void change_napi(net_device &dev, const napi_config &napi);
     void change_rps(net_device &dev, const rps_config &rps);
+    void change_xdp();
     void set_limits();
     shadow *shadow_of(const std::string &port);
 
@@ -116,6 +117,7 @@ void reload::close(const port_config &port)
         net_device &dev = r_.open_port(port);
         shadow &back = *r_.slow().of_device(dev);
         back.created |= created_.contains(back.name);
+        r_.load_port_xdp(port);
     });
 }
 
@@ -171,6 +173,27 @@ void reload::change(const port_config &from, const port_config &to)
     }
 }
 
+/// Programs of all ports, when these are open, for programs may name them.
+void reload::change_xdp()
+{
+    for (const std::string &name : diff_.added) {
+        r_.load_port_xdp(*find_port(wanted_, name));
+    }
+    for (const std::string &name : diff_.changed) {
+        const port_config &to = *find_port(wanted_, name);
+        if (find_port(before_, name)->xdp == to.xdp) {
+            continue;
+        }
+        net_device &dev = *r_.core().dev_get_by_name(name);
+        done_.on_failure([this, &dev, old = r_.xdp_of(dev)] { r_.set_xdp(dev, old); });
+        if (to.xdp.name.empty()) {
+            r_.detach_xdp(dev);
+        } else {
+            r_.load_port_xdp(to);
+        }
+    }
+}
+
 void reload::set_limits()
 {
     done_.on_failure([this] {
@@ -221,6 +244,7 @@ void reload::prepare()
             open(*find_port(wanted_, name));
         }
     }
+    change_xdp();
 }
 
 /// What cannot fail and could not be undone.

@@ -36,6 +36,8 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"rps",
      {{"name", "cpu", "rps_cpus", "rps_flow_cnt", "steered", "direct", "moved", "put_off", "pauses", "filters",
        "refused"}}},
+    {"xdp", {{"name", "program", "pass", "drop", "tx", "redirect", "aborted"}}},
+    {"xdp_programs", {{"program", "name", "queues", "file"}, {"program", "queues", "figures"}}},
     {"drops", {{"reason", "count"}}},
     {"punt", {{"class", "punted", "policed", "rate", "burst"}}},
     {"shadows", {{"shadow", "interface", "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"}}},

@@ -33,6 +33,13 @@ void leave_cpus(const std::vector<unsigned> &data_cpus)
     }
 }
 
+/// For ports whose program is not loaded yet.
+std::shared_ptr<xdp_program> closed_gate()
+{
+    return make_xdp_program("closed",
+                            [](halfpoll_xdp_burst &, std::uint32_t) noexcept -> std::uint8_t { return XDP_DROP; });
+}
+
 } // namespace
 
 router::router(config cfg) : cfg_(std::move(cfg)), started_on_(machine::detect())
@@ -66,6 +73,9 @@ void router::start()
     core_->set_rx_handler(forwarder::receive, forwarder_.get());
     for (const port_config &port : cfg_.ports) {
         open_port(port);
+    }
+    for (const port_config &port : cfg_.ports) { // after all ports, which programs may name
+        load_port_xdp(port);
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
     start_scaler();
@@ -135,11 +145,16 @@ net_device &router::open_port(const port_config &port)
     };
     net_device_options options = port.options;
     options.reprobe = find;
+    if (!port.xdp.name.empty()) {
+        options.xdp = closed_gate();
+    }
     net_device &dev = core_->register_netdevice(find(), options);
+    xdp_[dev.ifindex].assign(options.rx_queues, {});
     try {
         shadow &s = slow_->add_shadow(dev, port.shadow);
         slow_->set_carrier(s, dev.carrier.load(std::memory_order_relaxed));
     } catch (...) {
+        xdp_.erase(dev.ifindex);
         core_->unregister_netdevice(dev);
         throw;
     }
@@ -159,8 +174,48 @@ void router::close_port(net_device &dev, bool destroy) noexcept
         mirror_->device_changed(dev); // nothing refers to it any more
     }
     said_.erase(dev.ifindex);
+    xdp_.erase(dev.ifindex);
     core_->unregister_netdevice(dev);
 }
+
+void router::load_port_xdp(const port_config &port)
+{
+    if (!port.xdp.name.empty()) {
+        attach_xdp(*core_->dev_get_by_name(port.options.name), port.xdp);
+    }
+}
+
+void router::set_xdp(net_device &dev, const std::vector<xdp_placement> &queues)
+{
+    for (std::size_t queue = 0; queue < queues.size(); ++queue) {
+        place_xdp(dev, static_cast<int>(queue), queues[queue]);
+    }
+}
+
+void router::place_xdp(net_device &dev, int queue, const xdp_placement &placement)
+{
+    if (placement.program) {
+        xdp_attach(*core_, dev, placement.program, queue);
+    } else {
+        xdp_detach(*core_, dev, queue);
+    }
+    std::vector<xdp_placement> &queues = xdp_.at(dev.ifindex);
+    if (queue == XDP_ALL_QUEUES) {
+        std::ranges::fill(queues, placement);
+    } else {
+        queues[static_cast<std::size_t>(queue)] = placement;
+    }
+    const std::string which = queue == XDP_ALL_QUEUES ? "" : ", queue " + std::to_string(queue);
+    log_line(log_level::info, "xdp",
+             dev.name + which + ": " + (placement.program ? "XDP program " + placement.from.name : "no XDP program"));
+}
+
+void router::attach_xdp(net_device &dev, const xdp_config &xdp, int queue)
+{
+    place_xdp(dev, queue, {xdp, xdp_load(*core_, xdp.file, xdp.config)});
+}
+
+void router::detach_xdp(net_device &dev, int queue) { place_xdp(dev, queue, {}); }
 
 config router::running() const
 {
@@ -180,6 +235,12 @@ config router::running() const
             }
             if (queue->rps_settings != loaded_rps) {
                 port.options.rps = queue->rps_settings;
+            }
+        }
+        const xdp_config loaded_xdp = port.xdp;
+        for (const xdp_placement &placement : xdp_.at(dev.ifindex)) {
+            if (placement.from != loaded_xdp) {
+                port.xdp = placement.from;
             }
         }
     }

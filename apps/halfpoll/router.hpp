@@ -10,6 +10,7 @@
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/slow_path.hpp>
+#include <halfpoll/xdp.hpp>
 
 #include <map>
 #include <memory>
@@ -20,6 +21,12 @@ struct rte_mempool;
 
 namespace halfpoll
 {
+
+/// The XDP program of an rx queue, and where it comes from.
+struct xdp_placement {
+    xdp_config from; ///< name empty: none
+    std::shared_ptr<xdp_program> program;
+};
 
 /// The parts of a running forwarder, put together as a configuration says, and changed while it forwards. Control
 /// thread only.
@@ -59,6 +66,11 @@ public:
     net_device &open_port(const port_config &port);
     /// Takes a port out of service for good and lets go of its shadow, which stays in the kernel unless `destroy`.
     void close_port(net_device &dev, bool destroy) noexcept;
+    /// Loads the program that a port was opened for; until then it drops what it receives. Throws `error`.
+    void load_port_xdp(const port_config &port);
+    /// By rx queue.
+    const std::vector<xdp_placement> &xdp_of(const net_device &dev) { return xdp_[dev.ifindex]; }
+    void set_xdp(net_device &dev, const std::vector<xdp_placement> &queues);
     void adopt(config cfg) { cfg_ = std::move(cfg); }
 
     // Settings. Throw `error`, and change nothing then.
@@ -68,6 +80,9 @@ public:
     void set_rps_sock_flow_entries(unsigned entries);
     void set_flow_limit(const flow_limit_config &limit);
     void set_log(const log_config &log);
+    /// Loads a program and attaches it to an rx queue, in place of the one that is there. Throws `error`.
+    void attach_xdp(net_device &dev, const xdp_config &xdp, int queue = XDP_ALL_QUEUES);
+    void detach_xdp(net_device &dev, int queue = XDP_ALL_QUEUES);
     /// Takes a runtime CPU offline, where autoscaling leaves it, or back. Throws `error`.
     void set_cpu_online(unsigned cpu, bool online);
     /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
@@ -78,6 +93,7 @@ private:
     void start_eal();
     void start_runtime();
     void start_scaler();
+    void place_xdp(net_device &dev, int queue, const xdp_placement &placement);
     void on_deleted(shadow &s);
     void on_change(net_device &dev);
     void stop() noexcept;
@@ -95,6 +111,7 @@ private:
     std::unique_ptr<forwarder> forwarder_;
     std::unique_ptr<mirror> mirror_;
     ktime_t started_ = 0;
+    std::map<ifindex_t, std::vector<xdp_placement>> xdp_;
     std::map<ifindex_t, std::string> said_; ///< the last state of each port that was logged
 };
 

@@ -35,6 +35,9 @@ json show(router &r, const std::string &what, const json &request)
     if (what == "rps") {
         return show_rps(r);
     }
+    if (what == "xdp") {
+        return show_xdp(r);
+    }
     if (what == "drops") {
         return show_drops(r, value_or(request, "all", false));
     }
@@ -78,6 +81,9 @@ json serve_request(router &r, const json &request, bool &stopping)
     if (request.contains("cpu")) {
         return serve_cpu(r, value_or(request, "cpu", std::string()), request.value("number", json()));
     }
+    if (request.contains("xdp")) {
+        return serve_xdp(r, value_or(request, "xdp", std::string()), request);
+    }
     if (request.contains("reload")) {
         return serve_reload(r, value_or(request, "reload", std::string()), value_or(request, "dry_run", false));
     }
@@ -85,7 +91,7 @@ json serve_request(router &r, const json &request, bool &stopping)
         stopping = true;
         return {{"stopping", true}};
     }
-    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"reload\" or \"stop\"");
+    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"xdp\", \"reload\" or \"stop\"");
 }
 
 } // namespace halfpoll

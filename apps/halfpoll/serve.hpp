@@ -11,7 +11,8 @@ namespace halfpoll
 {
 
 /// Answers one control request: {"show": WHAT, …}, {"set": WHAT, "name": …, "values": {…}}, {"reload": FILE or "",
-/// "dry_run": …}, {"cpu": "online" or "offline", "number": …} or {"stop": true}, which sets `stopping`. Throws `error`
+/// "dry_run": …}, {"cpu": "online" or "offline", "number": …}, {"xdp": "attach" or "detach", "port": …, "program": …,
+/// "queue": …, "config": …} or {"stop": true}, which sets `stopping`. Throws `error`
 /// for what it does not understand.
 nlohmann::json serve_request(router &r, const nlohmann::json &request, bool &stopping);
 
@@ -23,6 +24,7 @@ nlohmann::json show_softnet(router &r);
 nlohmann::json show_cpu(router &r);
 nlohmann::json show_softirqs(router &r);
 nlohmann::json show_rps(router &r);
+nlohmann::json show_xdp(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
 
@@ -31,6 +33,8 @@ nlohmann::json show_punt(router &r);
 nlohmann::json serve_set(router &r, const std::string &what, const std::string &name, const nlohmann::json &values);
 /// Takes a runtime CPU offline or back.
 nlohmann::json serve_cpu(router &r, const std::string &what, const nlohmann::json &number);
+/// Attaches or detaches an XDP program.
+nlohmann::json serve_xdp(router &r, const std::string &what, const nlohmann::json &request);
 /// Reads a configuration and goes over to it, or only says what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);
 

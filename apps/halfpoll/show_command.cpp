@@ -180,8 +180,8 @@ void add_show(CLI::App &app, command_line &line)
     CLI::App *show_app = app.add_subcommand("show", "Print what a running halfpoll sees and counts");
     show_app->add_option("WHAT", args->what, "What to print")
         ->required()
-        ->check(CLI::IsMember({"status", "interfaces", "napi", "cpu", "softnet", "softirqs", "rps", "fib", "route",
-                               "nexthop", "neigh", "drops", "punt"}));
+        ->check(CLI::IsMember({"status", "interfaces", "napi", "cpu", "softnet", "softirqs", "rps", "xdp", "fib",
+                               "route", "nexthop", "neigh", "drops", "punt"}));
     show_app->add_option("TO", args->to,
                          "fib, neigh, nexthop: only this address or what is inside this prefix; route: what a packet "
                          "to this address meets, or the routes inside this prefix");

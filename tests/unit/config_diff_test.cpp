@@ -50,6 +50,19 @@ TEST(ConfigDiff, PortsComeAndGo)
     EXPECT_THAT(fewer.added, IsEmpty());
 }
 
+TEST(ConfigDiff, XdpPrograms)
+{
+    const std::string guard = "[xdp.guard]\nfile = \"/proc/self/exe\"\nconfig = \"a\"\n",
+                      other = "[xdp.guard]\nfile = \"/proc/self/exe\"\nconfig = \"b\"\n";
+    const config_diff with = diff(LAN + WAN, guard + LAN + "xdp = \"guard\"\n" + WAN);
+    EXPECT_THAT(lines(with.changes),
+                ElementsAre("~ port lan xdp: none -> \"guard\"", "+ [xdp.guard]: file \"/proc/self/exe\""));
+    EXPECT_THAT(with.changed, ElementsAre("lan"));
+    const config_diff same = diff(guard + LAN + "xdp = \"guard\"\n" + WAN, other + LAN + "xdp = \"guard\"\n" + WAN);
+    EXPECT_THAT(lines(same.changes), ElementsAre("~ [xdp.guard] config: \"a\" -> \"b\""));
+    EXPECT_THAT(same.changed, ElementsAre("lan")) << "it gets another instance";
+}
+
 TEST(ConfigDiff, SettingsOfAnOpenPort)
 {
     const config_diff d =

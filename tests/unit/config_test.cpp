@@ -120,6 +120,25 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
 }
 
+TEST(Config, XdpProgramsAreOfPorts)
+{
+    const std::string file = std::filesystem::read_symlink("/proc/self/exe");
+    const config cfg = good("[xdp.guard]\nfile = \"" + file + "\"\nconfig = \"\"\"\ndrop src 192.0.2.0/24\n\"\"\"\n" +
+                            PORT + "xdp = \"guard\"\n");
+    const xdp_config guard{"guard", file, "drop src 192.0.2.0/24\n"};
+    EXPECT_EQ(cfg.xdp, std::vector<xdp_config>{guard});
+    EXPECT_EQ(cfg.ports.at(0).xdp, guard);
+    EXPECT_EQ(good(PORT).ports.at(0).xdp, xdp_config{});
+}
+
+TEST(Config, XdpFilesAreRelativeToTheConfiguration)
+{
+    const std::filesystem::path file = std::filesystem::read_symlink("/proc/self/exe");
+    const config cfg = parse_config("[xdp.guard]\nfile = \"" + file.filename().string() + "\"\n" + PORT,
+                                    file.parent_path() / "r.toml", four_cpus);
+    EXPECT_EQ(cfg.xdp.at(0).file, file);
+}
+
 TEST(Config, RpsDefaultMaskIsForPortsThatSayNothing)
 {
     const std::string other = "[[port]]\ndevice = \"af_xdp:r1\"\nshadow = \"lan1\"\nrps_cpus = []\n";
@@ -174,6 +193,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:5: unknown key runtim in the file, did you mean runtime?"},
         mistake{"FarFromEveryKey", PORT + "[punt.arp_nd]\ncompression = 1\n",
                 "r.toml:5: unknown key compression in [punt.arp_nd], expected one of rate, burst"},
+        mistake{"XdpIsNotThere", PORT + "xdp = \"guard\"\n",
+                "r.toml:4: xdp: found \"guard\" (string), expected the NAME of an [xdp.NAME]"},
+        mistake{"XdpFileIsNotThere", PORT + "[xdp.guard]\nfile = \"/nowhere/guard.so\"\n",
+                "r.toml:5: file: found \"/nowhere/guard.so\" (string), expected a shared object that exists"},
+        mistake{"XdpIsNoTable", PORT + "[xdp]\nguard = 1\n",
+                "r.toml:5: xdp.guard: found 1 (integer), expected a table, written [xdp.guard]"},
         mistake{"TableIsANumber", "runtime = 3\n" + PORT,
                 "r.toml:1: runtime: found 3 (integer), expected a table, written [runtime]"},
         mistake{"PortIsATable", "\n[port]\ndevice = \"af_xdp:r0\"\n",

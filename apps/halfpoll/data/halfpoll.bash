@@ -20,7 +20,7 @@ _halfpoll_positional()
     words=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --control | --dev | --limit | --count) ((i++)) ;;
+        --control | --dev | --limit | --count | --queue | --config) ((i++)) ;;
         --watch) [[ ${COMP_WORDS[i + 1]} == [0-9]* ]] && ((i++)) ;;
         -* | =) ;;
         *) words+=("${COMP_WORDS[i]}") ;;
@@ -32,7 +32,7 @@ _halfpoll_show()
 {
     local tables="fib route neigh nexthop"
     if [[ ${#words[@]} == 1 ]]; then
-        echo "status interfaces napi cpu softnet softirqs rps drops punt $tables"
+        echo "status interfaces napi cpu softnet softirqs rps xdp drops punt $tables"
     fi
     echo "--json --watch --count --control"
     case " $tables " in *" ${words[1]-} "*) echo "--dev --limit" ;; esac
@@ -68,6 +68,21 @@ _halfpoll_cpu()
     echo "--control"
 }
 
+_halfpoll_xdp()
+{
+    case ${words[1]-},${#words[@]} in
+    ,*) echo "attach detach show" ;;
+    attach,2 | detach,2) _halfpoll_names port ;;
+    attach,3) _halfpoll_names xdp ;;
+    esac
+    case ${words[1]-} in
+    attach) echo "--queue --config" ;;
+    detach) echo "--queue" ;;
+    show) echo "--json" ;;
+    esac
+    echo "--control"
+}
+
 _halfpoll()
 {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words choices=
@@ -76,10 +91,10 @@ _halfpoll()
     case $previous in
     --control) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
     --dev) choices=$(_halfpoll_names dev) ;;
-    --limit | --count) return ;;
+    --limit | --count | --queue | --config) return ;;
     *)
         case ${words[0]-} in
-        "") choices="run check doctor bind unbind show set cpu reload stop --help --version" ;;
+        "") choices="run check doctor bind unbind show set cpu xdp reload stop --help --version" ;;
         run | check) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         reload)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
@@ -94,6 +109,12 @@ _halfpoll()
         show) choices=$(_halfpoll_show) ;;
         set) choices=$(_halfpoll_set) ;;
         cpu) choices=$(_halfpoll_cpu) ;;
+        xdp)
+            if [[ ${words[1]-} == attach && ${#words[@]} == 3 ]]; then
+                mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            fi
+            choices=$(_halfpoll_xdp)
+            ;;
         stop) choices="--control" ;;
         esac
         ;;

@@ -21,6 +21,7 @@ struct rps_queue;
 struct arfs_state;
 struct xdp_device;
 struct xdp_queue;
+class xdp_program;
 
 /// Logical interface number, from 1; not the DPDK port id. 0: none.
 using ifindex_t = std::uint16_t;
@@ -64,7 +65,8 @@ struct net_device_options {
     bool promiscuous = false;
     bool force_spin = false; ///< never leave the poll list (for comparison)
     napi_config napi;
-    rps_config rps;      ///< of each rx queue, at first
+    rps_config rps;                   ///< of each rx queue, at first
+    std::shared_ptr<xdp_program> xdp; ///< of each rx queue, before the first packet; null: none
     bool ntuple = false; ///< flows that move to another CPU are brought to its queue by the device, if that can
     /// Finds the device again after it failed or went; throws device_absent while it is away, else `error`. Empty: it
     /// stays out of service. Control thread.
