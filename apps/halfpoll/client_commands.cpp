@@ -129,8 +129,9 @@ int names(const command_line &line, const std::string &what)
     } else if (what == "port") {
         print_names(line, "interfaces", "name");
     } else if (what == "xdp") {
-        for (const json &name : control_request(line.control, {{"show", what}})["xdp_configured"]) {
-            std::cout << name.get<std::string>() << "\n";
+        const json reply = control_request(line.control, {{"show", what}});
+        for (const json &row : reply["xdp_configured"]) {
+            std::cout << row["name"].get<std::string>() << "\n";
         }
     } else if (what == "napi") {
         print_names(line, "napi", "name");

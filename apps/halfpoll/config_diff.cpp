@@ -147,6 +147,14 @@ bool compare_xdp(const port_config &from, const port_config &to, std::vector<con
     return from.xdp != to.xdp;
 }
 
+/// The beginning of a text of any length.
+std::string on_a_line(std::string value)
+{
+    constexpr std::size_t shown = 40;
+    std::ranges::replace(value, '\n', ' ');
+    return text(value.size() > shown ? value.substr(0, shown) + "..." : value);
+}
+
 const xdp_config *find_xdp(const config &cfg, const std::string &name)
 {
     const auto found = std::ranges::find(cfg.xdp, name, &xdp_config::name);
@@ -159,7 +167,10 @@ void compare_programs(const config &from, const config &to, config_diff &diff)
         const std::string where = "[xdp." + program.name + "]";
         if (const xdp_config *same = find_xdp(to, program.name)) {
             compare(diff.changes, where, "file", program.file, same->file);
-            compare(diff.changes, where, "config", program.config, same->config);
+            if (program.config != same->config) {
+                diff.changes.push_back(
+                    {sort::changed, where, "config", on_a_line(program.config), on_a_line(same->config)});
+            }
         } else {
             diff.changes.push_back({sort::removed, where, "", "file " + text(program.file), ""});
         }

@@ -37,6 +37,7 @@ const std::map<std::string, std::vector<columns>> tables = {
      {{"name", "cpu", "rps_cpus", "rps_flow_cnt", "steered", "direct", "moved", "put_off", "pauses", "filters",
        "refused"}}},
     {"xdp", {{"name", "program", "pass", "drop", "tx", "redirect", "aborted"}}},
+    {"xdp_configured", {{"name", "file"}}},
     {"xdp_programs", {{"program", "name", "queues", "file"}, {"program", "queues", "figures"}}},
     {"drops", {{"reason", "count"}}},
     {"punt", {{"class", "punted", "policed", "rate", "burst"}}},

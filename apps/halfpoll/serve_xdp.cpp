@@ -116,7 +116,7 @@ json show_xdp(router &r)
     }
     json configured = json::array();
     for (const xdp_config &xdp : r.cfg().xdp) {
-        configured.push_back(xdp.name);
+        configured.push_back({{"name", xdp.name}, {"file", xdp.file}});
     }
     return {{"xdp", queues}, {"xdp_programs", programs}, {"xdp_configured", configured}};
 }
