@@ -81,6 +81,17 @@ class Xdp(unittest.TestCase):
     def queue(self, port):
         return next(q for q in self.lab.show("xdp") if q["interface"] == port)
 
+    def test_a_mistake_is_refused_with_its_place_and_changes_nothing(self):
+        self.attach("lan", "filter", f"drop dst {ALT.host4}\n")
+        path = self.lab.folder / "blocked"
+        path.write_text("drop src 192.0.2.0/24\ndrop src 192.0.2.0/33\n", encoding="utf-8")
+        refused = self.lab.halfpoll("xdp", "attach", "lan", PROGRAMS / "filter.so", "--config", f"include {path}",
+                                    check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(f"{path}:2:10: found 192.0.2.0/33, expected an address or a prefix", refused.stdout)
+        self.assertFalse(answers(self.client, ALT.host4))
+        ping(self.client, WAN.host4)
+
     def test_filter(self):
         self.attach("lan", "filter", f"drop dst {ALT.host4}\ndrop dst {ALT.host6}/128\nsyn dst 50 20\n")
         self.assertFalse(answers(self.client, ALT.host4))
