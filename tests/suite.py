@@ -5,7 +5,7 @@ Stages, in this order:
   format     clang-format 14 over all sources
   build      gcc (release) and clang 16 (with ThreadSanitizer), warnings as errors
   unit       unit and race-forcing tests, gcc build
-  asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer
+  asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
   tsan       the same under ThreadSanitizer (clang 16)
   models     the protocols of the bottom half, verified with Spin; broken variants must be caught
   installed  the installed library: each public header alone, and the embedding example
