@@ -215,6 +215,7 @@ void net_core::dev_close(net_device &dev) noexcept
     rt_.synchronize_rcu();
     arfs_stop(dev);
     dev.queues.clear();
+    dev.shared_tx.clear();
     dev.driver->close();
     dev.open = false;
     dev.recovering = false;

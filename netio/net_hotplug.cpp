@@ -5,6 +5,7 @@
 // overtakes an earlier one of its flow on another way.
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
+#include "shared_tx_queue.hpp"
 
 #include <halfpoll/rps.hpp>
 
@@ -168,13 +169,20 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
     std::vector<tx_choice> choices(cpus());
     std::vector<bool> seen(cpus());
     std::vector<std::uint16_t> owners;
+    std::vector<int> queue_of(cpus(), -1); // by first_on_core(): who preempt each other there share a queue
     unsigned next = 0;
     for (unsigned c : order) {
         if (seen[c]) {
             continue;
         }
         seen[c] = true;
+        int &shared = queue_of[rt_.first_on_core(c)];
+        if (shared >= 0 && cpu_active(c)) {
+            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
+            continue;
+        }
         if (owners.size() < tx_queues && cpu_active(c)) {
+            shared = static_cast<int>(owners.size());
             owners.push_back(static_cast<std::uint16_t>(c));
         }
         const std::size_t queue = next++ % owners.size();
@@ -184,12 +192,32 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
 }
 
 /// The CPU owns the queue that its route says.
+/// Alone on its logical CPU it sends by the device itself.
+tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queue)
+{
+    const unsigned core = rt_.first_on_core(cpu.id);
+    unsigned sharers = 0;
+    for (unsigned c = 0; c < cpus(); ++c) {
+        sharers += rt_.first_on_core(c) == core;
+    }
+    if (sharers == 1) {
+        return dev.driver.get();
+    }
+    dev.shared_tx.resize(dev.tx_queues);
+    std::shared_ptr<shared_tx_queue> &shared = dev.shared_tx[queue];
+    const int affinity = rt_.options().cpus[core].affinity;
+    if (!shared || shared->cpu() != affinity) { // nobody sends by the one before any more
+        shared = std::make_shared<shared_tx_queue>(*dev.driver, affinity);
+    }
+    return shared.get();
+}
+
 void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
 {
     auto q = std::make_unique<xmit_queue>();
     q->dev = &dev;
-    q->driver = dev.driver.get();
     q->queue = dev.tx[cpu.id].queue.load(std::memory_order_relaxed);
+    q->driver = driver_for(dev, cpu, q->queue);
     rt_.call_on(cpu.id, [&](softnet_data &) { cpu.xmit[dev.ifindex] = std::move(q); });
 }
 

@@ -84,7 +84,7 @@ void raise_remote_softirqs(softnet_data &sd, void *arg) noexcept
     sd.softirq_pending |= static_cast<softnet_data *>(arg)->remote_softirqs.exchange(0, std::memory_order_acq_rel);
 }
 
-/// Mode `big`; before the CPU's own thread, which knows them from its start.
+/// Not in mode `exclusive`; before the CPU's own thread, which knows them from its start.
 void start_further_threads(bh_thread &t)
 {
     const std::string cpu = std::to_string(t.sd.cpu);
@@ -130,7 +130,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     rcu_init(t.sd);
     t.sd.remote_softirqs_call.func = raise_remote_softirqs;
     t.sd.remote_softirqs_call.arg = &t.sd;
-    if (rt.options().exclusion == exclusion_mode::big) {
+    if (rt.options().exclusion != exclusion_mode::exclusive) {
         start_further_threads(t);
     }
     auto started = std::make_shared<std::promise<void>>();

@@ -33,7 +33,7 @@ private:
     std::optional<cpu_pin> pin_;
 };
 
-/// The exclusion mode protects the CPU by `sd.lock`.
+/// The exclusion mode protects the CPU by `sd.lock`: `big` and `nested`.
 inline bool mode_is_big(const softnet_data &sd) noexcept { return sd.lock != nullptr; }
 
 /// Tells the calling thread which CPU's bottom-half thread it is; null: none. `own`: that CPU's own thread.

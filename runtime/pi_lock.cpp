@@ -29,7 +29,7 @@ void pi_lock::check_available()
 {
     std::atomic<std::uint32_t> word{current_tid()};
     if (const int rc = futex(word, FUTEX_UNLOCK_PI)) {
-        throw_errno(rc, "exclusion mode big needs priority-inheriting futexes, which this kernel or sandbox lacks (use "
+        throw_errno(rc, "exclusion modes big and nested need priority-inheriting futexes, which this kernel or sandbox lacks (use "
                         "mode exclusive)");
     }
 }

@@ -29,11 +29,11 @@ void hrtimer_action(softnet_data &sd) noexcept
 
 void free_qsbr(rte_rcu_qsbr *qsbr) { ::operator delete (qsbr, std::align_val_t{RTE_CACHE_LINE_SIZE}); }
 
-/// Reader ids: the CPUs' own threads by CPU, then (mode `big`) others by lcore id.
+/// Reader ids: the CPUs' own threads by CPU, then others by lcore id.
 unsigned rcu_readers(const runtime_options &options)
 {
     const auto cpus = static_cast<unsigned>(options.cpus.size());
-    return options.exclusion == exclusion_mode::big ? cpus + RTE_MAX_LCORE : cpus;
+    return options.exclusion == exclusion_mode::exclusive ? cpus : cpus + RTE_MAX_LCORE;
 }
 
 rte_rcu_qsbr *make_qsbr(unsigned readers)
@@ -57,10 +57,21 @@ void check_budget(unsigned packets, unsigned usecs)
     }
 }
 
+void check_pinned(const runtime_options &options)
+{
+    for (std::size_t cpu = 0; cpu < options.cpus.size(); ++cpu) {
+        if (options.exclusion == exclusion_mode::nested && options.cpus[cpu].affinity < 0) {
+            throw error("runtime CPU " + std::to_string(cpu) +
+                        " has no affinity: in exclusion mode nested each is pinned to a logical CPU");
+        }
+    }
+}
+
 void check_exclusion(const runtime_options &options)
 {
-    if (options.exclusion == exclusion_mode::big) {
+    if (options.exclusion != exclusion_mode::exclusive) {
         pi_lock::check_available();
+        check_pinned(options);
     } else if (options.ksoftirqd || options.irq_workd || options.thread_backlog_napi) {
         throw error(
             std::string("a thread ") +
@@ -146,6 +157,19 @@ runtime::~runtime()
 unsigned runtime::cpus() const noexcept { return static_cast<unsigned>(threads_.size()); }
 
 softnet_data &runtime::cpu(unsigned n) noexcept { return threads_[n]->sd; }
+
+unsigned runtime::first_on_core(unsigned cpu) const noexcept
+{
+    if (options_.exclusion == exclusion_mode::nested) {
+        const auto &all = options_.cpus;
+        for (unsigned first = 0; first < cpu; ++first) {
+            if (all[first].affinity == all[cpu].affinity) {
+                return first;
+            }
+        }
+    }
+    return cpu;
+}
 
 void runtime::set_netdev_budget(unsigned packets, unsigned usecs)
 {

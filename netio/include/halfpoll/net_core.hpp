@@ -39,7 +39,7 @@ inline constexpr unsigned NET_BURST = 32;
 /// What waits for one device on its owner CPU: staged during a poll, and kept when the ring was full.
 struct xmit_queue {
     net_device *dev = nullptr;
-    port *driver = nullptr;
+    tx_port *driver = nullptr; ///< the device's, or one that shares it with others of the logical CPU
     std::uint16_t queue = 0;
     unsigned staged = 0;
     bool dirty = false;    ///< on the CPU's flush list
@@ -62,7 +62,8 @@ struct backlog_ring_deleter {
 };
 using backlog_ring_ptr = std::unique_ptr<backlog_ring, backlog_ring_deleter>;
 
-/// The tx queue of a device that a CPU's packets go to, and whose it is.
+/// The tx queue of a device that a CPU's packets go to, and whose it is. Runtime CPUs on one logical CPU (mode
+/// `nested`) share a queue, and each is its owner.
 struct tx_choice {
     std::uint16_t queue;
     std::uint16_t owner;
@@ -236,6 +237,7 @@ private:
     void place(net_device &dev);
     std::vector<unsigned> rx_homes(const net_device &dev) const;
     std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const;
+    tx_port *driver_for(net_device &dev, const net_cpu &cpu, unsigned queue);
     void give_tx_queue(net_device &dev, net_cpu &cpu);
     bool in_flight();
 

@@ -22,6 +22,7 @@ struct arfs_state;
 struct xdp_device;
 struct xdp_queue;
 class xdp_program;
+class shared_tx_queue;
 
 /// Logical interface number, from 1; not the DPDK port id. 0: none.
 using ifindex_t = std::uint16_t;
@@ -86,6 +87,8 @@ struct net_device {
     net_device_options options;
     std::vector<std::unique_ptr<rx_queue>> queues;
     std::vector<tx_route> tx; ///< by runtime CPU
+    /// By tx queue: of those that several runtime CPUs on one logical CPU share. Control thread.
+    std::vector<std::shared_ptr<shared_tx_queue>> shared_tx;
     unsigned tx_queues = 0;   ///< that the driver was opened with. Control thread
     std::string failure;      ///< why the port is out of service, else empty. Control thread
     std::shared_ptr<void> up; ///< held while in service; what drivers post about it looks whether it still is

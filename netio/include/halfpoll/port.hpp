@@ -86,9 +86,24 @@ public:
     using error::error;
 };
 
+/// What sends through a device: one virtual call per burst, by the owner of the tx queue.
+class tx_port
+{
+public:
+    /// Takes the first k <= n packets and returns k; the rest stays the caller's. They may stay invisible to the peer
+    /// until tx_doorbell().
+    virtual std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
+    /// Makes what was taken visible; at most one system call. False: the device asks to be called again (retry by
+    /// timer).
+    virtual bool tx_doorbell(std::uint16_t) noexcept { return true; }
+
+protected:
+    ~tx_port() = default;
+};
+
 /// A device driver as netio sees it (the kernel's net_device_ops): DPDK ethdev, AF_XDP. One virtual call per burst.
 /// Control calls come from the one control thread; data calls for a queue from the one CPU that owns the queue.
-class port
+class port : public tx_port
 {
 public:
     virtual ~port() = default;
@@ -126,14 +141,6 @@ public:
     virtual bool rx_pending(std::uint16_t queue) const noexcept = 0;
     virtual int rx_irq_enable(std::uint16_t queue) noexcept = 0;  ///< 0 or -errno
     virtual int rx_irq_disable(std::uint16_t queue) noexcept = 0; ///< 0 or -errno
-
-    // --- owner of the tx queue ---
-    /// Takes the first k <= n packets and returns k; the rest stays the caller's. They may stay invisible to the peer
-    /// until tx_doorbell().
-    virtual std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
-    /// Makes what was taken visible; at most one system call. False: the device asks to be called again (retry by
-    /// timer).
-    virtual bool tx_doorbell(std::uint16_t) noexcept { return true; }
 };
 
 } // namespace halfpoll

@@ -24,6 +24,9 @@ struct cpu_options {
 enum class exclusion_mode : std::uint8_t {
     exclusive, ///< there is one such thread: it costs nothing
     big,       ///< several, of any priority; one priority-inheriting lock per CPU, held for a whole section
+    /// As `big`, but runtime CPUs may lie on one logical CPU and have different priorities. Their sections preempt each
+    /// other; what they share (tx queues) has a lock each, held for a moment (local_lock.hpp, docs/locks.md).
+    nested,
 };
 
 /// Start-up settings; names and defaults are the kernel's (net.core.*).
@@ -34,10 +37,11 @@ struct runtime_options {
     hybrid_limits hybrid;                ///< sleep_cost 0: measured at start
     bool interrupts = true;              ///< false: never block, every queue spins
     exclusion_mode exclusion = exclusion_mode::exclusive;
-    bool ksoftirqd = false; ///< mode `big`: a thread `ksoftirqd/N` (SCHED_OTHER) for what outlives a dispatch's limits
-    bool irq_workd = false; ///< mode `big`: a thread `irq_work/N` (SCHED_FIFO 1) for irq_work that is not HARD
-    /// Mode `big`: packets from other CPUs are processed by a thread `backlog_napi/N` (SCHED_OTHER), which they wake,
-    /// instead of in the NET_RX of the CPU's own thread.
+    bool ksoftirqd =
+        false; ///< not `exclusive`: a thread `ksoftirqd/N` (SCHED_OTHER) for what outlives a dispatch's limits
+    bool irq_workd = false; ///< not `exclusive`: a thread `irq_work/N` (SCHED_FIFO 1) for irq_work that is not HARD
+    /// Not `exclusive`: packets from other CPUs are processed by a thread `backlog_napi/N` (SCHED_OTHER), which they
+    /// wake, instead of in the NET_RX of the CPU's own thread.
     bool thread_backlog_napi = false;
     clock_fn clock = ktime_get;
     /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
@@ -71,6 +75,9 @@ public:
     unsigned cpus() const noexcept;
     softnet_data &cpu(unsigned n) noexcept;
     const runtime_options &options() const noexcept { return options_; }
+    /// The first of the runtime CPUs that lie on one logical CPU with `cpu` and preempt each other there (mode
+    /// `nested`); else `cpu` itself.
+    unsigned first_on_core(unsigned cpu) const noexcept;
     ktime_t now() const noexcept { return options_.clock(); }
     /// Bounds of a NET_RX dispatch as they are now. Any thread.
     unsigned netdev_budget() const noexcept { return netdev_budget_.load(std::memory_order_relaxed); }
@@ -142,7 +149,7 @@ class bh_registration;
 
 /// Makes the calling thread one more bottom-half thread of a CPU for as long as it lives, so that it may use
 /// local_bh_disable() and bh_section there: pinned to the CPU, a DPDK lcore, an RCU reader in its sections. Construct
-/// and destroy on that thread, within the runtime's life. Mode `big` only.
+/// and destroy on that thread, within the runtime's life. Not in mode `exclusive`.
 class cpu_attachment
 {
 public:

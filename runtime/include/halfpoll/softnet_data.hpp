@@ -146,7 +146,7 @@ struct alignas(64) softnet_data {
     alignas(64) softnet_stats stats;
 
     // --- exclusion, and the parts of the bottom half that few packets meet ---
-    alignas(64) pi_lock *lock = nullptr; ///< mode `big`; null in `exclusive`. Constant once started
+    alignas(64) pi_lock *lock = nullptr; ///< null in mode `exclusive`. Constant once started
     unsigned bh_disabled = 0;            ///< nesting of local_bh_disable(), of the thread in the section
     bool in_turn = false;                ///< mode `big`: the section is a turn of the CPU's own thread
     bool hardirq = false;                ///< runs the raised irq_work list

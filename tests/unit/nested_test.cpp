@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Mode `nested`: two runtime CPUs of different priority on one logical CPU, and a device with one tx queue.
+#include "fake_port.hpp"
+
+#include <halfpoll/eal.hpp>
+#include <halfpoll/local_lock.hpp>
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sched.h>
+#include <sstream>
+
+using namespace halfpoll;
+using namespace halfpoll::test;
+
+namespace
+{
+
+constexpr unsigned POOL_PACKETS = 2047;
+enum who : unsigned { low, high };
+
+int first_cpu()
+{
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    int cpu = 0;
+    while (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) {
+        ++cpu;
+    }
+    return cpu;
+}
+
+/// The priority that the calling thread runs at now: -1 - n is SCHED_FIFO n.
+int effective_priority()
+{
+    std::ifstream file("/proc/thread-self/stat");
+    std::string text;
+    std::getline(file, text);
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::string field;
+    for (int n = 3; n <= 18; ++n) {
+        fields >> field;
+    }
+    return std::stoi(field);
+}
+
+class nested_test : public testing::Test
+{
+protected:
+    void SetUp() override
+    {
+        pool_ = packet_pool_create("nested_test", POOL_PACKETS, 2176, 0, pool_users::preempted);
+        runtime_options options;
+        options.exclusion = exclusion_mode::nested;
+        options.cpus = {{.affinity = first_cpu(), .fifo_priority = 1}, {.affinity = first_cpu(), .fifo_priority = 20}};
+        options.warn = [this](const std::string &what) { refused_ = what; };
+        rt_ = std::make_unique<runtime>(options);
+        core_ = std::make_unique<net_core>(*rt_, pool_);
+        net_device_options dev;
+        dev.name = "fake0";
+        dev.napi.busy_poll = 0;
+        dev_ = &core_->register_netdevice(std::make_unique<fake_port>(wire_), dev);
+        ASSERT_TRUE(eventually([&] { return dev_->running.load(); }));
+    }
+    void TearDown() override
+    {
+        wire_->on_tx = nullptr;
+        core_.reset();
+        rt_.reset();
+        wire_.reset();
+        EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
+        packet_pool_free(pool_);
+    }
+    /// In a section of that runtime CPU.
+    void send(who by, std::uint32_t number)
+    {
+        rte_mbuf *m = packet(pool_, number);
+        dev_queue_xmit(core_->cpu(by), *dev_, &m, 1);
+        xmit_flush(core_->cpu(by));
+    }
+    void on(who whom, const std::function<void()> &fn)
+    {
+        rt_->call_on(whom, [&](softnet_data &) { fn(); });
+    }
+    /// Starts `fn` on the urgent one, which preempts the caller.
+    struct task {
+        std::function<void()> fn;
+        call_single_data call;
+        explicit task(std::function<void()> f) : fn(std::move(f))
+        {
+            call.func = [](softnet_data &, void *arg) noexcept { (*static_cast<std::function<void()> *>(arg))(); };
+            call.arg = &fn;
+        }
+    };
+    void start_urgent(task &t) { call_on_async(rt_->cpu(high), t.call); }
+    void wait_for_sleep()
+    {
+        ASSERT_TRUE(eventually([&] { return rt_->cpu(high).sleeping.load() != 0; }));
+        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from the announcement to the system call
+    }
+    std::vector<std::uint32_t> sent()
+    {
+        const std::lock_guard lock(wire_->mutex);
+        return wire_->sent;
+    }
+
+    std::shared_ptr<fake_wire> wire_ = std::make_shared<fake_wire>();
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> rt_;
+    std::unique_ptr<net_core> core_;
+    net_device *dev_ = nullptr;
+    std::string refused_;
+};
+
+TEST_F(nested_test, both_own_the_queue)
+{
+    EXPECT_EQ(rt_->first_on_core(high), low);
+    std::vector<unsigned> senders;
+    wire_->on_tx = [&](rte_mbuf **pkts, unsigned n) {
+        senders.push_back(this_softnet_data()->cpu);
+        rte_pktmbuf_free_bulk(pkts, n);
+    };
+    for (const who whom : {low, high}) {
+        EXPECT_EQ(dev_->tx[whom].owner, whom);
+        EXPECT_EQ(dev_->tx[whom].queue, 0);
+        on(whom, [&] { send(whom, 1); });
+    }
+    EXPECT_EQ(senders, (std::vector<unsigned>{low, high}));
+}
+
+/// A long poll of the other one does not matter: the packet is out before that goes on.
+TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
+{
+    if (!refused_.empty()) {
+        GTEST_SKIP() << refused_;
+    }
+    wait_for_sleep();
+    task urgent([&] { send(high, 20); });
+    on(low, [&] {
+        rte_mbuf *staged = packet(pool_, 1);
+        dev_queue_xmit(core_->cpu(low), *dev_, &staged, 1);
+        start_urgent(urgent);
+        EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20}));
+        xmit_flush(core_->cpu(low));
+    });
+    EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20, 1}));
+}
+
+/// Inside the driver there is one thread at a time; who waits there lends its priority, and is no recursion.
+TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
+{
+    if (!refused_.empty()) {
+        GTEST_SKIP() << refused_;
+    }
+    wait_for_sleep();
+    std::vector<std::string> seen;
+    bool inside = false;
+    task urgent([&] { send(high, 20); });
+    wire_->on_tx = [&](rte_mbuf **pkts, unsigned n) {
+        EXPECT_FALSE(inside);
+        inside = true;
+        const unsigned by = this_softnet_data()->cpu;
+        if (by == low) {
+            start_urgent(urgent);
+        }
+        seen.push_back(std::to_string(by) + " at " + std::to_string(effective_priority()));
+        rte_pktmbuf_free_bulk(pkts, n);
+        inside = false;
+    };
+    on(low, [&] { send(low, 1); });
+    on(high, [] {});
+    EXPECT_EQ(seen, (std::vector<std::string>{"0 at -21", "1 at -21"}));
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 0u);
+}
+
+TEST_F(nested_test, each_has_its_own_exclusion_and_its_own_further_threads)
+{
+    cpu_attachment attached(*rt_, high);
+    {
+        bh_section bh(rt_->cpu(high));
+        send(high, 7);
+        EXPECT_TRUE(rt_->cpu(high).lock->held());
+        EXPECT_NE(rt_->cpu(low).lock, rt_->cpu(high).lock);
+        task other([&] { send(low, 8); });
+        call_on_async(rt_->cpu(low), other.call);
+        EXPECT_TRUE(eventually([&] { return sent().size() == 2; })) << "this section does not keep it out";
+    }
+    EXPECT_EQ(sent(), (std::vector<std::uint32_t>{7, 8}));
+}
+
+TEST_F(nested_test, one_goes_offline_and_comes_back)
+{
+    for (const who gone : {low, high}) {
+        rt_->cpu_down(gone);
+        const who left = gone == low ? high : low;
+        on(left, [&] { send(left, gone); });
+        rt_->cpu_up(gone);
+        on(gone, [&] { send(gone, 10 + gone); });
+    }
+    EXPECT_TRUE(eventually([&] { return sent().size() == 4; }));
+    EXPECT_EQ(sent(), (std::vector<std::uint32_t>{low, 10 + low, high, 10 + high}));
+}
+
+TEST(nested, needs_affinities)
+{
+    try {
+        runtime(runtime_options{.exclusion = exclusion_mode::nested});
+        FAIL();
+    } catch (const error &e) {
+        EXPECT_STREQ(e.what(),
+                     "runtime CPU 0 has no affinity: in exclusion mode nested each is pinned to a logical CPU");
+    }
+}
+
+TEST(nested, others_share_nothing_on_a_logical_cpu)
+{
+    runtime_options options;
+    options.cpus = {{.affinity = first_cpu()}, {.affinity = first_cpu()}};
+    runtime rt(options);
+    EXPECT_EQ(rt.first_on_core(1), 1u);
+}
+
+} // namespace
