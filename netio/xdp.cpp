@@ -15,6 +15,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_errno.h>
 
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -22,17 +23,19 @@ namespace halfpoll
 {
 
 /// XDP of one rx queue. Lives as long as the interface.
-struct xdp_queue {
+struct alignas(64) xdp_queue {
     /// Release by the control thread, which lets the former program go a grace period later; pairs with the acquire in
     /// xdp_receive(). Not null while rx_queue::xdp is set.
     std::atomic<xdp_program *> program{nullptr};
     /// Here and not on the stack, so that a target that a program has not set is none (EINVAL), without a store for
     /// each packet. Home CPU, in a poll of this queue.
-    halfpoll_xdp_burst burst{};
+    alignas(16) halfpoll_xdp_burst burst{};
     /// Home CPU writes, anyone reads, relaxed.
     std::atomic<std::uint64_t> pass{0}, drop{0}, tx{0}, redirect{0}, aborted{0};
     std::shared_ptr<xdp_program> owner; ///< of `program`. Control thread
 };
+
+static_assert((offsetof(xdp_queue, burst) + offsetof(halfpoll_xdp_burst, action)) % 64 == 0, "actions share a line");
 
 struct xdp_device {
     explicit xdp_device(const net_device &dev) : queues(dev.options.rx_queues)
@@ -51,9 +54,9 @@ struct xdp_device {
 namespace
 {
 
-// Actions are looked at eight at a time.
+// Actions are looked at eight at a time, and always as many as a whole burst has.
 constexpr std::uint64_t ONES = 0x0101'0101'0101'0101, TOPS = 0x8080'8080'8080'8080;
-static_assert(NET_BURST + sizeof(std::uint64_t) <= HALFPOLL_XDP_BURST);
+static_assert(NET_BURST % sizeof(std::uint64_t) == 0 && NET_BURST <= HALFPOLL_XDP_BURST);
 
 std::uint64_t word_at(const halfpoll_xdp_burst &b, unsigned i) noexcept
 {
@@ -65,10 +68,12 @@ std::uint64_t word_at(const halfpoll_xdp_burst &b, unsigned i) noexcept
 /// All packets have the action of the first one.
 bool unanimous(halfpoll_xdp_burst &b) noexcept
 {
+    if (unlikely(b.n != NET_BURST)) {
+        std::memset(&b.action[b.n], b.action[0], NET_BURST - b.n);
+    }
     const std::uint64_t first = ONES * b.action[0];
-    std::memcpy(&b.action[b.n], &first, sizeof first); // to a whole word
     std::uint64_t differ = 0;
-    for (unsigned i = 0; i < b.n; i += sizeof first) {
+    for (unsigned i = 0; i < NET_BURST; i += sizeof first) {
         differ |= word_at(b, i) ^ first;
     }
     return differ == 0;
@@ -78,7 +83,7 @@ bool unanimous(halfpoll_xdp_burst &b) noexcept
 bool any(const halfpoll_xdp_burst &b, std::uint8_t action) noexcept
 {
     std::uint64_t found = 0;
-    for (unsigned i = 0; i < b.n; i += sizeof found) {
+    for (unsigned i = 0; i < NET_BURST; i += sizeof found) {
         const std::uint64_t zero_if = word_at(b, i) ^ ONES * action;
         found |= (zero_if - ONES) & ~zero_if & TOPS;
     }
