@@ -34,7 +34,7 @@ using softirq_action = void (*)(softnet_data &) noexcept;
 inline constexpr ktime_t MAX_SOFTIRQ_TIME = 2 * NSEC_PER_MSEC;
 inline constexpr unsigned MAX_SOFTIRQ_RESTART = 10;
 
-// What follows belongs to bottom-half threads: the CPU's own (`hp/N`) and, in exclusion mode `big`, `ksoftirqd/N`,
+// What follows belongs to bottom-half threads: the CPU's own (`hp/N`) and, not in mode `exclusive`, `ksoftirqd/N`,
 // `irq_work/N` and those that hold a cpu_attachment. "In a section" means: between local_bh_disable() and
 // local_bh_enable(), in a softirq, or in what the CPU's own thread calls (events, timers, call_on()).
 
