@@ -12,9 +12,11 @@ from scenario_forward import CONTROL, EAL, WORKER
 
 HUGEPAGES = 128  # of 2 MiB
 # What each variant is compared with, round by round: the same without the hook. The hook's cost is the difference.
-WITHOUT_HOOK = {"empty": "no_hook", "pass": "no_hook", "tx": "no_hook", "drop": "no_hook_drop"}
+WITHOUT_HOOK = {"empty": "no_hook", "pass": "no_hook", "tx": "no_hook", "drop": "no_hook_drop",
+                "redirect_devmap": "no_hook", "redirect_cpumap": "no_hook"}
 # Nothing but the driver.
 FLOOR = {"no_hook": "floor", "empty": "floor", "pass": "floor", "tx": "floor", "no_hook_drop": "floor_drop",
+         "redirect_devmap": "floor", "redirect_cpumap": "floor",
          "drop": "floor_drop"}
 
 
@@ -31,6 +33,8 @@ def run(quick, build_dir):
     for kind, pairs in (("floor", FLOOR), ("hook", WITHOUT_HOOK)):
         results += [result(f"{name}_over_{kind}" if kind == "floor" else f"{name}_hook_cost", "cycles/packet",
                            [a - b for a, b in zip(samples[name], samples[base])]) for name, base in pairs.items()]
+    results += [result(f"{name}_over_tx", "cycles/packet", [a - b for a, b in zip(samples[name], samples["tx"])])
+                for name in ("redirect_devmap", "redirect_cpumap")]
     return results + kernel(quick, build_dir)
 
 

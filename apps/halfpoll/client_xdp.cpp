@@ -80,6 +80,7 @@ void add_xdp(CLI::App &app, command_line &line)
     show_app->add_flag("--json", args->json_output, "JSON instead of tables");
     add_control(*show_app, line);
     show_app->callback([&line, args] { line.run = [&line, args] { return show(line, *args); }; });
+    add_xdp_map(*xdp, line);
 }
 
 } // namespace halfpoll

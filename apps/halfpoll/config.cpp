@@ -105,6 +105,7 @@ void parser::parse(const toml::table &root)
     } else {
         problems.add(1, "no port, expected at least one [[port]]");
     }
+    read_xdp_maps(reader, problems, out);
     if (const toml::table *punt = reader.table("punt")) {
         read_punt(*punt);
     }

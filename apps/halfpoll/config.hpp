@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "config_xdp_map.hpp"
 #include "log.hpp"
 
 #include <halfpoll/autoscale_policy.hpp>
@@ -87,6 +88,7 @@ struct config {
     log_config log;
     autoscale_limits autoscale;
     std::vector<xdp_config> xdp;
+    std::vector<xdp_map_config> xdp_maps;
     std::vector<port_config> ports;
     punt_limits punt;
 };

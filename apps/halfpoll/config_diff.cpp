@@ -76,6 +76,34 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.changes, where, "remove_shadows", from.remove_shadows, to.remove_shadows);
 }
 
+std::string map_text(const xdp_map_config &map)
+{
+    return std::string(to_string(map.type)) + ", entries " + std::to_string(map.entries.size());
+}
+
+/// Programs hold maps: their entries are changed while it runs by `halfpoll xdp map`.
+void compare_maps(const config &from, const config &to, config_diff &diff)
+{
+    const auto find = [](const config &cfg, const std::string &name) {
+        const auto found = std::ranges::find(cfg.xdp_maps, name, &xdp_map_config::name);
+        return found == cfg.xdp_maps.end() ? nullptr : &*found;
+    };
+    for (const xdp_map_config &map : from.xdp_maps) {
+        const xdp_map_config *same = find(to, map.name);
+        const std::string where = "[xdp_map." + map.name + "]";
+        if (!same) {
+            diff.refused.push_back({sort::removed, where, "", map_text(map), ""});
+        } else if (*same != map) {
+            diff.refused.push_back({sort::changed, where, "map", map_text(map), map_text(*same)});
+        }
+    }
+    for (const xdp_map_config &map : to.xdp_maps) {
+        if (!find(from, map.name)) {
+            diff.refused.push_back({sort::added, "[xdp_map." + map.name + "]", "", "", map_text(map)});
+        }
+    }
+}
+
 void compare_punt(const config &from, const config &to, config_diff &diff)
 {
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
@@ -259,6 +287,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
     config_diff diff;
     compare_ports(running, wanted, diff);
     compare_programs(running, wanted, diff);
+    compare_maps(running, wanted, diff);
     compare_runtime(running, wanted, diff);
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);

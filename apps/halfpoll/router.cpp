@@ -74,6 +74,8 @@ void router::start()
     for (const port_config &port : cfg_.ports) {
         open_port(port);
     }
+    make_xdp_maps();
+    fill_xdp_maps();
     for (const port_config &port : cfg_.ports) { // after all ports, which programs may name
         load_port_xdp(port);
     }
@@ -213,6 +215,46 @@ void router::place_xdp(net_device &dev, int queue, const xdp_placement &placemen
 void router::attach_xdp(net_device &dev, const xdp_config &xdp, int queue)
 {
     place_xdp(dev, queue, {xdp, xdp_load(*core_, xdp.file, xdp.config)});
+}
+
+/// Empty, so that programs find them.
+void router::make_xdp_maps()
+{
+    for (const xdp_map_config &map : cfg_.xdp_maps) {
+        xdp_map_create(*core_, map.name, map.type, map.max_entries);
+    }
+}
+
+/// With ports, which are open, and programs, which may name maps.
+void router::fill_xdp_maps()
+{
+    for (const xdp_map_config &map : cfg_.xdp_maps) {
+        for (const xdp_map_entry_config &entry : map.entries) {
+            update_xdp_map(*xdp_map_find(*core_, map.name), entry);
+        }
+    }
+}
+
+void router::update_xdp_map(xdp_map &map, const xdp_map_entry_config &entry, std::uint64_t flags)
+{
+    xdp_map_entry wanted{.key = entry.key};
+    if (map.type == xdp_map_type::cpumap) {
+        wanted.qsize = entry.qsize;
+    } else {
+        const net_device *dev = core_->dev_get_by_name(entry.port);
+        if (!dev) {
+            throw error("no port \"" + entry.port + "\" (halfpoll show interfaces)");
+        }
+        wanted.ifindex = dev->ifindex;
+    }
+    if (!entry.xdp.empty()) {
+        const auto program = std::ranges::find(cfg_.xdp, entry.xdp, &xdp_config::name);
+        if (program == cfg_.xdp.end()) {
+            throw error("no [xdp." + entry.xdp + "] in the configuration");
+        }
+        wanted.prog = xdp_load(*core_, program->file, program->config);
+    }
+    map.update(wanted, flags);
 }
 
 void router::detach_xdp(net_device &dev, int queue) { place_xdp(dev, queue, {}); }

@@ -11,6 +11,7 @@
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/slow_path.hpp>
 #include <halfpoll/xdp.hpp>
+#include <halfpoll/xdp_map.hpp>
 
 #include <map>
 #include <memory>
@@ -83,6 +84,8 @@ public:
     /// Loads a program and attaches it to an rx queue, in place of the one that is there. Throws `error`.
     void attach_xdp(net_device &dev, const xdp_config &xdp, int queue = XDP_ALL_QUEUES);
     void detach_xdp(net_device &dev, int queue = XDP_ALL_QUEUES);
+    /// Sets an entry of a redirect map, with a program of the configuration. Throws `error`.
+    void update_xdp_map(xdp_map &map, const xdp_map_entry_config &entry, std::uint64_t flags = BPF_ANY);
     /// Takes a runtime CPU offline, where autoscaling leaves it, or back. Throws `error`.
     void set_cpu_online(unsigned cpu, bool online);
     /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
@@ -93,6 +96,8 @@ private:
     void start_eal();
     void start_runtime();
     void start_scaler();
+    void make_xdp_maps();
+    void fill_xdp_maps();
     void place_xdp(net_device &dev, int queue, const xdp_placement &placement);
     void on_deleted(shadow &s);
     void on_change(net_device &dev);

@@ -38,6 +38,9 @@ json show(router &r, const std::string &what, const json &request)
     if (what == "xdp") {
         return show_xdp(r);
     }
+    if (what == "xdp_map") {
+        return show_xdp_map(r);
+    }
     if (what == "drops") {
         return show_drops(r, value_or(request, "all", false));
     }
@@ -80,6 +83,9 @@ json serve_request(router &r, const json &request, bool &stopping)
     }
     if (request.contains("cpu")) {
         return serve_cpu(r, value_or(request, "cpu", std::string()), request.value("number", json()));
+    }
+    if (request.contains("xdp_map")) {
+        return serve_xdp_map(r, value_or(request, "xdp_map", std::string()), request);
     }
     if (request.contains("xdp")) {
         return serve_xdp(r, value_or(request, "xdp", std::string()), request);

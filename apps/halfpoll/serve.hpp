@@ -25,6 +25,7 @@ nlohmann::json show_cpu(router &r);
 nlohmann::json show_softirqs(router &r);
 nlohmann::json show_rps(router &r);
 nlohmann::json show_xdp(router &r);
+nlohmann::json show_xdp_map(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
 
@@ -34,6 +35,8 @@ nlohmann::json serve_set(router &r, const std::string &what, const std::string &
 /// Takes a runtime CPU offline or back.
 nlohmann::json serve_cpu(router &r, const std::string &what, const nlohmann::json &number);
 /// Attaches or detaches an XDP program.
+/// "update" or "delete" of an entry of a redirect map.
+nlohmann::json serve_xdp_map(router &r, const std::string &what, const nlohmann::json &request);
 nlohmann::json serve_xdp(router &r, const std::string &what, const nlohmann::json &request);
 /// Reads a configuration and goes over to it, or only says what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);

@@ -120,6 +120,25 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
 }
 
+TEST(Config, XdpMaps)
+{
+    const config cfg =
+        good("[xdp_map.ports]\ntype = \"devmap_hash\"\nmax_entries = 9\nentries = [{ key = 4000000000, port "
+             "= \"r0\" }]\n[xdp_map.cpus]\ntype = \"cpumap\"\nentries = [{ key = 0 }]\n" +
+             PORT);
+    const xdp_map_config cpus{"cpus", xdp_map_type::cpumap, 0, {{.key = 0, .qsize = 512}}};
+    const xdp_map_config ports{"ports", xdp_map_type::devmap_hash, 9, {{.key = 4000000000, .port = "r0"}}};
+    EXPECT_EQ(cfg.xdp_maps, (std::vector<xdp_map_config>{cpus, ports}));
+    const std::string wrong = problems("[xdp_map.m]\ntype = \"devmap\"\nentries = [{ key = 1, port = \"wan\" }]\n"
+                                       "[xdp_map.c]\ntype = \"cpumap\"\nentries = [{ key = 7, xdp = \"none\" }]\n"
+                                       "[xdp_map.t]\ntype = \"lpm\"\n" +
+                                       PORT);
+    EXPECT_THAT(wrong, HasSubstr("port: found \"wan\" (string), expected the name of a [[port]]"));
+    EXPECT_THAT(wrong, HasSubstr("key: found 7 (integer), expected"));
+    EXPECT_THAT(wrong, HasSubstr("xdp: found \"none\" (string), expected the NAME of an [xdp.NAME]"));
+    EXPECT_THAT(wrong, HasSubstr("type: found \"lpm\" (string), expected \"devmap\", \"devmap_hash\""));
+}
+
 TEST(Config, XdpProgramsAreOfPorts)
 {
     const std::string file = std::filesystem::read_symlink("/proc/self/exe");

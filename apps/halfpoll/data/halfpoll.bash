@@ -71,7 +71,8 @@ _halfpoll_cpu()
 _halfpoll_xdp()
 {
     case ${words[1]-},${#words[@]} in
-    ,*) echo "attach detach show" ;;
+    ,*) echo "attach detach show map" ;;
+    map,2) echo "show update delete" ;;
     attach,2 | detach,2) _halfpoll_names port ;;
     attach,3) _halfpoll_names xdp ;;
     esac
@@ -79,6 +80,12 @@ _halfpoll_xdp()
     attach) echo "--queue --config" ;;
     detach) echo "--queue" ;;
     show) echo "--json" ;;
+    map)
+        case ${words[2]-} in
+        show) echo "--json" ;;
+        update) echo "--port --qsize --program --flags" ;;
+        esac
+        ;;
     esac
     echo "--control"
 }
