@@ -10,6 +10,7 @@ import rps_kernel
 from refusal import Refusal
 
 BURSTS = (1, 32, 64)
+POOLS = (2047, 16383)
 
 
 class Samples:
@@ -64,6 +65,17 @@ def local(samples, build_dir, packets):
     samples.add("local_ratio", "with/without", cost["thread"] / cost["big"])
 
 
+def defer(samples, build_dir, mbufs, ms):
+    limits = [0, 128]
+    random.shuffle(limits)
+    cost = {}
+    for limit in limits:
+        seen = bench(build_dir, "defer", limit, ms, mbufs)
+        cost[limit] = seen["sender"] + seen["receiver"]
+        samples.add(f"defer_{limit or 'off'}_{mbufs}", "cycles/packet", cost[limit])
+    samples.add(f"defer_ratio_{mbufs}", "128/off", cost[128] / cost[0])
+
+
 def scale(samples, build_dir, ms):
     one, two = (bench(build_dir, "scale", cpus, ms)["mpps"] for cpus in (1, 2))
     samples.add("one_cpu", "Mpps", one)
@@ -80,6 +92,8 @@ def run(quick, build_dir):
         for burst in BURSTS:
             asleep(samples, build_dir, burst, 50 if quick else 300)
         local(samples, build_dir, 200_000 if quick else 2_000_000)
+        for mbufs in POOLS:
+            defer(samples, build_dir, mbufs, ms)
         scale(samples, build_dir, ms)
     for _ in range(1 if quick else 7):
         samples.add("kernel_rps", "ns/packet", rps_kernel.measure(build_dir, 300 if quick else 1000))

@@ -74,11 +74,13 @@ void push(backlog_ring *&list, backlog_ring &ring, backlog_list_entry &entry) no
     }
 }
 
-unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
+/// Delivers on `cpu` what CPU `from` has put on a ring.
+unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
     net_device *in;
     unsigned work = 0;
+    defer_begin(cpu, from);
     while (work < limit) {
         const unsigned n = ring.take(in, pkts, std::min(NET_BURST, limit - work));
         if (n == 0) {
@@ -87,6 +89,7 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned limit) noexcept
         net_deliver(cpu, *in, pkts, n);
         work += n;
     }
+    defer_end(cpu);
     return work;
 }
 
@@ -173,9 +176,11 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
         cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are looked at below
     }
+    defer_take_waiting(by);
     unsigned work = 0;
     for (unsigned i = 0; i < rings && work < limit; ++i) {
-        work += serve(by, *cpu.backlog_in[(cpu.backlog_next + i) % rings], limit - work);
+        const unsigned from = (cpu.backlog_next + i) % rings;
+        work += serve(by, *cpu.backlog_in[from], from, limit - work);
     }
     cpu.backlog_next = (cpu.backlog_next + 1) % rings;
     if (work != 0) {
@@ -198,8 +203,8 @@ int process_backlog(napi_struct &napi, int quota) noexcept
 void flush_backlog(net_cpu &cpu) noexcept
 {
     net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
-    for (const auto &ring : cpu.backlog_in) {
-        serve(by, *ring, ring->visible());
+    for (unsigned from = 0; from < cpu.backlog_in.size(); ++from) {
+        serve(by, *cpu.backlog_in[from], from, cpu.backlog_in[from]->visible());
     }
     finish(cpu, by);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define RTE_USE_C11_MEM_MODEL // as in handover.cpp
 #include "backlog_ring.hpp"
+#include "defer_ring.hpp"
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "rps_internal.hpp"
@@ -53,6 +54,7 @@ void free_rings(net_cpu &cpu) noexcept
     }
     cpu.handover_in.clear();
     cpu.backlog_in.clear();
+    cpu.defer_in.clear();
 }
 
 void reset_stats(dev_stats &stats) noexcept
@@ -76,7 +78,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
         cpu->core = this;
-        cpu->id = c;
+        cpu->id = cpu->receiver = c;
         cpu->cache = std::make_unique<napi_alloc_cache>(pool);
         cpu->xmit_retry.function = xmit_retry_timer;
         cpu->xmit_retry.cpu = cpu.get();
@@ -143,6 +145,8 @@ void net_core::make_rings(unsigned foreign_threads)
         for (auto &producer : cpus_) {
             target->backlog_in.emplace_back(backlog_ring::create(*target, slots));
             producer->backlog_out.push_back(target->backlog_in.back().get());
+            target->defer_in.emplace_back(new defer_ring);
+            producer->defer_out.push_back(target->defer_in.back().get());
         }
     }
 }

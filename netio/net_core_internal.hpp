@@ -38,6 +38,30 @@ int process_backlog(napi_struct &napi, int quota) noexcept;
 /// Sees to it that whoever was given packets in this turn looks at them (softnet_data::send_rps_ipi).
 void send_rps_ipi(softnet_data &sd) noexcept;
 
+/// What is delivered from here to defer_end() was received by another CPU. On the delivering CPU.
+inline void defer_begin(net_cpu &cpu, unsigned receiver) noexcept
+{
+    if (unlikely(cpu.core->skb_defer_max() != 0) && cpu.core->cpu_active(receiver)) {
+        cpu.receiver = receiver;
+    }
+}
+/// Publishes what was freed for that CPU.
+void defer_publish(net_cpu &cpu) noexcept;
+inline void defer_end(net_cpu &cpu) noexcept
+{
+    if (unlikely(cpu.receiver != cpu.id)) {
+        defer_publish(cpu);
+    }
+}
+/// Takes back what others have freed. On that CPU.
+void defer_take(net_cpu &cpu) noexcept;
+inline void defer_take_waiting(net_cpu &cpu) noexcept
+{
+    if (unlikely(cpu.defer_waits.load(std::memory_order_relaxed))) {
+        defer_take(cpu);
+    }
+}
+
 /// How many packets CPU `from` has handed to `owner`, and how many of them that has taken; both wrap. Any CPU; it knows
 /// of what was handed over before something else that it knows of.
 struct handover_place {

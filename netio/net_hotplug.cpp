@@ -263,7 +263,10 @@ void net_core::cpu_moves(unsigned cpu, bool active)
         rps_set_online(*this, cpu, active); // in force at once, for nothing is in flight
     }
     if (!active) {
-        rt_.call_on(cpu, [&](softnet_data &) { cpus_[cpu]->cache->drain(); });
+        rt_.call_on(cpu, [&](softnet_data &) {
+            defer_take(*cpus_[cpu]);
+            cpus_[cpu]->cache->drain();
+        });
     }
 }
 

@@ -93,6 +93,7 @@ int net_rx_poll(napi_struct &napi, int budget) noexcept
     if (unlikely(q.rps != nullptr) && !rps_may_receive(q)) {
         return wait_for_change(napi);
     }
+    defer_take_waiting(cpu);
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;
     std::uint64_t bytes = 0;

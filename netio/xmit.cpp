@@ -158,7 +158,7 @@ std::uint32_t xmit_max_frame(const net_device &dev) noexcept
 void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept
 {
     stat_add(cpu.drops[reason], n);
-    cpu.cache->free(pkts, n);
+    consume_packets(cpu, pkts, n);
 }
 
 namespace

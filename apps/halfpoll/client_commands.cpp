@@ -159,10 +159,10 @@ void add_set(CLI::App &app, command_line &line)
                  "threaded=disabled|enabled|busy-poll");
     add_settable(*set, line, "rps", "Steering of an rx queue, or of all of an interface, to other CPUs",
                  "Queue or interface (halfpoll show rps)", "rps_cpus=LIST|MASK rps_flow_cnt=ENTRIES");
-    add_settable(
-        *set, line, "runtime", "Bounds of a NET_RX dispatch and settings of all queues", "",
-        "netdev_budget=PACKETS netdev_budget_usecs=US netdev_max_backlog=PACKETS rps_sock_flow_entries=ENTRIES "
-        "flow_limit_cpu_bitmap=LIST|MASK flow_limit_table_len=BUCKETS");
+    add_settable(*set, line, "runtime", "Bounds of a NET_RX dispatch and settings of all queues", "",
+                 "netdev_budget=PACKETS netdev_budget_usecs=US netdev_max_backlog=PACKETS skb_defer_max=PACKETS "
+                 "rps_sock_flow_entries=ENTRIES "
+                 "flow_limit_cpu_bitmap=LIST|MASK flow_limit_table_len=BUCKETS");
     add_settable(*set, line, "punt", "Limits of a class of packets to the kernel, per CPU",
                  "Class (halfpoll show punt)", "rate=PACKETS_PER_SECOND burst=PACKETS");
     add_settable(*set, line, "autoscale", "When CPUs are parked, and when they come back", "",

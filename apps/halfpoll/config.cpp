@@ -135,6 +135,7 @@ void parser::read_runtime(const toml::table &table)
     reader.integer("netdev_budget", out.netdev_budget, NETDEV_BUDGET);
     reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, NETDEV_BUDGET_USECS);
     reader.integer("netdev_max_backlog", out.netdev_max_backlog, NETDEV_MAX_BACKLOG_RANGE);
+    reader.integer("skb_defer_max", out.skb_defer_max, SKB_DEFER_MAX_RANGE);
     read_steering(reader);
     reader.boolean("interrupts", out.interrupts);
     read_exclusion(reader);

@@ -28,6 +28,7 @@ struct setting_range {
 inline constexpr setting_range NETDEV_BUDGET{1, 1'000'000};
 inline constexpr setting_range NETDEV_BUDGET_USECS{1, 1'000'000};
 inline constexpr setting_range NETDEV_MAX_BACKLOG_RANGE{1, BACKLOG_MAX};
+inline constexpr setting_range SKB_DEFER_MAX_RANGE{0, SKB_DEFER_ROOM};
 inline constexpr setting_range NAPI_DEFER_HARD_IRQS{0, INT_MAX};
 inline constexpr setting_range NAPI_TIMEOUT_NS{0, 10 * NSEC_PER_SEC};
 inline constexpr setting_range BUSY_POLL_USECS{0, 1'000'000};
@@ -69,6 +70,7 @@ struct config {
     unsigned netdev_budget = 300;
     unsigned netdev_budget_usecs = 2000;
     unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG;
+    unsigned skb_defer_max = 0;
     unsigned rps_sock_flow_entries = 0;
     std::vector<unsigned> rps_default_mask; ///< of ports that say nothing else
     flow_limit_config flow_limit;

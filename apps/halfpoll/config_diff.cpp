@@ -68,6 +68,7 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
     compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
     compare(diff.changes, where, "netdev_max_backlog", from.netdev_max_backlog, to.netdev_max_backlog);
+    compare(diff.changes, where, "skb_defer_max", from.skb_defer_max, to.skb_defer_max);
     compare(diff.changes, where, "rps_sock_flow_entries", from.rps_sock_flow_entries, to.rps_sock_flow_entries);
     compare(diff.changes, where, "flow_limit_cpu_bitmap", from.flow_limit.flow_limit_cpu_bitmap,
             to.flow_limit.flow_limit_cpu_bitmap);

@@ -199,6 +199,7 @@ void reload::set_limits()
     done_.on_failure([this] {
         r_.set_netdev_budget(before_.netdev_budget, before_.netdev_budget_usecs);
         r_.set_netdev_max_backlog(before_.netdev_max_backlog);
+        r_.set_skb_defer_max(before_.skb_defer_max);
         r_.set_rps_sock_flow_entries(before_.rps_sock_flow_entries);
         r_.set_flow_limit(before_.flow_limit);
         r_.scaler().set(before_.autoscale);
@@ -208,6 +209,7 @@ void reload::set_limits()
     });
     r_.set_netdev_budget(wanted_.netdev_budget, wanted_.netdev_budget_usecs);
     r_.set_netdev_max_backlog(wanted_.netdev_max_backlog);
+    r_.set_skb_defer_max(wanted_.skb_defer_max);
     r_.set_rps_sock_flow_entries(wanted_.rps_sock_flow_entries);
     r_.set_flow_limit(wanted_.flow_limit);
     if (wanted_.autoscale != before_.autoscale) {

@@ -32,7 +32,7 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"softnet",
      {{"processed", "dropped", "time_squeeze", "zero4", "zero5", "zero6", "zero7", "zero8", "zero9", "received_rps",
        "flow_limit_count", "backlog_len", "cpu", "input_qlen", "process_qlen"},
-      {"cpu", "affinity", "wakeups", "sleeps", "doorbells", "ksoftirqd"}}},
+      {"cpu", "affinity", "wakeups", "sleeps", "doorbells", "ksoftirqd", "deferred", "defer_over"}}},
     {"rps",
      {{"name", "cpu", "rps_cpus", "rps_flow_cnt", "steered", "direct", "moved", "put_off", "pauses", "filters",
        "refused"}}},

@@ -60,6 +60,7 @@ void router::start()
     start_eal();
     start_runtime();
     core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
+    set_skb_defer_max(cfg_.skb_defer_max);
     set_rps_sock_flow_entries(cfg_.rps_sock_flow_entries);
     set_flow_limit(cfg_.flow_limit);
     core_->on_change = [this](net_device &dev) { on_change(dev); };
@@ -265,6 +266,7 @@ config router::running() const
     now.netdev_budget = runtime_->netdev_budget();
     now.netdev_budget_usecs = runtime_->netdev_budget_usecs();
     now.netdev_max_backlog = core_->netdev_max_backlog();
+    now.skb_defer_max = core_->skb_defer_max();
     now.autoscale = scaler_->limits();
     for (port_config &port : now.ports) {
         const net_device &dev = *core_->dev_get_by_name(port.options.name);
@@ -292,6 +294,8 @@ config router::running() const
 void router::set_netdev_budget(unsigned packets, unsigned usecs) { runtime_->set_netdev_budget(packets, usecs); }
 
 void router::set_netdev_max_backlog(unsigned packets) { core_->set_netdev_max_backlog(packets); }
+
+void router::set_skb_defer_max(unsigned packets) { core_->set_skb_defer_max(packets); }
 
 void router::set_punt_limit(punt_class c, const punt_limit &limit)
 {

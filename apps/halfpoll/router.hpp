@@ -77,6 +77,7 @@ public:
     // Settings. Throw `error`, and change nothing then.
     void set_netdev_budget(unsigned packets, unsigned usecs);
     void set_netdev_max_backlog(unsigned packets);
+    void set_skb_defer_max(unsigned packets);
     void set_punt_limit(punt_class c, const punt_limit &limit);
     void set_rps_sock_flow_entries(unsigned entries);
     void set_flow_limit(const flow_limit_config &limit);

@@ -157,8 +157,8 @@ json set_rps(router &r, const std::string &name, const json &values)
 
 json set_runtime(router &r, const json &values)
 {
-    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs", "netdev_max_backlog", "rps_sock_flow_entries",
-                            "flow_limit_cpu_bitmap", "flow_limit_table_len"});
+    refuse_unknown(values, {"netdev_budget", "netdev_budget_usecs", "netdev_max_backlog", "skb_defer_max",
+                            "rps_sock_flow_entries", "flow_limit_cpu_bitmap", "flow_limit_table_len"});
     unsigned packets = r.rt().netdev_budget(), usecs = r.rt().netdev_budget_usecs();
     take(values, "netdev_budget", packets, NETDEV_BUDGET);
     take(values, "netdev_budget_usecs", usecs, NETDEV_BUDGET_USECS);
@@ -169,9 +169,12 @@ json set_runtime(router &r, const json &values)
     take(values, "flow_limit_table_len", limit.flow_limit_table_len, FLOW_LIMIT_TABLE_LEN);
     unsigned backlog = r.core().netdev_max_backlog();
     take(values, "netdev_max_backlog", backlog, {1, r.core().backlog_room()});
+    unsigned defer = r.core().skb_defer_max();
+    take(values, "skb_defer_max", defer, SKB_DEFER_MAX_RANGE);
     r.set_flow_limit(limit); // may be refused: no power of two
     r.set_netdev_budget(packets, usecs);
     r.set_netdev_max_backlog(backlog);
+    r.set_skb_defer_max(defer);
     r.set_rps_sock_flow_entries(entries);
     return {{"changed", json::array({"runtime"})}};
 }

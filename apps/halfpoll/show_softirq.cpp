@@ -17,7 +17,8 @@ std::uint64_t value(const std::atomic<std::uint64_t> &counter) { return counter.
 json softnet_row(router &r, unsigned cpu)
 {
     const softnet_stats &stats = r.rt().cpu(cpu).stats;
-    const backlog_stats backlog = backlog_stats_of(r.core().cpu(cpu));
+    const net_cpu &net = r.core().cpu(cpu);
+    const backlog_stats backlog = backlog_stats_of(net);
     json row = {{"cpu", cpu},
                 {"processed", value(stats.processed)},
                 {"dropped", backlog.dropped},
@@ -31,7 +32,9 @@ json softnet_row(router &r, unsigned cpu)
                 {"wakeups", value(stats.wakeups)},
                 {"sleeps", value(stats.sleeps)},
                 {"doorbells", value(stats.doorbells)},
-                {"ksoftirqd", value(stats.ksoftirqd)}};
+                {"ksoftirqd", value(stats.ksoftirqd)},
+                {"deferred", value(net.deferred)},
+                {"defer_over", value(net.defer_over)}};
     for (const char *name : {"zero4", "zero5", "zero6", "zero7", "zero8", "zero9"}) {
         row[name] = 0;
     }

@@ -43,6 +43,7 @@ json show_status(router &r)
               {"netdev_budget", r.rt().netdev_budget()},
               {"netdev_budget_usecs", r.rt().netdev_budget_usecs()},
               {"netdev_max_backlog", r.core().netdev_max_backlog()},
+              {"skb_defer_max", r.core().skb_defer_max()},
               {"exclusion", exclusion_names()[static_cast<std::size_t>(r.cfg().exclusion)]},
               {"threads", further_threads(r.cfg())},
               {"log", std::string(to_string(r.cfg().log.level)) + " to " + r.cfg().log.target},

@@ -3,6 +3,7 @@
 //   rps_bench awake  ring|ipi|thread BURST MS   cycles a packet costs sender and receiver while the target polls
 //   rps_bench asleep ipi|thread BURST ROUNDS    the same when the target must be woken, and how long that takes
 //   rps_bench local  big|thread PACKETS         a CPU that hands packets to itself
+//   rps_bench defer  MAX MS POOL                packets that are received on one CPU and freed on the other
 //   rps_bench scale  1|2 MS                     packets that cost 1000 cycles each, on one CPU or two
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/eal.hpp>
@@ -427,6 +428,81 @@ void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned 
     print_awake(from);
 }
 
+/// A device queue that takes a buffer for each packet, of which the other CPU disposes.
+struct receiving_source : napi_struct {
+    rig *r = nullptr;
+    std::uint64_t end_at = 0; ///< TSC
+    std::atomic<bool> ended{false};
+    std::uint32_t sent = 0;
+    busy_time busy;
+
+    static int poll(napi_struct &napi, int budget) noexcept
+    {
+        receiving_source &s = static_cast<receiving_source &>(napi);
+        if (rte_rdtsc() >= s.end_at) {
+            s.ended = true;
+            if (napi_complete_done(napi, 0)) {
+                napi_unmask_irq(napi);
+            }
+            return 0;
+        }
+        if (s.sent + NET_BURST - the_receiver.delivered.load(std::memory_order_acquire) <= IN_FLIGHT) {
+            s.receive();
+        }
+        return budget;
+    }
+    void receive() noexcept
+    {
+        net_cpu &cpu = r->core.cpu(0);
+        const std::uint64_t before = rte_rdtsc();
+        rte_mbuf *pkts[NET_BURST];
+        skb_defer_flush(cpu);
+        if (rte_pktmbuf_alloc_bulk(r->core.pool(), pkts, NET_BURST) != 0) {
+            return;
+        }
+        for (rte_mbuf *m : pkts) {
+            m->data_len = 60;
+            m->pkt_len = 60;
+            *rte_pktmbuf_mtod(m, std::uint32_t *) = sent++;
+        }
+        r->send(1, pkts, NET_BURST, true);
+        busy.add(rte_rdtsc() - before, NET_BURST);
+    }
+};
+
+void consume(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    handler(ctx, cpu, in, pkts, n);
+    consume_packets(cpu, pkts, n);
+}
+
+void defer(rte_mempool *pool, unsigned max, unsigned ms)
+{
+    rig r(pool, options_of("ipi"), ALWAYS_POLLS);
+    r.core.set_skb_defer_max(max);
+    r.core.set_rx_handler(consume, nullptr);
+    net_cpu &target = r.core.cpu(1);
+    napi_disable(target.backlog);
+    real_poll = target.backlog.poll;
+    target.backlog.poll = timed_poll;
+    napi_enable(target.backlog);
+    receiving_source queue;
+    queue.r = &r;
+    queue.config.busy_poll = 0;
+    queue.end_at = rte_rdtsc() + rte_get_tsc_hz() / 1000 * ms;
+    netif_napi_add(r.rt.cpu(0), queue, receiving_source::poll);
+    napi_enable(queue);
+    while (!queue.ended || the_receiver.delivered.load(std::memory_order_acquire) != queue.sent) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    napi_disable(queue);
+    netif_napi_del(queue);
+    expect_complete(r.drops());
+    std::printf("{\"sender\": %.2f, \"receiver\": %.2f, \"deferred\": %.3f, \"kicks\": %.5f}\n", queue.busy.each(),
+                the_receiver.busy.each(), static_cast<double>(target.deferred) / queue.sent,
+                static_cast<double>(r.rt.cpu(0).stats.received_rps) / queue.sent);
+}
+
 std::atomic<std::uint64_t> counted{0};
 
 void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
@@ -495,16 +571,19 @@ void scale(rte_mempool *pool, unsigned cpus, unsigned ms)
     std::printf("{\"mpps\": %.4f}\n", done * 1000 / static_cast<double>(spent));
 }
 
+unsigned number_of(const std::vector<std::string> &args, std::size_t i)
+{
+    return static_cast<unsigned>(std::strtoul(args.at(i).c_str(), nullptr, 10));
+}
+
 void measure(const std::vector<std::string> &args)
 {
     eal_options eal;
     eal.control_cpu = cpus_allowed().front();
     eal_init(eal);
-    rte_mempool *pool = packet_pool_create("bench", 2 * MBUFS, 2176);
-    const auto number = [&](std::size_t i) {
-        return static_cast<unsigned>(std::strtoul(args.at(i).c_str(), nullptr, 10));
-    };
     const std::string &what = args.at(0);
+    rte_mempool *pool = packet_pool_create("bench", what == "defer" ? number_of(args, 3) : 2 * MBUFS, 2176);
+    const auto number = [&](std::size_t i) { return number_of(args, i); };
     if (what == "awake" && args.at(1) == "ring") {
         awake_ring(pool, number(2), number(3));
     } else if (what == "awake") {
@@ -513,6 +592,8 @@ void measure(const std::vector<std::string> &args)
         asleep(pool, args.at(1), number(2), number(3));
     } else if (what == "local") {
         local(pool, args.at(1), number(2));
+    } else if (what == "defer") {
+        defer(pool, number(1), number(2));
     } else if (what == "scale") {
         scale(pool, number(1), number(2));
     } else {

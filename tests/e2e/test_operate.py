@@ -125,12 +125,13 @@ class Reload(unittest.TestCase):
 
     def test_what_set_changed_goes_back(self):
         self.lab.halfpoll("set", "napi", "lan", "busy_poll=50")
-        self.lab.halfpoll("set", "runtime", "netdev_budget=64", "netdev_max_backlog=77")
+        self.lab.halfpoll("set", "runtime", "netdev_budget=64", "netdev_max_backlog=77", "skb_defer_max=128")
         self.lab.halfpoll("set", "punt", "ttl", "rate=5")
         out = self.lab.reload().stdout
         self.assertIn('~ port lan busy_poll: 50 -> "adaptive"\n', out)
         self.assertIn("~ [runtime] netdev_budget: 64 -> 300\n", out)
         self.assertIn("~ [runtime] netdev_max_backlog: 77 -> 1000\n", out)
+        self.assertIn("~ [runtime] skb_defer_max: 128 -> 0\n", out)
         self.assertIn("~ [punt.ttl] rate: 5 -> 10000\n", out)
         self.assertEqual(self.lab.reload().stdout, "no changes\n")
 

@@ -99,16 +99,17 @@ TEST(ConfigDiff, APortWhoseDeviceShadowOrQueuesChangeIsOpenedAgain)
 
 TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
 {
-    const config_diff d =
-        diff(LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\nnetdev_max_backlog = 500\n"
-                  "rps_sock_flow_entries = 64\nflow_limit_cpu_bitmap = [0]\nflow_limit_table_len = 64\n"
-                  "remove_shadows = false\n" +
-                      LAN +
-                      "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n"
-                      "[autoscale]\ntarget_us = 200\nlow_percent = 60\n");
+    const config_diff d = diff(
+        LAN, "[runtime]\nnetdev_budget = 600\nnetdev_budget_usecs = 500\nnetdev_max_backlog = 500\n"
+             "skb_defer_max = 64\nrps_sock_flow_entries = 64\nflow_limit_cpu_bitmap = [0]\nflow_limit_table_len = 64\n"
+             "remove_shadows = false\n" +
+                 LAN +
+                 "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n"
+                 "[autoscale]\ntarget_us = 200\nlow_percent = 60\n");
     EXPECT_THAT(lines(d.changes),
                 ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
-                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] rps_sock_flow_entries: 0 -> 64",
+                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] skb_defer_max: 0 -> 64",
+                            "~ [runtime] rps_sock_flow_entries: 0 -> 64",
                             "~ [runtime] flow_limit_cpu_bitmap: [] -> [0]",
                             "~ [runtime] flow_limit_table_len: 4096 -> 64", "~ [runtime] remove_shadows: true -> false",
                             "~ [punt.local] burst: 1000 -> 7", "~ [punt.ttl] rate: 10000 -> 5",

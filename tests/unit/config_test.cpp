@@ -41,6 +41,7 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.netdev_budget, 300U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
     EXPECT_EQ(cfg.netdev_max_backlog, 1000U);
+    EXPECT_EQ(cfg.skb_defer_max, 0U);
     EXPECT_EQ(cfg.rps_sock_flow_entries, 0U);
     EXPECT_EQ(cfg.flow_limit, flow_limit_config{});
     EXPECT_EQ(cfg.ports[0].options.rps, rps_config{});
@@ -63,7 +64,7 @@ TEST(Config, EverySettingArrives)
 {
     const config cfg =
         good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
-             "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\nrps_sock_flow_entries = 4096\n"
+             "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\nskb_defer_max = 96\nrps_sock_flow_entries = 4096\n"
              "rps_default_mask = [0, 1]\nflow_limit_cpu_bitmap = \"0x2\"\nflow_limit_table_len = 512\ninterrupts = "
              "false\nslow_path_cpu = 5\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
@@ -81,6 +82,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.netdev_budget, 64U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 500U);
     EXPECT_EQ(cfg.netdev_max_backlog, 5000U);
+    EXPECT_EQ(cfg.skb_defer_max, 96U);
     EXPECT_EQ(cfg.exclusion, exclusion_mode::big);
     EXPECT_TRUE(cfg.ksoftirqd && cfg.irq_workd && cfg.thread_backlog_napi);
     EXPECT_EQ(cfg.rps_sock_flow_entries, 4096U);
@@ -305,6 +307,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:2: min_cpus: found 2 (integer), expected an integer from 1 to 1"},
         mistake{"BacklogOfNothing", "[runtime]\nnetdev_max_backlog = 0\n" + PORT,
                 "r.toml:2: netdev_max_backlog: found 0 (integer), expected an integer from 1 to 65535"},
+        mistake{"DeferTooMany", "[runtime]\nskb_defer_max = 1024\n" + PORT,
+                "r.toml:2: skb_defer_max: found 1024 (integer), expected an integer from 0 to 1023"},
         mistake{"ExclusionWord", "[runtime]\nexclusion = \"small\"\n" + PORT,
                 "r.toml:2: exclusion: found \"small\" (string), expected \"exclusive\" or \"big\""},
         mistake{
@@ -343,16 +347,16 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
-    EXPECT_EQ(
-        problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
-        "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
-        "netdev_budget_usecs, netdev_max_backlog, rps_sock_flow_entries, rps_default_mask, flow_limit_cpu_bitmap, "
-        "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
-        "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
-        "remove_shadows\n"
-        "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
-        "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
-        "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
+    EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
+              "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
+              "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
+              "flow_limit_cpu_bitmap, "
+              "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
+              "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
+              "remove_shadows\n"
+              "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
+              "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
+              "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
 }
 
 TEST(Config, FilesThatCannotBeReadAreNamed)

@@ -39,6 +39,11 @@ void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts
 /// serves it; between polls.
 void flush_backlog(net_cpu &cpu) noexcept;
 
+/// Takes back the packets that this CPU received and that others are done with (consume_packets()) into the calling
+/// thread's cache of the pool. The polls of devices and of the backlog do so; for who receives in a poll of his own. On
+/// that CPU.
+void skb_defer_flush(net_cpu &cpu) noexcept;
+
 /// What /proc/net/softnet_stat shows of a CPU's backlog. Any thread; figures of one moment only if nothing moves.
 struct backlog_stats {
     std::uint64_t dropped = 0;         ///< on the way into this backlog

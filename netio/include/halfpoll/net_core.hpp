@@ -20,6 +20,7 @@ namespace halfpoll
 {
 
 class backlog_ring;
+class defer_ring;
 class net_core;
 struct redirect_cpu;
 struct redirect_state;
@@ -32,6 +33,10 @@ inline constexpr unsigned NETDEV_MAX_BACKLOG = 1000;
 inline constexpr unsigned BACKLOG_ROOM = 2047;
 /// The largest limit that a net_core may start with.
 inline constexpr unsigned BACKLOG_MAX = 65535;
+
+/// The most that skb_defer_max may be: packets that wait on a CPU to go back to the one that received them. At start it
+/// is 0, none, and not the kernel's 128: the pool has caches per CPU already, and exchanges packets with them in bulk.
+inline constexpr unsigned SKB_DEFER_ROOM = 1023;
 
 /// Most packets a tx queue stages before it hands them to the device; also the receive burst.
 inline constexpr unsigned NET_BURST = 32;
@@ -61,6 +66,10 @@ struct backlog_ring_deleter {
     void operator()(backlog_ring *ring) const noexcept;
 };
 using backlog_ring_ptr = std::unique_ptr<backlog_ring, backlog_ring_deleter>;
+struct defer_ring_deleter {
+    void operator()(defer_ring *ring) const noexcept;
+};
+using defer_ring_ptr = std::unique_ptr<defer_ring, defer_ring_deleter>;
 
 /// The tx queue of a device that a CPU's packets go to, and whose it is. Runtime CPUs on one logical CPU (mode
 /// `nested`) share a queue, and each is its owner.
@@ -93,6 +102,9 @@ struct net_cpu {
     std::vector<backlog_ring_ptr> backlog_in;  ///< by producing CPU
     unsigned backlog_next = 0;                 ///< producer whose ring is served first in the next poll
     cpu_napi backlog;                          ///< polls these
+    unsigned receiver = 0;                     ///< CPU that received what is being delivered; else the own one
+    std::vector<defer_ring *> defer_out;       ///< by receiving CPU: its packets that were freed here
+    std::vector<defer_ring_ptr> defer_in;      ///< by freeing CPU
     /// Steering of packets to other CPUs.
     std::shared_ptr<rps_cpu> rps;
     /// What XDP programs redirect: bulk queues, flush lists, errors.
@@ -104,8 +116,13 @@ struct net_cpu {
     /// A producer has more in its ring than its share of netdev_max_backlog: the others look at the sum. Relaxed hint,
     /// set by producers and cleared here.
     std::atomic<bool> backlog_crowded{false};
+    /// Something was put on one of `defer_in`. Release by who did; pairs with the exchange of this CPU.
+    std::atomic<bool> defer_waits{false};
     alignas(128) std::array<dev_stats, MAX_IFINDEX> dev{};
     std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
+    /// Packets (segments) of other CPUs that were freed here: sent back, and freed here because too many waited or they
+    /// are of another pool. The same.
+    std::atomic<std::uint64_t> deferred{0}, defer_over{0};
 };
 
 /// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not
@@ -116,7 +133,10 @@ void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) 
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept;
 /// Ends a poll: hands staged packets to the devices, one doorbell each, one schedule per hand-over target. Home CPU.
 void xmit_flush(net_cpu &cpu) noexcept;
-/// Frees packets under a counted reason. Home CPU.
+/// Frees packets that are done with (the kernel's napi_consume_skb()). Those that came by the backlog from another CPU
+/// go back to that one while fewer than skb_defer_max wait for it. Home CPU.
+void consume_packets(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept;
+/// Frees packets under a counted reason; as consume_packets(). Home CPU.
 void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept;
 
 /// Interfaces on a runtime. Construct, use and destroy on the control thread, unless a call says otherwise.
@@ -151,6 +171,11 @@ public:
     unsigned backlog_room() const noexcept { return backlog_room_; }
     /// Of that limit the part that every producer may use without a look at the others. Any thread.
     unsigned backlog_share() const noexcept { return backlog_share_.load(std::memory_order_relaxed); }
+
+    /// Packets that may wait on one CPU to go back to another; 0: all are freed where they are. Any thread.
+    unsigned skb_defer_max() const noexcept { return skb_defer_max_.load(std::memory_order_relaxed); }
+    /// Changes it. Control thread; throws `error` out of range, and changes nothing then.
+    void set_skb_defer_max(unsigned packets);
 
     /// Where received packets go. Before the first device.
     void set_rx_handler(rx_handler receive, void *ctx) noexcept;
@@ -261,7 +286,7 @@ private:
     void *handler_ctx_ = nullptr;
     unsigned backlog_room_;
     /// Written by the control thread, read by data cores; relaxed, values of their own.
-    std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0};
+    std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0}, skb_defer_max_{0};
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
     int control_fd_ = -1;                         ///< epoll over the next two
     int posted_fd_ = -1;                          ///< eventfd
