@@ -2,9 +2,12 @@
 """rps: what it costs to hand packets to another CPU, beside a bare ring and beside the kernel's RPS."""
 
 import json
+import math
 import os
 import random
+import re
 import subprocess
+import tempfile
 
 import rps_kernel
 from refusal import Refusal
@@ -56,13 +59,47 @@ def asleep(samples, build_dir, burst, rounds):
             samples.add(f"wake_{variant}_p99", "us", seen["p99"])
 
 
-def local(samples, build_dir, packets):
-    pair = ["big", "thread"]
-    random.shuffle(pair)
-    cost = {mode: bench(build_dir, "local", mode, packets)["cycles"] for mode in pair}
-    samples.add("local_without_threads", "cycles/packet", cost["big"])
-    samples.add("local_with_threads", "cycles/packet", cost["thread"])
-    samples.add("local_ratio", "with/without", cost["thread"] / cost["big"])
+def local(samples, build_dir, pieces, packets):
+    """Pairs of pieces, in one process; their median."""
+    seen = bench(build_dir, "local", pieces, packets)
+    samples.add("local_without_threads", "cycles/packet", seen["big"])
+    samples.add("local_with_threads", "cycles/packet", seen["thread"])
+    samples.add("local_ratio", "with/without", seen["ratio"])
+
+
+def median_interval(values, confidence=0.95):
+    """Confidence interval of the median by order statistics: nothing is assumed about the distribution."""
+    ordered = sorted(values)
+    n = len(ordered)
+    tail, k = 0.0, 0  # the median lies outside ordered[k]..ordered[n - 1 - k] with 2 * tail
+    while k < n // 2 and 2 * (tail + math.comb(n, k) / 2**n) <= 1 - confidence:
+        tail += math.comb(n, k) / 2**n
+        k += 1
+    k = max(k - 1, 0)
+    return ordered[k], ordered[n - 1 - k]
+
+
+def local_interval(samples):
+    low, high = median_interval(samples.of["local_ratio", "with/without"])
+    samples.add("local_ratio_low", "95 % confidence", low)
+    samples.add("local_ratio_high", "95 % confidence", high)
+
+
+def local_instructions(samples, build_dir, packets):
+    """Instructions of the NET_RX dispatches of a CPU that steers so many packets to itself."""
+    for mode, name in (("big", "without"), ("thread", "with")):
+        with tempfile.NamedTemporaryFile() as out:
+            command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out.name}",
+                       "--toggle-collect=halfpoll::net_rx_action(halfpoll::softnet_data&)",
+                       os.path.join(build_dir, "bench", "rps", "rps_bench"), "local", mode, str(packets)]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            except FileNotFoundError as e:
+                raise Refusal("valgrind is not installed: apt-get install valgrind") from e
+            if done.returncode != 0:
+                raise Refusal(f"{' '.join(command)}: {done.stderr.strip()}")
+            counted = re.search(r"^totals: (\d+)$", out.read().decode(), re.M)
+        samples.add(f"local_instructions_{name}_threads", f"in {packets} packets", int(counted[1]))
 
 
 def defer(samples, build_dir, mbufs, ms):
@@ -91,10 +128,12 @@ def run(quick, build_dir):
             awake(samples, build_dir, burst, ms)
         for burst in BURSTS:
             asleep(samples, build_dir, burst, 50 if quick else 300)
-        local(samples, build_dir, 200_000 if quick else 2_000_000)
+        local(samples, build_dir, *((10, 25_600) if quick else (60, 102_400)))
         for mbufs in POOLS:
             defer(samples, build_dir, mbufs, ms)
         scale(samples, build_dir, ms)
+    local_interval(samples)
+    local_instructions(samples, build_dir, 12_800)
     for _ in range(1 if quick else 7):
         samples.add("kernel_rps", "ns/packet", rps_kernel.measure(build_dir, 300 if quick else 1000))
     return samples.results()

@@ -47,7 +47,7 @@ bool compare(std::vector<config_change> &changes, const std::string &where, cons
     return true;
 }
 
-void compare_runtime(const config &from, const config &to, config_diff &diff)
+void compare_runtime(const config &from, const config &to, unsigned backlog_room, config_diff &diff)
 {
     const std::string where = "[runtime]";
     compare(diff.refused, where, "cpus", from.cpus, to.cpus);
@@ -67,7 +67,8 @@ void compare_runtime(const config &from, const config &to, config_diff &diff)
     compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
     compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
-    compare(diff.changes, where, "netdev_max_backlog", from.netdev_max_backlog, to.netdev_max_backlog);
+    compare(to.netdev_max_backlog > backlog_room ? diff.refused : diff.changes, where, "netdev_max_backlog",
+            from.netdev_max_backlog, to.netdev_max_backlog);
     compare(diff.changes, where, "skb_defer_max", from.skb_defer_max, to.skb_defer_max);
     compare(diff.changes, where, "rps_sock_flow_entries", from.rps_sock_flow_entries, to.rps_sock_flow_entries);
     compare(diff.changes, where, "flow_limit_cpu_bitmap", from.flow_limit.flow_limit_cpu_bitmap,
@@ -283,13 +284,13 @@ std::string to_string(const config_change &change)
     return "~ " + change.where + " " + change.key + ": " + change.from + " -> " + change.to;
 }
 
-config_diff diff_config(const config &running, const config &wanted, bool shareable)
+config_diff diff_config(const config &running, const config &wanted, bool shareable, unsigned backlog_room)
 {
     config_diff diff;
     compare_ports(running, wanted, diff);
     compare_programs(running, wanted, diff);
     compare_maps(running, wanted, diff);
-    compare_runtime(running, wanted, diff);
+    compare_runtime(running, wanted, backlog_room, diff);
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);
     compare_log(running.log, wanted.log, diff);

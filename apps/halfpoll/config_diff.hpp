@@ -32,8 +32,9 @@ struct config_diff {
     bool empty() const noexcept { return changes.empty() && refused.empty(); }
 };
 
-/// `shareable`: the program runs with packet memory that a vhost-user peer can map.
-config_diff diff_config(const config &running, const config &wanted, bool shareable);
+/// `shareable`: the program runs with packet memory that a vhost-user peer can map. `backlog_room`: the
+/// most that its backlogs hold.
+config_diff diff_config(const config &running, const config &wanted, bool shareable, unsigned backlog_room);
 
 /// The port of that name; null if there is none.
 const port_config *find_port(const config &cfg, const std::string &name);

@@ -55,7 +55,7 @@ public:
 json serve_reload(router &r, const std::string &file, bool dry_run)
 {
     const config wanted = load_config(file.empty() ? r.cfg().file : file, r.started_on());
-    const config_diff diff = diff_config(r.running(), wanted, r.shareable());
+    const config_diff diff = diff_config(r.running(), wanted, r.shareable(), r.core().backlog_room());
     json reply = {{"reload", rows(diff.changes)}, {"refused", rows(diff.refused)}, {"applied", false}};
     if (dry_run) {
         return reply;

@@ -2,7 +2,8 @@
 // Hand-over of packets between two CPUs, one measurement a run, printed as one line of JSON (see ../scenario_rps.py):
 //   rps_bench awake  ring|ipi|thread BURST MS   cycles a packet costs sender and receiver while the target polls
 //   rps_bench asleep ipi|thread BURST ROUNDS    the same when the target must be woken, and how long that takes
-//   rps_bench local  big|thread PACKETS         a CPU that hands packets to itself
+//   rps_bench local  PIECES PACKETS             a CPU that hands packets to itself, in turn without and with threads
+//   rps_bench local  big|thread PACKETS         the same in one of the modes, for callgrind: prints nothing
 //   rps_bench defer  MAX MS POOL                packets that are received on one CPU and freed on the other
 //   rps_bench scale  1|2 MS                     packets that cost 1000 cycles each, on one CPU or two
 #include <halfpoll/backlog.hpp>
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -504,6 +506,7 @@ void defer(rte_mempool *pool, unsigned max, unsigned ms)
 }
 
 std::atomic<std::uint64_t> counted{0};
+pthread_t counted_by; ///< the last time
 
 void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
@@ -511,7 +514,8 @@ void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcep
     for (unsigned i = 0; i < n; ++i) {
         sum += *rte_pktmbuf_mtod(pkts[i], const std::uint32_t *) != 0;
     }
-    counted.fetch_add(n, std::memory_order_relaxed);
+    counted_by = pthread_self();
+    counted.fetch_add(n, std::memory_order_release); // pairs with the loads of who waits
     static_cast<void>(sum);
 }
 
@@ -528,24 +532,83 @@ void work(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
     counted.fetch_add(n, std::memory_order_relaxed);
 }
 
-void local(rte_mempool *pool, const std::string &mode, std::uint64_t packets)
-{
-    rig r(pool, options_of(mode, 1), 0);
-    sender from(pool);
+/// A CPU that steers to itself.
+struct local_rig {
+    rig r;
     source s;
-    s.r = &r;
-    s.from = &from;
-    s.targets = {0};
-    r.core.set_rx_handler(count, nullptr);
-    const pthread_t thread = r.thread(0);
-    const ns_t spent = thread_cpu_time(thread);
-    s.run(packets);
-    while (counted < packets) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const pthread_t thread;
+
+    local_rig(rte_mempool *pool, sender &from, const runtime_options &options)
+        : r(pool, options, 0), thread(r.thread(0))
+    {
+        s.r = &r;
+        s.from = &from;
+        s.targets = {0};
+        r.core.set_rx_handler(count, nullptr);
+        s.run(0);
     }
-    const double cycles = cycles_of(thread_cpu_time(thread) - spent) / static_cast<double>(counted);
-    s.end();
-    std::printf("{\"cycles\": %.3f}\n", cycles);
+    ~local_rig() { s.end(); }
+    void wait_until_asleep()
+    {
+        while (r.rt.cpu(0).sleeping.load(std::memory_order_relaxed) == 0) {
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
+    }
+    /// Cycles of the CPU's own thread for each of so many packets, from the interrupt to its sleep.
+    double piece(std::uint64_t packets)
+    {
+        wait_until_asleep();
+        counted = 0;
+        const ns_t spent = thread_cpu_time(thread);
+        s.left = packets;
+        napi_schedule(s);
+        while (counted < packets) {
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
+        wait_until_asleep();
+        if (counted_by != thread) {
+            throw error("packets for the own CPU were delivered by another thread");
+        }
+        return cycles_of(thread_cpu_time(thread) - spent) / static_cast<double>(packets);
+    }
+};
+
+double median_of(std::vector<double> values)
+{
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+/// Pieces of both modes on the same CPU, the same packets and one process, each next to one of the other mode.
+void local(rte_mempool *pool, unsigned pieces, std::uint64_t packets)
+{
+    sender from(pool);
+    std::unique_ptr<local_rig> rigs[2];
+    const unsigned first = rte_rdtsc() >> 4 & 1; // whose memory comes first makes a difference
+    for (const unsigned i : {first, 1 - first}) {
+        rigs[i] = std::make_unique<local_rig>(pool, from, options_of(i == 0 ? "big" : "thread", 1));
+    }
+    std::vector<double> cost[2], ratios;
+    for (unsigned n = 0; n < pieces; ++n) {
+        double now[2];
+        for (const unsigned i : {n % 2, 1 - n % 2}) {
+            now[i] = rigs[i]->piece(packets);
+            cost[i].push_back(now[i]);
+        }
+        ratios.push_back(now[1] / now[0]);
+    }
+    std::printf("{\"big\": %.3f, \"thread\": %.3f, \"ratio\": %.4f}\n", median_of(cost[0]), median_of(cost[1]),
+                median_of(ratios));
+}
+
+/// Bounded by packets alone, so that the same instructions run each time.
+void local_count(rte_mempool *pool, const std::string &mode, std::uint64_t packets)
+{
+    runtime_options options = options_of(mode, 1);
+    options.netdev_budget_usecs = 1'000'000;
+    sender from(pool);
+    local_rig r(pool, from, options);
+    r.piece(packets);
 }
 
 void scale(rte_mempool *pool, unsigned cpus, unsigned ms)
@@ -590,8 +653,10 @@ void measure(const std::vector<std::string> &args)
         awake(pool, args.at(1), number(2), number(3));
     } else if (what == "asleep") {
         asleep(pool, args.at(1), number(2), number(3));
+    } else if (what == "local" && (args.at(1) == "big" || args.at(1) == "thread")) {
+        local_count(pool, args.at(1), number(2));
     } else if (what == "local") {
-        local(pool, args.at(1), number(2));
+        local(pool, number(1), number(2));
     } else if (what == "defer") {
         defer(pool, number(1), number(2));
     } else if (what == "scale") {

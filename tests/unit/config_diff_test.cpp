@@ -20,7 +20,7 @@ const std::string WAN = "[[port]]\nname = \"wan\"\ndevice = \"af_xdp:e1\"\nshado
 
 config_diff diff(const std::string &from, const std::string &to, bool shareable = false)
 {
-    return diff_config(parse(from), parse(to), shareable);
+    return diff_config(parse(from), parse(to), shareable, 2047);
 }
 
 std::vector<std::string> lines(const std::vector<config_change> &changes)
@@ -134,6 +134,13 @@ TEST(ConfigDiff, WhatNeedsARestartIsNamed)
                             "~ [runtime] hugepages: false -> true", "~ [runtime] memory_mb: 256 -> 512",
                             "~ [runtime] mbufs: 16384 -> 8192"));
     EXPECT_THAT(d.changes, IsEmpty());
+}
+
+TEST(ConfigDiff, BacklogsThatHoldMoreNeedARestart)
+{
+    EXPECT_THAT(lines(diff(LAN, "[runtime]\nnetdev_max_backlog = 2047\n" + LAN).refused), IsEmpty());
+    EXPECT_THAT(lines(diff(LAN, "[runtime]\nnetdev_max_backlog = 2048\n" + LAN).refused),
+                ElementsAre("~ [runtime] netdev_max_backlog: 1000 -> 2048"));
 }
 
 TEST(ConfigDiff, DevicesThatTheStartMustKnowOf)
