@@ -5,8 +5,8 @@
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "rps_internal.hpp"
-#include "xdp_trace.hpp"
 #include "xdp_internal.hpp"
+#include "xdp_trace.hpp"
 
 #include <halfpoll/xdp.hpp>
 
@@ -111,7 +111,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
 
 net_core::~net_core()
 {
-    xdp_trace_save(); // the EAL forgets it with the threads
+    xdp_trace_save();    // the EAL forgets it with the threads
     on_change = nullptr; // who listened may be gone
     rt_.cpuhp_remove_state(cpuhp_);
     for (net_device *dev : devices()) {

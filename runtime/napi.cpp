@@ -43,15 +43,19 @@ void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept
 
 void __napi_schedule(napi_struct &napi) noexcept
 {
-    const bool home = this_softnet_data() == napi.sd;
-    // THREADED is constant for who owns it. A backlog is polled at home whatever its mode, if it is scheduled there.
-    if ((napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_THREADED) && !(home && &napi == napi.sd->backlog)) {
-        napi_thread_schedule(napi);
-    } else if (home) {
-        napi_enqueue(*napi.sd, napi);
-    } else {
+    // THREADED is constant for who owns it. A backlog is polled at home whatever its mode, if it is scheduled there,
+    // and at the same price.
+    const auto threaded = [&] { return (napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_THREADED) != 0; };
+    if (this_softnet_data() == napi.sd) {
+        if (&napi == napi.sd->backlog || !threaded()) {
+            napi_enqueue(*napi.sd, napi);
+            return;
+        }
+    } else if (!threaded()) {
         napi_enqueue_remote(*napi.sd, napi);
+        return;
     }
+    napi_thread_schedule(napi);
 }
 
 bool napi_schedule(napi_struct &napi) noexcept
