@@ -29,8 +29,10 @@ void pi_lock::check_available()
 {
     std::atomic<std::uint32_t> word{current_tid()};
     if (const int rc = futex(word, FUTEX_UNLOCK_PI)) {
-        throw_errno(rc, "exclusion modes big and nested need priority-inheriting futexes, which this kernel or sandbox lacks (use "
-                        "mode exclusive)");
+        throw_errno(
+            rc,
+            "exclusion modes big and nested need priority-inheriting futexes, which this kernel or sandbox lacks (use "
+            "mode exclusive)");
     }
 }
 
