@@ -55,8 +55,9 @@ struct redirect_state {
 };
 
 /// Access to a CPU's bulk queues and flush lists: held while packets are enqueued, and while a queue is transmitted
-/// and leaves its list, so that a thread that preempts another one never finds a queue half done. With one bottom-half
-/// thread in a section at a time (modes `exclusive` and `big`) there is nothing to do.
+/// and leaves its list, so that a thread that preempts another one never finds a queue half done. In no mode
+/// do two threads use one net_cpu at a time (`exclusive` and `nested`: it has one, `big`: one in a section), so that
+/// there is nothing to do.
 class redirect_guard
 {
 public:
