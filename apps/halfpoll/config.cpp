@@ -68,6 +68,7 @@ private:
     void read_netns(toml_reader &reader);
     void read_vfio_intr(toml_reader &reader);
     void read_control(toml_reader &reader);
+    void read_trace(toml_reader &reader);
     void read_log(const toml::table &table);
     void read_autoscale(const toml::table &table);
     void read_xdp(const toml::table &table);
@@ -147,6 +148,7 @@ void parser::read_runtime(const toml::table &table)
     memory_mb = reader.integer("memory_mb", out.memory_mb, 64, 1'048'576);
     mbufs = reader.integer("mbufs", out.mbufs, 2048, 16'777'216);
     reader.boolean("remove_shadows", out.remove_shadows);
+    read_trace(reader);
     reader.refuse_unknown();
 }
 
@@ -253,6 +255,16 @@ void parser::read_control(toml_reader &reader)
     if (node && (out.control[0] != '/' || out.control.size() >= sizeof(sockaddr_un::sun_path))) {
         reader.problem(*node, "control", describe(*node),
                        "an absolute path of at most " + std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes");
+    }
+}
+
+void parser::read_trace(toml_reader &reader)
+{
+    reader.string("trace", out.trace);
+    const toml::node *node = reader.string("trace_dir", out.trace_dir);
+    if (std::error_code ignored;
+        node && (out.trace_dir[0] != '/' || !std::filesystem::is_directory(out.trace_dir, ignored))) {
+        reader.problem(*node, "trace_dir", describe(*node), "the absolute path of a folder that exists");
     }
 }
 

@@ -87,6 +87,8 @@ struct config {
     unsigned memory_mb = 256;
     unsigned mbufs = 16384;
     bool remove_shadows = true;
+    std::string trace;     ///< expression of the tracepoints that are on; empty: none
+    std::string trace_dir; ///< empty: DPDK's
     log_config log;
     autoscale_limits autoscale;
     std::vector<xdp_config> xdp;

@@ -65,6 +65,8 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "hugepages", from.hugepages, to.hugepages);
     compare(diff.refused, where, "memory_mb", from.memory_mb, to.memory_mb);
     compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
+    compare(diff.refused, where, "trace", from.trace, to.trace);
+    compare(diff.refused, where, "trace_dir", from.trace_dir, to.trace_dir);
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);
     compare(diff.changes, where, "netdev_budget_usecs", from.netdev_budget_usecs, to.netdev_budget_usecs);
     compare(to.netdev_max_backlog > backlog_room ? diff.refused : diff.changes, where, "netdev_max_backlog",

@@ -102,6 +102,8 @@ void router::start_eal()
     options.hugepages = cfg_.hugepages;
     options.memory_mb = cfg_.memory_mb;
     options.vfio_intr = cfg_.vfio_intr;
+    options.trace = cfg_.trace;
+    options.trace_dir = cfg_.trace_dir;
     options.control_cpu = cfg_.slow_path_cpu >= 0 ? static_cast<unsigned>(cfg_.slow_path_cpu) : cfg_.cpus.front();
     for (const std::string &note : eal_init(options)) {
         degrade(note);

@@ -123,7 +123,7 @@ TEST(ConfigDiff, WhatNeedsARestartIsNamed)
     const config_diff d = diff(LAN, "[runtime]\ncpus = [0]\nfifo_priority = 3\ninterrupts = false\nslow_path_cpu = 1\n"
                                     "exclusion = \"big\"\nthread_backlog_napi = true\n"
                                     "netns = \"/proc/self/ns/net\"\ncontrol = \"/run/x\"\nhugepages = true\n"
-                                    "memory_mb = 512\nmbufs = 8192\n" +
+                                    "memory_mb = 512\nmbufs = 8192\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n" +
                                         LAN);
     EXPECT_THAT(lines(d.refused),
                 ElementsAre("~ [runtime] cpus: [1] -> [0]", "~ [runtime] fifo_priority: 0 -> 3",
@@ -132,7 +132,8 @@ TEST(ConfigDiff, WhatNeedsARestartIsNamed)
                             "~ [runtime] netns: \"\" -> \"/proc/self/ns/net\"",
                             "~ [runtime] control: \"/run/halfpoll/halfpoll.sock\" -> \"/run/x\"",
                             "~ [runtime] hugepages: false -> true", "~ [runtime] memory_mb: 256 -> 512",
-                            "~ [runtime] mbufs: 16384 -> 8192"));
+                            "~ [runtime] mbufs: 16384 -> 8192", "~ [runtime] trace: \"\" -> \"xdp_.*\"",
+                            "~ [runtime] trace_dir: \"\" -> \"/tmp\""));
     EXPECT_THAT(d.changes, IsEmpty());
 }
 

@@ -33,6 +33,13 @@ config good(const std::string &text) { return parse_config(text, "r.toml", four_
 
 const std::string PORT = "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"lan0\"\n";
 
+TEST(Config, TracesGoToAFolderThatExists)
+{
+    EXPECT_EQ(
+        problems("[runtime]\ntrace = \"xdp_.*\"\ntrace_dir = \"/nowhere/at/all\"\n" + PORT),
+        "r.toml:3: trace_dir: found \"/nowhere/at/all\" (string), expected the absolute path of a folder that exists");
+}
+
 TEST(Config, DefaultsAreTheKernels)
 {
     const config cfg = good(PORT);
@@ -69,7 +76,7 @@ TEST(Config, EverySettingArrives)
              "false\nslow_path_cpu = 5\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
              "netns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
-             "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\n"
+             "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n"
              "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
              "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
@@ -97,6 +104,8 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.memory_mb, 128U);
     EXPECT_EQ(cfg.mbufs, 8192U);
     EXPECT_FALSE(cfg.remove_shadows);
+    EXPECT_EQ(cfg.trace, "xdp_.*");
+    EXPECT_EQ(cfg.trace_dir, "/tmp");
     const port_config &port = cfg.ports.at(0);
     EXPECT_EQ(port.kind, device_kind::vdev);
     EXPECT_EQ(port.options.name, "p0");
@@ -353,7 +362,7 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
               "flow_limit_cpu_bitmap, "
               "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
               "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
-              "remove_shadows\n"
+              "remove_shadows, trace, trace_dir\n"
               "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
               "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
               "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
