@@ -13,6 +13,7 @@
 #include <linux/nsfs.h>
 #include <map>
 #include <net/if.h>
+#include <regex.h>
 #include <regex>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -260,7 +261,14 @@ void parser::read_control(toml_reader &reader)
 
 void parser::read_trace(toml_reader &reader)
 {
-    reader.string("trace", out.trace);
+    if (const toml::node *node = reader.string("trace", out.trace)) {
+        regex_t compiled;
+        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // as DPDK does, which says nothing then
+            reader.problem(*node, "trace", describe(*node), "a basic regular expression (regex(7)), as \"xdp_.*\"");
+        } else {
+            regfree(&compiled);
+        }
+    }
     const toml::node *node = reader.string("trace_dir", out.trace_dir);
     if (std::error_code ignored;
         node && (out.trace_dir[0] != '/' || !std::filesystem::is_directory(out.trace_dir, ignored))) {

@@ -33,8 +33,10 @@ config good(const std::string &text) { return parse_config(text, "r.toml", four_
 
 const std::string PORT = "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"lan0\"\n";
 
-TEST(Config, TracesGoToAFolderThatExists)
+TEST(Config, TracesAreWhatCanBeFoundAndKept)
 {
+    EXPECT_EQ(problems("[runtime]\ntrace = \"[\"\n" + PORT),
+              "r.toml:2: trace: found \"[\" (string), expected a basic regular expression (regex(7)), as \"xdp_.*\"");
     EXPECT_EQ(
         problems("[runtime]\ntrace = \"xdp_.*\"\ntrace_dir = \"/nowhere/at/all\"\n" + PORT),
         "r.toml:3: trace_dir: found \"/nowhere/at/all\" (string), expected the absolute path of a folder that exists");
