@@ -79,12 +79,19 @@ bool thread_owns(const napi_struct &napi) noexcept
     return owns;
 }
 
+/// Some microseconds: a gap between two bursts costs no system call.
+constexpr unsigned SPIN_POLLS = 64;
+
 void run_napi_thread(softnet_data &sd, const smpboot_thread &thread) noexcept
 {
     napi_struct &napi = *static_cast<napi_struct *>(thread.ctx());
+    unsigned empty = 0; // polls in a row
     while (thread_owns(napi) && !thread.should_park()) {
-        if (!threaded_poll(sd, napi)) {
+        if (threaded_poll(sd, napi)) {
+            empty = 0;
+        } else if (++empty == SPIN_POLLS) {
             sched_yield(); // a spinner makes room; under load the scheduler sees to that
+            empty = 0;
         }
     }
 }
