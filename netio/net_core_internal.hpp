@@ -57,7 +57,7 @@ inline void defer_end(net_cpu &cpu) noexcept
 void defer_take(net_cpu &cpu) noexcept;
 inline void defer_take_waiting(net_cpu &cpu) noexcept
 {
-    if (unlikely(cpu.defer_waits.load(std::memory_order_relaxed))) {
+    if (unlikely(cpu.core->skb_defer_max() != 0) && cpu.defer_waits.load(std::memory_order_relaxed)) {
         defer_take(cpu);
     }
 }

@@ -90,6 +90,7 @@ struct net_cpu {
     std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
     unsigned flush_count = 0;
     unsigned xmit_recursion = 0;               ///< nested dev_queue_xmit()
+    bool xdp_pending = false;                  ///< redirected in this poll: xdp_do_flush() has something to do
     xmit_timer xmit_retry;                     ///< full rings are tried again
     cpu_napi handover;                         ///< polls the rings that others fill for this CPU
     std::vector<rte_ring *> handover_in;       ///< by producer: runtime CPUs, then foreign threads
@@ -109,7 +110,6 @@ struct net_cpu {
     std::shared_ptr<rps_cpu> rps;
     /// What XDP programs redirect: bulk queues, flush lists, errors.
     std::shared_ptr<redirect_cpu> redirect;
-    bool xdp_pending = false; ///< redirected in this poll: xdp_do_flush() has something to do
     /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
     /// announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
