@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "burst_length.hpp"
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
 #include "redirect_table.hpp"
@@ -101,15 +102,6 @@ std::shared_ptr<xdp_map> make_devmap(net_core &core, std::string name, xdp_map_t
 namespace
 {
 
-std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
-{
-    std::uint64_t bytes = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        bytes += pkts[i]->pkt_len;
-    }
-    return bytes;
-}
-
 /// Longest frame that may be redirected to a device.
 std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 {
@@ -166,23 +158,6 @@ void bq_enqueue(net_cpu &cpu, dev_bulk_queue &bq, rte_mbuf *const *pkts, unsigne
     bq.bytes += bytes;
 }
 
-struct frame_lengths {
-    std::uint64_t bytes = 0;
-    bool oversize = false; ///< one at least
-};
-
-/// One pass, without a branch: a frame over the limit leaves a borrow in the upper half.
-frame_lengths lengths_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit) noexcept
-{
-    std::uint64_t bytes = 0, borrow = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        const std::uint64_t length = pkts[i]->pkt_len;
-        bytes += length;
-        borrow |= limit - length;
-    }
-    return {bytes, borrow >> 32 != 0};
-}
-
 /// Drops frames over the limit; returns how many are left, in front.
 unsigned drop_oversize(const redirect_run &run, std::uint32_t limit, rte_mbuf **pkts, unsigned n) noexcept
 {
@@ -206,7 +181,7 @@ void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_devic
         return redirect_error(run, xdp_error::enetdown, pkts, n);
     }
     const std::uint32_t limit = fwd_max_frame(dev);
-    frame_lengths lengths = lengths_of(pkts, n, limit);
+    burst_length lengths = length_of(pkts, n, limit);
     if (unlikely(lengths.oversize)) {
         n = drop_oversize(run, limit, pkts, n);
         lengths.bytes = bytes_of(pkts, n);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "burst_length.hpp"
 #include "net_core_internal.hpp"
 #include "rps_internal.hpp"
 #include "xdp_internal.hpp"
@@ -18,16 +19,6 @@ namespace
 static_assert(std::is_standard_layout_v<rx_queue> && offsetof(rx_queue, napi) == 0);
 rx_queue &queue_of(napi_struct &napi) noexcept { return reinterpret_cast<rx_queue &>(napi); }
 const rx_queue &queue_of(const napi_struct &napi) noexcept { return reinterpret_cast<const rx_queue &>(napi); }
-
-std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
-{
-    std::uint64_t bytes = 0;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < n; ++i) {
-        bytes += pkts[i]->pkt_len;
-    }
-    return bytes;
-}
 
 int irq_enable(napi_struct &napi) noexcept
 {

@@ -2,6 +2,7 @@
 //
 //   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: xmit_flush -> rest, one doorbell a device
 //                                                              ring full: kept, xmit_retry tries again, then dropped
+#include "burst_length.hpp"
 #include "net_core_internal.hpp"
 #include "xdp_internal.hpp"
 
@@ -19,32 +20,6 @@ namespace
 constexpr unsigned XMIT_RECURSION_LIMIT = 8;
 constexpr ktime_t XMIT_RETRY_INTERVAL = 20 * NSEC_PER_USEC;
 constexpr unsigned XMIT_RETRIES = 50; // a ring that stood still for a millisecond has lost its consumer
-
-std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
-{
-    std::uint64_t bytes = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        bytes += pkts[i]->pkt_len;
-    }
-    return bytes;
-}
-
-struct burst_length {
-    std::uint64_t bytes = 0;
-    bool oversize = false; ///< one at least is longer than the limit
-};
-
-/// One pass, no branch and no running maximum: an oversize packet leaves a borrow in the upper half.
-burst_length length_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit) noexcept
-{
-    std::uint64_t bytes = 0, borrow = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        const std::uint64_t length = pkts[i]->pkt_len;
-        bytes += length;
-        borrow |= limit - length;
-    }
-    return {bytes, borrow >> 32 != 0};
-}
 
 void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf **pkts, unsigned n) noexcept
 {

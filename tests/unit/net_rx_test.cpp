@@ -54,8 +54,13 @@ protected:
             netif_napi_add(rt.cpu(0), devices[i].napi, scripted::poll);
             napi_enable(devices[i].napi);
         }
-        rt.call_on(0, [](softnet_data &) {});
-        rt.call_on(0, [](softnet_data &) { scripted::diary.clear(); });
+        // each is polled once when it is enabled
+        for (bool settled = false; !settled;) {
+            rt.call_on(0, [&](softnet_data &sd) {
+                settled = scripted::diary.size() == devices.size() && !sd.poll_list.front();
+            });
+        }
+        scripted::diary.clear();
     }
     void TearDown() override
     {
