@@ -163,9 +163,6 @@ std::string view_of(const std::string &name, const json &rows)
 
 std::string list(const std::string &name, const json &rows)
 {
-    if (rows.empty()) {
-        return "no " + name + "\n";
-    }
     const auto known = tables.find(view_of(name, rows));
     const std::vector<columns> views = known == tables.end() ? std::vector<columns>{all_keys(rows)} : known->second;
     std::string out;
@@ -174,6 +171,12 @@ std::string list(const std::string &name, const json &rows)
         out += (out.empty() ? "" : "\n") + table(rows, layout);
     }
     return out;
+}
+
+std::string nothing_of(std::string name)
+{
+    std::ranges::replace(name, '_', ' ');
+    return "no " + name + "\n";
 }
 
 std::string pairs(const json &object)
@@ -204,10 +207,12 @@ std::string render_page(const std::string &key, const json &rows, table_layout &
 
 std::string render(const json &reply)
 {
-    std::string out;
+    std::string out, empty;
     json figures = json::object();
     for (const auto &[key, value] : reply.items()) {
-        if (value.is_array()) {
+        if (value.is_array() && value.empty()) {
+            empty = empty.empty() ? nothing_of(key) : empty; // said if there is nothing else
+        } else if (value.is_array()) {
             out += (out.empty() ? "" : "\n") + list(key, value);
         } else if (value.is_object()) {
             out += pairs(value);
@@ -215,6 +220,7 @@ std::string render(const json &reply)
             figures[key] = value;
         }
     }
+    out = out.empty() ? empty : out;
     return out + (figures.empty() ? "" : "\n" + pairs(figures));
 }
 

@@ -73,6 +73,13 @@ TEST(Render, ALookupHasOtherColumnsThanRoutes)
     EXPECT_THAT(render(routes), testing::StartsWith("prefix "));
 }
 
+TEST(Render, SaysOnceThatThereIsNothing)
+{
+    const json none = json::array(), one = {{{"error", "EINVAL"}, {"packets", 3}}};
+    EXPECT_EQ(render({{"xdp_map_entries", none}, {"xdp_maps", none}}), "no xdp map entries\n");
+    EXPECT_EQ(render({{"xdp_map_entries", none}, {"xdp_redirect_errors", one}}), "error   packets\nEINVAL        3\n");
+}
+
 TEST(Render, ShowsListsOfAnyValues)
 {
     const json status = {
