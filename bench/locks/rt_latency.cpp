@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How long an urgent packet waits for a long bottom half on its CPU; one variant, printed as one line of JSON (see
+// ../scenario_rt_latency.py):
+//   rt_latency VARIANT CPU WAKES
+//     floor       the long work is a loop of a thread that holds nothing
+//     nested      mode nested: the long bottom half and the urgent one are runtime CPUs of different priority
+//     nested_irq  the same; the urgent packet comes by an interrupt and NAPI, not from an embedder's thread
+//     big         mode big: both belong to one runtime CPU and share its lock
+#include "latency_rig.hpp"
+
+#include <halfpoll/local_lock.hpp>
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <optional>
+#include <string>
+#include <thread>
+
+using namespace halfpoll;
+
+namespace
+{
+
+/// Long work of SCHED_OTHER that holds nothing.
+class free_loop
+{
+public:
+    explicit free_loop(int cpu) : thread_([this, cpu] { run(cpu); }) {}
+    ~free_loop()
+    {
+        stop_.store(true, std::memory_order_relaxed); // a flag of its own
+        thread_.join();
+    }
+
+private:
+    void run(int cpu)
+    {
+        const cpu_pin pinned(cpu);
+        const char frame[FRAME_LENGTH] = {};
+        while (!stop_.load(std::memory_order_relaxed)) {
+            look_for_long(frame);
+        }
+    }
+
+    std::atomic<bool> stop_{false};
+    std::thread thread_;
+};
+
+/// A thread of the embedder, as a handler of the CAN bus that injects a packet.
+void urgent_thread(latency_rig &r)
+{
+    pthread_setname_np(pthread_self(), "urgent");
+    const cpu_attachment attached(r.rt, r.urgent_cpu);
+    sched_param param{};
+    param.sched_priority = URGENT_PRIORITY;
+    if (const int rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param)) {
+        throw_errno(rc, "no SCHED_FIFO");
+    }
+    random_timer timer;
+    halfpoll_xdp_burst burst{};
+    while (!r.probe.finished()) {
+        r.probe.expect(timer.arm());
+        timer.wait();
+        local_bh_disable();
+        r.send_urgent(burst);
+        local_bh_enable();
+    }
+}
+
+void wait_for_interrupts(latency_rig &r)
+{
+    r.add_urgent();
+    while (!r.probe.finished()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+/// us of a NET_RX dispatch of the long one.
+double dispatch_us(runtime &rt)
+{
+    const softnet_stats &stats = rt.cpu(0).stats;
+    const auto served = static_cast<double>(stats.softirqs[NET_RX_SOFTIRQ].load(std::memory_order_relaxed));
+    return served == 0 ? 0 : static_cast<double>(stats.busy.load(std::memory_order_relaxed)) / 1e3 / served;
+}
+
+void print(latency_rig &r)
+{
+    std::uint64_t drops = 0;
+    for (unsigned reason = 0; reason < DROP_REASONS; ++reason) {
+        drops += r.core.drops(reason);
+    }
+    std::printf("{\"drops\": %llu, \"dispatch_us\": %.1f, \"ns\": [", static_cast<unsigned long long>(drops),
+                dispatch_us(r.rt));
+    const char *separator = "";
+    for (const ktime_t ns : r.probe.latencies()) {
+        std::printf("%s%lld", separator, static_cast<long long>(ns));
+        separator = ", ";
+    }
+    std::printf("]}\n");
+}
+
+void measure(const std::string &variant, int cpu, unsigned wakes)
+{
+    eal_init({});
+    latency_rig r(variant == "big" ? exclusion_mode::big : exclusion_mode::nested, cpu, wakes);
+    std::optional<free_loop> loop;
+    if (variant == "floor") {
+        loop.emplace(cpu);
+    } else {
+        r.add_bulk();
+    }
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+        throw_errno(errno, "memory cannot be locked (ulimit -l unlimited)");
+    }
+    if (variant == "nested_irq") {
+        wait_for_interrupts(r);
+    } else {
+        std::async(std::launch::async, [&] { urgent_thread(r); }).get();
+    }
+    loop.reset();
+    print(r);
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        std::fprintf(stderr, "usage: rt_latency floor|nested|nested_irq|big CPU WAKES\n");
+        return 1;
+    }
+    try {
+        measure(argv[1], std::atoi(argv[2]), static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
+    } catch (const std::exception &e) {
+        std::fprintf(stderr, "rt_latency: %s\n", e.what());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""rt-latency: how long an urgent packet waits for a long bottom half on its CPU, in the exclusion modes. See README.md."""
+
+import json
+import math
+import os
+import random
+import statistics
+import subprocess
+
+from refusal import Refusal
+
+VARIANTS = ("floor", "nested", "nested_irq", "big")
+QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1))
+# Of the slices of a round, which follow each other: required are <= 1.5 for the first and >= 20 for the last.
+RATIOS = (("nested", "floor"), ("nested_irq", "floor"), ("big", "nested"))
+
+
+def run(quick, build_dir):
+    rounds, wakes = (2, 150) if quick else (15, 1000)
+    cpu = max(os.sched_getaffinity(0))
+    slices = {variant: [] for variant in VARIANTS}
+    dispatches = []
+    for turn in range(rounds):
+        for variant in random.Random(turn).sample(VARIANTS, len(VARIANTS)):
+            seen = one_slice(build_dir, variant, cpu, wakes)
+            slices[variant].append(sorted(ns / 1e3 for ns in seen["ns"]))
+            if variant != "floor":
+                dispatches.append(seen["dispatch_us"])
+    return [*(row for variant in VARIANTS for row in latencies(variant, slices[variant])),
+            *(ratio(slices, *pair) for pair in RATIOS),
+            result("dispatch", "us", dispatches)]
+
+
+def one_slice(build_dir, variant, cpu, wakes):
+    command = [os.path.join(build_dir, "bench", "locks", "rt_latency"), variant, str(cpu), str(wakes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise Refusal(f"{' '.join(command)}: {done.stderr.strip()}")
+    seen = json.loads(done.stdout)
+    if seen["drops"] != 0 or len(seen["ns"]) != wakes:
+        raise Refusal(f"rt_latency {variant}: {seen['drops']} packets dropped, {len(seen['ns'])} of {wakes} measured")
+    return seen
+
+
+def latencies(variant, slices):
+    """Each quantile of every slice, and of all wakes together."""
+    pooled = sorted(us for one in slices for us in one)
+    for suffix, q in QUANTILES:
+        yield result(f"{variant}_{suffix}", "us", [quantile(one, q) for one in slices])
+    for suffix, q in QUANTILES[1:3]:
+        yield {"name": f"{variant}_{suffix}_pooled", "unit": "us", "samples": [quantile(pooled, q)], "wakes": len(pooled)}
+
+
+def ratio(slices, a, b):
+    return result(f"{a}/{b}_p999", "ratio", [quantile(x, 0.999) / quantile(y, 0.999) for x, y in zip(slices[a], slices[b])])
+
+
+def quantile(ordered, q):
+    """The smallest value that so many are not above."""
+    return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
+
+
+def result(name, unit, samples):
+    """With quartiles."""
+    q = statistics.quantiles(samples, n=4, method="inclusive")
+    return {"name": name, "unit": unit, "samples": samples, "q1": round(q[0], 3), "q3": round(q[2], 3)}
