@@ -95,7 +95,7 @@ void net_core::open_driver(net_device &dev)
     const net_device_options &options = dev.options;
     const bool had_mac = !rte_is_zero_ether_addr(&dev.mac);
     port_options wanted{.rx_queues = options.rx_queues,
-                        .tx_queues = std::clamp(dev.driver->info().max_tx_queues, 1U, cpus()),
+                        .tx_queues = std::clamp(dev.driver->info().max_tx_queues, 1U, cores()),
                         .descriptors = options.descriptors,
                         .mtu = options.mtu,
                         .pool = pool_};

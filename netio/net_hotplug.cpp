@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace halfpoll
 {
@@ -129,29 +130,67 @@ bool net_core::in_flight()
     return any;
 }
 
-/// By rx queue: the CPU of the options; in place of one that is away, the one that has the fewest queues of the device.
+/// Logical CPUs, as far as runtime CPUs share them: so many tx queues are of use.
+unsigned net_core::cores() const noexcept
+{
+    unsigned n = 0;
+    for (unsigned c = 0; c < cpus(); ++c) {
+        n += rt_.first_on_core(c) == c;
+    }
+    return n;
+}
+
+/// For a CPU that is away: for a dedicated one somebody on its logical CPU, else who has the fewest queues.
+unsigned net_core::stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept
+{
+    const auto cost = [&](unsigned c) {
+        const bool near = !is_general(cpu) && rt_.first_on_core(c) == rt_.first_on_core(cpu);
+        return std::pair(!near, load[c]);
+    };
+    unsigned best = cpus();
+    for (unsigned c = 0; c < cpus(); ++c) {
+        if (is_general(c) && cpu_active(c) && (best == cpus() || cost(c) < cost(best))) {
+            best = c;
+        }
+    }
+    return best;
+}
+
+/// By rx queue: the CPU of the options, or in place of one that is away another one.
 std::vector<unsigned> net_core::rx_homes(const net_device &dev) const
 {
     const net_device_options &options = dev.options;
+    std::vector<unsigned> wanted = options.cpus;
+    for (unsigned c = 0; c < cpus() && options.cpus.empty(); ++c) {
+        if (is_general(c)) {
+            wanted.push_back(c);
+        }
+    }
     std::vector<unsigned> homes(options.rx_queues);
     std::vector<unsigned> load(cpus());
     for (unsigned i = 0; i < options.rx_queues; ++i) {
-        homes[i] = options.cpus.empty() ? i % cpus() : options.cpus[i % options.cpus.size()];
+        homes[i] = wanted[i % wanted.size()];
         load[homes[i]] += cpu_active(homes[i]);
     }
     for (unsigned &home : homes) {
-        if (cpu_active(home)) {
-            continue;
+        if (!cpu_active(home)) {
+            home = stand_in(home, load);
+            ++load[home];
         }
-        home = cpus();
-        for (unsigned c = 0; c < cpus(); ++c) {
-            if (cpu_active(c) && (home == cpus() || load[c] < load[home])) {
-                home = c;
-            }
-        }
-        ++load[home];
     }
     return homes;
+}
+
+/// Who takes what other logical CPUs hand over to this one, for the queue that both share: nobody's bulk traffic is to
+/// be sent at the priority of a dedicated CPU.
+unsigned net_core::collector(unsigned cpu) const noexcept
+{
+    for (unsigned c = 0; c < cpus() && !is_general(cpu); ++c) {
+        if (is_general(c) && cpu_active(c) && rt_.first_on_core(c) == rt_.first_on_core(cpu)) {
+            return c;
+        }
+    }
+    return cpu;
 }
 
 /// By runtime CPU. The CPUs that poll the device own its tx queues first: what is forwarded back needs no hand-over
@@ -183,7 +222,9 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
         }
         if (owners.size() < tx_queues && cpu_active(c)) {
             shared = static_cast<int>(owners.size());
-            owners.push_back(static_cast<std::uint16_t>(c));
+            owners.push_back(static_cast<std::uint16_t>(collector(c)));
+            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
+            continue;
         }
         const std::size_t queue = next++ % owners.size();
         choices[c] = {static_cast<std::uint16_t>(queue), owners[queue]};

@@ -23,8 +23,8 @@ autoscaler::autoscaler(runtime &rt) : rt_(rt), busy_(rt.cpus()), parked_(rt.cpus
 
 void autoscaler::set(const autoscale_limits &limits)
 {
-    if (limits.min_cpus == 0 || limits.min_cpus > rt_.cpus()) {
-        throw error("autoscale: min_cpus must be 1 to " + std::to_string(rt_.cpus()) +
+    if (limits.min_cpus == 0 || limits.min_cpus > rt_.general_cpus()) {
+        throw error("autoscale: min_cpus must be 1 to " + std::to_string(rt_.general_cpus()) +
                     ", the number of runtime CPUs, not " + std::to_string(limits.min_cpus));
     }
     limits_ = limits;
@@ -45,6 +45,8 @@ void autoscaler::plan(ktime_t now) noexcept
     due_ = away ? now + LOOK : limits_.target != 0 ? now + 10 * LOOK : KTIME_MAX;
 }
 
+bool autoscaler::is_dedicated(unsigned cpu) const noexcept { return rt_.options().cpus[cpu].dedicated; }
+
 autoscale_sample autoscaler::sample(ktime_t now)
 {
     autoscale_sample seen{.now = now};
@@ -54,6 +56,9 @@ autoscale_sample autoscaler::sample(ktime_t now)
         const softnet_data &sd = rt_.cpu(cpu);
         const std::uint64_t total = sd.stats.busy.load(std::memory_order_relaxed);
         busy += total - std::exchange(busy_[cpu], total);
+        if (is_dedicated(cpu)) { // it takes time from those beside it, but neither comes nor goes
+            continue;
+        }
         const bool online = rt_.cpu_online(cpu);
         seen.online += online;
         seen.available += online || parked_[cpu];
@@ -82,7 +87,7 @@ void autoscaler::act(autoscale_verdict verdict)
     }
     for (unsigned i = 0; i < rt_.cpus(); ++i) {
         const unsigned cpu = grow ? i : rt_.cpus() - 1 - i;
-        if (grow ? bool(parked_[cpu]) : rt_.cpu_online(cpu) && !left_alone_[cpu]) {
+        if (grow ? bool(parked_[cpu]) : rt_.cpu_online(cpu) && !left_alone_[cpu] && !is_dedicated(cpu)) {
             return change(cpu, grow);
         }
     }

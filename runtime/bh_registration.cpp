@@ -89,7 +89,7 @@ cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
     if (rt.options().exclusion == exclusion_mode::exclusive) {
         throw error("runtime CPU " + std::to_string(cpu) +
                     " has one bottom-half thread in exclusion mode exclusive: "
-                    "start the runtime in mode big to attach others");
+                    "start the runtime in mode big or nested to attach others");
     }
     if (this_bh_home()) {
         throw error("this thread is a bottom-half thread of runtime CPU " + std::to_string(this_bh_home()->cpu) +

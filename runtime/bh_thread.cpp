@@ -7,12 +7,14 @@
 #include "local_bh.hpp"
 #include "rcu.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <future>
 #include <optional>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <utility>
 
 namespace halfpoll
 {
@@ -48,20 +50,40 @@ void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
     t.sd.engine = &*engine;
 }
 
+/// Whoever spins at a priority of its own would keep the others off its logical CPU.
+bool starves_others(const bh_thread &t)
+{
+    const runtime &rt = *t.sd.rt;
+    const auto beside = [&](const cpu_options &other) { return other.affinity == t.options.affinity; };
+    return !t.sd.engine && rt.options().exclusion == exclusion_mode::nested &&
+           std::ranges::count_if(rt.options().cpus, beside) > 1;
+}
+
+/// Empty, or why it has not got its priority.
+std::string take_priority(bh_thread &t)
+{
+    const int priority = std::exchange(t.options.fifo_priority, 0);
+    if (priority != 0 && starves_others(t)) {
+        return t.options.name + " runs without SCHED_FIFO " + std::to_string(priority) +
+               ": it can only spin, which would keep the other threads of its CPU from running";
+    }
+    const std::string warning = set_fifo(priority, t.options.name);
+    t.options.fifo_priority = warning.empty() ? priority : 0;
+    return warning;
+}
+
 void bh_thread_main(bh_thread &t, std::promise<void> &started)
 {
     std::optional<bh_registration> registered;
     std::optional<wait_engine> engine;
-    const std::string name = "hp/" + std::to_string(t.sd.cpu);
     try {
-        pthread_setname_np(pthread_self(), name.c_str());
+        pthread_setname_np(pthread_self(), t.options.name.c_str());
         registered.emplace(t.sd, bh_registration::role::own);
-        const std::string warning = set_fifo(t.options.fifo_priority, "runtime CPU " + std::to_string(t.sd.cpu));
-        if (!warning.empty()) {
-            t.warning = warning;
-        }
         t.sd.timers.reserve(TIMERS_RESERVED);
         make_engine(t, engine);
+        if (const std::string warning = take_priority(t); !warning.empty()) {
+            t.warning = warning;
+        }
     } catch (...) {
         started.set_exception(std::current_exception());
         return;

@@ -32,7 +32,7 @@ enum class cpu_state : std::uint8_t {
 /// A runtime CPU: its state, and the thread that runs its bottom half.
 struct bh_thread {
     softnet_data sd;
-    cpu_options options;
+    cpu_options options; ///< as they came into force, once started
     doorbell_source doorbell;
     /// Release in bh_thread_request(); pairs with the acquire in the main loop and in cpu_offline_loop().
     std::atomic<cpu_state> wish{cpu_state::running};

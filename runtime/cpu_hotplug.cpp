@@ -140,14 +140,25 @@ void runtime::check_cpu(unsigned cpu, bool online) const
     }
 }
 
-/// The next one that is online.
+bool runtime::takes_over(unsigned cpu) const noexcept { return cpu_online(cpu) && !options_.cpus[cpu].dedicated; }
+
+/// Who takes over its work: one on the same logical CPU, else the next one. Itself if there is none.
 unsigned runtime::survivor_of(unsigned cpu) const noexcept
 {
-    unsigned other = cpu;
-    do {
-        other = (other + 1) % cpus();
-    } while (!cpu_online(other));
-    return other;
+    unsigned next = cpu;
+    for (unsigned i = 1; i < cpus(); ++i) {
+        const unsigned other = (cpu + i) % cpus();
+        if (!takes_over(other)) {
+            continue;
+        }
+        if (first_on_core(other) == first_on_core(cpu)) {
+            return other;
+        }
+        if (next == cpu) {
+            next = other;
+        }
+    }
+    return next;
 }
 
 /// The steps' way down, as far as `offline`. Throws what a step threw, all others are up again then.
@@ -190,8 +201,9 @@ void runtime::take_down(unsigned cpu)
 void runtime::cpu_down(unsigned cpu)
 {
     check_cpu(cpu, true);
-    if (num_online_cpus() == 1) {
-        throw error("runtime CPU " + std::to_string(cpu) + " is the last one online and has to stay");
+    if (survivor_of(cpu) == cpu) {
+        throw error("runtime CPU " + std::to_string(cpu) + " is the last one online and has to stay" +
+                    (num_online_cpus() > 1 ? ": the others are there for single queues only" : ""));
     }
     softnet_data &sd = threads_[cpu]->sd;
     sd.online.store(false, std::memory_order_seq_cst); // before the look: pairs with cpu_attachment()

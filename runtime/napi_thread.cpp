@@ -114,10 +114,15 @@ void napi_thread_start(napi_struct &napi, napi_threaded mode)
     if (napi.sd->rt->options().exclusion == exclusion_mode::exclusive) {
         throw error("NAPI instance " + std::string(napi.name) + " cannot be threaded: its thread would be a second " +
                     "bottom-half thread on runtime CPU " + std::to_string(napi.sd->cpu) +
-                    ", which exclusion mode exclusive does not protect: use mode big");
+                    ", which exclusion mode exclusive does not protect: use mode big or nested");
     }
     if (!napi.thread) {
-        napi.thread = new smpboot_thread(*napi.sd, thread_name(napi), 0, run_napi_thread, &napi);
+        const runtime_options &options = napi.sd->rt->options();
+        napi.thread =
+            new smpboot_thread(*napi.sd, thread_name(napi), options.napi_fifo_priority, run_napi_thread, &napi);
+        if (!napi.thread->warning().empty() && options.warn) {
+            options.warn(napi.thread->warning());
+        }
     } else if (!napi.thread->started()) {
         napi.thread->start();
     }

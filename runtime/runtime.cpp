@@ -57,6 +57,26 @@ void check_budget(unsigned packets, unsigned usecs)
     }
 }
 
+void check_general(const runtime_options &options)
+{
+    if (options.cpus.empty()) {
+        throw error("the runtime needs at least one CPU");
+    }
+    if (std::ranges::all_of(options.cpus, &cpu_options::dedicated)) {
+        throw error("all runtime CPUs are dedicated: one at least has to take what is not given to any of them");
+    }
+}
+
+/// Of the threads of its CPUs.
+void name_threads(runtime_options &options)
+{
+    constexpr std::size_t longest = 15;
+    for (std::size_t cpu = 0; cpu < options.cpus.size(); ++cpu) {
+        std::string &name = options.cpus[cpu].name;
+        name = name.empty() ? "hp/" + std::to_string(cpu) : name.substr(0, longest);
+    }
+}
+
 void check_pinned(const runtime_options &options)
 {
     for (std::size_t cpu = 0; cpu < options.cpus.size(); ++cpu) {
@@ -79,7 +99,7 @@ void check_exclusion(const runtime_options &options)
              : options.irq_workd ? "irq_work/N"
                                  : "backlog_napi/N (thread_backlog_napi)") +
             " makes two bottom-half threads on a CPU, which exclusion mode exclusive does not protect: use mode "
-            "big");
+            "big or nested");
     }
 }
 
@@ -102,11 +122,10 @@ runtime::runtime(runtime_options options)
     : options_(std::move(options)), netdev_budget_(options_.netdev_budget),
       netdev_budget_usecs_(options_.netdev_budget_usecs), qsbr_(nullptr, free_qsbr)
 {
-    if (options_.cpus.empty()) {
-        throw error("the runtime needs at least one CPU");
-    }
+    check_general(options_);
     check_budget(options_.netdev_budget, options_.netdev_budget_usecs);
     check_exclusion(options_);
+    name_threads(options_);
     qsbr_.reset(make_qsbr(rcu_readers(options_)));
     open_softirq(NET_RX_SOFTIRQ, net_rx_action);
     open_softirq(HRTIMER_SOFTIRQ, hrtimer_action);
@@ -114,10 +133,11 @@ runtime::runtime(runtime_options options)
     open_softirq(HI_SOFTIRQ, tasklet_hi_action);
     open_softirq(RCU_SOFTIRQ, rcu_action);
     try {
-        for (const cpu_options &cpu : options_.cpus) {
+        for (cpu_options &cpu : options_.cpus) {
             thread &t = *threads_.emplace_back(std::make_unique<thread>());
             t.options = cpu;
             bh_thread_start(t, *this, cpus() - 1);
+            cpu.fifo_priority = t.options.fifo_priority;
             if (no_wait_reason_.empty()) {
                 no_wait_reason_ = t.wait_error;
             }
@@ -157,6 +177,11 @@ runtime::~runtime()
 unsigned runtime::cpus() const noexcept { return static_cast<unsigned>(threads_.size()); }
 
 softnet_data &runtime::cpu(unsigned n) noexcept { return threads_[n]->sd; }
+
+unsigned runtime::general_cpus() const noexcept
+{
+    return static_cast<unsigned>(std::ranges::count(options_.cpus, false, &cpu_options::dedicated));
+}
 
 unsigned runtime::first_on_core(unsigned cpu) const noexcept
 {

@@ -289,7 +289,7 @@ TEST_F(thread_backlog_napi, needs_mode_big)
     } catch (const error &e) {
         EXPECT_STREQ(e.what(),
                      "a thread backlog_napi/N (thread_backlog_napi) makes two bottom-half threads on a CPU, which "
-                     "exclusion mode exclusive does not protect: use mode big");
+                     "exclusion mode exclusive does not protect: use mode big or nested");
     }
 }
 

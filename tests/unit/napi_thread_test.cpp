@@ -182,7 +182,7 @@ TEST(threaded_refused, in_mode_exclusive)
     } catch (const error &e) {
         EXPECT_STREQ(e.what(),
                      "NAPI instance fake-0 cannot be threaded: its thread would be a second bottom-half thread on "
-                     "runtime CPU 0, which exclusion mode exclusive does not protect: use mode big");
+                     "runtime CPU 0, which exclusion mode exclusive does not protect: use mode big or nested");
     }
     EXPECT_EQ(dev.napi.config, napi_config{}) << "nothing changed";
     napi_disable(dev.napi);

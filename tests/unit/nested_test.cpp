@@ -3,6 +3,7 @@
 // Mode `nested`: two runtime CPUs of different priority on one logical CPU, and a device with one tx queue.
 #include "fake_port.hpp"
 
+#include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/local_lock.hpp>
 
@@ -21,16 +22,20 @@ namespace
 constexpr unsigned POOL_PACKETS = 2047;
 enum who : unsigned { low, high };
 
-int first_cpu()
+std::vector<int> usable_cpus()
 {
     cpu_set_t set;
     sched_getaffinity(0, sizeof set, &set);
-    int cpu = 0;
-    while (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) {
-        ++cpu;
+    std::vector<int> cpus;
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &set)) {
+            cpus.push_back(static_cast<int>(cpu));
+        }
     }
-    return cpu;
+    return cpus;
 }
+
+int first_cpu() { return usable_cpus().front(); }
 
 /// The priority that the calling thread runs at now: -1 - n is SCHED_FIFO n.
 int effective_priority()
@@ -220,6 +225,139 @@ TEST(nested, others_share_nothing_on_a_logical_cpu)
     options.cpus = {{.affinity = first_cpu()}, {.affinity = first_cpu()}};
     runtime rt(options);
     EXPECT_EQ(rt.first_on_core(1), 1u);
+}
+
+/// Two ordinary runtime CPUs, and an urgent one beside the second: a queue's own, on that queue's logical CPU.
+class dedicated_test : public testing::Test
+{
+protected:
+    enum : unsigned { bulk0, bulk1, urgent };
+    void SetUp() override
+    {
+        const std::vector<int> cpus = usable_cpus();
+        if (cpus.size() < 2) {
+            GTEST_SKIP() << "two CPUs are needed";
+        }
+        pool_ = packet_pool_create("dedicated_test", POOL_PACKETS, 2176, 0, pool_users::preempted);
+        runtime_options options;
+        options.exclusion = exclusion_mode::nested;
+        options.cpus = {{.affinity = cpus[0]},
+                        {.affinity = cpus[1]},
+                        {.affinity = cpus[1], .fifo_priority = 20, .name = "irq/a_long_name-0", .dedicated = true}};
+        rt_ = std::make_unique<runtime>(options);
+        core_ = std::make_unique<net_core>(*rt_, pool_);
+        own_ = add("own0", {urgent});
+        plain_ = add("plain0", {});
+    }
+    void TearDown() override
+    {
+        core_.reset();
+        rt_.reset();
+        if (pool_) {
+            EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
+            packet_pool_free(pool_);
+        }
+    }
+    net_device *add(const std::string &name, std::vector<unsigned> cpus)
+    {
+        net_device_options options;
+        options.name = name;
+        options.cpus = std::move(cpus);
+        wires_.push_back(std::make_shared<fake_wire>());
+        return &core_->register_netdevice(std::make_unique<fake_port>(wires_.back()), options);
+    }
+    unsigned home(const net_device *dev) const { return dev->queues[0]->cpu->id; }
+    std::string refusal(const std::function<void()> &what)
+    {
+        try {
+            what();
+        } catch (const error &e) {
+            return e.what();
+        }
+        return "";
+    }
+
+    std::vector<std::shared_ptr<fake_wire>> wires_;
+    rte_mempool *pool_ = nullptr;
+    std::unique_ptr<runtime> rt_;
+    std::unique_ptr<net_core> core_;
+    net_device *own_ = nullptr, *plain_ = nullptr;
+};
+
+TEST_F(dedicated_test, has_the_queue_that_names_it_and_no_other)
+{
+    EXPECT_EQ(rt_->general_cpus(), 2u);
+    EXPECT_EQ(home(own_), urgent);
+    EXPECT_EQ(home(plain_), bulk0);
+    rt_->cpu_down(bulk0);
+    EXPECT_EQ(home(plain_), bulk1);
+    EXPECT_EQ(rt_->served_by(bulk0), bulk1);
+    EXPECT_EQ(refusal([&] { rt_->cpu_down(bulk1); }),
+              "runtime CPU 1 is the last one online and has to stay: the others are there for single queues only");
+    rt_->cpu_up(bulk0);
+    EXPECT_EQ(home(plain_), bulk0);
+}
+
+TEST_F(dedicated_test, who_is_beside_it_takes_its_queue_over)
+{
+    rt_->cpu_down(urgent);
+    EXPECT_EQ(home(own_), bulk1);
+    EXPECT_EQ(rt_->served_by(urgent), bulk1);
+    rt_->cpu_down(bulk1);
+    EXPECT_EQ(home(own_), bulk0);
+    rt_->cpu_up(urgent);
+    EXPECT_EQ(home(own_), urgent);
+    rt_->cpu_up(bulk1);
+}
+
+/// The interface has one tx queue, which goes to the logical CPU that receives from it.
+TEST_F(dedicated_test, sends_by_its_neighbours_queue_and_for_nobody_else)
+{
+    EXPECT_EQ(own_->tx[urgent].owner, urgent);
+    EXPECT_EQ(own_->tx[bulk1].owner, bulk1);
+    EXPECT_EQ(own_->tx[bulk0].owner, bulk1) << "not at the priority of the urgent one";
+    EXPECT_EQ(plain_->tx[urgent].owner, bulk0);
+}
+
+TEST_F(dedicated_test, its_thread_has_a_name_and_is_never_parked)
+{
+    std::string name;
+    rt_->call_on(urgent, [&](softnet_data &) { std::getline(std::ifstream("/proc/thread-self/comm"), name); });
+    EXPECT_EQ(name, "irq/a_long_name");
+    EXPECT_EQ(rt_->options().cpus[urgent].name, name);
+    EXPECT_EQ(rt_->options().cpus[bulk0].name, "hp/0");
+    autoscaler scaler(*rt_);
+    EXPECT_EQ(refusal([&] { scaler.set({.min_cpus = 3}); }),
+              "autoscale: min_cpus must be 1 to 2, the number of runtime CPUs, not 3");
+    scaler.set({.target = NSEC_PER_SEC, .settle = 0});
+    ASSERT_TRUE(eventually([&] {
+        scaler.look();
+        return scaler.has_parked(bulk1);
+    }));
+    for (int i = 0; i < 3; ++i) {
+        scaler.look();
+    }
+    EXPECT_TRUE(rt_->cpu_online(urgent) && rt_->cpu_online(bulk0));
+}
+
+TEST(nested, somebody_takes_what_is_given_to_nobody)
+{
+    EXPECT_THROW(runtime(runtime_options{.cpus = {cpu_options{.dedicated = true}}}), error);
+}
+
+/// It could not be preempted by who shares its logical CPU.
+TEST(nested, who_only_spins_gets_no_priority)
+{
+    runtime_options options;
+    options.exclusion = exclusion_mode::nested;
+    options.interrupts = false;
+    options.cpus = {{.affinity = first_cpu()}, {.affinity = first_cpu(), .fifo_priority = 20, .name = "irq/x-0"}};
+    std::string warning;
+    options.warn = [&](const std::string &what) { warning = what; };
+    const runtime rt(options);
+    EXPECT_EQ(warning, "irq/x-0 runs without SCHED_FIFO 20: it can only spin, which would keep the other threads of "
+                       "its CPU from running");
+    EXPECT_EQ(rt.options().cpus[1].fifo_priority, 0);
 }
 
 } // namespace

@@ -260,6 +260,10 @@ private:
     class traffic_hold;
     void cpu_moves(unsigned cpu, bool active);
     void place(net_device &dev);
+    unsigned cores() const noexcept;
+    bool is_general(unsigned cpu) const noexcept { return !rt_.options().cpus[cpu].dedicated; }
+    unsigned stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept;
+    unsigned collector(unsigned cpu) const noexcept;
     std::vector<unsigned> rx_homes(const net_device &dev) const;
     std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const;
     tx_port *driver_for(net_device &dev, const net_cpu &cpu, unsigned queue);

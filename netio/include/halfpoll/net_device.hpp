@@ -59,7 +59,8 @@ struct tx_route {
 struct net_device_options {
     std::string name;
     unsigned rx_queues = 1;
-    /// Runtime CPU of each rx queue, round robin; empty: all CPUs. Of one that is offline another one has it.
+    /// Runtime CPU of each rx queue, round robin; empty: all CPUs that are not dedicated. Of one that is offline
+    /// another one has it.
     std::vector<unsigned> cpus;
     unsigned descriptors = 1024;
     std::uint32_t mtu = 1500;

@@ -13,7 +13,7 @@ namespace halfpoll
 {
 
 /// Takes runtime CPUs offline when the others can do the work, and back when packets wait too long. The last CPUs go
-/// first. Control thread.
+/// first; those that are dedicated stay. Control thread.
 class autoscaler
 {
 public:
@@ -44,6 +44,7 @@ private:
     void act(autoscale_verdict verdict);
     void change(unsigned cpu, bool online);
     void plan(ktime_t now) noexcept;
+    bool is_dedicated(unsigned cpu) const noexcept;
 
     runtime &rt_;
     autoscale_limits limits_;

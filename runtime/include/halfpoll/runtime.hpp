@@ -18,6 +18,10 @@ namespace halfpoll
 struct cpu_options {
     int affinity = -1;     ///< logical CPU to pin to; -1: not pinned (tests)
     int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. Refused by the system: said once, run without
+    std::string name;      ///< of its thread, the first 15 bytes; empty: hp/N
+    /// For what is given to it by number, as a force-threaded interrupt handler: takes over nothing from CPUs that go
+    /// offline, gets no queue that does not name it, and is none that autoscaling parks. One CPU at least is not.
+    bool dedicated = false;
 };
 
 /// How the bottom-half threads of one CPU keep off each other's data.
@@ -43,6 +47,8 @@ struct runtime_options {
     /// Not `exclusive`: packets from other CPUs are processed by a thread `backlog_napi/N` (SCHED_OTHER), which they
     /// wake, instead of in the NET_RX of the CPU's own thread.
     bool thread_backlog_napi = false;
+    /// Not `exclusive`: of threads `napi/NAME` and `backlog_napi/N`, 1-99: SCHED_FIFO; 0: SCHED_OTHER.
+    int napi_fifo_priority = 0;
     clock_fn clock = ktime_get;
     /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
     std::function<void(const std::string &)> warn;
@@ -74,7 +80,10 @@ public:
 
     unsigned cpus() const noexcept;
     softnet_data &cpu(unsigned n) noexcept;
+    /// As they came into force: threads have names, and priority 0 if the system refused another.
     const runtime_options &options() const noexcept { return options_; }
+    /// Of those that are not `dedicated`.
+    unsigned general_cpus() const noexcept;
     /// The first of the runtime CPUs that lie on one logical CPU with `cpu` and preempt each other there (mode
     /// `nested`); else `cpu` itself.
     unsigned first_on_core(unsigned cpu) const noexcept;
@@ -99,9 +108,10 @@ public:
     void call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn);
 
     /// Takes a CPU out while work goes on: its thread sleeps until cpu_up(), and what is attached to the CPU or comes
-    /// for it goes to another one: NAPI instances with their interrupts, timers, tasklets, BH work, irq_work, softirqs,
-    /// calls and RCU callbacks. Nothing is lost. Control thread; throws `error`, and everything is as before, if the
-    /// CPU is the last one online, has a cpu_attachment, or a cpuhp_step objects.
+    /// for it goes to another one, on the same logical CPU if there is such a one: NAPI instances with their
+    /// interrupts, timers, tasklets, BH work, irq_work, softirqs, calls and RCU callbacks. Nothing is lost. Control
+    /// thread; throws `error`, and everything is as before, if the CPU is the last one online that is not `dedicated`,
+    /// has a cpu_attachment, or a cpuhp_step objects.
     void cpu_down(unsigned cpu);
     /// Puts it back, with the instances and timers that were its own. Control thread; throws `error` likewise.
     void cpu_up(unsigned cpu);
@@ -128,6 +138,7 @@ private:
         cpuhp_step step;
     };
     void check_cpu(unsigned cpu, bool online) const;
+    bool takes_over(unsigned cpu) const noexcept;
     unsigned survivor_of(unsigned cpu) const noexcept;
     void cpuhp_offline(unsigned cpu);
     void take_down(unsigned cpu);
