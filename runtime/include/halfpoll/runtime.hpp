@@ -18,7 +18,7 @@ namespace halfpoll
 struct cpu_options {
     int affinity = -1;     ///< logical CPU to pin to; -1: not pinned (tests)
     int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. Refused by the system: said once, run without
-    std::string name;      ///< of its thread, the first 15 bytes; empty: hp/N
+    std::string name{};    ///< of its thread, the first 15 bytes; empty: hp/N
     /// For what is given to it by number, as a force-threaded interrupt handler: takes over nothing from CPUs that go
     /// offline, gets no queue that does not name it, and is none that autoscaling parks. One CPU at least is not.
     bool dedicated = false;
