@@ -7,11 +7,17 @@ import statistics
 import subprocess
 
 
-def summary(result):
+def result(name, unit, samples):
+    """What a scenario returns, with quartiles."""
+    q = statistics.quantiles(samples, n=4, method="inclusive")
+    return {"name": name, "unit": unit, "samples": samples, "q1": round(q[0], 3), "q3": round(q[2], 3)}
+
+
+def summary(row):
     """{name, unit, samples} -> {name, unit, median, min, max, n}; what else the scenario put in is kept."""
-    samples = result["samples"]
-    rest = {k: v for k, v in result.items() if k not in ("name", "unit", "samples")}
-    return {"name": result["name"], "unit": result["unit"], "median": round(statistics.median(samples), 3),
+    samples = row["samples"]
+    rest = {k: v for k, v in row.items() if k not in ("name", "unit", "samples")}
+    return {"name": row["name"], "unit": row["unit"], "median": round(statistics.median(samples), 3),
             "min": round(min(samples), 3), "max": round(max(samples), 3), "n": len(samples), **rest}
 
 

@@ -93,7 +93,11 @@ def ours(programs, program, routes, _scratch):
 
 
 def one_run(variant, programs, windows, packets):
-    """Starts the program, waits until the shim has ended it; the median of its windows."""
+    return run_program(variant, programs, windows, packets)[0]
+
+
+def run_program(variant, programs, windows, packets):
+    """Starts the program, waits until the shim has ended it; the median of its windows, and what it printed."""
     routes, destinations = variant["table"]
     with tempfile.TemporaryDirectory(prefix="halfpoll-bench-") as scratch:
         result = os.path.join(scratch, "result")
@@ -115,7 +119,7 @@ def one_run(variant, programs, windows, packets):
     bursts = min(float(line[1]) for line in lines[1:])
     if bursts < 31:
         raise Refusal(f"{variant['name']}: bursts of {bursts} packets instead of 32")
-    return cycles[len(cycles) // 2]
+    return cycles[len(cycles) // 2], done.stdout.decode(errors="replace")
 
 
 @functools.cache

@@ -5,10 +5,10 @@ import json
 import math
 import os
 import random
-import statistics
 import subprocess
 
 from refusal import Refusal
+from report import result
 
 VARIANTS = ("floor", "nested", "nested_irq", "big")
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1))
@@ -59,9 +59,3 @@ def ratio(slices, a, b):
 def quantile(ordered, q):
     """The smallest value that so many are not above."""
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
-
-
-def result(name, unit, samples):
-    """With quartiles."""
-    q = statistics.quantiles(samples, n=4, method="inclusive")
-    return {"name": name, "unit": unit, "samples": samples, "q1": round(q[0], 3), "q3": round(q[2], 3)}

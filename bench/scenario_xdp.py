@@ -2,12 +2,12 @@
 """xdp: what the hook for XDP programs costs, in cycles per packet, beside the kernel's XDP on veth. See README.md."""
 
 import os
-import statistics
 import subprocess
 
 import xdp_kernel
 from hugepages import hugepages
 from refusal import Refusal
+from report import result
 from scenario_forward import CONTROL, EAL, WORKER
 
 HUGEPAGES = 128  # of 2 MiB
@@ -61,9 +61,3 @@ def kernel(quick, build_dir):
         for verdict, cost in xdp_kernel.measure(build_dir, WORKER, 1 << (17 if quick else 20)).items():
             ns.setdefault(f"kernel_veth_{verdict}", []).append(cost)
     return [result(name, "ns/packet", values) for name, values in ns.items()]
-
-
-def result(name, unit, samples):
-    """With quartiles."""
-    q = statistics.quantiles(samples, n=4, method="inclusive")
-    return {"name": name, "unit": unit, "samples": samples, "q1": round(q[0], 3), "q3": round(q[2], 3)}

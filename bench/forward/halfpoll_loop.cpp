@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The shipped path under scenario `forward`: runtime, NAPI, net_core and forwarder, as `halfpoll run` assembles them,
 // over DPDK port 0.
-//   halfpoll_loop EAL-OPTIONS -- ROUTES CPU
+//   halfpoll_loop EAL-OPTIONS -- ROUTES CPU [exclusive|big|nested]
+// Prints "turns_per_poll N": turns of the CPU's loop for each poll of 64 packets.
 
 #include "route_file.hpp"
 
@@ -15,8 +16,10 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 using namespace halfpoll;
 
@@ -44,9 +47,35 @@ void load_routes(forwarder &fwd, net_device &dev, const std::vector<bench_route>
     fwd.reclaim();
 }
 
-int run(const std::string &routes, int cpu)
+exclusion_mode mode_of(const std::string &name)
+{
+    if (name == "exclusive") {
+        return exclusion_mode::exclusive;
+    }
+    return name == "big" ? exclusion_mode::big : exclusion_mode::nested;
+}
+
+/// Turns of the CPU's thread, which are sections in modes big and nested: one pair of operations on the CPU's lock
+/// each. Every one ends at the limit of its dispatch here. Then sleeps: the shim ends the process.
+[[noreturn]] void report_turns(const softnet_stats &stats)
+{
+    std::uint64_t turns, packets;
+    do {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        turns = stats.ksoftirqd.load(std::memory_order_relaxed);
+        packets = stats.processed.load(std::memory_order_relaxed);
+    } while (turns < 1000);
+    std::printf("turns_per_poll %.4f\n", static_cast<double>(turns * NAPI_POLL_WEIGHT) / static_cast<double>(packets));
+    std::fflush(stdout);
+    for (;;) {
+        pause();
+    }
+}
+
+[[noreturn]] void run(const std::string &routes, int cpu, exclusion_mode mode)
 {
     runtime_options options;
+    options.exclusion = mode;
     options.cpus = {cpu_options{.affinity = cpu}};
     options.warn = [](const std::string &message) { std::fprintf(stderr, "%s\n", message.c_str()); };
     runtime rt(options);
@@ -62,8 +91,7 @@ int run(const std::string &routes, int cpu)
         loaded = true;
     };
     core.register_netdevice(make_ethdev_port("port:0"), {.name = "ring0", .rx_queues = 1});
-    pause(); // the shim ends the process
-    return 0;
+    report_turns(rt.cpu(0).stats);
 }
 
 } // namespace
@@ -71,12 +99,12 @@ int run(const std::string &routes, int cpu)
 int main(int argc, char **argv)
 {
     const int used = rte_eal_init(argc, argv);
-    if (used < 0 || argc - used != 3) {
-        std::fprintf(stderr, "usage: halfpoll_loop EAL-OPTIONS -- ROUTES CPU\n");
+    if (used < 0 || argc - used < 3 || argc - used > 4) {
+        std::fprintf(stderr, "usage: halfpoll_loop EAL-OPTIONS -- ROUTES CPU [exclusive|big|nested]\n");
         return 1;
     }
     try {
-        return run(argv[used + 1], std::atoi(argv[used + 2]));
+        run(argv[used + 1], std::atoi(argv[used + 2]), mode_of(argc - used == 4 ? argv[used + 3] : "exclusive"));
     } catch (const std::exception &e) {
         std::fprintf(stderr, "halfpoll_loop: %s\n", e.what());
         return 1;
