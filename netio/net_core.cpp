@@ -6,7 +6,6 @@
 #include "redirect.hpp"
 #include "rps_internal.hpp"
 #include "xdp_internal.hpp"
-#include "xdp_trace.hpp"
 
 #include <halfpoll/xdp.hpp>
 
@@ -73,7 +72,6 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
     xdp_init();
     rps_ = std::make_shared<rps_state>(rt.cpus());
     redirect_ = std::make_shared<redirect_state>();
-    xdp_trace_init();
     for (unsigned c = 0; c < rt.cpus(); ++c) {
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
@@ -111,7 +109,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
 
 net_core::~net_core()
 {
-    xdp_trace_save();    // the EAL forgets it with the threads
+    trace_finish(rt_);
     on_change = nullptr; // who listened may be gone
     rt_.cpuhp_remove_state(cpuhp_);
     for (net_device *dev : devices()) {

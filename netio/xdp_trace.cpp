@@ -4,21 +4,8 @@
 
 #include "xdp_trace_points.hpp"
 
-#include <rte_trace.h>
-
 namespace halfpoll
 {
-
-std::atomic<bool> xdp_tracing{false};
-
-void xdp_trace_init() noexcept { xdp_tracing.store(rte_trace_is_enabled(), std::memory_order_relaxed); }
-
-void xdp_trace_save() noexcept
-{
-    if (xdp_trace_enabled() && rte_trace_save() != 0) {
-        // the EAL has said why in its log; the program goes on without
-    }
-}
 
 void trace_xdp_exception(const net_device &dev, unsigned act, unsigned packets) noexcept
 {

@@ -4,26 +4,16 @@
 // names. An event stands for a run of packets, where the kernel's stands for one.
 #pragma once
 
+#include <halfpoll/trace.hpp>
 #include <halfpoll/xdp_map.hpp>
 
 #include <rte_branch_prediction.h>
 
-#include <atomic>
-#include <cstdint>
-
 namespace halfpoll
 {
 
-/// Something is traced. Written by xdp_trace_init() before packets flow; relaxed.
-extern std::atomic<bool> xdp_tracing;
-
-/// Looks whether the EAL traces. Control thread.
-void xdp_trace_init() noexcept;
-/// Writes what was traced so far, while the threads that did so still exist. Control thread.
-void xdp_trace_save() noexcept;
-
 /// Once per burst or flush.
-inline bool xdp_trace_enabled() noexcept { return unlikely(xdp_tracing.load(std::memory_order_relaxed)); }
+inline bool xdp_trace_enabled() noexcept { return unlikely(trace_enabled()); }
 
 // Only if xdp_trace_enabled().
 void trace_xdp_exception(const net_device &dev, unsigned act, unsigned packets) noexcept;

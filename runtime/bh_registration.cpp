@@ -3,6 +3,7 @@
 
 #include "bh_thread.hpp"
 #include "local_bh.hpp"
+#include "trace.hpp"
 
 #include <rte_errno.h>
 #include <rte_lcore.h>
@@ -41,6 +42,7 @@ std::string set_fifo(int priority, const std::string &who)
     sched_param param{};
     param.sched_priority = priority;
     const int rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+    trace_forget_priority();
     return rc == 0 ? std::string()
                    : who + " runs without SCHED_FIFO " + std::to_string(priority) + ": " + std::strerror(rc) +
                          " (CAP_SYS_NICE?)";

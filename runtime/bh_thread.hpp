@@ -43,7 +43,7 @@ struct bh_thread {
     std::condition_variable call_done;
     std::thread handle;
     // Mode `big`:
-    pi_lock lock;                              ///< `sd.lock`
+    pi_lock lock{"softnet_data"};              ///< `sd.lock`
     std::unique_ptr<smpboot_thread> ksoftirqd; ///< `sd.ksoftirqd`
     std::unique_ptr<smpboot_thread> irq_workd; ///< `sd.irq_works.thread`
 };

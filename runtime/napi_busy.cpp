@@ -5,6 +5,7 @@
 #include "bh_thread.hpp"
 #include "napi_internal.hpp"
 #include "race_point.hpp"
+#include "trace.hpp"
 
 namespace halfpoll
 {
@@ -69,7 +70,10 @@ bool napi_busy_loop(napi_struct &napi, bool (*end)(void *ctx), void *ctx, bool p
         }
         if (owned) {
             sd.now = sd.rt->now();
-            napi_call_poll(napi, budget);
+            const int work = napi_call_poll(napi, budget);
+            if (trace_enabled()) {
+                trace_napi_poll(napi, work, budget);
+            }
             if (napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_DISABLE) {
                 busy_stop(napi, prefer, budget);
                 owned = false;

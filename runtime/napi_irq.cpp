@@ -4,6 +4,7 @@
 #include "container_of.hpp"
 #include "napi_internal.hpp"
 #include "race_point.hpp"
+#include "trace.hpp"
 
 #include <rte_atomic.h>
 
@@ -124,6 +125,9 @@ void napi_event(wait_source &source, int res) noexcept
 {
     napi_struct &napi = HALFPOLL_CONTAINER_OF(source, napi_struct, source);
     stat_add(napi.stats.interrupts);
+    if (trace_enabled()) {
+        trace_irq_handler_entry(napi);
+    }
     if (res < 0) {
         stat_add(napi.stats.driver_errors);
         napi_lower_rung(napi, wait_rung::timed, "waiting on the interrupt's fd failed");

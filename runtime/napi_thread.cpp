@@ -6,6 +6,7 @@
 #include "napi_internal.hpp"
 #include "race_point.hpp"
 #include "smpboot.hpp"
+#include "trace.hpp"
 
 #include <sched.h>
 #include <string>
@@ -51,6 +52,9 @@ bool threaded_poll(softnet_data &sd, napi_struct &napi) noexcept
     set_busy_poll(napi);
     const ktime_t begun = bh->now;
     const int work = napi_call_poll(napi, napi.weight);
+    if (trace_enabled()) {
+        trace_napi_poll(napi, work, napi.weight);
+    }
     stat_add(bh->stats.processed, static_cast<unsigned>(work));
     if (work > 0) {
         bh->now = sd.rt->now();

@@ -6,6 +6,7 @@
 #include "napi_internal.hpp"
 #include "race_point.hpp"
 #include "remote.hpp"
+#include "trace.hpp"
 
 namespace halfpoll
 {
@@ -14,9 +15,13 @@ namespace
 {
 
 /// Polls an instance that is off the list. Returns the work done.
+template <bool TRACED>
 int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
 {
     const int work = napi_call_poll(napi, napi.weight);
+    if constexpr (TRACED) {
+        trace_napi_poll(napi, work, napi.weight);
+    }
     if (work >= napi.weight) {
         if (napi_poll_full(napi, work)) {
             repoll.push_back(napi);
@@ -27,8 +32,9 @@ int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
     return work;
 }
 
-/// What is left keeps its order: never polled, newly scheduled, to be polled again.
-void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexcept
+/// What is left keeps its order: never polled, newly scheduled, to be polled again. Part of each of its two callers:
+/// that there are two costs the untraced one no call.
+[[gnu::always_inline]] inline void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexcept
 {
     list.splice_back(sd.poll_list);
     list.splice_back(repoll);
@@ -41,9 +47,8 @@ void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexce
     }
 }
 
-} // namespace
-
-void net_rx_action(softnet_data &sd) noexcept
+template <bool TRACED>
+void net_rx(softnet_data &sd) noexcept
 {
     const runtime_options &options = sd.rt->options();
     int budget = static_cast<int>(sd.rt->netdev_budget());
@@ -69,7 +74,7 @@ void net_rx_action(softnet_data &sd) noexcept
             continue;
         }
         const ktime_t begun = sd.now;
-        const int work = napi_poll(sd, *napi, repoll);
+        const int work = napi_poll<TRACED>(sd, *napi, repoll);
         sd.now = options.clock();
         busy += work > 0 ? sd.now - begun : 0;
         budget -= work;
@@ -86,5 +91,11 @@ void net_rx_action(softnet_data &sd) noexcept
     stat_add(sd.stats.busy, static_cast<std::uint64_t>(busy));
     net_rx_requeue(sd, list, repoll);
 }
+
+} // namespace
+
+void net_rx_action(softnet_data &sd) noexcept { net_rx<false>(sd); }
+
+void net_rx_action_traced(softnet_data &sd) noexcept { net_rx<true>(sd); }
 
 } // namespace halfpoll

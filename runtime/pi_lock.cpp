@@ -2,6 +2,8 @@
 #include <halfpoll/error.hpp>
 #include <halfpoll/pi_lock.hpp>
 
+#include "trace.hpp"
+
 #include <cerrno>
 #include <cstdlib>
 #include <sys/syscall.h>
@@ -36,12 +38,26 @@ void pi_lock::check_available()
     }
 }
 
-void pi_lock::lock_contended() noexcept
+/// 0 or a positive errno.
+int pi_lock::futex_lock() noexcept
 {
     int rc;
     do {
         rc = futex(word_, FUTEX_LOCK_PI);
     } while (rc == EINTR || rc == EAGAIN);
+    return rc;
+}
+
+void pi_lock::lock_contended() noexcept
+{
+    const bool traced = trace_enabled() && name_;
+    if (traced) {
+        trace_contention_begin(this, name_, word_.load(std::memory_order_relaxed) & FUTEX_TID_MASK);
+    }
+    const int rc = futex_lock();
+    if (traced) {
+        trace_contention_end(this, name_);
+    }
     if (rc != 0) {
         std::abort(); // taken twice by one thread (EDEADLK), or its holder is gone (ESRCH): no state can be trusted
     }

@@ -2,8 +2,10 @@
 #include "remote.hpp"
 
 #include <halfpoll/announce.hpp>
+#include <halfpoll/runtime.hpp>
 
 #include "napi_internal.hpp"
+#include "trace.hpp"
 
 #include <cerrno>
 #include <unistd.h>
@@ -52,6 +54,10 @@ void kick_cpu(softnet_data &sd) noexcept
     // One doorbell per sleep: who clears the flag rings, and the CPU looks at everything once it is awake.
     if (!announced(sd.sleeping) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
         return;
+    }
+    if (trace_enabled()) {
+        const cpu_options &thread = sd.rt->options().cpus[sd.cpu];
+        trace_sched_wakeup(thread.name.c_str(), thread.fifo_priority);
     }
     const std::uint64_t one = 1;
     while (write(sd.doorbell_fd, &one, sizeof one) < 0 && errno == EINTR) {

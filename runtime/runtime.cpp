@@ -160,6 +160,7 @@ runtime::runtime(runtime_options options)
 
 runtime::~runtime()
 {
+    trace_finish(*this);
     for (const auto &t : threads_) { // nobody passes calls on to a thread that has ended
         if (t->state.load(std::memory_order_relaxed) == cpu_state::parked) {
             bh_thread_request(*t, cpu_state::held);
@@ -205,7 +206,11 @@ void runtime::set_netdev_budget(unsigned packets, unsigned usecs)
 
 const std::string &runtime::no_wait_reason() const noexcept { return no_wait_reason_; }
 
-void runtime::open_softirq(softirq_vec vec, softirq_action handler) noexcept { softirq_vec_[vec] = handler; }
+void runtime::open_softirq(softirq_vec vec, softirq_action handler) noexcept
+{
+    handlers_[vec] = handler;
+    trace_update(*this);
+}
 
 rte_rcu_qsbr *runtime::qsbr() noexcept { return qsbr_.get(); }
 

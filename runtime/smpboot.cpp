@@ -2,6 +2,7 @@
 #include "smpboot.hpp"
 
 #include "local_bh.hpp"
+#include "trace.hpp"
 
 #include <future>
 #include <optional>
@@ -65,6 +66,9 @@ void smpboot_thread::stop() noexcept
 
 void smpboot_thread::wake() noexcept
 {
+    if (trace_enabled()) {
+        trace_sched_wakeup(name_.c_str(), fifo_priority_);
+    }
     wakes_.fetch_add(1, std::memory_order_release); // pairs with the acquire in main()
     wakes_.notify_one();
 }
@@ -94,11 +98,24 @@ void smpboot_thread::park_here() noexcept
     }
 }
 
+/// Until a wake-up that is not among those `seen`.
+void smpboot_thread::sleep(std::uint32_t seen) noexcept
+{
+    const bool traced = trace_enabled() && wakes_.load(std::memory_order_relaxed) == seen;
+    if (traced) {
+        trace_sched_block();
+    }
+    wakes_.wait(seen, std::memory_order_acquire); // pairs with the release in wake()
+    if (traced) {
+        trace_sched_run();
+    }
+}
+
 void smpboot_thread::main(std::uint32_t seen) noexcept
 {
     bool last = false;
     while (!last) {
-        wakes_.wait(seen, std::memory_order_acquire); // pairs with the release in wake()
+        sleep(seen);
         seen = wakes_.load(std::memory_order_acquire);
         if (should_park()) {
             park_here();

@@ -50,6 +50,7 @@ private:
     enum class park_state : std::uint32_t { running, asked, parked };
 
     void main(std::uint32_t seen) noexcept;
+    void sleep(std::uint32_t seen) noexcept;
     void park_here() noexcept;
 
     softnet_data &sd_;

@@ -3,6 +3,8 @@
 
 #include <halfpoll/error.hpp>
 
+#include "trace.hpp"
+
 #include <atomic>
 #include <cerrno>
 #include <liburing.h>
@@ -245,10 +247,17 @@ bool wait_engine::block(ktime_t until) noexcept
         relative = {.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
         timeout = &relative;
     }
+    const bool traced = trace_enabled();
+    if (traced) {
+        trace_sched_block();
+    }
     ++r.system_calls;
     io_uring_cqe *cqe;
     if (io_uring_submit_and_wait_timeout(&r.uring, &cqe, 1, timeout, nullptr) != -EBUSY) {
         r.queued = 0;
+    }
+    if (traced) {
+        trace_sched_run();
     }
     return true;
 }

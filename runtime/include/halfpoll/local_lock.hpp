@@ -80,7 +80,7 @@ class nested_bh_lock
 {
 public:
     /// `cpu`: logical CPU whose threads share it.
-    nested_bh_lock(const nested_bh_lock_class &cls, int cpu) noexcept : class_(cls), cpu_(cpu) {}
+    nested_bh_lock(const nested_bh_lock_class &cls, int cpu) noexcept : word_(cls.name()), class_(cls), cpu_(cpu) {}
     nested_bh_lock(const nested_bh_lock &) = delete;
     nested_bh_lock &operator=(const nested_bh_lock &) = delete;
 

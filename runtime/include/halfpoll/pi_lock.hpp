@@ -42,7 +42,8 @@ inline std::uint32_t current_tid() noexcept
 class pi_lock
 {
 public:
-    pi_lock() = default;
+    /// `name`: a static string for traces; null: what happens to it is not traced.
+    explicit pi_lock(const char *name) noexcept : name_(name) {}
     pi_lock(const pi_lock &) = delete;
     pi_lock &operator=(const pi_lock &) = delete;
 
@@ -102,9 +103,11 @@ private:
         return word_.compare_exchange_strong(from, to, std::memory_order_acq_rel, std::memory_order_relaxed);
 #endif
     }
+    int futex_lock() noexcept;
     void lock_contended() noexcept;
     void unlock_contended() noexcept;
 
+    const char *const name_;
     std::atomic<std::uint32_t> word_{0}; ///< 0: free; else the holder's thread id, and FUTEX_WAITERS if others wait
 };
 

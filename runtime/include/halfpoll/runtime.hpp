@@ -100,7 +100,15 @@ public:
     /// work) and RCU are the runtime's own. The kernel's
     /// open_softirq().
     void open_softirq(softirq_vec vec, softirq_action handler) noexcept;
-    softirq_action action(softirq_vec vec) const noexcept { return softirq_vec_[vec]; }
+    /// What a dispatch calls: the handler, or while something is traced one that tells of it and calls the handler.
+    softirq_action action(softirq_vec vec) const noexcept
+    {
+        return softirq_vec_.data()[vec].load(std::memory_order_relaxed);
+    }
+    softirq_action softirq_handler(softirq_vec vec) const noexcept { return handlers_[vec]; }
+
+    /// Events are emitted from now on, or not; does not ask the EAL (trace.hpp). Control thread.
+    void trace_switch(bool on) noexcept;
 
     /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread.
     /// An exception that `fn` throws is rethrown here. If the CPU is offline, on the CPU that serves it, whose
@@ -148,7 +156,9 @@ private:
     runtime_options options_;
     /// Written by the control thread, read by data cores; relaxed, values of their own.
     std::atomic<unsigned> netdev_budget_, netdev_budget_usecs_;
-    softirq_action softirq_vec_[NR_SOFTIRQS] = {};
+    softirq_action handlers_[NR_SOFTIRQS] = {}; ///< constant once traffic flows
+    /// Written by the control thread, read by bottom-half threads; relaxed: either handler does.
+    std::array<std::atomic<softirq_action>, NR_SOFTIRQS> softirq_vec_{};
     std::vector<std::unique_ptr<thread>> threads_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
     std::string no_wait_reason_;

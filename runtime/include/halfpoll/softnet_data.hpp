@@ -10,6 +10,7 @@
 #include <halfpoll/rcu.hpp>
 #include <halfpoll/softirq.hpp>
 #include <halfpoll/tasklet.hpp>
+#include <halfpoll/trace.hpp>
 
 #include <array>
 #include <atomic>
@@ -213,7 +214,13 @@ private:
     softnet_data &sd_;
 };
 
-inline void __raise_softirq_irqoff(softnet_data &sd, softirq_vec vec) noexcept { sd.softirq_pending |= 1U << vec; }
+inline void __raise_softirq_irqoff(softnet_data &sd, softirq_vec vec) noexcept
+{
+    sd.softirq_pending |= 1U << vec;
+    if (trace_enabled()) [[unlikely]] {
+        trace_softirq_raise(vec);
+    }
+}
 
 /// Wakes a CPU that sleeps, after the caller published something for it. Any thread; at most one system call, and only
 /// if the CPU is asleep. Call once per burst.
