@@ -61,11 +61,18 @@ bool is_plain(const rx_queue &q) noexcept
     }
 }
 
-/// Receives nothing for now, and is polled again after others.
+constexpr ktime_t CHANGE_RETRY = 50 * NSEC_PER_USEC;
+
+/// Receives nothing for now, and is polled again after others. In mode `nested` those that the change waits for may be
+/// below this thread on its logical CPU: it sleeps meanwhile.
 int wait_for_change(napi_struct &napi) noexcept
 {
     if (napi_complete_done(napi, 0)) {
-        napi_schedule(napi);
+        if (napi.sd->rt->options().exclusion == exclusion_mode::nested) {
+            napi.sd->timers.start(napi.timer, napi.sd->now + CHANGE_RETRY);
+        } else {
+            napi_schedule(napi);
+        }
     }
     return 0;
 }

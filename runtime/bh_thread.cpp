@@ -6,6 +6,7 @@
 #include "ksoftirqd.hpp"
 #include "local_bh.hpp"
 #include "rcu.hpp"
+#include "tasklet.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -149,6 +150,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     }
     irq_work_init(t.sd);
     bh_work_init(t.sd);
+    tasklet_init(t.sd);
     rcu_init(t.sd);
     t.sd.remote_softirqs_call.func = raise_remote_softirqs;
     t.sd.remote_softirqs_call.arg = &t.sd;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tasklet.hpp"
 
+#include <halfpoll/runtime.hpp>
+
 #include "bh_work.hpp"
 #include "race_point.hpp"
 
@@ -14,19 +16,39 @@ namespace
 {
 
 constexpr std::chrono::microseconds TASKLET_NAP{50};
+constexpr ktime_t TASKLET_RETRY = 50 * NSEC_PER_USEC;
 
-/// In a section.
-void append(softnet_data &sd, tasklet_head &list, tasklet_struct &t, softirq_vec vec) noexcept
+void link(tasklet_head &list, tasklet_struct &t) noexcept
 {
     t.next = nullptr;
     (list.tail ? list.tail->next : list.head) = &t;
     list.tail = &t;
-    __raise_softirq_irqoff(sd, vec);
 }
 
-void append_normal(softnet_data &sd, tasklet_struct &t) noexcept { append(sd, sd.tasklet_vec, t, TASKLET_SOFTIRQ); }
+/// In a section.
+void append_normal(softnet_data &sd, tasklet_struct &t) noexcept
+{
+    link(sd.tasklet_vec, t);
+    __raise_softirq_irqoff(sd, TASKLET_SOFTIRQ);
+}
 
-void append_hi(softnet_data &sd, tasklet_struct &t) noexcept { append(sd, sd.tasklet_hi_vec, t, HI_SOFTIRQ); }
+void append_hi(softnet_data &sd, tasklet_struct &t) noexcept
+{
+    link(sd.tasklet_hi_vec, t);
+    __raise_softirq_irqoff(sd, HI_SOFTIRQ);
+}
+
+/// Again, and soon. In mode `nested` who runs it elsewhere, or is about to enable it, may be below the calling thread
+/// on its logical CPU, and comes to an end only while this one sleeps.
+void try_again(softnet_data &sd, tasklet_head &list, tasklet_struct &t, softirq_vec vec) noexcept
+{
+    link(list, t);
+    if (sd.rt->options().exclusion != exclusion_mode::nested) {
+        __raise_softirq_irqoff(sd, vec);
+    } else if (!sd.tasklet_retry.active()) {
+        sd.timers.start(sd.tasklet_retry, sd.rt->now() + TASKLET_RETRY);
+    }
+}
 
 template <void (*append_to)(softnet_data &, tasklet_struct &) noexcept>
 void schedule(softnet_data &sd, tasklet_struct &t) noexcept
@@ -63,15 +85,14 @@ bool run(tasklet_struct &t) noexcept
     return enabled;
 }
 
-template <void (*append_to)(softnet_data &, tasklet_struct &) noexcept>
-void action(softnet_data &sd, tasklet_head &list) noexcept
+void action(softnet_data &sd, tasklet_head &list, softirq_vec vec) noexcept
 {
     tasklet_struct *t = list.head;
     list = {};
     while (t) {
         tasklet_struct *next = t->next; // it may be scheduled again, or freed, as it runs
         if (!run(*t)) {
-            append_to(sd, *t); // still SCHED: ours to queue
+            try_again(sd, list, *t, vec); // still SCHED: ours to queue
         }
         t = next;
     }
@@ -86,6 +107,14 @@ void wait_for(const tasklet_struct &t, std::uint32_t bit)
 
 } // namespace
 
+void tasklet_init(softnet_data &sd) noexcept
+{
+    sd.tasklet_retry.function = [](hrtimer &) noexcept {
+        softnet_data &here = *this_softnet_data(); // another one, which has the lists, too, while that CPU is offline
+        here.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
+    };
+}
+
 void tasklet_schedule(softnet_data &sd, tasklet_struct &t) noexcept { schedule<append_normal>(sd, t); }
 
 void tasklet_hi_schedule(softnet_data &sd, tasklet_struct &t) noexcept { schedule<append_hi>(sd, t); }
@@ -93,13 +122,13 @@ void tasklet_hi_schedule(softnet_data &sd, tasklet_struct &t) noexcept { schedul
 void tasklet_action(softnet_data &sd) noexcept
 {
     bh_work_run(sd, sd.bh_works, TASKLET_SOFTIRQ);
-    action<append_normal>(sd, sd.tasklet_vec);
+    action(sd, sd.tasklet_vec, TASKLET_SOFTIRQ);
 }
 
 void tasklet_hi_action(softnet_data &sd) noexcept
 {
     bh_work_run(sd, sd.bh_highpri_works, HI_SOFTIRQ);
-    action<append_hi>(sd, sd.tasklet_hi_vec);
+    action(sd, sd.tasklet_hi_vec, HI_SOFTIRQ);
 }
 
 void tasklet_adopt(softnet_data &from, softnet_data &to) noexcept

@@ -6,6 +6,9 @@
 namespace halfpoll
 {
 
+/// Before the CPU runs.
+void tasklet_init(softnet_data &sd) noexcept;
+
 /// The handlers of TASKLET_SOFTIRQ and HI_SOFTIRQ: the BH work items of the class, then one snapshot of its tasklets.
 void tasklet_action(softnet_data &sd) noexcept;
 void tasklet_hi_action(softnet_data &sd) noexcept;

@@ -86,8 +86,9 @@ public:
     /// Something else that must not be.
     void complain(const char *what)
     {
-        errors_.fetch_add(1, std::memory_order_relaxed);
-        std::fprintf(stderr, "%s\n", what);
+        if (errors_.fetch_add(1, std::memory_order_relaxed) < 10) {
+            std::fprintf(stderr, "%s\n", what);
+        }
     }
     /// From now on nobody uses the pool: each of its packets is there, once.
     bool balanced(rte_mempool *pool)

@@ -9,6 +9,7 @@
 // driver, a delivery or a redirect. Awake, each takes packets from the pool and gives them back, sends, redirects to
 // devices and to the others, steers to their backlogs, starts timers and cancels them.
 #include "nested_port.hpp"
+#include "pool_for_tsan.hpp"
 
 #include "../../netio/xdp_internal.hpp"
 
@@ -116,6 +117,7 @@ struct bench {
     std::minstd_rand random; ///< of the driving thread
     ledger books{CPUS, PATHS};
     rte_mempool *pool;
+    pool_for_tsan seen{pool};
     std::string refused;
     std::unique_ptr<runtime> rt;
     std::unique_ptr<net_core> core;

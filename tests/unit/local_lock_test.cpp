@@ -2,19 +2,16 @@
 //
 // Locks among bottom-half threads of one CPU: three runtime CPUs of three SCHED_FIFO priorities on one logical CPU, so
 // that who preempts whom is known.
-#include "eventually.hpp"
+#include "priorities.hpp"
 
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/runtime.hpp>
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <functional>
 #include <mutex>
 #include <pthread.h>
 #include <sched.h>
-#include <sstream>
 #include <string>
 #include <sys/resource.h>
 #include <thread>
@@ -26,31 +23,16 @@ namespace halfpoll
 namespace
 {
 
-using test::eventually;
-
-std::vector<int> allowed_cpus()
-{
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    std::vector<int> cpus;
-    for (unsigned n = 0; n < CPU_SETSIZE; ++n) {
-        if (CPU_ISSET(n, &set)) {
-            cpus.push_back(static_cast<int>(n));
-        }
-    }
-    return cpus;
-}
+using namespace test;
 
 const nested_bh_lock_class class_a{"a"}, class_b{"b"}, class_c{"c"};
 enum who : unsigned { low, middle, high };
 
-/// Runs functions on threads whose priorities are given by their numbers.
-class nested_locks : public testing::Test
+class nested_locks : public priority_rig
 {
 protected:
-    const int cpu = allowed_cpus().front();
-    std::string refused; ///< SCHED_FIFO
-    runtime rt{options()};
+    void SetUp() override { start_runtime(exclusion_mode::exclusive, {1, 10, 20}); }
+
     nested_bh_lock a{class_a, cpu}, b{class_b, cpu}, c{class_c, cpu};
     /// What happened, in order. The mutex is for race checkers: nobody is preempted while he writes.
     struct {
@@ -62,53 +44,7 @@ protected:
             lines.push_back(line);
         }
     } seen;
-
-    runtime_options options()
-    {
-        runtime_options o;
-        o.cpus = {{.affinity = cpu, .fifo_priority = 1},
-                  {.affinity = cpu, .fifo_priority = 10},
-                  {.affinity = cpu, .fifo_priority = 20}};
-        o.warn = [this](const std::string &what) { refused = what; };
-        return o;
-    }
-    /// A function that another thread starts on one of them: there and then, if it is the more urgent one.
-    struct task {
-        std::function<void()> fn;
-        call_single_data call;
-        explicit task(std::function<void()> f) : fn(std::move(f))
-        {
-            call.func = [](softnet_data &, void *arg) noexcept { (*static_cast<std::function<void()> *>(arg))(); };
-            call.arg = &fn;
-        }
-    };
-    void start(who whom, task &t) { call_on_async(rt.cpu(whom), t.call); }
-    void on(who whom, const std::function<void()> &fn)
-    {
-        rt.call_on(whom, [&](softnet_data &) { fn(); });
-    }
-    void wait_for_sleep()
-    {
-        for (const who whom : {low, middle, high}) {
-            ASSERT_TRUE(eventually([&] { return rt.cpu(whom).sleeping.load() != 0; }));
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from the announcement to the system call
-    }
 };
-
-/// The priority that the calling thread runs at now: -1 - n is SCHED_FIFO n.
-int effective_priority()
-{
-    std::ifstream file("/proc/thread-self/stat");
-    std::string text;
-    std::getline(file, text);
-    std::istringstream fields(text.substr(text.rfind(')') + 1));
-    std::string field;
-    for (int n = 3; n <= 18; ++n) {
-        fields >> field;
-    }
-    return std::stoi(field);
-}
 
 TEST_F(nested_locks, are_held_to_the_end_of_the_guard)
 {
@@ -130,9 +66,7 @@ TEST_F(nested_locks, are_held_to_the_end_of_the_guard)
 /// The holder is preempted: who wants the lock lends it its priority, so that nobody in between keeps it from leaving.
 TEST_F(nested_locks, a_waiter_lends_its_priority_and_comes_next)
 {
-    if (!refused.empty()) {
-        GTEST_SKIP() << refused;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     task urgent([&] {
         seen.push_back("high wants it");
@@ -158,9 +92,7 @@ TEST_F(nested_locks, a_waiter_lends_its_priority_and_comes_next)
 /// Boosts go on along a chain: high waits for middle, which waits for low.
 TEST_F(nested_locks, a_boost_reaches_the_end_of_a_chain)
 {
-    if (!refused.empty()) {
-        GTEST_SKIP() << refused;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     task urgent([&] {
         local_lock_nested_bh guard(a);
@@ -187,9 +119,7 @@ TEST_F(nested_locks, a_boost_reaches_the_end_of_a_chain)
 /// Different locks do not meet: the urgent thread runs through while the other holds its own.
 TEST_F(nested_locks, an_urgent_thread_does_not_wait_for_another_resource)
 {
-    if (!refused.empty()) {
-        GTEST_SKIP() << refused;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     task urgent([&] {
         local_lock_nested_bh guard(b);
@@ -205,9 +135,7 @@ TEST_F(nested_locks, an_urgent_thread_does_not_wait_for_another_resource)
 
 TEST_F(nested_locks, waiting_is_no_spinning)
 {
-    if (!refused.empty()) {
-        GTEST_SKIP() << refused;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     rusage before{}, after{};
     task urgent([&] {
@@ -362,7 +290,7 @@ TEST_F(lock_deaths, held_across_a_poll)
     const auto polled = [&] {
         napi_struct napi;
         napi.source.fd = -1;
-        netif_napi_add(rt.cpu(low), napi, [](napi_struct &n, int) noexcept {
+        netif_napi_add(rt->cpu(low), napi, [](napi_struct &n, int) noexcept {
             static nested_bh_lock held(class_b, n.sd->rt->options().cpus[low].affinity);
             held.lock(); // and not released
             return n.weight;

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Mode `nested`: two runtime CPUs of different priority on one logical CPU, and a device with one tx queue.
+#include "fake_device.hpp"
 #include "fake_port.hpp"
+#include "priorities.hpp"
 
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/local_lock.hpp>
 
 #include <gtest/gtest.h>
-
-#include <fstream>
-#include <sched.h>
-#include <sstream>
 
 using namespace halfpoll;
 using namespace halfpoll::test;
@@ -22,47 +20,33 @@ namespace
 constexpr unsigned POOL_PACKETS = 2047;
 enum who : unsigned { low, high };
 
-std::vector<int> usable_cpus()
+void detach(fake_device &dev)
 {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    std::vector<int> cpus;
-    for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-        if (CPU_ISSET(cpu, &set)) {
-            cpus.push_back(static_cast<int>(cpu));
-        }
-    }
-    return cpus;
+    napi_disable(dev.napi);
+    netif_napi_del(dev.napi);
+    EXPECT_FALSE(dev.wrong_thread);
 }
 
-int first_cpu() { return usable_cpus().front(); }
-
-/// The priority that the calling thread runs at now: -1 - n is SCHED_FIFO n.
-int effective_priority()
+class preemption : public priority_rig
 {
-    std::ifstream file("/proc/thread-self/stat");
-    std::string text;
-    std::getline(file, text);
-    std::istringstream fields(text.substr(text.rfind(')') + 1));
-    std::string field;
-    for (int n = 3; n <= 18; ++n) {
-        fields >> field;
+protected:
+    /// A device that interrupts as soon as it has nothing left.
+    void attach(fake_device &dev, unsigned home)
+    {
+        dev.napi.config.busy_poll = 0;
+        netif_napi_add(rt->cpu(home), dev.napi, fake_device::poll);
+        napi_enable(dev.napi);
     }
-    return std::stoi(field);
-}
+};
 
-class nested_test : public testing::Test
+class nested_test : public preemption
 {
 protected:
     void SetUp() override
     {
         pool_ = packet_pool_create("nested_test", POOL_PACKETS, 2176, 0, pool_users::preempted);
-        runtime_options options;
-        options.exclusion = exclusion_mode::nested;
-        options.cpus = {{.affinity = first_cpu(), .fifo_priority = 1}, {.affinity = first_cpu(), .fifo_priority = 20}};
-        options.warn = [this](const std::string &what) { refused_ = what; };
-        rt_ = std::make_unique<runtime>(options);
-        core_ = std::make_unique<net_core>(*rt_, pool_);
+        start_runtime(exclusion_mode::nested, {1, 20});
+        core_ = std::make_unique<net_core>(*rt, pool_);
         net_device_options dev;
         dev.name = "fake0";
         dev.napi.busy_poll = 0;
@@ -73,7 +57,7 @@ protected:
     {
         wire_->on_tx = nullptr;
         core_.reset();
-        rt_.reset();
+        rt.reset();
         wire_.reset();
         EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
         packet_pool_free(pool_);
@@ -85,25 +69,18 @@ protected:
         dev_queue_xmit(core_->cpu(by), *dev_, &m, 1);
         xmit_flush(core_->cpu(by));
     }
-    void on(who whom, const std::function<void()> &fn)
+    /// With a flow hash, so that it can be steered.
+    rte_mbuf *udp_packet()
     {
-        rt_->call_on(whom, [&](softnet_data &) { fn(); });
-    }
-    /// Starts `fn` on the urgent one, which preempts the caller.
-    struct task {
-        std::function<void()> fn;
-        call_single_data call;
-        explicit task(std::function<void()> f) : fn(std::move(f))
-        {
-            call.func = [](softnet_data &, void *arg) noexcept { (*static_cast<std::function<void()> *>(arg))(); };
-            call.arg = &fn;
-        }
-    };
-    void start_urgent(task &t) { call_on_async(rt_->cpu(high), t.call); }
-    void wait_for_sleep()
-    {
-        ASSERT_TRUE(eventually([&] { return rt_->cpu(high).sleeping.load() != 0; }));
-        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from the announcement to the system call
+        rte_mbuf *m = packet(pool_, 0);
+        auto *f = rte_pktmbuf_mtod(m, std::uint8_t *);
+        std::fill_n(f, m->data_len, std::uint8_t{1});
+        f[12] = 0x08;
+        f[13] = 0;
+        f[14] = 0x45;
+        f[20] = f[21] = 0; // no fragment
+        f[23] = 17;
+        return m;
     }
     std::vector<std::uint32_t> sent()
     {
@@ -113,15 +90,13 @@ protected:
 
     std::shared_ptr<fake_wire> wire_ = std::make_shared<fake_wire>();
     rte_mempool *pool_ = nullptr;
-    std::unique_ptr<runtime> rt_;
     std::unique_ptr<net_core> core_;
     net_device *dev_ = nullptr;
-    std::string refused_;
 };
 
 TEST_F(nested_test, both_own_the_queue)
 {
-    EXPECT_EQ(rt_->first_on_core(high), low);
+    EXPECT_EQ(rt->first_on_core(high), low);
     std::vector<unsigned> senders;
     wire_->on_tx = [&](rte_mbuf **pkts, unsigned n) {
         senders.push_back(this_softnet_data()->cpu);
@@ -138,15 +113,13 @@ TEST_F(nested_test, both_own_the_queue)
 /// A long poll of the other one does not matter: the packet is out before that goes on.
 TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
 {
-    if (!refused_.empty()) {
-        GTEST_SKIP() << refused_;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     task urgent([&] { send(high, 20); });
     on(low, [&] {
         rte_mbuf *staged = packet(pool_, 1);
         dev_queue_xmit(core_->cpu(low), *dev_, &staged, 1);
-        start_urgent(urgent);
+        start(high, urgent);
         EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20}));
         xmit_flush(core_->cpu(low));
     });
@@ -156,9 +129,7 @@ TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
 /// Inside the driver there is one thread at a time; who waits there lends its priority, and is no recursion.
 TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
 {
-    if (!refused_.empty()) {
-        GTEST_SKIP() << refused_;
-    }
+    SKIP_WITHOUT_FIFO();
     wait_for_sleep();
     std::vector<std::string> seen;
     bool inside = false;
@@ -168,7 +139,7 @@ TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
         inside = true;
         const unsigned by = this_softnet_data()->cpu;
         if (by == low) {
-            start_urgent(urgent);
+            start(high, urgent);
         }
         seen.push_back(std::to_string(by) + " at " + std::to_string(effective_priority()));
         rte_pktmbuf_free_bulk(pkts, n);
@@ -182,14 +153,14 @@ TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
 
 TEST_F(nested_test, each_has_its_own_exclusion_and_its_own_further_threads)
 {
-    cpu_attachment attached(*rt_, high);
+    cpu_attachment attached(*rt, high);
     {
-        bh_section bh(rt_->cpu(high));
+        bh_section bh(rt->cpu(high));
         send(high, 7);
-        EXPECT_TRUE(rt_->cpu(high).lock->held());
-        EXPECT_NE(rt_->cpu(low).lock, rt_->cpu(high).lock);
+        EXPECT_TRUE(rt->cpu(high).lock->held());
+        EXPECT_NE(rt->cpu(low).lock, rt->cpu(high).lock);
         task other([&] { send(low, 8); });
-        call_on_async(rt_->cpu(low), other.call);
+        call_on_async(rt->cpu(low), other.call);
         EXPECT_TRUE(eventually([&] { return sent().size() == 2; })) << "this section does not keep it out";
     }
     EXPECT_EQ(sent(), (std::vector<std::uint32_t>{7, 8}));
@@ -198,14 +169,148 @@ TEST_F(nested_test, each_has_its_own_exclusion_and_its_own_further_threads)
 TEST_F(nested_test, one_goes_offline_and_comes_back)
 {
     for (const who gone : {low, high}) {
-        rt_->cpu_down(gone);
+        rt->cpu_down(gone);
         const who left = gone == low ? high : low;
         on(left, [&] { send(left, gone); });
-        rt_->cpu_up(gone);
+        rt->cpu_up(gone);
         on(gone, [&] { send(gone, 10 + gone); });
     }
     EXPECT_TRUE(eventually([&] { return sent().size() == 4; }));
     EXPECT_EQ(sent(), (std::vector<std::uint32_t>{low, 10 + low, high, 10 + high}));
+}
+
+/// The kernel's threads share `in_net_rx_action` and the poll list of their CPU: who schedules an instance while
+/// another one was preempted in net_rx_action() waits for that one. Here they belong to the runtime CPU.
+TEST_F(nested_test, an_urgent_instance_is_polled_amid_a_poll_of_the_other)
+{
+    SKIP_WITHOUT_FIFO();
+    fake_device urgent, slow;
+    attach(urgent, high);
+    attach(slow, low);
+    wait_for_sleep();
+    task event([&] {
+        urgent.waiting.fetch_add(1);
+        napi_schedule(urgent.napi);
+    });
+    bool amid = false;
+    slow.after_last_look = [&] {
+        if (!std::exchange(amid, true)) {
+            EXPECT_TRUE(rt->cpu(low).in_net_rx_action);
+            start(high, event);
+            EXPECT_EQ(urgent.received, 1) << "it waits for this poll";
+        }
+    };
+    slow.arrive();
+    ASSERT_TRUE(eventually([&] { return slow.received == 1; }));
+    detach(slow);
+    EXPECT_TRUE(amid);
+    detach(urgent);
+}
+
+/// Mode `big`, for contrast: the urgent thread waits for the end of the section.
+TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
+{
+    start_runtime(exclusion_mode::big, {1});
+    SKIP_WITHOUT_FIFO();
+    fake_device urgent, slow;
+    attach(urgent, low);
+    attach(slow, low);
+    sem_t bell;
+    sem_init(&bell, 0, 0);
+    std::atomic<bool> ready{false};
+    std::thread embedder([&] {
+        cpu_attachment attached(*rt, low);
+        EXPECT_EQ(become_fifo(pthread_self(), 20), "");
+        ready = true;
+        sem_wait(&bell);
+        bh_section bh(rt->cpu(low));
+        urgent.waiting.fetch_add(1);
+        napi_schedule(urgent.napi);
+    });
+    ASSERT_TRUE(eventually([&] { return ready.load(); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from there to the system call
+    bool amid = false;
+    slow.after_last_look = [&] {
+        if (!std::exchange(amid, true)) {
+            sem_post(&bell);
+            EXPECT_EQ(effective_priority(), -21) << "it waits for this one";
+            EXPECT_EQ(urgent.received, 0);
+        }
+    };
+    slow.arrive();
+    EXPECT_TRUE(eventually([&] { return urgent.received == 1; }));
+    embedder.join();
+    detach(slow);
+    detach(urgent);
+    sem_destroy(&bell);
+}
+
+/// What runs elsewhere is tried again, but not without end by a thread that keeps the other one from its end.
+TEST_F(nested_test, a_tasklet_that_was_preempted_is_not_waited_for_by_spinning)
+{
+    SKIP_WITHOUT_FIFO();
+    static std::function<void()> body;
+    static std::atomic<unsigned> runs;
+    runs = 0;
+    tasklet_struct tasklet;
+    tasklet.func = [](tasklet_struct &) noexcept { body(); };
+    task again([&] { tasklet_schedule(rt->cpu(high), tasklet); });
+    body = [&] {
+        if (this_softnet_data() == &rt->cpu(low)) {
+            start(high, again);
+            EXPECT_EQ(runs, 0u) << "it runs beside itself";
+        }
+        ++runs;
+    };
+    wait_for_sleep();
+    tasklet_schedule(rt->cpu(low), tasklet);
+    EXPECT_TRUE(eventually([] { return runs == 2; }));
+    tasklet_kill(tasklet);
+}
+
+/// Disabled by one who cannot go on while the urgent one is awake.
+TEST_F(nested_test, a_disabled_tasklet_lets_go_of_the_logical_cpu)
+{
+    SKIP_WITHOUT_FIFO();
+    static std::atomic<unsigned> runs;
+    runs = 0;
+    tasklet_struct tasklet;
+    tasklet.func = [](tasklet_struct &) noexcept { ++runs; };
+    tasklet_disable(tasklet);
+    tasklet_hi_schedule(rt->cpu(high), tasklet);
+    task enable([&] { tasklet_enable(tasklet); });
+    start(low, enable);
+    EXPECT_TRUE(eventually([] { return runs == 1; }));
+    tasklet_kill(tasklet);
+}
+
+/// A change of the steering waits for packets under way. Those that the urgent queue has given to a less urgent CPU
+/// arrive only while it sleeps.
+TEST_F(nested_test, a_queue_that_pauses_for_a_change_lets_go_of_the_logical_cpu)
+{
+    SKIP_WITHOUT_FIFO();
+    net_device_options options;
+    options.name = "in";
+    options.cpus = {high};
+    options.napi.busy_poll = 0;
+    options.rps.rps_cpus = {low};
+    const auto wire = std::make_shared<fake_wire>();
+    net_device &in = core_->register_netdevice(std::make_unique<fake_port>(wire), options);
+    sem_t bell;
+    sem_init(&bell, 0, 0);
+    task stay([&] { sem_wait(&bell); });
+    start(low, stay);
+    wire->receive(udp_packet());
+    ASSERT_TRUE(eventually([&] { return rps_counters_of(*in.queues[0]).steered == 1; })) << "and waits for low";
+    rps_configure(*in.queues[0], {});
+    ASSERT_TRUE(eventually([&] { // once it is no more only hoped that nothing is in flight
+        wire->receive(udp_packet());
+        return rps_counters_of(*in.queues[0]).pauses != 0;
+    }));
+    sem_post(&bell);
+    EXPECT_TRUE(eventually([&] { return rps_settled(*in.queues[0]); }));
+    sem_destroy(&bell);
+    core_->unregister_netdevice(in);
 }
 
 TEST(nested, needs_affinities)
@@ -234,7 +339,7 @@ protected:
     enum : unsigned { bulk0, bulk1, urgent };
     void SetUp() override
     {
-        const std::vector<int> cpus = usable_cpus();
+        const std::vector<int> cpus = allowed_cpus();
         if (cpus.size() < 2) {
             GTEST_SKIP() << "two CPUs are needed";
         }

@@ -160,6 +160,7 @@ struct alignas(64) softnet_data {
     irq_work_cpu irq_works;
     tasklet_head tasklet_vec;
     tasklet_head tasklet_hi_vec;
+    hrtimer tasklet_retry; ///< mode `nested`: for those that run elsewhere, or are disabled
     bh_work_list bh_works;
     bh_work_list bh_highpri_works;
     bh_work_kick bh_kick; ///< TASKLET

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/pi_lock.hpp>
+
+#include <rte_mempool.h>
+
+#ifdef HALFPOLL_THREAD_SANITIZER
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace halfpoll::test
+{
+
+#ifdef HALFPOLL_THREAD_SANITIZER
+
+/// The library that the handler of a pool is in is not instrumented: ThreadSanitizer is told what it does, that who
+/// takes an object out sees everything that was done by who put it in.
+class pool_for_tsan
+{
+public:
+    explicit pool_for_tsan(const rte_mempool *pool)
+    {
+        rte_mempool_ops *ops = rte_mempool_get_ops(pool->ops_index);
+        enqueue_ = ops->enqueue;
+        dequeue_ = ops->dequeue;
+        ops->enqueue = [](rte_mempool *p, void *const *objects, unsigned n) {
+            for (unsigned i = 0; i < n; ++i) {
+                __tsan_release(objects[i]);
+            }
+            return enqueue_(p, objects, n);
+        };
+        ops->dequeue = [](rte_mempool *p, void **objects, unsigned n) {
+            const int rc = dequeue_(p, objects, n);
+            for (unsigned i = 0; rc == 0 && i < n; ++i) {
+                __tsan_acquire(objects[i]);
+            }
+            return rc;
+        };
+    }
+
+private:
+    static inline rte_mempool_enqueue_t enqueue_;
+    static inline rte_mempool_dequeue_t dequeue_;
+};
+
+#else
+
+struct pool_for_tsan {
+    explicit pool_for_tsan(const rte_mempool *) {}
+};
+
+#endif
+
+} // namespace halfpoll::test
