@@ -11,6 +11,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <semaphore.h>
+#include <utility>
+
 using namespace halfpoll;
 using namespace halfpoll::test;
 
