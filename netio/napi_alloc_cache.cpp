@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/napi_alloc_cache.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
 #include <algorithm>
+#include <cassert>
 
 namespace halfpoll
 {
 
 napi_alloc_cache::~napi_alloc_cache() { drain(); }
 
+bool napi_alloc_cache::at_home() const noexcept { return !home_ || this_softnet_data() == home_; }
+
 bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
 {
+    assert(at_home());
     if (n > count_) {
         const unsigned missing = n - count_;
         unsigned got = std::min(std::max(missing, refill), capacity - count_);
@@ -33,6 +38,7 @@ bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
 
 void napi_alloc_cache::free(rte_mbuf **pkts, unsigned n) noexcept
 {
+    assert(at_home());
     for (unsigned i = 0; i < n; ++i) {
         for (rte_mbuf *m = pkts[i], *next; m; m = next) {
             next = m->next;

@@ -77,7 +77,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->sd = &rt.cpu(c);
         cpu->core = this;
         cpu->id = cpu->receiver = c;
-        cpu->cache = std::make_unique<napi_alloc_cache>(pool);
+        cpu->cache = std::make_unique<napi_alloc_cache>(pool, cpu->sd);
         cpu->xmit_retry.function = xmit_retry_timer;
         cpu->xmit_retry.cpu = cpu.get();
         cpu->handover_dirty.resize(rt.cpus());

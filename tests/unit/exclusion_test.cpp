@@ -2,13 +2,13 @@
 //
 // Several bottom-half threads on one CPU: who is refused, who waits for whom, and what a section does at its end.
 #include "fake_device.hpp"
+#include "priorities.hpp"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <pthread.h>
 #include <sched.h>
-#include <sstream>
+#include <semaphore>
 #include <string>
 #include <vector>
 
@@ -42,19 +42,6 @@ std::string refusal(const std::function<void()> &fn)
     return "";
 }
 
-/// The first logical CPU that the process may use.
-int some_affinity()
-{
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    for (unsigned n = 0; n < CPU_SETSIZE; ++n) {
-        if (CPU_ISSET(n, &set)) {
-            return static_cast<int>(n);
-        }
-    }
-    return -1;
-}
-
 TEST(exclusion, several_threads_on_a_cpu_are_refused_in_exclusive)
 {
     EXPECT_NE(refusal([] { runtime(runtime_options{.ksoftirqd = true}); }).find("ksoftirqd/N"), std::string::npos);
@@ -74,7 +61,7 @@ TEST(exclusion, a_thread_is_attached_once)
 TEST(exclusion, an_attachment_pins_and_gives_back)
 {
     runtime_options options = big();
-    options.cpus[0].affinity = some_affinity();
+    options.cpus[0].affinity = test::first_cpu();
     runtime rt(options);
     cpu_set_t before, during, after;
     sched_getaffinity(0, sizeof before, &before);
@@ -130,46 +117,30 @@ TEST(exclusion, two_threads_count_without_losing_any)
     EXPECT_EQ(counter, 2 * times + 200);
 }
 
-/// The priority that a thread runs at now: -1 - n is SCHED_FIFO n (proc(5)).
-int effective_priority(std::uint32_t tid)
-{
-    std::ifstream file("/proc/self/task/" + std::to_string(tid) + "/stat");
-    std::string text;
-    std::getline(file, text);
-    std::istringstream fields(text.substr(text.rfind(')') + 1));
-    std::string field;
-    for (int n = 3; n <= 18; ++n) {
-        fields >> field;
-    }
-    return std::stoi(field);
-}
-
 TEST(exclusion, a_section_lends_its_holder_the_priority_of_who_waits)
 {
     runtime rt(big());
     cpu_attachment attached(rt, 0);
-    std::atomic<int> rc{-1};
+    const std::uint32_t holder = current_tid();
+    std::string refused;
+    std::binary_semaphore asked(0);
     std::thread urgent;
     {
         bh_section bh(rt.cpu(0));
         urgent = std::thread([&] {
             cpu_attachment also(rt, 0);
-            const sched_param param{.sched_priority = 20};
-            rc = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
-            if (rc == 0) {
-                bh_section waits(rt.cpu(0));
-            }
+            refused = test::become_fifo(pthread_self(), 20);
+            asked.release();
+            bh_section waits(rt.cpu(0));
         });
-        ASSERT_TRUE(eventually([&] { return rc != -1; }));
-        if (rc == 0) {
-            EXPECT_TRUE(eventually([] { return effective_priority(current_tid()) == -21; }));
+        asked.acquire();
+        if (refused.empty()) {
+            EXPECT_TRUE(eventually([&] { return test::effective_priority(holder) == -21; }));
         }
     }
     urgent.join();
-    if (rc != 0) {
-        GTEST_SKIP() << "SCHED_FIFO is refused here (CAP_SYS_NICE)";
-    }
-    EXPECT_GE(effective_priority(current_tid()), 0) << "and takes it back";
+    SKIP_WITHOUT_FIFO();
+    EXPECT_GE(test::effective_priority(), 0) << "and takes it back";
 }
 
 std::vector<std::string> where;
@@ -276,6 +247,108 @@ TEST(exclusion, a_timer_started_by_an_embedder_thread_wakes_the_cpu)
     EXPECT_TRUE(eventually([] { return fired.load(); }));
 }
 
+/// A timer whose time has passed when it is armed, and the CPU's own thread woken to look at it.
+class pinned_timer : public testing::TestWithParam<exclusion_mode>
+{
+protected:
+    static inline std::atomic<bool> fired;
+    static inline softnet_data *fired_on;
+
+    pinned_timer()
+    {
+        fired = false;
+        timer.function = [](hrtimer &) noexcept {
+            fired_on = this_softnet_data();
+            fired = true;
+        };
+    }
+    static runtime_options options()
+    {
+        runtime_options o;
+        o.exclusion = GetParam();
+        o.cpus = {{.affinity = test::first_cpu()}, {.affinity = test::first_cpu()}};
+        return o;
+    }
+    /// In a section of CPU 0.
+    void arm()
+    {
+        softnet_data &sd = *this_softnet_data();
+        sd.timers.start(timer, sd.rt->now() - NSEC_PER_MSEC);
+        kick_cpu(sd);
+        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // in which others have the logical CPU
+        EXPECT_FALSE(fired);
+    }
+    void expect_fired(runtime &rt)
+    {
+        EXPECT_TRUE(eventually([] { return fired.load(); }));
+        rt.call_on(0, [&](softnet_data &sd) {
+            EXPECT_EQ(fired_on, &sd);
+            EXPECT_FALSE(timer.active());
+        });
+    }
+    hrtimer timer;
+};
+
+TEST_P(pinned_timer, does_not_fire_before_the_section_ends)
+{
+    runtime rt(options());
+    rt.call_on(0, [&](softnet_data &sd) {
+        {
+            bh_section bh(sd);
+            {
+                bh_section nested(sd);
+                arm();
+            }
+            EXPECT_FALSE(fired) << "at the end of a nested section";
+        }
+    });
+    expect_fired(rt);
+}
+
+TEST_P(pinned_timer, does_not_fire_in_a_softirq)
+{
+    static std::function<void()> handler;
+    handler = [this] { arm(); };
+    runtime rt(options());
+    rt.open_softirq(TASKLET_SOFTIRQ, [](softnet_data &) noexcept { handler(); });
+    raise_softirq(rt.cpu(0), TASKLET_SOFTIRQ);
+    expect_fired(rt);
+}
+
+class pinned_timer_of_an_embedder : public pinned_timer
+{
+};
+
+/// The CPU's own thread, which would run the timer, is awake and waits for the section.
+TEST_P(pinned_timer_of_an_embedder, does_not_fire_before_the_section_ends)
+{
+    runtime rt(options());
+    std::binary_semaphore armed(0), leave(0);
+    std::thread embedder([&] {
+        cpu_attachment attached(rt, 0);
+        bh_section bh(rt.cpu(0));
+        arm();
+        armed.release();
+        leave.acquire();
+        EXPECT_FALSE(fired);
+    });
+    armed.acquire();
+    rt.call_on(1, [](softnet_data &) {}); // another runtime CPU of this logical CPU has nothing to do with it
+    leave.release();
+    embedder.join();
+    expect_fired(rt);
+}
+
+constexpr auto mode_name = [](const auto &each) {
+    constexpr const char *names[] = {"exclusive", "big", "nested"};
+    return names[static_cast<unsigned>(each.param)];
+};
+INSTANTIATE_TEST_SUITE_P(modes, pinned_timer,
+                         testing::Values(exclusion_mode::exclusive, exclusion_mode::big, exclusion_mode::nested),
+                         mode_name);
+INSTANTIATE_TEST_SUITE_P(modes, pinned_timer_of_an_embedder,
+                         testing::Values(exclusion_mode::big, exclusion_mode::nested), mode_name);
+
 std::atomic<unsigned> rounds;
 std::atomic<std::uint32_t> served_in;
 
@@ -305,7 +378,7 @@ TEST(ksoftirqd, others_get_their_turn_beside_endless_softirqs)
     static std::atomic<bool> endless;
     endless = true;
     runtime_options options = big_with_ksoftirqd();
-    options.cpus[0].affinity = some_affinity();
+    options.cpus[0].affinity = test::first_cpu();
     runtime rt(options);
     rt.open_softirq(BLOCK_SOFTIRQ, [](softnet_data &sd) noexcept {
         rounds.fetch_add(1);

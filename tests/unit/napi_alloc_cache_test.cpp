@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/eal.hpp>
 #include <halfpoll/napi_alloc_cache.hpp>
+#include <halfpoll/runtime.hpp>
 
 #include <gtest/gtest.h>
 #include <rte_mbuf.h>
@@ -98,6 +99,21 @@ TEST_F(napi_alloc_cache_test, ChainsClonesAndStrangersGoWhereTheyBelong)
     EXPECT_EQ(rte_mempool_avail_count(other), 63U);
     packet_pool_free(other);
 }
+
+#ifndef NDEBUG
+/// A thread that is in no section of the cache's CPU.
+TEST_F(napi_alloc_cache_test, AForeignThreadIsToldSo)
+{
+    testing::GTEST_FLAG(death_test_style) = "threadsafe";
+    runtime rt(runtime_options{});
+    napi_alloc_cache cache(pool_, &rt.cpu(0));
+    rte_mbuf *m = rte_pktmbuf_alloc(pool_);
+    EXPECT_DEATH(cache.free(&m, 1), "at_home");
+    EXPECT_DEATH(cache.alloc_raw(&m, 1), "at_home");
+    rt.call_on(0, [&](softnet_data &) { cache.free(&m, 1); });
+    EXPECT_EQ(cache.count(), 1U);
+}
+#endif
 
 TEST(packet_pool, IsOneAlignedRegionThatHoldsEveryPacket)
 {

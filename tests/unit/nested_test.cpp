@@ -155,6 +155,43 @@ TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 0u);
 }
 
+/// Whoever is not in a section of a runtime CPU leaves its cache alone: one who preempts it, a thread that has no
+/// section, a driver that is done with what others sent.
+TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
+{
+    SKIP_WITHOUT_FIFO();
+    wait_for_sleep();
+    const napi_alloc_cache &mine = *core_->cpu(low).cache, &urgent = *core_->cpu(high).cache;
+    rte_mbuf *pkts[4];
+    const auto mine_after = [&](unsigned given) { return napi_alloc_cache::refill - 4 + given; };
+    task preempts([&] { consume_packets(core_->cpu(high), &pkts[0], 1); });
+    on(low, [&] {
+        ASSERT_TRUE(core_->cpu(low).cache->alloc_raw(pkts, 4));
+        for (rte_mbuf *m : pkts) {
+            rte_pktmbuf_reset(m);
+            rte_pktmbuf_append(m, 60);
+        }
+        start(high, preempts);
+        EXPECT_EQ(urgent.count(), 1U);
+        EXPECT_EQ(mine.count(), mine_after(0)) << "freed by the urgent one";
+    });
+    {
+        cpu_attachment attached(*rt, low);
+        rte_pktmbuf_free(pkts[1]);
+        EXPECT_EQ(mine.count(), mine_after(0)) << "freed in no section";
+        bh_section bh(rt->cpu(low));
+        consume_packets(core_->cpu(low), &pkts[2], 1);
+        EXPECT_EQ(mine.count(), mine_after(1)) << "freed in a section";
+    }
+    on(high, [&] {
+        dev_queue_xmit(core_->cpu(high), *dev_, &pkts[3], 1);
+        xmit_flush(core_->cpu(high));
+    });
+    EXPECT_EQ(sent().size(), 1U);
+    EXPECT_EQ(mine.count(), mine_after(1)) << "freed by the driver";
+    EXPECT_EQ(urgent.count(), 1U);
+}
+
 TEST_F(nested_test, each_has_its_own_exclusion_and_its_own_further_threads)
 {
     cpu_attachment attached(*rt, high);
