@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Pools and threads that preempt each other. A thread is stopped in the middle of a mempool operation, where the
-// handler copies pointers: the array lies on a page that faults. Then a more urgent thread of the same CPU uses the
-// pool. Where it waits for the first one by spinning, it waits for ever: here, until somebody else lends that one a
-// higher priority.
+// What lies below, and threads that preempt each other. A thread is stopped in the middle of a mempool's or a driver's
+// operation, where pointers are copied: their array lies on a page that faults. Then a more urgent thread of the same
+// CPU uses the pool or the driver. Where it waits for the first one by spinning, it waits for ever: here, until
+// somebody else lends that one a higher priority.
+#include "priorities.hpp"
+
 #include <halfpoll/eal.hpp>
+#include <halfpoll/ethdev.hpp>
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/net_core.hpp>
 
 #include <gtest/gtest.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 
 #include <array>
 #include <atomic>
@@ -16,7 +24,6 @@
 #include <csignal>
 #include <ctime>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <string>
 #include <sys/mman.h>
@@ -27,6 +34,8 @@ namespace halfpoll
 
 namespace
 {
+
+using namespace test;
 
 constexpr unsigned OBJECTS = 1023, BULK = 8;
 constexpr std::size_t PAGE = 4096;
@@ -51,27 +60,8 @@ void spring(int, siginfo_t *info, void *)
     sem_post(the_trap.sprung); // who waits for that preempts this thread, here
 }
 
-std::string become_fifo(pthread_t thread, int priority)
-{
-    const sched_param param{.sched_priority = priority};
-    const int rc = pthread_setschedparam(thread, SCHED_FIFO, &param);
-    return rc == 0 ? "" : "SCHED_FIFO is refused here (CAP_SYS_NICE)";
-}
-
-int first_cpu()
-{
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    int cpu = 0;
-    while (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) {
-        ++cpu;
-    }
-    return cpu;
-}
-
-enum class operation { put, get };
-
-class preempted_pool : public testing::Test
+/// A thread is stopped in the middle of what it does with an array.
+class preempted_operation : public testing::Test
 {
 protected:
     void SetUp() override
@@ -80,7 +70,6 @@ protected:
         sem_init(&done_, 0, 0);
         void *two = mmap(nullptr, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         ASSERT_NE(two, MAP_FAILED);
-        array_ = static_cast<char *>(two) + PAGE - BULK / 2 * sizeof(void *); // half of it on the second page
         the_trap = {.page = static_cast<char *>(two) + PAGE, .sprung = &sprung_};
         struct sigaction action {
         };
@@ -95,52 +84,29 @@ protected:
         sem_destroy(&sprung_);
         sem_destroy(&done_);
     }
+    /// An array of n pointers, the second half of which springs the trap once it is armed.
+    static void **pointers(unsigned n) { return reinterpret_cast<void **>(the_trap.page - n / 2 * sizeof(void *)); }
+    static void arm() { mprotect(the_trap.page, PAGE, PROT_NONE); }
 
-    static rte_mempool *bare_pool(const char *ops)
+    /// `low` and `high` are what two threads do, less and more urgent, which pin themselves to `cpu`. `high` calls what
+    /// it is given when it is prepared, and goes on once the other one was stopped. True if it was still not done
+    /// after PATIENCE.
+    template <typename Low, typename High>
+    bool stalls(Low low, High high)
     {
-        rte_mempool *pool = rte_mempool_create_empty("preempted", OBJECTS, 64, 0, 0, SOCKET_ID_ANY, 0);
-        EXPECT_NE(pool, nullptr);
-        EXPECT_EQ(rte_mempool_set_ops_byname(pool, ops, nullptr), 0) << ops;
-        EXPECT_EQ(rte_mempool_populate_default(pool), static_cast<int>(OBJECTS));
-        return pool;
-    }
-
-    /// Whether an urgent thread that takes and gives back BULK objects `rounds` times was still not done after
-    /// PATIENCE, when it came while another thread of its CPU was preempted in `where`. All objects are there in the
-    /// end.
-    bool stalls(rte_mempool *pool, operation where, unsigned rounds)
-    {
-        void **objects = reinterpret_cast<void **>(array_);
-        const unsigned all = rte_mempool_avail_count(pool);
         std::atomic<bool> ready{false};
         std::thread urgent([&] {
-            cpu_pin pin(cpu_);
-            refused_ = become_fifo(pthread_self(), 20);
-            ready = true;
-            sem_wait(&sprung_);
-            std::array<void *, BULK> mine;
-            for (unsigned i = 0; i < rounds && rte_mempool_get_bulk(pool, mine.data(), BULK) == 0; ++i) {
-                rte_mempool_put_bulk(pool, mine.data(), BULK);
-            }
+            high([&] {
+                refused = become_fifo(pthread_self(), 20);
+                ready = true;
+                sem_wait(&sprung_);
+            });
             sem_post(&done_);
         });
         while (!ready) {
             std::this_thread::yield();
         }
-        std::thread preempted([&] {
-            cpu_pin pin(cpu_);
-            become_fifo(pthread_self(), 10);
-            if (where == operation::put) {
-                EXPECT_EQ(rte_mempool_get_bulk(pool, objects, BULK), 0);
-            }
-            mprotect(the_trap.page, PAGE, PROT_NONE);
-            if (where == operation::put) {
-                rte_mempool_put_bulk(pool, objects, BULK);
-            } else {
-                EXPECT_EQ(rte_mempool_get_bulk(pool, objects, BULK), 0);
-                rte_mempool_put_bulk(pool, objects, BULK);
-            }
-        });
+        std::thread preempted([&] { low([] { become_fifo(pthread_self(), 10); }); });
         timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += PATIENCE;
@@ -153,16 +119,60 @@ protected:
         }
         preempted.join();
         urgent.join();
-        EXPECT_EQ(rte_mempool_avail_count(pool), all);
         return stalled;
     }
 
-    std::string refused_;
+    const int cpu = first_cpu();
+    std::string refused;
 
 private:
-    const int cpu_ = first_cpu();
     sem_t sprung_, done_;
-    char *array_ = nullptr;
+};
+
+enum class operation { put, get };
+
+class preempted_pool : public preempted_operation
+{
+protected:
+    static rte_mempool *bare_pool(const char *ops)
+    {
+        rte_mempool *pool = rte_mempool_create_empty("preempted", OBJECTS, 64, 0, 0, SOCKET_ID_ANY, 0);
+        EXPECT_NE(pool, nullptr);
+        EXPECT_EQ(rte_mempool_set_ops_byname(pool, ops, nullptr), 0) << ops;
+        EXPECT_EQ(rte_mempool_populate_default(pool), static_cast<int>(OBJECTS));
+        return pool;
+    }
+
+    /// Whether an urgent thread that takes and gives back BULK objects `rounds` times stalls when it comes while
+    /// another thread of its CPU was preempted in `where`. All objects are there in the end.
+    bool stalls(rte_mempool *pool, operation where, unsigned rounds)
+    {
+        void **objects = pointers(BULK);
+        const unsigned all = rte_mempool_avail_count(pool);
+        const auto low = [&](auto prepared) {
+            cpu_pin pin(cpu);
+            prepared();
+            if (where == operation::put) {
+                EXPECT_EQ(rte_mempool_get_bulk(pool, objects, BULK), 0);
+            }
+            arm();
+            if (where == operation::get) {
+                EXPECT_EQ(rte_mempool_get_bulk(pool, objects, BULK), 0);
+            }
+            rte_mempool_put_bulk(pool, objects, BULK);
+        };
+        const auto high = [&](auto prepared) {
+            cpu_pin pin(cpu);
+            prepared();
+            std::array<void *, BULK> mine;
+            for (unsigned i = 0; i < rounds && rte_mempool_get_bulk(pool, mine.data(), BULK) == 0; ++i) {
+                rte_mempool_put_bulk(pool, mine.data(), BULK);
+            }
+        };
+        const bool stalled = preempted_operation::stalls(low, high);
+        EXPECT_EQ(rte_mempool_avail_count(pool), all);
+        return stalled;
+    }
 };
 
 /// What DPDK does by default, and its other handlers that wait.
@@ -172,14 +182,11 @@ TEST_F(preempted_pool, plain_handlers_stall_an_urgent_thread)
         rte_mempool *pool = bare_pool(ops);
         for (const operation where : {operation::put, operation::get}) {
             const bool stalled = stalls(pool, where, 1);
-            if (!refused_.empty()) {
-                rte_mempool_free(pool);
-                GTEST_SKIP() << refused_;
-            }
-            EXPECT_TRUE(stalled) << ops << (where == operation::put ? " put" : " get");
+            EXPECT_TRUE(stalled || !refused.empty()) << ops << (where == operation::put ? " put" : " get");
         }
         rte_mempool_free(pool);
     }
+    SKIP_WITHOUT_FIFO();
 }
 
 /// Overtakes a preempted thread, but not by more than an eighth of the ring.
@@ -188,9 +195,7 @@ TEST_F(preempted_pool, a_relaxed_ring_stalls_later)
     rte_mempool *pool = bare_pool("ring_mt_rts");
     const bool at_once = stalls(pool, operation::put, 1), later = stalls(pool, operation::put, OBJECTS);
     rte_mempool_free(pool);
-    if (!refused_.empty()) {
-        GTEST_SKIP() << refused_;
-    }
+    SKIP_WITHOUT_FIFO();
     EXPECT_FALSE(at_once);
     EXPECT_TRUE(later);
 }
@@ -202,9 +207,113 @@ TEST_F(preempted_pool, a_packet_pool_for_preempted_threads_does_not)
         EXPECT_FALSE(stalls(pool, where, 10 * OBJECTS)) << (where == operation::put ? "put" : "get");
     }
     packet_pool_free(pool);
-    if (!refused_.empty()) {
-        GTEST_SKIP() << refused_;
+    SKIP_WITHOUT_FIFO();
+}
+
+/// A poll-mode driver whose tx queue is a ring that several producers may use (net_ring).
+class preempted_driver : public preempted_operation
+{
+protected:
+    void SetUp() override
+    {
+        preempted_operation::SetUp();
+        pool_ = packet_pool_create("preempted_driver", OBJECTS, 512, 0, pool_users::preempted);
+        ring_ = rte_ring_create("preempted_driver", 256, SOCKET_ID_ANY, 0);
+        ASSERT_NE(ring_, nullptr);
+        empty_ = rte_ring_create("preempted_empty", 64, SOCKET_ID_ANY, 0);
+        static int serial = 0; // a closed device keeps its name
+        port_ = rte_eth_from_rings(("preempted" + std::to_string(serial++)).c_str(), &empty_, 1, &ring_, 1, 0);
+        ASSERT_GE(port_, 0);
     }
+    void TearDown() override
+    {
+        void *m;
+        while (rte_ring_dequeue(ring_, &m) == 0) {
+            rte_pktmbuf_free(static_cast<rte_mbuf *>(m));
+        }
+        EXPECT_EQ(rte_mempool_avail_count(pool_), OBJECTS) << "packets leaked";
+        rte_ring_free(ring_);
+        rte_ring_free(empty_);
+        packet_pool_free(pool_);
+        preempted_operation::TearDown();
+    }
+    void alloc(rte_mbuf **pkts, unsigned n) const
+    {
+        ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, n), 0);
+        for (unsigned i = 0; i < n; ++i) {
+            rte_pktmbuf_append(pkts[i], 60);
+        }
+    }
+    std::uint16_t port_id() const { return static_cast<std::uint16_t>(port_); }
+
+    rte_mempool *pool_ = nullptr;
+    rte_ring *ring_ = nullptr, *empty_ = nullptr;
+    int port_ = -1;
+};
+
+TEST_F(preempted_driver, stalls_an_urgent_thread)
+{
+    auto **pkts = reinterpret_cast<rte_mbuf **>(pointers(NET_BURST));
+    rte_mbuf *urgent = nullptr;
+    alloc(pkts, NET_BURST);
+    alloc(&urgent, 1);
+    rte_eth_conf conf{};
+    ASSERT_EQ(rte_eth_dev_configure(port_id(), 1, 1, &conf), 0);
+    ASSERT_EQ(rte_eth_rx_queue_setup(port_id(), 0, 64, 0, nullptr, pool_), 0);
+    ASSERT_EQ(rte_eth_tx_queue_setup(port_id(), 0, 64, 0, nullptr), 0);
+    ASSERT_EQ(rte_eth_dev_start(port_id()), 0);
+    const bool stalled = stalls(
+        [&](auto prepared) {
+            cpu_pin pin(cpu);
+            prepared();
+            arm();
+            EXPECT_EQ(rte_eth_tx_burst(port_id(), 0, pkts, NET_BURST), NET_BURST);
+        },
+        [&](auto prepared) {
+            cpu_pin pin(cpu);
+            prepared();
+            EXPECT_EQ(rte_eth_tx_burst(port_id(), 0, &urgent, 1), 1);
+        });
+    EXPECT_EQ(rte_ring_count(ring_), NET_BURST + 1);
+    rte_eth_dev_stop(port_id());
+    rte_eth_dev_close(port_id());
+    SKIP_WITHOUT_FIFO();
+    EXPECT_TRUE(stalled);
+}
+
+/// Mode `nested`: the urgent thread waits for the tx queue's lock, and whoever is in the driver comes out of it.
+TEST_F(preempted_driver, under_the_lock_of_the_tx_queue_does_not)
+{
+    runtime_options options;
+    options.exclusion = exclusion_mode::nested;
+    options.cpus = {{.affinity = cpu}, {.affinity = cpu}};
+    runtime rt(options);
+    net_core core(rt, pool_);
+    net_device &dev = core.register_netdevice(make_ethdev_port("port:" + std::to_string(port_)), {.name = "ring"});
+    ASSERT_TRUE(eventually([&] { return dev.running.load(); }));
+    auto **pkts = reinterpret_cast<rte_mbuf **>(pointers(NET_BURST));
+    rte_mbuf *urgent = nullptr;
+    alloc(pkts, NET_BURST);
+    alloc(&urgent, 1);
+    const bool stalled = stalls(
+        [&](auto prepared) {
+            cpu_attachment attached(rt, 0);
+            prepared();
+            bh_section bh(rt.cpu(0));
+            arm();
+            dev_queue_xmit(core.cpu(0), dev, pkts, NET_BURST, NET_BURST * 60); // a whole burst: right to the driver
+            xmit_flush(core.cpu(0));
+        },
+        [&](auto prepared) {
+            cpu_attachment attached(rt, 1);
+            prepared();
+            bh_section bh(rt.cpu(1));
+            dev_queue_xmit(core.cpu(1), dev, &urgent, 1);
+            xmit_flush(core.cpu(1));
+        });
+    EXPECT_EQ(rte_ring_count(ring_), NET_BURST + 1);
+    SKIP_WITHOUT_FIFO();
+    EXPECT_FALSE(stalled);
 }
 
 } // namespace
