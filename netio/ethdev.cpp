@@ -10,6 +10,7 @@
 #include <halfpoll/ethdev.hpp>
 
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/pi_lock.hpp>
 
 #include <rte_branch_prediction.h>
 #include <rte_dev.h>
@@ -22,6 +23,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -47,6 +49,7 @@ struct driver_quirk {
     /// Its interrupt callback talks to the peer or takes long; when it runs, stopping fails to take it back, and it and
     /// the alarms it sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
     bool talks_in_interrupt = false;
+    bool shares_mask = false; ///< its queues' interrupts are armed by a word of the device, read, changed and written
 };
 
 constexpr driver_quirk quirks[] = {
@@ -55,6 +58,8 @@ constexpr driver_quirk quirks[] = {
     {.driver = "net_virtio_user", .maps_memory = true, .talks_in_interrupt = true},
     {.driver = "net_virtio", .talks_in_interrupt = true},
     {.driver = "net_e1000_em", .deaf_msix = true},
+    {.driver = "net_ixgbe", .shares_mask = true},
+    {.driver = "net_ixgbe_vf", .shares_mask = true},
     {.driver = "net_vmxnet3", .link_events = false, .live_mtu = false},
     {.driver = "net_ring", .descriptors = false, .link_moves = false},
     {.driver = "net_null", .descriptors = false, .link_moves = false},
@@ -134,6 +139,7 @@ private:
     void find_vectors(const port_options &options);
     void probe();
     void detach() noexcept;
+    std::unique_lock<pi_lock> lock_mask() noexcept;
 
     std::string devargs_;
     std::string name_;
@@ -154,6 +160,7 @@ private:
     mutable std::vector<std::unique_ptr<rx_peek>> peek_; ///< by queue; its owner's, through const rx_pending() too
     std::vector<int> rx_fds_;                            ///< of the queues' interrupts; -1: none
     rx_vectors vectors_;
+    pi_lock mask_lock_{"rx interrupt mask"}; ///< owners of rx queues, whatever their CPU and urgency; if shares_mask
     std::unique_ptr<ethdev_events> events_;
     std::optional<ethdev_flows> flows_; ///< while it is open
 };
@@ -570,11 +577,17 @@ bool ethdev_port::rx_pending(std::uint16_t queue) const noexcept
     return peek.count != 0;
 }
 
+std::unique_lock<pi_lock> ethdev_port::lock_mask() noexcept
+{
+    return quirk_->shares_mask ? std::unique_lock(mask_lock_) : std::unique_lock<pi_lock>();
+}
+
 int ethdev_port::rx_irq_enable(std::uint16_t queue) noexcept
 {
     if (!quirk_->maskable) {
         return 0;
     }
+    const auto guard = lock_mask();
     return vectors_.enable(queue, [&] { return rte_eth_dev_rx_intr_enable(id_, queue); });
 }
 
@@ -583,6 +596,7 @@ int ethdev_port::rx_irq_disable(std::uint16_t queue) noexcept
     if (!quirk_->maskable) {
         return 0;
     }
+    const auto guard = lock_mask();
     return vectors_.disable(
         queue, [&] { return rte_eth_dev_rx_intr_disable(id_, queue); },
         [&] { return rte_eth_dev_rx_intr_enable(id_, queue); });
