@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
 #include "cpu_list.hpp"
+#include "irq_threads.hpp"
 #include "pci_device.hpp"
 #include "toml_reader.hpp"
 
@@ -80,6 +81,8 @@ private:
     void read_port_names(toml_reader &reader, port_config &port, bool good_device);
     void read_shadow(toml_reader &reader, port_config &port);
     void read_port_xdp(toml_reader &reader, port_config &port);
+    void read_irq_priority(toml_reader &reader, port_config &port);
+    bool take_irq_priority(toml_reader &reader, const toml::node &node, port_config &port);
     void read_port_napi(toml_reader &reader, napi_config &napi);
     void read_punt(const toml::table &table);
     void check_buffers(const toml::node &ports);
@@ -133,7 +136,7 @@ void parser::read_runtime(const toml::table &table)
             }
         }
     }
-    reader.integer("fifo_priority", out.fifo_priority, 0, 99);
+    reader.integer("fifo_priority", out.fifo_priority, FIFO_PRIORITY);
     reader.integer("netdev_budget", out.netdev_budget, NETDEV_BUDGET);
     reader.integer("netdev_budget_usecs", out.netdev_budget_usecs, NETDEV_BUDGET_USECS);
     reader.integer("netdev_max_backlog", out.netdev_max_backlog, NETDEV_MAX_BACKLOG_RANGE);
@@ -173,19 +176,22 @@ const toml::node *read_word(toml_reader &reader, const char *key, T &value, cons
 }
 
 /// What stands beside a setting that makes more than one bottom-half thread on a CPU.
-constexpr const char *NEEDS_BIG =
-    "exclusion = \"big\" in [runtime] with it, for it makes several bottom-half threads on "
-    "a CPU";
+constexpr const char *NEEDS_LOCKS =
+    "exclusion = \"big\" or \"nested\" in [runtime] with it, for it makes several bottom-half threads on a CPU";
 
 void parser::read_exclusion(toml_reader &reader)
 {
-    read_word(reader, "exclusion", out.exclusion, exclusion_names(), "\"exclusive\" or \"big\"");
+    read_word(reader, "exclusion", out.exclusion, exclusion_names(), "\"exclusive\", \"big\" or \"nested\"");
     for (const auto &[key, value] : {std::pair{"ksoftirqd", &out.ksoftirqd}, std::pair{"irq_workd", &out.irq_workd},
                                      std::pair{"thread_backlog_napi", &out.thread_backlog_napi}}) {
         const toml::node *node = reader.boolean(key, *value);
         if (node && *value && out.exclusion == exclusion_mode::exclusive) {
-            reader.problem(*node, key, describe(*node), NEEDS_BIG);
+            reader.problem(*node, key, describe(*node), NEEDS_LOCKS);
         }
+    }
+    const toml::node *priority = reader.integer("napi_fifo_priority", out.napi_fifo_priority, FIFO_PRIORITY);
+    if (priority && out.napi_fifo_priority != 0 && out.exclusion == exclusion_mode::exclusive) {
+        reader.problem(*priority, "napi_fifo_priority", describe(*priority), NEEDS_LOCKS);
     }
 }
 
@@ -354,6 +360,7 @@ void parser::read_port(const toml::table &table)
     reader.integer("mtu", port.options.mtu, 68, 9600);
     reader.boolean("promiscuous", port.options.promiscuous);
     read_port_napi(reader, port.options.napi);
+    read_irq_priority(reader, port);
     reader.boolean("ntuple", port.options.ntuple);
     read_port_xdp(reader, port);
     port.options.rps.rps_cpus = out.rps_default_mask;
@@ -437,7 +444,7 @@ void parser::read_port_napi(toml_reader &reader, napi_config &napi)
     const toml::node *threaded =
         read_word(reader, "threaded", napi.threaded, threaded_names(), "\"disabled\", \"enabled\" or \"busy-poll\"");
     if (threaded && napi.threaded != napi_threaded::disabled && out.exclusion == exclusion_mode::exclusive) {
-        reader.problem(*threaded, "threaded", describe(*threaded), NEEDS_BIG);
+        reader.problem(*threaded, "threaded", describe(*threaded), NEEDS_LOCKS);
     }
     const toml::node *busy_poll = reader.get("busy_poll");
     if (!busy_poll) {
@@ -449,6 +456,51 @@ void parser::read_port_napi(toml_reader &reader, napi_config &napi)
     } else if (busy_poll->value_or(std::string()) != "adaptive") {
         reader.problem(*busy_poll, "busy_poll", describe(*busy_poll),
                        "\"adaptive\" or an integer from 0 to 1000000 (microseconds)");
+    }
+}
+
+/// Of each queue, or of all of them.
+bool parser::take_irq_priority(toml_reader &reader, const toml::node &node, port_config &port)
+{
+    const auto is_priority = [](const toml::node &n) {
+        const std::int64_t value = n.value_or(std::int64_t{0});
+        return n.is_integer() && value >= 1 && value <= FIFO_PRIORITY.max;
+    };
+    const toml::array *array = node.as_array();
+    const std::size_t queues = port.options.rx_queues;
+    if (!array && is_priority(node)) {
+        port.irq_priority.assign(queues, node.value_or(0U));
+        return true;
+    }
+    if (!array || array->size() != queues || !std::ranges::all_of(*array, is_priority)) {
+        reader.problem(node, "irq_priority", describe(node),
+                       "an integer from 1 to 99, or an array of " + std::to_string(queues) +
+                           " of them, one for each rx queue");
+        return false;
+    }
+    for (const toml::node &element : *array) {
+        port.irq_priority.push_back(element.value_or(0U));
+    }
+    return true;
+}
+
+void parser::read_irq_priority(toml_reader &reader, port_config &port)
+{
+    const toml::node *node = reader.get("irq_priority");
+    if (!node || !take_irq_priority(reader, *node, port)) {
+        return;
+    }
+    const auto without = [&](const char *expected) {
+        reader.problem(*node, "irq_priority", describe(*node), expected);
+    };
+    if (out.exclusion != exclusion_mode::nested) {
+        without("exclusion = \"nested\" in [runtime] with it, for each queue gets a thread that preempts the others "
+                "of its CPU");
+    } else if (!out.interrupts) {
+        without("interrupts = true in [runtime] with it, for a thread of that priority that only spins keeps the "
+                "others of its CPU from running");
+    } else if (port.options.napi.threaded != napi_threaded::disabled) {
+        without("threaded = \"disabled\" with it, for the thread of the interrupt polls the queue");
     }
 }
 
@@ -505,7 +557,7 @@ void parser::read_autoscale(const toml::table &table)
 /// The pool must fill all rings and the caches in front of them, and fit into memory.
 void parser::check_buffers(const toml::node &ports)
 {
-    std::uint64_t needed = 1024 * (out.cpus.size() + 1);
+    std::uint64_t needed = 1024 * (out.cpus.size() + irq_threads(out).size() + 1);
     for (const port_config &port : out.ports) {
         needed += std::uint64_t{port.options.descriptors} * (port.options.rx_queues + out.cpus.size());
     }
@@ -538,7 +590,7 @@ bool parser::once(std::map<std::string, unsigned> &seen, const toml::node &where
 
 const std::vector<std::string_view> &exclusion_names()
 {
-    static const std::vector<std::string_view> names = {"exclusive", "big"};
+    static const std::vector<std::string_view> names = {"exclusive", "big", "nested"};
     return names;
 }
 

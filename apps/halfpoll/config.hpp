@@ -38,6 +38,7 @@ inline constexpr setting_range FLOW_LIMIT_TABLE_LEN{1, FLOW_LIMIT_TABLE_LEN_MAX}
 inline constexpr setting_range AUTOSCALE_TARGET_US{0, 1'000'000};
 inline constexpr setting_range AUTOSCALE_LOW_PERCENT{1, 100};
 inline constexpr setting_range AUTOSCALE_SETTLE_MS{1, 3'600'000};
+inline constexpr setting_range FIFO_PRIORITY{0, 99};
 inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
 
@@ -54,6 +55,8 @@ struct port_config {
     device_kind kind = device_kind::af_xdp;
     std::string shadow; ///< TAP interface in the kernel
     net_device_options options;
+    /// SCHED_FIFO of the thread that each rx queue has to itself, see irq_threads(); empty: it has none.
+    std::vector<unsigned> irq_priority;
     xdp_config xdp; ///< of all rx queues
     /// The kernel interface of an af_xdp device.
     std::string ifname() const { return device.substr(device.find(':') + 1); }
@@ -79,6 +82,7 @@ struct config {
     bool ksoftirqd = false;
     bool irq_workd = false;
     bool thread_backlog_napi = false;
+    int napi_fifo_priority = 0;
     int slow_path_cpu = -1; ///< -1: wherever the system puts it
     std::string netns;
     std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best that each device has
@@ -97,7 +101,7 @@ struct config {
     punt_limits punt;
 };
 
-/// "exclusive", "big"; "disabled", "enabled", "busy-poll": the words of settings that are one of several.
+/// "exclusive", "big", "nested"; "disabled", "enabled", "busy-poll": the words of settings that are one of several.
 const std::vector<std::string_view> &exclusion_names();
 const std::vector<std::string_view> &threaded_names();
 

@@ -58,6 +58,7 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "ksoftirqd", from.ksoftirqd, to.ksoftirqd);
     compare(diff.refused, where, "irq_workd", from.irq_workd, to.irq_workd);
     compare(diff.refused, where, "thread_backlog_napi", from.thread_backlog_napi, to.thread_backlog_napi);
+    compare(diff.refused, where, "napi_fifo_priority", from.napi_fifo_priority, to.napi_fifo_priority);
     compare(diff.refused, where, "slow_path_cpu", from.slow_path_cpu, to.slow_path_cpu);
     compare(diff.refused, where, "netns", from.netns, to.netns);
     compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);
@@ -132,15 +133,17 @@ void compare_log(const log_config &from, const log_config &to, config_diff &diff
     compare(diff.changes, "[log]", "target", from.target, to.target);
 }
 
-/// Settings for which the port is closed and opened again.
-bool compare_identity(const port_config &from, const port_config &to, std::vector<config_change> &changes)
+/// Settings for which the port is closed and opened again; its interrupt threads are made when the program starts.
+bool compare_identity(const port_config &from, const port_config &to, config_diff &diff)
 {
     const std::string where = "port " + from.options.name;
+    std::vector<config_change> &changes = diff.changes;
     const std::size_t before = changes.size();
+    compare(diff.refused, where, "irq_priority", from.irq_priority, to.irq_priority);
     compare(changes, where, "device", from.device, to.device);
     compare(changes, where, "shadow", from.shadow, to.shadow);
     compare(changes, where, "rx_queues", from.options.rx_queues, to.options.rx_queues);
-    compare(changes, where, "cpus", from.options.cpus, to.options.cpus);
+    compare(from.irq_priority.empty() ? changes : diff.refused, where, "cpus", from.options.cpus, to.options.cpus);
     compare(changes, where, "descriptors", from.options.descriptors, to.options.descriptors);
     compare(changes, where, "ntuple", from.options.ntuple, to.options.ntuple);
     return changes.size() > before;
@@ -216,7 +219,7 @@ void compare_programs(const config &from, const config &to, config_diff &diff)
 
 void compare_port(const port_config &from, const port_config &to, config_diff &diff)
 {
-    const bool reopened = compare_identity(from, to, diff.changes);
+    const bool reopened = compare_identity(from, to, diff);
     bool changed = compare_options(from.options, to.options, diff.changes);
     changed |= compare_xdp(from, to, diff.changes);
     if (reopened) {
@@ -247,12 +250,13 @@ void compare_ports(const config &from, const config &to, config_diff &diff)
     }
 }
 
-/// What the EAL must have been told at its start.
-void refuse_devices(const config &to, bool shareable, config_diff &diff)
+/// What the EAL must have been told at its start, or the runtime.
+void refuse_devices(const config &from, const config &to, bool shareable, config_diff &diff)
 {
     for (const std::string &name : diff.added) {
         const port_config &port = *find_port(to, name);
-        if (port.kind == device_kind::pci || (maps_memory(port) && !shareable)) {
+        const bool needs_threads = !port.irq_priority.empty() && !find_port(from, name);
+        if (port.kind == device_kind::pci || (maps_memory(port) && !shareable) || needs_threads) {
             diff.refused.push_back({sort::added, "port " + name, "", "", port_text(port)});
         }
     }
@@ -296,7 +300,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);
     compare_log(running.log, wanted.log, diff);
-    refuse_devices(wanted, shareable, diff);
+    refuse_devices(running, wanted, shareable, diff);
     return diff;
 }
 

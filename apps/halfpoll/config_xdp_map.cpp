@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config_xdp_map.hpp"
 #include "config.hpp"
+#include "irq_threads.hpp"
 #include "toml_reader.hpp"
 
 #include <algorithm>
@@ -72,8 +73,8 @@ void map_parser::read_entry(const toml::table &table)
     if (!reader.get("key")) {
         problems_.add(table, "key: missing in an entry of [xdp_map." + map_.name + "]");
     }
-    const std::int64_t last_key =
-        leads_to_cpus() ? static_cast<std::int64_t>(cfg_.cpus.size()) - 1 : std::int64_t{UINT32_MAX};
+    const std::size_t cpus = cfg_.cpus.size() + irq_threads(cfg_).size();
+    const std::int64_t last_key = leads_to_cpus() ? static_cast<std::int64_t>(cpus) - 1 : std::int64_t{UINT32_MAX};
     reader.integer("key", entry.key, 0, last_key);
     if (leads_to_cpus()) {
         entry.qsize = 512;

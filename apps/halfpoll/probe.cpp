@@ -140,7 +140,7 @@ std::string grant_capabilities(const probing &p)
     for (const capability &c : required_capabilities(p)) {
         names += (names.empty() ? "" : ",") + lower(c.name);
     }
-    if (p.cfg.fifo_priority > 0) {
+    if (!fifo_keys(p.cfg).empty()) {
         names += ",cap_sys_nice";
     }
     if (p.has(device_kind::af_xdp)) {

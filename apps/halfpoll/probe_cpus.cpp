@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "irq_threads.hpp"
 #include "pci_device.hpp"
 #include "probe_parts.hpp"
 
@@ -7,6 +8,7 @@
 #include <cstring>
 #include <linux/capability.h>
 #include <sstream>
+#include <utility>
 
 namespace halfpoll
 {
@@ -23,19 +25,30 @@ std::string cpu_text(const std::vector<unsigned> &cpus)
     return text;
 }
 
+int highest_priority(const config &cfg)
+{
+    int highest = std::max(cfg.fifo_priority, cfg.napi_fifo_priority);
+    for (const irq_thread &thread : irq_threads(cfg)) {
+        highest = std::max(highest, thread.fifo_priority);
+    }
+    return highest;
+}
+
 void probe_fifo(probing &p)
 {
-    const int err = p.cfg.fifo_priority > 0 ? p.on.fifo_error(p.cfg.fifo_priority) : 0;
+    const std::string keys = fifo_keys(p.cfg);
+    const int err = keys.empty() ? 0 : p.on.fifo_error(highest_priority(p.cfg));
     if (err == 0) {
         return;
     }
     const std::string remedy = p.on.capable(CAP_SYS_NICE)
                                    ? "give the control group time for it: echo 950000 > "
                                      "/sys/fs/cgroup/cpu/GROUP/cpu.rt_runtime_us (GROUP: see "
-                                     "/proc/self/cgroup), or set fifo_priority = 0"
-                                   : grant_capabilities(p) + " (systemd: LimitRTPRIO=99), or set fifo_priority = 0";
+                                     "/proc/self/cgroup), or leave out " +
+                                         keys
+                                   : grant_capabilities(p) + " (systemd: LimitRTPRIO=99), or leave out " + keys;
     p.add(severity::less, "sched_fifo", "",
-          std::string("no SCHED_FIFO (") + std::strerror(err) + "), so fifo_priority has no effect", remedy);
+          std::string("no SCHED_FIFO (") + std::strerror(err) + "), which " + keys + " would need", remedy);
 }
 
 /// Since Linux 6.12 it is the fair server that takes time from FIFO threads, 5 % unless told otherwise.
@@ -54,7 +67,7 @@ void probe_fair_server(probing &p)
 
 void probe_rt_throttling(probing &p)
 {
-    if (p.cfg.fifo_priority == 0) {
+    if (fifo_keys(p.cfg).empty()) {
         return;
     }
     if (!kernel_before(p.on, 6, 12)) {
@@ -119,6 +132,17 @@ void probe_cpu_nodes(probing &p)
 }
 
 } // namespace
+
+std::string fifo_keys(const config &cfg)
+{
+    std::string keys;
+    for (const auto &[key, wanted] : {std::pair{"fifo_priority", cfg.fifo_priority > 0},
+                                      std::pair{"napi_fifo_priority", cfg.napi_fifo_priority > 0},
+                                      std::pair{"irq_priority", !irq_threads(cfg).empty()}}) {
+        keys += wanted ? (keys.empty() ? "" : ", ") + std::string(key) : "";
+    }
+    return keys;
+}
 
 std::vector<unsigned> parse_cpu_list(const std::string &text)
 {

@@ -25,6 +25,8 @@ struct probing {
 
 /// The command that gives the program every capability that the configuration needs.
 std::string grant_capabilities(const probing &p);
+/// The keys of the configuration that ask for SCHED_FIFO, "fifo_priority, irq_priority"; empty if none does.
+std::string fifo_keys(const config &cfg);
 /// Memory of all packet buffers, in bytes.
 std::uint64_t packet_memory(const config &cfg);
 /// "0-2,5" as the kernel writes it.

@@ -18,6 +18,8 @@ namespace halfpoll
 namespace
 {
 
+constexpr unsigned LCORE_CACHE = 256; ///< packets
+
 /// The threads that are made from here on, and this one, leave the data CPUs alone as far as there are others.
 void leave_cpus(const std::vector<unsigned> &data_cpus)
 {
@@ -109,7 +111,9 @@ void router::start_eal()
         degrade(note);
     }
     redirect_dpdk_log();
-    pool_ = packet_pool_create("packets", cfg_.mbufs, BUFFER_DATA_ROOM);
+    const bool preempted = cfg_.exclusion == exclusion_mode::nested;
+    pool_ = packet_pool_create("packets", cfg_.mbufs, BUFFER_DATA_ROOM, LCORE_CACHE,
+                               preempted ? pool_users::preempted : pool_users::apart);
 }
 
 void router::start_runtime()
@@ -117,7 +121,14 @@ void router::start_runtime()
     runtime_options options;
     options.cpus.clear();
     for (unsigned cpu : cfg_.cpus) {
-        options.cpus.push_back({static_cast<int>(cpu), cfg_.fifo_priority});
+        options.cpus.push_back({.affinity = static_cast<int>(cpu), .fifo_priority = cfg_.fifo_priority});
+    }
+    irq_threads_ = irq_threads(cfg_);
+    for (const irq_thread &irq : irq_threads_) {
+        options.cpus.push_back({.affinity = static_cast<int>(irq.affinity),
+                                .fifo_priority = irq.fifo_priority,
+                                .name = irq.name,
+                                .dedicated = true});
     }
     options.netdev_budget = cfg_.netdev_budget;
     options.netdev_budget_usecs = cfg_.netdev_budget_usecs;
@@ -126,6 +137,7 @@ void router::start_runtime()
     options.ksoftirqd = cfg_.ksoftirqd;
     options.irq_workd = cfg_.irq_workd;
     options.thread_backlog_napi = cfg_.thread_backlog_napi;
+    options.napi_fifo_priority = cfg_.napi_fifo_priority;
     options.warn = [this](const std::string &what) { degrade(what); };
     runtime_ = std::make_unique<runtime>(options);
 }
@@ -141,6 +153,21 @@ void router::start_scaler()
     scaler_->set(cfg_.autoscale);
 }
 
+/// Runtime CPUs of a port's rx queues: those of its interrupt threads, if it has such.
+std::vector<unsigned> router::homes_of(const port_config &port) const
+{
+    std::vector<unsigned> homes = port.options.cpus;
+    if (!port.irq_priority.empty()) {
+        homes.clear();
+        for (std::size_t i = 0; i < irq_threads_.size(); ++i) {
+            if (irq_threads_[i].port == port.options.name) {
+                homes.push_back(static_cast<unsigned>(cfg_.cpus.size() + i));
+            }
+        }
+    }
+    return homes;
+}
+
 net_device &router::open_port(const port_config &port)
 {
     const auto find = [this, port] {
@@ -149,6 +176,7 @@ net_device &router::open_port(const port_config &port)
                                                 : make_ethdev_port(port.device, warn);
     };
     net_device_options options = port.options;
+    options.cpus = homes_of(port);
     options.reprobe = find;
     if (!port.xdp.name.empty()) {
         options.xdp = closed_gate();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config.hpp"
+#include "irq_threads.hpp"
 
 #include <forwarder.hpp>
 #include <mirror.hpp>
@@ -96,6 +97,7 @@ private:
     void start();
     void start_eal();
     void start_runtime();
+    std::vector<unsigned> homes_of(const port_config &port) const;
     void start_scaler();
     void make_xdp_maps();
     void fill_xdp_maps();
@@ -107,6 +109,7 @@ private:
 
     config cfg_;
     machine started_on_;
+    std::vector<irq_thread> irq_threads_; ///< that were started
     bool shareable_ = false;
     std::vector<std::string> degraded_;
     rte_mempool *pool_ = nullptr;

@@ -34,10 +34,13 @@ json show_cpu(router &r)
     json rows = json::array();
     const ktime_t now = r.rt().now();
     for (unsigned cpu = 0; cpu < r.rt().cpus(); ++cpu) {
+        const cpu_options &options = r.rt().options().cpus[cpu];
         const softnet_stats &stats = r.rt().cpu(cpu).stats;
         const ktime_t since = stats.behind_since.load(std::memory_order_relaxed);
         rows.push_back({{"cpu", cpu},
-                        {"affinity", r.cfg().cpus[cpu]},
+                        {"thread", options.name},
+                        {"affinity", options.affinity},
+                        {"fifo_priority", options.fifo_priority},
                         {"state", state_of(r, r.rt(), cpu)},
                         {"served_by", r.rt().served_by(cpu)},
                         {"behind_us", since == 0 ? 0 : (now - since) / NSEC_PER_USEC},

@@ -98,6 +98,23 @@ napi_config merged(napi_config config, const json &values)
     return config;
 }
 
+/// An instance with an interrupt thread of its own is polled by that.
+void refuse_second_thread(router &r, const std::string &name, const json &values)
+{
+    if (merged({}, values).threaded == napi_threaded::disabled) {
+        return;
+    }
+    for (const port_config &port : r.cfg().ports) {
+        const net_device &dev = *r.core().dev_get_by_name(port.options.name);
+        const bool meant = name == dev.name ||
+                           std::ranges::any_of(dev.queues, [&](const auto &queue) { return name == queue->napi.name; });
+        if (meant && !port.irq_priority.empty()) {
+            throw error("threaded: found " + values["threaded"].dump() +
+                        ", expected disabled, for the thread of its interrupt (irq_priority) polls " + name);
+        }
+    }
+}
+
 json set_napi(router &r, const std::string &name, const json &values)
 {
     refuse_unknown(values,
@@ -105,8 +122,9 @@ json set_napi(router &r, const std::string &name, const json &values)
     if (merged({}, values).threaded != napi_threaded::disabled && r.cfg().exclusion == exclusion_mode::exclusive) {
         throw error("threaded: found " + values["threaded"].dump() +
                     ", expected disabled, for exclusion mode exclusive "
-                    "allows one bottom-half thread on a CPU (start with exclusion = \"big\")");
+                    "allows one bottom-half thread on a CPU (start with exclusion = \"big\" or \"nested\")");
     } // refused before any instance changes
+    refuse_second_thread(r, name, values);
     json changed = json::array();
     for (net_device *dev : r.core().devices()) {
         for (const auto &queue : dev->queues) {
@@ -134,7 +152,7 @@ rps_config merged(rps_config config, const json &values, unsigned cpus)
 
 json set_rps(router &r, const std::string &name, const json &values)
 {
-    const unsigned cpus = r.rt().cpus();
+    const unsigned cpus = r.rt().general_cpus();
     refuse_unknown(values, {"rps_cpus", "rps_flow_cnt"});
     merged({}, values, cpus); // refused before any queue changes
     json changed = json::array();
@@ -165,7 +183,7 @@ json set_runtime(router &r, const json &values)
     unsigned entries = r.cfg().rps_sock_flow_entries;
     flow_limit_config limit = r.cfg().flow_limit;
     take(values, "rps_sock_flow_entries", entries, RPS_SOCK_FLOW_ENTRIES);
-    take_cpus(values, "flow_limit_cpu_bitmap", limit.flow_limit_cpu_bitmap, r.rt().cpus());
+    take_cpus(values, "flow_limit_cpu_bitmap", limit.flow_limit_cpu_bitmap, r.rt().general_cpus());
     take(values, "flow_limit_table_len", limit.flow_limit_table_len, FLOW_LIMIT_TABLE_LEN);
     unsigned backlog = r.core().netdev_max_backlog();
     take(values, "netdev_max_backlog", backlog, {1, r.core().backlog_room()});
@@ -204,7 +222,7 @@ json set_autoscale(router &r, const json &values)
     autoscale_limits limits = r.scaler().limits();
     ktime_t target = limits.target / NSEC_PER_USEC, settle = limits.settle / NSEC_PER_MSEC;
     take(values, "target_us", target, AUTOSCALE_TARGET_US);
-    take(values, "min_cpus", limits.min_cpus, setting_range{1, r.rt().cpus()});
+    take(values, "min_cpus", limits.min_cpus, setting_range{1, r.rt().general_cpus()});
     take(values, "low_percent", limits.low_percent, AUTOSCALE_LOW_PERCENT);
     take(values, "settle_ms", settle, AUTOSCALE_SETTLE_MS);
     limits.target = target * NSEC_PER_USEC;

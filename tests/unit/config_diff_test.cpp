@@ -121,20 +121,40 @@ TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
 TEST(ConfigDiff, WhatNeedsARestartIsNamed)
 {
     const config_diff d = diff(LAN, "[runtime]\ncpus = [0]\nfifo_priority = 3\ninterrupts = false\nslow_path_cpu = 1\n"
-                                    "exclusion = \"big\"\nthread_backlog_napi = true\n"
+                                    "exclusion = \"big\"\nthread_backlog_napi = true\nnapi_fifo_priority = 2\n"
                                     "netns = \"/proc/self/ns/net\"\ncontrol = \"/run/x\"\nhugepages = true\n"
                                     "memory_mb = 512\nmbufs = 8192\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n" +
                                         LAN);
     EXPECT_THAT(lines(d.refused),
                 ElementsAre("~ [runtime] cpus: [1] -> [0]", "~ [runtime] fifo_priority: 0 -> 3",
                             "~ [runtime] interrupts: true -> false", "~ [runtime] exclusion: \"exclusive\" -> \"big\"",
-                            "~ [runtime] thread_backlog_napi: false -> true", "~ [runtime] slow_path_cpu: 0 -> 1",
-                            "~ [runtime] netns: \"\" -> \"/proc/self/ns/net\"",
+                            "~ [runtime] thread_backlog_napi: false -> true", "~ [runtime] napi_fifo_priority: 0 -> 2",
+                            "~ [runtime] slow_path_cpu: 0 -> 1", "~ [runtime] netns: \"\" -> \"/proc/self/ns/net\"",
                             "~ [runtime] control: \"/run/halfpoll/halfpoll.sock\" -> \"/run/x\"",
                             "~ [runtime] hugepages: false -> true", "~ [runtime] memory_mb: 256 -> 512",
                             "~ [runtime] mbufs: 16384 -> 8192", "~ [runtime] trace: \"\" -> \"xdp_.*\"",
                             "~ [runtime] trace_dir: \"\" -> \"/tmp\""));
     EXPECT_THAT(d.changes, IsEmpty());
+}
+
+TEST(ConfigDiff, InterruptThreadsAreMadeAtStart)
+{
+    const std::string nested = "[runtime]\nexclusion = \"nested\"\ncpus = [0, 1]\n";
+    const std::string with = nested + LAN + "irq_priority = 50\n";
+    EXPECT_THAT(lines(diff(with, nested + LAN + "irq_priority = 51\n").refused),
+                ElementsAre("~ port lan irq_priority: [50] -> [51]"));
+    EXPECT_THAT(lines(diff(with, nested + LAN).refused), ElementsAre("~ port lan irq_priority: [50] -> []"));
+    EXPECT_THAT(lines(diff(nested + LAN, with).refused), ElementsAre("~ port lan irq_priority: [] -> [50]"));
+    EXPECT_THAT(lines(diff(with, with + "rx_queues = 2\n").refused),
+                ElementsAre("~ port lan irq_priority: [50] -> [50, 50]"));
+    EXPECT_THAT(lines(diff(with, with + "cpus = [1]\n").refused), ElementsAre("~ port lan cpus: [] -> [1]"));
+    EXPECT_THAT(lines(diff(nested + WAN, with + WAN).refused),
+                ElementsAre("+ port lan: device \"af_xdp:e0\", shadow \"lan0\", MTU 1500"));
+    const config_diff fewer = diff(with + WAN, nested + WAN), same = diff(with, with + "descriptors = 512\n");
+    EXPECT_THAT(fewer.refused, IsEmpty());
+    EXPECT_THAT(fewer.removed, ElementsAre("lan"));
+    EXPECT_THAT(same.refused, IsEmpty());
+    EXPECT_THAT(same.added, ElementsAre("lan")) << "opened again, on its own CPUs";
 }
 
 TEST(ConfigDiff, BacklogsThatHoldMoreNeedARestart)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
 #include "cpu_list.hpp"
+#include "irq_threads.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -77,7 +78,8 @@ TEST(Config, EverySettingArrives)
              "rps_default_mask = [0, 1]\nflow_limit_cpu_bitmap = \"0x2\"\nflow_limit_table_len = 512\ninterrupts = "
              "false\nslow_path_cpu = 5\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
-             "netns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = \"/tmp/x.sock\"\nhugepages = true\n"
+             "napi_fifo_priority = 3\nnetns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = "
+             "\"/tmp/x.sock\"\nhugepages = true\n"
              "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n"
              "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
              "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
@@ -94,6 +96,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.skb_defer_max, 96U);
     EXPECT_EQ(cfg.exclusion, exclusion_mode::big);
     EXPECT_TRUE(cfg.ksoftirqd && cfg.irq_workd && cfg.thread_backlog_napi);
+    EXPECT_EQ(cfg.napi_fifo_priority, 3);
     EXPECT_EQ(cfg.rps_sock_flow_entries, 4096U);
     EXPECT_EQ(cfg.rps_default_mask, (std::vector<unsigned>{0, 1}));
     EXPECT_EQ(cfg.flow_limit, (flow_limit_config{.flow_limit_cpu_bitmap = {1}, .flow_limit_table_len = 512}));
@@ -131,6 +134,32 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
+}
+
+const std::string NESTED = "[runtime]\ncpus = [2, 1]\nexclusion = \"nested\"\n";
+
+TEST(Config, InterruptThreadsLieWhereTheQueuesWouldBeAtHome)
+{
+    const config cfg = good(NESTED + "mbufs = 32768\n" + PORT + "rx_queues = 3\nirq_priority = 50\n" +
+                            "[[port]]\ndevice = \"af_xdp:plain\"\nshadow = \"lan1\"\n"
+                            "[[port]]\ndevice = \"0000:03:00.0\"\nshadow = \"lan2\"\nrx_queues = 2\ncpus = [1]\n"
+                            "irq_priority = [1, 99]\n"
+                            "[xdp_map.cpus]\ntype = \"cpumap\"\nentries = [{ key = 6 }]\n");
+    EXPECT_EQ(cfg.exclusion, exclusion_mode::nested);
+    EXPECT_EQ(irq_threads(cfg), (std::vector<irq_thread>{{"r0", 2, 50, "irq/r0-0"},
+                                                         {"r0", 1, 50, "irq/r0-1"},
+                                                         {"r0", 2, 50, "irq/r0-2"},
+                                                         {"0000:03:00.0", 1, 1, "irq/0:03:00.0-0"},
+                                                         {"0000:03:00.0", 1, 99, "irq/0:03:00.0-1"}}));
+    EXPECT_EQ(irq_thread_name("enp129s0f0np0", 63), "irq/9s0f0np0-63");
+    EXPECT_EQ(irq_threads(good(NESTED + PORT)), std::vector<irq_thread>{});
+}
+
+TEST(Config, InterruptThreadsNeedBuffers)
+{
+    const std::string port = PORT + "rx_queues = 8\nirq_priority = 50\n";
+    EXPECT_EQ(problems(NESTED + "mbufs = 18000\n" + port),
+              "r.toml:4: mbufs: found 18000, expected at least 21504 for the rings of these ports");
 }
 
 TEST(Config, XdpMaps)
@@ -321,19 +350,47 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"DeferTooMany", "[runtime]\nskb_defer_max = 1024\n" + PORT,
                 "r.toml:2: skb_defer_max: found 1024 (integer), expected an integer from 0 to 1023"},
         mistake{"ExclusionWord", "[runtime]\nexclusion = \"small\"\n" + PORT,
-                "r.toml:2: exclusion: found \"small\" (string), expected \"exclusive\" or \"big\""},
-        mistake{
-            "ThreadsInExclusive", "[runtime]\nirq_workd = true\nthread_backlog_napi = true\n" + PORT,
-            "r.toml:2: irq_workd: found true (boolean), expected exclusion = \"big\" in [runtime] with it, for it "
-            "makes several bottom-half threads on a CPU\n"
-            "r.toml:3: thread_backlog_napi: found true (boolean), expected exclusion = \"big\" in [runtime] with it, "
-            "for it makes several bottom-half threads on a CPU"},
+                "r.toml:2: exclusion: found \"small\" (string), expected \"exclusive\", \"big\" or \"nested\""},
+        mistake{"ThreadsInExclusive", "[runtime]\nirq_workd = true\nthread_backlog_napi = true\n" + PORT,
+                "r.toml:2: irq_workd: found true (boolean), expected exclusion = \"big\" or \"nested\" in [runtime] "
+                "with it, for it "
+                "makes several bottom-half threads on a CPU\n"
+                "r.toml:3: thread_backlog_napi: found true (boolean), expected exclusion = \"big\" or \"nested\" in "
+                "[runtime] with it, "
+                "for it makes several bottom-half threads on a CPU"},
         mistake{"ThreadedWord", PORT + "threaded = true\n",
                 "r.toml:4: threaded: found true (boolean), expected a string that is not empty"},
-        mistake{
-            "ThreadedInExclusive", PORT + "threaded = \"enabled\"\n",
-            "r.toml:4: threaded: found \"enabled\" (string), expected exclusion = \"big\" in [runtime] with it, for it "
-            "makes several bottom-half threads on a CPU"},
+        mistake{"ThreadedInExclusive", PORT + "threaded = \"enabled\"\n",
+                "r.toml:4: threaded: found \"enabled\" (string), expected exclusion = \"big\" or \"nested\" in "
+                "[runtime] with it, for it "
+                "makes several bottom-half threads on a CPU"},
+        mistake{"NapiPriorityInExclusive", "[runtime]\nnapi_fifo_priority = 1\n" + PORT,
+                "r.toml:2: napi_fifo_priority: found 1 (integer), expected exclusion = \"big\" or \"nested\" in "
+                "[runtime] with it, for it makes several bottom-half threads on a CPU"},
+        mistake{"IrqPriorityInExclusive", PORT + "irq_priority = 50\n",
+                "r.toml:4: irq_priority: found 50 (integer), expected exclusion = \"nested\" in [runtime] with it, for "
+                "each queue gets a thread that preempts the others of its CPU"},
+        mistake{"IrqPriorityInBig", "[runtime]\nexclusion = \"big\"\n" + PORT + "irq_priority = [50]\n",
+                "r.toml:6: irq_priority: found an array, expected exclusion = \"nested\" in [runtime] with it, for "
+                "each queue gets a thread that preempts the others of its CPU"},
+        mistake{"IrqPriorityRange", NESTED + PORT + "irq_priority = 100\n",
+                "r.toml:7: irq_priority: found 100 (integer), expected an integer from 1 to 99, or an array of 1 of "
+                "them, one for each rx queue"},
+        mistake{"IrqPriorityZero", NESTED + PORT + "rx_queues = 2\nirq_priority = [50, 0]\n",
+                "r.toml:8: irq_priority: found an array, expected an integer from 1 to 99, or an array of 2 of "
+                "them, one for each rx queue"},
+        mistake{"IrqPriorityOfTooFew", NESTED + PORT + "rx_queues = 2\nirq_priority = [50]\n",
+                "r.toml:8: irq_priority: found an array, expected an integer from 1 to 99, or an array of 2 of "
+                "them, one for each rx queue"},
+        mistake{"IrqPriorityWord", NESTED + PORT + "irq_priority = \"high\"\n",
+                "r.toml:7: irq_priority: found \"high\" (string), expected an integer from 1 to 99, or an array of 1 "
+                "of them, one for each rx queue"},
+        mistake{"IrqPriorityWithoutInterrupts", NESTED + "interrupts = false\n" + PORT + "irq_priority = 50\n",
+                "r.toml:8: irq_priority: found 50 (integer), expected interrupts = true in [runtime] with it, for a "
+                "thread of that priority that only spins keeps the others of its CPU from running"},
+        mistake{"IrqPriorityAndThreaded", NESTED + PORT + "threaded = \"enabled\"\nirq_priority = 50\n",
+                "r.toml:8: irq_priority: found 50 (integer), expected threaded = \"disabled\" with it, for the thread "
+                "of the interrupt polls the queue"},
         mistake{
             "RpsCpus", PORT + "rps_cpus = [0, 1]\n",
             "r.toml:4: rps_cpus: found an array, expected runtime CPUs from 0 to 0, as a list (\"0-2,4\") or a mask "
@@ -363,7 +420,8 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
               "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
               "flow_limit_cpu_bitmap, "
               "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
-              "thread_backlog_napi, slow_path_cpu, netns, vfio_intr, control, hugepages, memory_mb, mbufs, "
+              "thread_backlog_napi, napi_fifo_priority, slow_path_cpu, netns, vfio_intr, control, hugepages, "
+              "memory_mb, mbufs, "
               "remove_shadows, trace, trace_dir\n"
               "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
               "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"

@@ -160,6 +160,9 @@ INSTANTIATE_TEST_SUITE_P(
                  on.dropped = {CAP_SYS_NICE};
              },
              "no SCHED_FIFO", "LimitRTPRIO=99", ""},
+        lack{"FifoOfInterruptThreads", "sched_fifo", severity::less, [](fake_host &on) { on.fifo = EPERM; },
+             "which irq_priority would need", "leave out irq_priority", "",
+             "[runtime]\ncpus = [1]\nexclusion = \"nested\"\nhugepages = true\n" + AF_XDP_PORT + "irq_priority = 50\n"},
         lack{"FifoWithoutTime", "sched_fifo", severity::less, [](fake_host &on) { on.fifo = EPERM; }, "no SCHED_FIFO",
              "cpu.rt_runtime_us", ""},
         lack{"RtThrottling", "rt_throttling", severity::advice,
