@@ -9,8 +9,7 @@
 // In mode `big` the instance has a thread `cpumap/<cpu>`.
 #include "backlog_ring.hpp"
 #include "net_core_internal.hpp"
-#include "redirect.hpp"
-#include "redirect_table.hpp"
+#include "redirect_map.hpp"
 #include "xdp_trace.hpp"
 
 #include <rte_branch_prediction.h>
@@ -47,28 +46,23 @@ struct cpumap_entry {
     unsigned next_lane = 0;         ///< served first in the next poll. Target CPU
     cpumap_napi napi;
     std::atomic<cpumap_entry *> next{nullptr};
+
+    xdp_map_entry shown() const { return {.key = key, .qsize = qsize, .prog = prog}; }
+    static bool leads_to(const net_device &) noexcept { return false; }
 };
 
-class cpumap final : public xdp_map
+class cpumap final : public redirect_map<cpumap_entry>
 {
 public:
     cpumap(net_core &core, std::string map_name, unsigned entries)
-        : xdp_map(std::move(map_name), xdp_map_type::cpumap, entries), core_(core), table_(entries, false)
+        : redirect_map(core, std::move(map_name), xdp_map_type::cpumap, entries)
     {
     }
-
     void update(const xdp_map_entry &entry, std::uint64_t flags) override;
-    bool erase(std::uint32_t key) override;
-    std::vector<xdp_map_entry> entries() const override;
     void clear() noexcept override;
 
-    cpumap_entry *lookup(std::uint32_t key) const noexcept { return table_.lookup(key); }
-
 private:
-    void finish(std::unique_ptr<cpumap_entry> entry) noexcept;
-
-    net_core &core_;
-    redirect_table<cpumap_entry> table_;
+    void retire(std::unique_ptr<cpumap_entry> entry) override;
 };
 
 namespace
@@ -190,27 +184,24 @@ std::unique_ptr<cpumap_entry> make_entry(net_core &core, const xdp_map_entry &wa
 
 void cpumap::update(const xdp_map_entry &entry, std::uint64_t flags)
 {
-    xdp_map_check_key(*this, entry.key, entry.key < core_.cpus() && table_.in_range(entry.key));
+    xdp_map_check_key(*this, entry.key, entry.key < core_.cpus());
     if (entry.qsize > CPUMAP_MAX_QSIZE) {
         throw error("XDP map " + name + ": at most " + std::to_string(CPUMAP_MAX_QSIZE) +
                     " packets may wait for a CPU, " + "not " + std::to_string(entry.qsize));
     }
-    xdp_map_check_flags(*this, entry.key, table_.lookup(entry.key) != nullptr, table_.full(), flags);
+    check(entry.key, flags);
     if (entry.qsize == 0) {
         erase(entry.key);
         return;
     }
     std::unique_ptr<cpumap_entry> fresh = make_entry(core_, entry);
     core_.redirect().cpumap_entries.push_back(fresh.get());
-    finish(table_.replace(std::move(fresh)));
+    link(std::move(fresh));
 }
 
-/// An entry that is linked no more: runs until it is empty. May be null.
-void cpumap::finish(std::unique_ptr<cpumap_entry> entry) noexcept
+/// Runs until it is empty.
+void cpumap::retire(std::unique_ptr<cpumap_entry> entry)
 {
-    if (!entry) {
-        return;
-    }
     core_.rt().synchronize_rcu(); // nobody fills it any more
     core_.rt().call_on(entry->target->id, [&](softnet_data &) { drain(*entry); });
     napi_disable(entry->napi);
@@ -218,21 +209,7 @@ void cpumap::finish(std::unique_ptr<cpumap_entry> entry) noexcept
     std::erase(core_.redirect().cpumap_entries, entry.get());
 }
 
-bool cpumap::erase(std::uint32_t key)
-{
-    std::unique_ptr<cpumap_entry> old = table_.remove(key);
-    const bool found = old != nullptr;
-    finish(std::move(old));
-    return found;
-}
-
-std::vector<xdp_map_entry> cpumap::entries() const
-{
-    std::vector<xdp_map_entry> all;
-    table_.for_each([&](const cpumap_entry &e) { all.push_back({.key = e.key, .qsize = e.qsize, .prog = e.prog}); });
-    return all;
-}
-
+/// One after the other: what the program of one gives to another one still gets there.
 void cpumap::clear() noexcept
 {
     for (const xdp_map_entry &entry : entries()) {
@@ -286,7 +263,7 @@ void cpu_enqueue(cpumap_lane &lane, net_device &in, rte_mbuf **pkts, unsigned n)
 
 bool cpumap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept
 {
-    cpumap_entry *entry = static_cast<const cpumap &>(*run.target().map).lookup(run.target().key);
+    cpumap_entry *entry = static_cast<const cpumap &>(*run.target().map).table().lookup(run.target().key);
     if (unlikely(!entry)) {
         return false;
     }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "burst_length.hpp"
 #include "net_core_internal.hpp"
-#include "redirect.hpp"
-#include "redirect_table.hpp"
+#include "redirect_map.hpp"
 #include "xdp_trace.hpp"
 
 #include <rte_branch_prediction.h>
@@ -21,30 +20,16 @@ struct devmap_entry {
     net_device *dev;
     std::shared_ptr<xdp_program> prog;
     std::atomic<devmap_entry *> next{nullptr};
+
+    xdp_map_entry shown() const { return {.key = key, .ifindex = dev->ifindex, .prog = prog}; }
+    bool leads_to(const net_device &to) const noexcept { return dev == &to; }
 };
 
-class devmap final : public xdp_map
+class devmap final : public redirect_map<devmap_entry>
 {
 public:
-    devmap(net_core &core, std::string map_name, xdp_map_type map_type, unsigned entries)
-        : xdp_map(std::move(map_name), map_type, entries), core_(core),
-          table_(entries, map_type == xdp_map_type::devmap_hash)
-    {
-    }
-
+    using redirect_map::redirect_map;
     void update(const xdp_map_entry &entry, std::uint64_t flags) override;
-    bool erase(std::uint32_t key) override;
-    std::vector<xdp_map_entry> entries() const override;
-    void unlink_device(const net_device &dev) override;
-    void free_removed() noexcept override { removed_.clear(); }
-    void clear() noexcept override;
-
-    const redirect_table<devmap_entry> &table() const noexcept { return table_; }
-
-private:
-    net_core &core_;
-    redirect_table<devmap_entry> table_;
-    std::vector<std::unique_ptr<devmap_entry>> removed_; ///< wait for a grace period
 };
 
 void devmap::update(const xdp_map_entry &entry, std::uint64_t flags)
@@ -53,45 +38,8 @@ void devmap::update(const xdp_map_entry &entry, std::uint64_t flags)
     if (!dev) {
         throw error("XDP map " + name + ": there is no interface " + std::to_string(entry.ifindex));
     }
-    xdp_map_check_key(*this, entry.key, table_.in_range(entry.key));
-    xdp_map_check_flags(*this, entry.key, table_.lookup(entry.key) != nullptr, table_.full(), flags);
-    if (auto old = table_.replace(std::unique_ptr<devmap_entry>(new devmap_entry{entry.key, dev, entry.prog}))) {
-        core_.rt().synchronize_rcu();
-    }
-}
-
-bool devmap::erase(std::uint32_t key)
-{
-    const auto old = table_.remove(key);
-    if (old) {
-        core_.rt().synchronize_rcu();
-    }
-    return old != nullptr;
-}
-
-std::vector<xdp_map_entry> devmap::entries() const
-{
-    std::vector<xdp_map_entry> all;
-    table_.for_each(
-        [&](const devmap_entry &e) { all.push_back({.key = e.key, .ifindex = e.dev->ifindex, .prog = e.prog}); });
-    std::ranges::sort(all, {}, &xdp_map_entry::key);
-    return all;
-}
-
-void devmap::unlink_device(const net_device &dev)
-{
-    table_.for_each([&](const devmap_entry &e) {
-        if (e.dev == &dev) {
-            removed_.push_back(table_.remove(e.key));
-        }
-    });
-}
-
-void devmap::clear() noexcept
-{
-    table_.for_each([&](const devmap_entry &e) { removed_.push_back(table_.remove(e.key)); });
-    core_.rt().synchronize_rcu();
-    removed_.clear();
+    check(entry.key, flags);
+    link(std::unique_ptr<devmap_entry>(new devmap_entry{entry.key, dev, entry.prog}));
 }
 
 std::shared_ptr<xdp_map> make_devmap(net_core &core, std::string name, xdp_map_type type, unsigned max_entries)

@@ -3,8 +3,7 @@
 #include <halfpoll/announce.hpp>
 #include <halfpoll/xdp_socket.hpp>
 
-#include "redirect.hpp"
-#include "redirect_table.hpp"
+#include "redirect_map.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_errno.h>
@@ -127,29 +126,19 @@ struct xskmap_entry {
     net_device *dev;
     std::shared_ptr<xdp_socket> socket;
     std::atomic<xskmap_entry *> next{nullptr};
+
+    xdp_map_entry shown() const { return {.key = key, .ifindex = dev ? dev->ifindex : ifindex_t{0}, .socket = socket}; }
+    bool leads_to(const net_device &to) const noexcept { return dev == &to; }
 };
 
-class xskmap final : public xdp_map
+class xskmap final : public redirect_map<xskmap_entry>
 {
 public:
     xskmap(net_core &core, std::string map_name, unsigned entries)
-        : xdp_map(std::move(map_name), xdp_map_type::xskmap, entries), core_(core), table_(entries, false)
+        : redirect_map(core, std::move(map_name), xdp_map_type::xskmap, entries)
     {
     }
-
     void update(const xdp_map_entry &entry, std::uint64_t flags) override;
-    bool erase(std::uint32_t key) override;
-    std::vector<xdp_map_entry> entries() const override;
-    void unlink_device(const net_device &dev) override;
-    void free_removed() noexcept override { removed_.clear(); }
-    void clear() noexcept override;
-
-    const xskmap_entry *lookup(std::uint32_t key) const noexcept { return table_.lookup(key); }
-
-private:
-    net_core &core_;
-    redirect_table<xskmap_entry> table_;
-    std::vector<std::unique_ptr<xskmap_entry>> removed_; ///< wait for a grace period
 };
 
 void xskmap::update(const xdp_map_entry &entry, std::uint64_t flags)
@@ -161,46 +150,8 @@ void xskmap::update(const xdp_map_entry &entry, std::uint64_t flags)
     if (entry.prog) {
         throw error("XDP map " + name + ": entries of an xskmap have no program");
     }
-    xdp_map_check_key(*this, entry.key, table_.in_range(entry.key));
-    xdp_map_check_flags(*this, entry.key, table_.lookup(entry.key) != nullptr, table_.full(), flags);
-    if (auto old = table_.replace(std::unique_ptr<xskmap_entry>(new xskmap_entry{entry.key, dev, entry.socket}))) {
-        core_.rt().synchronize_rcu();
-    }
-}
-
-bool xskmap::erase(std::uint32_t key)
-{
-    const auto old = table_.remove(key);
-    if (old) {
-        core_.rt().synchronize_rcu();
-    }
-    return old != nullptr;
-}
-
-std::vector<xdp_map_entry> xskmap::entries() const
-{
-    std::vector<xdp_map_entry> all;
-    table_.for_each([&](const xskmap_entry &e) {
-        const ifindex_t ifindex = e.dev ? e.dev->ifindex : ifindex_t{0};
-        all.push_back({.key = e.key, .ifindex = ifindex, .socket = e.socket});
-    });
-    return all;
-}
-
-void xskmap::unlink_device(const net_device &dev)
-{
-    table_.for_each([&](const xskmap_entry &e) {
-        if (e.dev == &dev) {
-            removed_.push_back(table_.remove(e.key));
-        }
-    });
-}
-
-void xskmap::clear() noexcept
-{
-    table_.for_each([&](const xskmap_entry &e) { removed_.push_back(table_.remove(e.key)); });
-    core_.rt().synchronize_rcu();
-    removed_.clear();
+    check(entry.key, flags);
+    link(std::unique_ptr<xskmap_entry>(new xskmap_entry{entry.key, dev, entry.socket}));
 }
 
 std::shared_ptr<xdp_map> make_xskmap(net_core &core, std::string name, unsigned max_entries)
@@ -210,7 +161,7 @@ std::shared_ptr<xdp_map> make_xskmap(net_core &core, std::string name, unsigned 
 
 bool xskmap_redirect(const redirect_guard &guard, const redirect_run &run) noexcept
 {
-    const xskmap_entry *entry = static_cast<const xskmap &>(*run.target().map).lookup(run.target().key);
+    const xskmap_entry *entry = static_cast<const xskmap &>(*run.target().map).table().lookup(run.target().key);
     if (unlikely(!entry)) {
         return false;
     }
