@@ -6,12 +6,14 @@ import random
 import re
 
 import forward_tables
+from callgrind import instructions
 from hugepages import hugepages
 from refusal import Refusal
 from report import result
 from scenario_forward import CONTROL, EAL, HUGEPAGES, SMALL, WORKER, run_program
 
 MODES = ("exclusive", "big", "nested")
+POLLS = 1000
 
 
 def run(quick, build_dir):
@@ -30,7 +32,14 @@ def run(quick, build_dir):
     over = {mode: [a - b for a, b in zip(cycles[mode], cycles["exclusive"])] for mode in MODES[1:]}
     return [*(result(mode, "cycles/packet", cycles[mode]) for mode in MODES),
             *(result(f"{mode}_over_exclusive", "cycles/packet", over[mode]) for mode in over),
-            *(result(f"{mode}_locks", "pairs/64 packets", locks[mode]) for mode in over)]
+            *(result(f"{mode}_locks", "pairs/64 packets", locks[mode]) for mode in over),
+            *({"name": f"{mode}_instructions", "unit": f"in {POLLS} polls of 64", "samples": [counted(build_dir, mode)]}
+              for mode in MODES)]
+
+
+def counted(build_dir, mode):
+    program = os.path.join(build_dir, "bench", "locks", "exclusion_count")
+    return instructions([program, mode, str(POLLS)], "--collect-atstart=no")
 
 
 def variant(programs, mode, table):

@@ -5,11 +5,10 @@ import json
 import math
 import os
 import random
-import re
 import subprocess
-import tempfile
 
 import rps_kernel
+from callgrind import instructions
 from refusal import Refusal
 
 BURSTS = (1, 32, 64)
@@ -88,18 +87,9 @@ def local_interval(samples):
 def local_instructions(samples, build_dir, packets):
     """Instructions of the NET_RX dispatches of a CPU that steers so many packets to itself."""
     for mode, name in (("big", "without"), ("thread", "with")):
-        with tempfile.NamedTemporaryFile() as out:
-            command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out.name}",
-                       "--toggle-collect=halfpoll::net_rx_action(halfpoll::softnet_data&)",
-                       os.path.join(build_dir, "bench", "rps", "rps_bench"), "local", mode, str(packets)]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-            except FileNotFoundError as e:
-                raise Refusal("valgrind is not installed: apt-get install valgrind") from e
-            if done.returncode != 0:
-                raise Refusal(f"{' '.join(command)}: {done.stderr.strip()}")
-            counted = re.search(r"^totals: (\d+)$", out.read().decode(), re.M)
-        samples.add(f"local_instructions_{name}_threads", f"in {packets} packets", int(counted[1]))
+        counted = instructions([os.path.join(build_dir, "bench", "rps", "rps_bench"), "local", mode, str(packets)],
+                               "--toggle-collect=halfpoll::net_rx_action(halfpoll::softnet_data&)")
+        samples.add(f"local_instructions_{name}_threads", f"in {packets} packets", counted)
 
 
 def defer(samples, build_dir, mbufs, ms):

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How long an urgent packet waits for a long bottom half on its CPU; one variant, printed as one line of JSON (see
 // ../scenario_rt_latency.py):
-//   rt_latency VARIANT CPU WAKES
+//   rt_latency VARIANT CPU WAKES [TRACE-FOLDER]
 //     floor       the long work is a loop of a thread that holds nothing
 //     nested      mode nested: the long bottom half and the urgent one are runtime CPUs of different priority
 //     nested_irq  the same; the urgent packet comes by an interrupt and NAPI, not from an embedder's thread
 //     big         mode big: both belong to one runtime CPU and share its lock
+// With a folder a trace of the last wakes is written below it, for `halfpoll trace`.
 #include "latency_rig.hpp"
 
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/trace.hpp>
 
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
+#include <latch>
 #include <optional>
 #include <string>
 #include <thread>
@@ -53,8 +57,16 @@ private:
     std::thread thread_;
 };
 
-/// A thread of the embedder, as a handler of the CAN bus that injects a packet.
-void urgent_thread(latency_rig &r)
+long times_blocked()
+{
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
+/// A thread of the embedder, as a force-threaded handler that injects a packet and raises a softirq of its own. Ends
+/// after `saved`: what was traced of a thread goes with it. Returns how often it had to wait for a lock.
+long urgent_thread(latency_rig &r, std::latch &saved)
 {
     pthread_setname_np(pthread_self(), "urgent");
     const cpu_attachment attached(r.rt, r.urgent_cpu);
@@ -65,16 +77,32 @@ void urgent_thread(latency_rig &r)
     }
     random_timer timer;
     halfpoll_xdp_burst burst{};
+    const long before = times_blocked();
     while (!r.probe.finished()) {
         r.probe.expect(timer.arm());
         timer.wait();
         local_bh_disable();
         r.send_urgent(burst);
+        raise_softirq_irqoff(r.rt.cpu(r.urgent_cpu), BLOCK_SOFTIRQ);
         local_bh_enable();
     }
+    const long waits = times_blocked() - before - r.probe.done(); // but for the timer
+    saved.wait();
+    return waits;
 }
 
-void wait_for_interrupts(latency_rig &r)
+long wake_thread(latency_rig &r)
+{
+    std::latch saved(1);
+    std::future<long> thread = std::async(std::launch::async, [&] { return urgent_thread(r, saved); });
+    while (!r.probe.finished() && thread.wait_for(std::chrono::milliseconds(20)) == std::future_status::timeout) {
+    }
+    trace_finish(r.rt);
+    saved.count_down();
+    return thread.get();
+}
+
+void wake_by_interrupt(latency_rig &r)
 {
     r.add_urgent();
     while (!r.probe.finished()) {
@@ -90,14 +118,14 @@ double dispatch_us(runtime &rt)
     return served == 0 ? 0 : static_cast<double>(stats.busy.load(std::memory_order_relaxed)) / 1e3 / served;
 }
 
-void print(latency_rig &r)
+void print(latency_rig &r, long lock_waits)
 {
     std::uint64_t drops = 0;
     for (unsigned reason = 0; reason < DROP_REASONS; ++reason) {
         drops += r.core.drops(reason);
     }
-    std::printf("{\"drops\": %llu, \"dispatch_us\": %.1f, \"ns\": [", static_cast<unsigned long long>(drops),
-                dispatch_us(r.rt));
+    std::printf("{\"drops\": %llu, \"dispatch_us\": %.1f, \"lock_waits\": %ld, \"ns\": [",
+                static_cast<unsigned long long>(drops), dispatch_us(r.rt), lock_waits);
     const char *separator = "";
     for (const ktime_t ns : r.probe.latencies()) {
         std::printf("%s%lld", separator, static_cast<long long>(ns));
@@ -106,10 +134,16 @@ void print(latency_rig &r)
     std::printf("]}\n");
 }
 
-void measure(const std::string &variant, int cpu, unsigned wakes)
+void measure(const std::string &variant, int cpu, unsigned wakes, const std::string &trace_dir)
 {
-    eal_init({});
+    eal_options eal;
+    if (!trace_dir.empty()) {
+        eal.trace = "^\\(softirq\\|irq_handler\\|contention\\|sched\\|xdp_devmap\\)_";
+        eal.trace_dir = trace_dir;
+    }
+    eal_init(eal);
     latency_rig r(variant == "big" ? exclusion_mode::big : exclusion_mode::nested, cpu, wakes);
+    r.rt.open_softirq(BLOCK_SOFTIRQ, [](softnet_data &) noexcept {});
     std::optional<free_loop> loop;
     if (variant == "floor") {
         loop.emplace(cpu);
@@ -119,25 +153,27 @@ void measure(const std::string &variant, int cpu, unsigned wakes)
     if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
         throw_errno(errno, "memory cannot be locked (ulimit -l unlimited)");
     }
+    long lock_waits = 0;
     if (variant == "nested_irq") {
-        wait_for_interrupts(r);
+        wake_by_interrupt(r);
     } else {
-        std::async(std::launch::async, [&] { urgent_thread(r); }).get();
+        lock_waits = wake_thread(r);
     }
     loop.reset();
-    print(r);
+    print(r, lock_waits);
 }
 
 } // namespace
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        std::fprintf(stderr, "usage: rt_latency floor|nested|nested_irq|big CPU WAKES\n");
+    if (argc < 4 || argc > 5) {
+        std::fprintf(stderr, "usage: rt_latency floor|nested|nested_irq|big CPU WAKES [TRACE-FOLDER]\n");
         return 1;
     }
     try {
-        measure(argv[1], std::atoi(argv[2]), static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
+        measure(argv[1], std::atoi(argv[2]), static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)),
+                argc == 5 ? argv[4] : "");
     } catch (const std::exception &e) {
         std::fprintf(stderr, "rt_latency: %s\n", e.what());
         return 1;

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Counts instructions: the same on each run of a program that does the same, whatever else the machine does."""
+
+import re
+import subprocess
+import tempfile
+
+from refusal import Refusal
+
+
+def instructions(command, *options):
+    """Of a command that is run under callgrind with those options: they say which part counts."""
+    with tempfile.NamedTemporaryFile() as out:
+        whole = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out.name}", *options, *command]
+        try:
+            done = subprocess.run(whole, capture_output=True, text=True, timeout=120, check=False)
+        except FileNotFoundError as e:
+            raise Refusal("valgrind is not installed: apt-get install valgrind") from e
+        if done.returncode != 0:
+            raise Refusal(f"{' '.join(whole)}: {done.stderr.strip()}")
+        return int(re.search(r"^totals: (\d+)$", out.read().decode(), re.M)[1])
