@@ -13,7 +13,7 @@ from report import result
 from scenario_forward import CONTROL, EAL, HUGEPAGES, SMALL, WORKER, run_program
 
 MODES = ("exclusive", "big", "nested")
-POLLS = 1000
+POLLS = 100
 
 
 def run(quick, build_dir):

@@ -21,7 +21,7 @@ constexpr unsigned BULK_QUEUES = 5;
 /// A runtime on one logical CPU with the devices of latency_ports.hpp.
 struct latency_rig {
     struct pool_deleter {
-        void operator()(rte_mempool *pool) const noexcept { halfpoll::packet_pool_free(pool); }
+        void operator()(rte_mempool *which) const noexcept { halfpoll::packet_pool_free(which); }
     };
 
     latency_probe probe;
