@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nested_ledger.hpp"
+#include "simple_port.hpp"
 
 #include <halfpoll/net_core.hpp>
 
@@ -21,7 +22,7 @@ namespace halfpoll::test
 
 /// A device whose queues hold on to packets as a NIC does: what it has sent goes back to the pool when later packets
 /// come. It takes less than it is offered now and then, and asks for its doorbell once more.
-class nested_port final : public port
+class nested_port final : public simple_port
 {
 public:
     /// One rx queue; it keeps its packets in its own hands, and may be asked for more by any thread.
@@ -67,13 +68,6 @@ public:
         i.rx_descriptors = 256;
         return i;
     }
-    void open(const port_options &) override {}
-    void close() noexcept override {}
-    link_state link() override { return {.up = true, .speed_mbps = 10'000}; }
-    void set_mtu(std::uint32_t) override {}
-    void set_promiscuous(bool) override {}
-    port_counters counters() const override { return {}; }
-    void set_event_handler(std::function<void(port_event)>) override {}
     rx_wait wait_of(std::uint16_t queue) override { return {.fd = rx_[queue]->fd}; }
 
     /// Stamped as sent by the holder of the queue.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "simple_port.hpp"
+
 #include <halfpoll/net_core.hpp>
 
 #include <rte_byteorder.h>
@@ -158,7 +160,7 @@ private:
 };
 
 /// A device that receives them.
-class sequence_port final : public port
+class sequence_port final : public simple_port
 {
 public:
     explicit sequence_port(sequence &s) : sequence_(s) {}
@@ -170,13 +172,6 @@ public:
         i.max_rx_queues = sequence_.queues();
         return i;
     }
-    void open(const port_options &) override {}
-    void close() noexcept override {}
-    link_state link() override { return {.up = true, .speed_mbps = 10'000}; }
-    void set_mtu(std::uint32_t) override {}
-    void set_promiscuous(bool) override {}
-    port_counters counters() const override { return {}; }
-    void set_event_handler(std::function<void(port_event)>) override {}
     rx_wait wait_of(std::uint16_t) override { return {.reason = "makes its packets itself"}; }
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {

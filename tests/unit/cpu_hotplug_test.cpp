@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fake_device.hpp"
+#include "refusal.hpp"
 
 #include <gtest/gtest.h>
 
@@ -15,6 +16,8 @@ namespace halfpoll
 
 namespace
 {
+
+using test::refusal;
 
 /// What ran, and on which CPU.
 struct traced {
@@ -77,16 +80,6 @@ runtime_options mode_big(unsigned n)
     options.exclusion = exclusion_mode::big;
     options.ksoftirqd = options.irq_workd = true;
     return options;
-}
-
-std::string refusal(const std::function<void()> &fn)
-{
-    try {
-        fn();
-    } catch (const error &e) {
-        return e.what();
-    }
-    return "";
 }
 
 TEST(cpu_hotplug, refuses_what_makes_no_sense)
@@ -229,7 +222,7 @@ TEST_P(cpu_hotplug_modes, what_waits_on_a_cpu_moves_on)
     ktime_t expiry = 0;
     rt.call_on(1, [&](softnet_data &sd) {
         irq_work_queue(lazy);
-        expiry = rt.now() + 20 * NSEC_PER_MSEC;
+        expiry = rt.now() + 200 * NSEC_PER_MSEC; // later than the CPU is gone
         sd.timers.start(timer, expiry);
         sd.timers.start(cancelled, expiry);
         call_rcu(rcu, traced_rcu::called);

@@ -3,6 +3,7 @@
 // Several bottom-half threads on one CPU: who is refused, who waits for whom, and what a section does at its end.
 #include "fake_device.hpp"
 #include "priorities.hpp"
+#include "refusal.hpp"
 
 #include <gtest/gtest.h>
 
@@ -18,6 +19,8 @@ namespace halfpoll
 namespace
 {
 
+using test::refusal;
+
 runtime_options big()
 {
     runtime_options options;
@@ -30,16 +33,6 @@ runtime_options big_with_ksoftirqd()
     runtime_options options = big();
     options.ksoftirqd = true;
     return options;
-}
-
-std::string refusal(const std::function<void()> &fn)
-{
-    try {
-        fn();
-    } catch (const error &e) {
-        return e.what();
-    }
-    return "";
 }
 
 TEST(exclusion, several_threads_on_a_cpu_are_refused_in_exclusive)

@@ -4,6 +4,7 @@
 #include "fake_device.hpp"
 #include "fake_port.hpp"
 #include "priorities.hpp"
+#include "refusal.hpp"
 
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
@@ -415,16 +416,6 @@ protected:
         return &core_->register_netdevice(std::make_unique<fake_port>(wires_.back()), options);
     }
     unsigned home(const net_device *dev) const { return dev->queues[0]->cpu->id; }
-    std::string refusal(const std::function<void()> &what)
-    {
-        try {
-            what();
-        } catch (const error &e) {
-            return e.what();
-        }
-        return "";
-    }
-
     std::vector<std::shared_ptr<fake_wire>> wires_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<runtime> rt_;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "fake_port.hpp"
-
-#include <halfpoll/eal.hpp>
+#include "control_until.hpp"
+#include "net_rig.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,43 +15,10 @@ namespace
 
 constexpr unsigned POOL_PACKETS = 4095;
 
-class net_core_test : public testing::Test
+class net_core_test : public net_rig
 {
 protected:
-    void SetUp() override { pool_ = packet_pool_create("net_core_test", POOL_PACKETS, 2176, 0); }
-    void TearDown() override
-    {
-        core_.reset();
-        rt_.reset();
-        wires_.clear();
-        EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
-        packet_pool_free(pool_);
-    }
-
-    void start(unsigned cpus = 1)
-    {
-        runtime_options options;
-        options.cpus.assign(cpus, cpu_options{});
-        rt_ = std::make_unique<runtime>(options);
-        core_ = std::make_unique<net_core>(*rt_, pool_);
-    }
-    std::shared_ptr<fake_wire> wire() { return wires_.emplace_back(std::make_shared<fake_wire>()); }
-    net_device &add(const std::string &name, const std::shared_ptr<fake_wire> &w, std::vector<unsigned> cpus = {})
-    {
-        net_device_options options;
-        options.name = name;
-        options.cpus = std::move(cpus);
-        return core_->register_netdevice(std::make_unique<fake_port>(w), options);
-    }
-    /// Every received packet leaves by `out`.
-    void forward_to(net_device *&out)
-    {
-        core_->set_rx_handler(
-            [](void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
-                dev_queue_xmit(cpu, **static_cast<net_device **>(ctx), pkts, n);
-            },
-            &out);
-    }
+    net_core_test() : net_rig(POOL_PACKETS) {}
     /// Sends from the CPU's own thread, as a poll would.
     void xmit(unsigned cpu, net_device &dev, std::vector<rte_mbuf *> pkts)
     {
@@ -69,25 +35,12 @@ protected:
         }
         return v;
     }
-    void expect_sent_in_order(fake_wire &w, unsigned n)
-    {
-        ASSERT_TRUE(eventually([&] { return w.sent_count() >= n; })) << w.sent_count() << " of " << n;
-        std::vector<std::uint32_t> expected(n);
-        std::iota(expected.begin(), expected.end(), 0U);
-        const std::lock_guard lock(w.mutex);
-        EXPECT_EQ(w.sent, expected);
-    }
     void run_posted()
     {
         pollfd p{core_->control_fd(), POLLIN, 0};
         ASSERT_EQ(poll(&p, 1, 5000), 1) << "nothing was posted";
         core_->run_control();
     }
-
-    rte_mempool *pool_ = nullptr;
-    std::unique_ptr<runtime> rt_;
-    std::unique_ptr<net_core> core_;
-    std::vector<std::shared_ptr<fake_wire>> wires_;
 };
 
 TEST_F(net_core_test, ForwardsAllInOrderAndCounts)
@@ -486,17 +439,7 @@ protected:
         wire_->event(e);
         run_posted();
     }
-    /// Runs the control loop as a program does.
-    bool wait_for(const std::function<bool()> &condition)
-    {
-        return eventually([&] {
-            pollfd p{core_->control_fd(), POLLIN, 0};
-            if (poll(&p, 1, 0) == 1) {
-                core_->run_control();
-            }
-            return condition();
-        });
-    }
+    bool wait_for(const std::function<bool()> &condition) { return control_until(*core_, condition); }
     void expect_traffic()
     {
         const std::uint64_t before = core_->drops(DROP_NO_HANDLER);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // CPUs come and go under interfaces that carry packets: none is lost, and none overtakes another.
-#include "fake_port.hpp"
-
-#include <halfpoll/eal.hpp>
+#include "net_rig.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,48 +15,18 @@ namespace
 
 constexpr unsigned POOL_PACKETS = 8191;
 
-class net_hotplug_test : public testing::Test
+class net_hotplug_test : public net_rig
 {
 protected:
-    void SetUp() override { pool_ = packet_pool_create("net_hotplug_test", POOL_PACKETS, 2176, 0); }
-    void TearDown() override
-    {
-        core_.reset();
-        rt_.reset();
-        wires_.clear();
-        EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
-        packet_pool_free(pool_);
-    }
+    net_hotplug_test() : net_rig(POOL_PACKETS) {}
     void start(unsigned cpus)
     {
-        runtime_options options;
-        options.cpus.assign(cpus, cpu_options{});
-        rt_ = std::make_unique<runtime>(options);
-        core_ = std::make_unique<net_core>(*rt_, pool_);
-        core_->set_rx_handler(
-            [](void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
-                dev_queue_xmit(cpu, **static_cast<net_device **>(ctx), pkts, n);
-            },
-            &target_);
+        net_rig::start(cpus);
+        forward_to(target_);
     }
-    std::shared_ptr<fake_wire> wire() { return wires_.emplace_back(std::make_shared<fake_wire>()); }
     net_device &add(const std::string &name, const std::shared_ptr<fake_wire> &w, std::vector<unsigned> cpus)
     {
-        net_device_options options;
-        options.name = name;
-        options.cpus = std::move(cpus);
-        options.napi.busy_poll = 0;
-        return core_->register_netdevice(std::make_unique<fake_port>(w), options);
-    }
-    /// The numbers that left are 0, 1, 2 and so on, `n` of them.
-    static void expect_in_order(fake_wire &w, unsigned n)
-    {
-        ASSERT_TRUE(eventually([&] { return w.sent_count() >= n; })) << w.sent_count() << " of " << n;
-        const std::lock_guard lock(w.mutex);
-        ASSERT_EQ(w.sent.size(), n);
-        for (unsigned i = 0; i < n; ++i) {
-            ASSERT_EQ(w.sent[i], i) << "at " << i;
-        }
+        return net_rig::add(name, w, std::move(cpus), 0);
     }
     void no_drops()
     {
@@ -67,10 +35,6 @@ protected:
         }
     }
 
-    rte_mempool *pool_ = nullptr;
-    std::unique_ptr<runtime> rt_;
-    std::unique_ptr<net_core> core_;
-    std::vector<std::shared_ptr<fake_wire>> wires_;
     net_device *target_ = nullptr;
 };
 
@@ -123,7 +87,7 @@ TEST_P(net_hotplug_moves, no_packet_is_lost_or_overtaken)
     stop = true;
     sender.join();
     EXPECT_GT(sent, 1000u);
-    expect_in_order(*out, sent);
+    expect_sent_in_order(*out, sent);
     no_drops();
 }
 
@@ -151,7 +115,7 @@ TEST_F(net_hotplug_test, what_foreign_threads_send_keeps_its_order)
     stop = true;
     foreign.join();
     EXPECT_GT(sent, 1000u);
-    expect_in_order(*out, sent);
+    expect_sent_in_order(*out, sent);
     EXPECT_EQ(core_->foreign_drops(), 0u);
     no_drops();
 }
@@ -165,13 +129,13 @@ TEST_F(net_hotplug_test, an_interface_that_is_added_meanwhile_finds_its_cpu_late
     target_ = &dev;
     EXPECT_EQ(dev.queues[0]->cpu->id, 0u);
     w->receive(packet(pool_, 0));
-    expect_in_order(*w, 1);
+    expect_sent_in_order(*w, 1);
     rt_->cpu_up(1);
     EXPECT_EQ(dev.queues[0]->cpu->id, 1u);
     EXPECT_TRUE(core_->cpu(1).xmit[dev.ifindex]);
     EXPECT_FALSE(core_->cpu(0).xmit[dev.ifindex]);
     w->receive(packet(pool_, 1));
-    expect_in_order(*w, 2);
+    expect_sent_in_order(*w, 2);
     rt_->cpu_down(0);
     core_->unregister_netdevice(dev); // with a CPU away
     EXPECT_TRUE(w->closed);
@@ -207,7 +171,7 @@ TEST_F(net_hotplug_test, a_cpu_stays_if_packets_do_not_come_to_an_end)
     EXPECT_TRUE(rt_->cpu_online(1));
     EXPECT_EQ(source.queues[0]->cpu->id, 1u);
     in->receive(packet(pool_, 0));
-    expect_in_order(*out, 1);
+    expect_sent_in_order(*out, 1);
 }
 
 TEST_F(net_hotplug_test, a_device_that_takes_nothing_costs_its_packets_and_no_more)

@@ -3,6 +3,7 @@
 #include "fake_host.hpp"
 #include "link_use.hpp"
 #include "pci_bind.hpp"
+#include "refusal.hpp"
 #include "ssh_session.hpp"
 
 #include <halfpoll/error.hpp>
@@ -45,18 +46,6 @@ std::vector<std::string> unbind(fake_host &on, const std::vector<std::string> &n
     said s;
     pci_unbind(on, names, force, s.tell());
     return s.lines;
-}
-
-/// The text of the error that something ends with.
-template <typename F>
-std::string refusal(F &&f)
-{
-    try {
-        f();
-    } catch (const error &e) {
-        return e.what();
-    }
-    return "no error";
 }
 
 TEST(PciBind, TakesTheDeviceAndUnbindGivesItBack)

@@ -2,6 +2,7 @@
 // Steering of received packets: by the map, by flows, limits of flows, and no reordering whatever changes.
 #include "../../netio/rps_internal.hpp"
 #include "fake_port.hpp"
+#include "refusal.hpp"
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/flow_hash.hpp>
@@ -166,16 +167,6 @@ protected:
             const rps_counters c = rps_counters_of(q);
             return c.steered + c.direct == packets;
         })) << rps_counters_of(q).steered;
-    }
-    template <typename F>
-    std::string refusal(F change)
-    {
-        try {
-            change();
-        } catch (const error &e) {
-            return e.what();
-        }
-        return "";
     }
 
     rte_mempool *pool_ = nullptr;

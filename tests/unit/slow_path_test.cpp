@@ -5,6 +5,7 @@
 #include "../../netio/punt_ring.hpp"
 #include "../../netio/shadow_tap.hpp"
 #include "fake_wire.hpp"
+#include "refusal.hpp"
 #include "test_netns.hpp"
 
 #include <gmock/gmock.h>
@@ -30,6 +31,7 @@ namespace
 
 using test::eventually;
 using test::frame;
+using test::refusal;
 using testing::HasSubstr;
 
 constexpr unsigned pool_size = 2047;
@@ -195,16 +197,6 @@ protected:
     punt_class punt_as_ = PUNT_ARP_ND;
 };
 
-std::string error_of(const std::function<void()> &fn)
-{
-    try {
-        fn();
-    } catch (const error &e) {
-        return e.what();
-    }
-    return "no error";
-}
-
 TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
 {
     shadow &s = add_lan0();
@@ -314,7 +306,7 @@ TEST(token_bucket, another_limit_neither_forgets_nor_grants)
 TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
 {
     add_lan0({.limits = {}});
-    EXPECT_THAT(error_of([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
+    EXPECT_THAT(refusal([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
                 HasSubstr("1 to 1000000000 packets"));
     slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 3});
     frame f = arp_request("192.0.2.10", "192.0.2.1");
@@ -590,7 +582,7 @@ TEST_F(slow_path_test, a_deleted_interface_whose_name_was_taken_is_not_made_agai
     netns_.ip("link del lan0");
     ASSERT_TRUE(eventually([&] { return s.deleted.load(); }));
     netns_.ip("link add lan0 type veth peer name lan1");
-    EXPECT_THAT(error_of([&] { slow_->reopen_shadow(s); }), HasSubstr("not a single-queue TAP"));
+    EXPECT_THAT(refusal([&] { slow_->reopen_shadow(s); }), HasSubstr("not a single-queue TAP"));
     EXPECT_THAT(s.failure, HasSubstr("lan0"));
     netns_.ip("link del lan0");
     slow_->reopen_shadow(s);
@@ -657,7 +649,7 @@ TEST_F(slow_path_test, an_interface_held_by_another_process_is_refused_until_tha
     holder other(netns_.name(), "lan0");
     ASSERT_TRUE(other.held());
     start_slow_path();
-    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("another process holds"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("another process holds"));
     EXPECT_EQ(slow_->of_device(*dev_), nullptr);
     other.kill();
     EXPECT_FALSE(slow_->add_shadow(*dev_, "lan0").created);
@@ -668,15 +660,15 @@ TEST_F(slow_path_test, an_interface_of_another_kind_is_refused)
 {
     netns_.ip("link add lan0 type veth peer name lan1");
     start_slow_path();
-    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("not a single-queue TAP"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("not a single-queue TAP"));
 }
 
 TEST_F(slow_path_test, a_second_shadow_for_a_device_is_refused)
 {
     start_slow_path();
     slow_->add_shadow(*dev_, "lan0");
-    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "lan1"); }), HasSubstr("already has the shadow lan0"));
-    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("already has"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan1"); }), HasSubstr("already has the shadow lan0"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("already has"));
 }
 
 TEST_F(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
@@ -685,11 +677,11 @@ TEST_F(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
     slow_path_options options;
     options.netns = "hp-no-such-namespace";
     slow_path nowhere(*core_, options);
-    EXPECT_THAT(error_of([&] { nowhere.add_shadow(*dev_, "lan0"); }),
+    EXPECT_THAT(refusal([&] { nowhere.add_shadow(*dev_, "lan0"); }),
                 HasSubstr("/run/netns/hp-no-such-namespace (create it: ip netns add hp-no-such-namespace)"));
     EXPECT_EQ(nowhere.of_device(*dev_), nullptr);
     start_slow_path();
-    EXPECT_THAT(error_of([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("1 to 15 characters"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("1 to 15 characters"));
     EXPECT_EQ(std::filesystem::read_symlink("/proc/thread-self/ns/net"), home);
 }
 

@@ -2,6 +2,7 @@
 //
 // What is deferred to softirqs: tasklets, BH work items, RCU callbacks.
 #include "eventually.hpp"
+#include "noted.hpp"
 
 #include <halfpoll/runtime.hpp>
 
@@ -17,36 +18,11 @@ namespace halfpoll
 namespace
 {
 
-using test::eventually;
+using namespace test;
 
 std::vector<char> order;
 
-/// A tasklet that notes what it does.
-struct noted_tasklet : tasklet_struct {
-    std::atomic<int> runs{0};
-    std::atomic<int> inside{0};
-    std::atomic<bool> overlapped{false};
-    std::atomic<bool> hold{false}; ///< the callback waits while set
-    std::function<void()> more;
-    noted_tasklet()
-    {
-        func = [](tasklet_struct &t) noexcept {
-            auto &self = static_cast<noted_tasklet &>(t);
-            EXPECT_TRUE(in_serving_softirq());
-            if (self.inside.fetch_add(1) != 0) {
-                self.overlapped = true;
-            }
-            self.runs.fetch_add(1);
-            while (self.hold) {
-                std::this_thread::yield();
-            }
-            if (self.more) {
-                self.more();
-            }
-            self.inside.fetch_sub(1);
-        };
-    }
-};
+using noted_tasklet = noted<tasklet_struct>;
 
 class deferred : public testing::TestWithParam<exclusion_mode>
 {
@@ -59,6 +35,7 @@ INSTANTIATE_TEST_SUITE_P(modes, deferred, testing::Values(exclusion_mode::exclus
 TEST_P(deferred, tasklet_scheduled_twice_runs_once)
 {
     noted_tasklet t;
+    t.more = [] { EXPECT_TRUE(in_serving_softirq()); };
     rt.call_on(0, [&](softnet_data &sd) {
         tasklet_schedule(sd, t);
         tasklet_schedule(sd, t);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "eventually.hpp"
+#include "noted.hpp"
+#include "priorities.hpp"
 
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/workqueue.hpp>
@@ -19,45 +20,9 @@ namespace halfpoll
 namespace
 {
 
-using test::eventually;
+using namespace test;
 
-std::vector<int> allowed_cpus()
-{
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-        if (CPU_ISSET(static_cast<unsigned>(cpu), &set)) {
-            cpus.push_back(cpu);
-        }
-    }
-    return cpus;
-}
-
-struct noted_work : work_struct {
-    std::atomic<int> runs{0};
-    std::atomic<int> inside{0};
-    std::atomic<bool> overlapped{false};
-    std::atomic<bool> hold{false}; ///< the callback waits while set
-    std::function<void()> more;
-    noted_work()
-    {
-        func = [](work_struct &w) noexcept {
-            auto &self = static_cast<noted_work &>(w);
-            if (self.inside.fetch_add(1) != 0) {
-                self.overlapped = true;
-            }
-            self.runs.fetch_add(1);
-            while (self.hold) {
-                std::this_thread::yield();
-            }
-            if (self.more) {
-                self.more();
-            }
-            self.inside.fetch_sub(1);
-        };
-    }
-};
+using noted_work = noted<work_struct>;
 
 TEST(workqueue, runs_where_it_is_told_and_nowhere_else)
 {
