@@ -36,6 +36,13 @@ struct start_of_ladder {
     const char *reason;
 };
 
+/// An instance of that CPU that polled without end would keep those below it from their logical CPU.
+bool keeps_others_waiting(const net_cpu &cpu)
+{
+    const runtime &rt = cpu.core->rt();
+    return rt.shares_core(cpu.id) && rt.options().cpus[cpu.id].fifo_priority > 0;
+}
+
 /// Chooses how a queue may wait, and tells the instance what it needs for that.
 start_of_ladder choose_rung(rx_queue &q)
 {
@@ -58,7 +65,8 @@ start_of_ladder choose_rung(rx_queue &q)
     if (wait.fd >= 0) {
         return {wait_rung::interrupt, ""};
     }
-    return {descriptors != 0 ? wait_rung::timed : wait_rung::spin, wait.reason};
+    const bool spins = descriptors == 0 && !keeps_others_waiting(*q.cpu);
+    return {spins ? wait_rung::spin : wait_rung::timed, wait.reason};
 }
 
 bool same(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_same_ether_addr(&a, &b) != 0; }

@@ -236,17 +236,12 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
 /// Alone on its logical CPU it sends by the device itself.
 tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queue)
 {
-    const unsigned core = rt_.first_on_core(cpu.id);
-    unsigned sharers = 0;
-    for (unsigned c = 0; c < cpus(); ++c) {
-        sharers += rt_.first_on_core(c) == core;
-    }
-    if (sharers == 1) {
+    if (!rt_.shares_core(cpu.id)) {
         return dev.driver.get();
     }
     dev.shared_tx.resize(dev.tx_queues);
     std::shared_ptr<shared_tx_queue> &shared = dev.shared_tx[queue];
-    const int affinity = rt_.options().cpus[core].affinity;
+    const int affinity = rt_.options().cpus[cpu.id].affinity;
     if (!shared || shared->cpu() != affinity) { // nobody sends by the one before any more
         shared = std::make_shared<shared_tx_queue>(*dev.driver, affinity);
     }

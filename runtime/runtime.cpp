@@ -197,6 +197,15 @@ unsigned runtime::first_on_core(unsigned cpu) const noexcept
     return cpu;
 }
 
+bool runtime::shares_core(unsigned cpu) const noexcept
+{
+    unsigned sharers = 0;
+    for (unsigned c = 0; c < cpus(); ++c) {
+        sharers += first_on_core(c) == first_on_core(cpu);
+    }
+    return sharers > 1;
+}
+
 void runtime::set_netdev_budget(unsigned packets, unsigned usecs)
 {
     check_budget(packets, usecs);

@@ -484,6 +484,23 @@ TEST(nested, somebody_takes_what_is_given_to_nobody)
     EXPECT_THROW(runtime(runtime_options{.cpus = {cpu_options{.dedicated = true}}}), error);
 }
 
+/// A device that has no interrupt, and does not say how long it may be left alone.
+TEST_F(nested_test, an_urgent_queue_that_cannot_wait_sleeps_all_the_same)
+{
+    SKIP_WITHOUT_FIFO();
+    const auto wire = std::make_shared<fake_wire>();
+    wire->has_fd = false;
+    wire->descriptors = 0;
+    net_device &in = core_->register_netdevice(std::make_unique<fake_port>(wire), {.name = "in", .cpus = {high}});
+    EXPECT_EQ(in.queues[0]->napi.rung.load(), wait_rung::timed);
+    for (int i = 1; i <= 10; ++i) {
+        wire->receive(packet(pool_, 0));
+        EXPECT_TRUE(eventually([&] { return core_->cpu(high).dev[in.ifindex].rx_packets.load() == unsigned(i); }));
+        on(low, [] {});
+    }
+    core_->unregister_netdevice(in);
+}
+
 /// It could not be preempted by who shares its logical CPU.
 TEST(nested, who_only_spins_gets_no_priority)
 {

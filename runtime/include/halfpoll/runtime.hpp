@@ -87,6 +87,8 @@ public:
     /// The first of the runtime CPUs that lie on one logical CPU with `cpu` and preempt each other there (mode
     /// `nested`); else `cpu` itself.
     unsigned first_on_core(unsigned cpu) const noexcept;
+    /// Others preempt it there, or it them.
+    bool shares_core(unsigned cpu) const noexcept;
     ktime_t now() const noexcept { return options_.clock(); }
     /// Bounds of a NET_RX dispatch as they are now. Any thread.
     unsigned netdev_budget() const noexcept { return netdev_budget_.load(std::memory_order_relaxed); }
