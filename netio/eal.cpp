@@ -143,9 +143,9 @@ std::vector<std::string> arguments(const eal_options &options, bool hugepages)
     }
     if (!options.trace.empty()) {
         args.push_back("--trace=" + options.trace);
-        if (!options.trace_dir.empty()) {
-            args.push_back("--trace-dir=" + options.trace_dir);
-        }
+    }
+    if (!options.trace_dir.empty()) {
+        args.push_back("--trace-dir=" + options.trace_dir);
     }
     const auto prefers_msi = [](const std::string &address) { return pci_prefers_msi(address); };
     if (!options.vfio_intr.empty()) {

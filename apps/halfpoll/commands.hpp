@@ -28,6 +28,7 @@ void add_cpu(CLI::App &app, command_line &line);
 void add_xdp(CLI::App &app, command_line &line);
 /// `xdp` is the subcommand of that name.
 void add_xdp_map(CLI::App &xdp, command_line &line);
+void add_trace(CLI::App &app, command_line &line);
 void add_stop(CLI::App &app, command_line &line);
 /// For shell completion: the names that the other commands take.
 void add_names(CLI::App &app, command_line &line);

@@ -48,6 +48,7 @@ int main(int argc, char **argv)
     add_reload(app, line);
     add_cpu(app, line);
     add_xdp(app, line);
+    add_trace(app, line);
     add_stop(app, line);
     add_names(app, line);
     CLI11_PARSE(app, argc, argv);

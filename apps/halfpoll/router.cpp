@@ -9,6 +9,7 @@
 #include <halfpoll/ethdev.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <sched.h>
 #include <utility>
 
@@ -40,6 +41,13 @@ std::shared_ptr<xdp_program> closed_gate()
 {
     return make_xdp_program("closed",
                             [](halfpoll_xdp_burst &, std::uint32_t) noexcept -> std::uint8_t { return XDP_DROP; });
+}
+
+/// What `halfpoll trace` asks for is written beside the control socket, where the client finds it.
+std::string trace_dir(const config &cfg)
+{
+    return cfg.trace.empty() && cfg.trace_dir.empty() ? std::filesystem::absolute(cfg.control).parent_path().string()
+                                                      : cfg.trace_dir;
 }
 
 } // namespace
@@ -105,7 +113,7 @@ void router::start_eal()
     options.memory_mb = cfg_.memory_mb;
     options.vfio_intr = cfg_.vfio_intr;
     options.trace = cfg_.trace;
-    options.trace_dir = cfg_.trace_dir;
+    options.trace_dir = trace_dir(cfg_);
     options.control_cpu = cfg_.slow_path_cpu >= 0 ? static_cast<unsigned>(cfg_.slow_path_cpu) : cfg_.cpus.front();
     for (const std::string &note : eal_init(options)) {
         degrade(note);
@@ -140,6 +148,7 @@ void router::start_runtime()
     options.napi_fifo_priority = cfg_.napi_fifo_priority;
     options.warn = [this](const std::string &what) { degrade(what); };
     runtime_ = std::make_unique<runtime>(options);
+    tracer_ = std::make_unique<tracer>(*runtime_, cfg_.trace);
 }
 
 void router::start_scaler()
@@ -419,6 +428,7 @@ void router::degrade(const std::string &what)
 
 void router::stop() noexcept
 {
+    tracer_.reset();
     scaler_.reset();
     if (core_) {
         core_->on_change = nullptr;

@@ -3,6 +3,7 @@
 
 #include "config.hpp"
 #include "irq_threads.hpp"
+#include "tracer.hpp"
 
 #include <forwarder.hpp>
 #include <mirror.hpp>
@@ -57,6 +58,7 @@ public:
     mirror &kernel() noexcept { return *mirror_; }
     autoscaler &scaler() noexcept { return *scaler_; }
     const autoscaler &scaler() const noexcept { return *scaler_; }
+    tracer &trace() noexcept { return *tracer_; }
     rte_mempool *pool() noexcept { return pool_; }
     /// What runs with less than was asked for, and the remedy.
     const std::vector<std::string> &degraded() const noexcept { return degraded_; }
@@ -114,6 +116,7 @@ private:
     std::vector<std::string> degraded_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<runtime> runtime_;
+    std::unique_ptr<tracer> tracer_;
     std::unique_ptr<autoscaler> scaler_;
     std::unique_ptr<net_core> core_;
     std::unique_ptr<slow_path> slow_;

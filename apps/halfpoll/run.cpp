@@ -94,7 +94,7 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
                         {server.fd(), POLLIN, 0},
                         {r.core().control_fd(), POLLIN, 0},
                         {r.kernel().fd(), POLLIN, 0}};
-        wait_for(fds, std::min({server.deadline(), reclaim_at, dog.due(), r.scaler().due()}));
+        wait_for(fds, std::min({server.deadline(), reclaim_at, dog.due(), r.scaler().due(), r.trace().due()}));
         if (fds[0].revents) {
             log_line(log_level::info, "program", "stopping on a signal");
             return;
@@ -111,6 +111,7 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
         if (r.scaler().due() <= ktime_get()) {
             r.scaler().look();
         }
+        r.trace().look();
         if (dog.due() <= ktime_get()) {
             dog.feed();
         }

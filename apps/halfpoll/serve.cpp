@@ -90,6 +90,9 @@ json serve_request(router &r, const json &request, bool &stopping)
     if (request.contains("xdp")) {
         return serve_xdp(r, value_or(request, "xdp", std::string()), request);
     }
+    if (request.contains("trace")) {
+        return serve_trace(r, value_or(request, "trace", std::string()), request);
+    }
     if (request.contains("reload")) {
         return serve_reload(r, value_or(request, "reload", std::string()), value_or(request, "dry_run", false));
     }
@@ -97,7 +100,7 @@ json serve_request(router &r, const json &request, bool &stopping)
         stopping = true;
         return {{"stopping", true}};
     }
-    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"xdp\", \"reload\" or \"stop\"");
+    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"xdp\", \"trace\", \"reload\" or \"stop\"");
 }
 
 } // namespace halfpoll

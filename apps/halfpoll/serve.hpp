@@ -12,8 +12,8 @@ namespace halfpoll
 
 /// Answers one control request: {"show": WHAT, …}, {"set": WHAT, "name": …, "values": {…}}, {"reload": FILE or "",
 /// "dry_run": …}, {"cpu": "online" or "offline", "number": …}, {"xdp": "attach" or "detach", "port": …, "program": …,
-/// "queue": …, "config": …} or {"stop": true}, which sets `stopping`. Throws `error`
-/// for what it does not understand.
+/// "queue": …, "config": …}, {"trace": "begin", "events": …, "ms": …}, {"trace": "end"}, {"trace": "forget"} or
+/// {"stop": true}, which sets `stopping`. Throws `error` for what it does not understand.
 nlohmann::json serve_request(router &r, const nlohmann::json &request, bool &stopping);
 
 // One for each WHAT. Keys are the names that the tables show; counters are sums over CPUs unless they say "cpu".
@@ -38,6 +38,8 @@ nlohmann::json serve_cpu(router &r, const std::string &what, const nlohmann::jso
 /// "update" or "delete" of an entry of a redirect map.
 nlohmann::json serve_xdp_map(router &r, const std::string &what, const nlohmann::json &request);
 nlohmann::json serve_xdp(router &r, const std::string &what, const nlohmann::json &request);
+/// Traces for one client after the other.
+nlohmann::json serve_trace(router &r, const std::string &what, const nlohmann::json &request);
 /// Reads a configuration and goes over to it, or only says what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);
 

@@ -20,7 +20,7 @@ struct eal_options {
     bool shareable = false;       ///< net_virtio_user needs it: memory that its vhost-user peer can map
     unsigned control_cpu = 0;     ///< logical CPU of EAL's own threads
     /// Regular expression of the tracepoints that are on, "xdp_.*"; empty: none. Written below `trace_dir` (a folder
-    /// for each start; empty: DPDK's, ~/dpdk-traces) when the runtime ends.
+    /// for each start; empty: DPDK's, ~/dpdk-traces) when the runtime ends, or by trace_end().
     std::string trace, trace_dir;
     std::string vfio_intr; ///< interrupts of PCI devices: "msix", "msi", "legacy"; empty: what works best
 };
