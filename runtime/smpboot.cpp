@@ -101,12 +101,14 @@ void smpboot_thread::park_here() noexcept
 /// Until a wake-up that is not among those `seen`.
 void smpboot_thread::sleep(std::uint32_t seen) noexcept
 {
-    const bool traced = trace_enabled() && wakes_.load(std::memory_order_relaxed) == seen;
-    if (traced) {
+    if (wakes_.load(std::memory_order_relaxed) != seen) {
+        return;
+    }
+    if (trace_enabled()) {
         trace_sched_block();
     }
     wakes_.wait(seen, std::memory_order_acquire); // pairs with the release in wake()
-    if (traced) {
+    if (trace_enabled()) {
         trace_sched_run();
     }
 }

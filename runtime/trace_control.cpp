@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <regex.h>
 
 namespace halfpoll
@@ -45,6 +46,17 @@ void wait_for_events(runtime &rt)
 {
     for (unsigned cpu = 0; cpu < rt.cpus(); ++cpu) {
         rt.call_on(cpu, [](softnet_data &) {});
+    }
+}
+
+/// Files of threads that have ended since would be taken for part of what is written now.
+void remove_files(const std::string &folder) noexcept
+{
+    std::error_code failed;
+    for (std::filesystem::directory_iterator file(folder, failed), last; !failed && file != last;
+         file.increment(failed)) {
+        std::error_code ignored;
+        std::filesystem::remove(file->path(), ignored);
     }
 }
 
@@ -85,10 +97,12 @@ std::string trace_end(runtime &rt, const std::string &events, const std::string 
     rte_trace_mode_set(RTE_TRACE_MODE_OVERWRITE);
     trace_update(rt);
     wait_for_events(rt);
+    static std::string folder; // the EAL makes it when it writes for the first time
+    remove_files(folder);
     if (const int rc = save(); rc < 0) {
         throw_errno(-rc, "the trace cannot be written to " + trace_folder());
     }
-    return trace_folder();
+    return folder = trace_folder();
 }
 
 void trace_finish(runtime &rt) noexcept

@@ -247,8 +247,7 @@ bool wait_engine::block(ktime_t until) noexcept
         relative = {.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
         timeout = &relative;
     }
-    const bool traced = trace_enabled();
-    if (traced) {
+    if (trace_enabled()) {
         trace_sched_block();
     }
     ++r.system_calls;
@@ -256,7 +255,7 @@ bool wait_engine::block(ktime_t until) noexcept
     if (io_uring_submit_and_wait_timeout(&r.uring, &cqe, 1, timeout, nullptr) != -EBUSY) {
         r.queued = 0;
     }
-    if (traced) {
+    if (trace_enabled()) {
         trace_sched_run();
     }
     return true;

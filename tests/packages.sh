@@ -2,7 +2,8 @@
 # Sourced by ./demo and tests/run: the Debian packages that they need, and a function that installs what is missing.
 
 build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl-dev libxdp-dev libbpf-dev libtbb-dev
-    libtomlplusplus-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev)
+    libtomlplusplus-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
+    libbabeltrace2-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
 test_packages=(python3-scapy frr clang-16 libclang-rt-16-dev llvm-16 clang-format-14 ethtool dpdk-doc dpdk-dev make strace
     spin gcc)

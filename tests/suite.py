@@ -44,8 +44,8 @@ BUILDS = {
 # Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
 # synchronisation is not instrumented, so that every packet looks like a race.
 NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash", "forward_check", "hrtimer",
-                "hybrid_policy")
-# In these DPDK's memif driver or its tracing runs beside our threads, and their locks are not seen.
+                "hybrid_policy", "trace")
+# In these (and in trace) DPDK's memif driver or its tracing runs beside our threads, and their locks are not seen.
 UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {

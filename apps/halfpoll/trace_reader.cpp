@@ -240,7 +240,7 @@ std::vector<trace_event> read_trace(const std::string &folder)
     try {
         return run_graph(folder);
     } catch (const error &e) {
-        throw error(folder + ": this trace cannot be read: " + e.what());
+        throw error(folder + ": this trace is damaged or cut short (" + e.what() + ")");
     }
 }
 

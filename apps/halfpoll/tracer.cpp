@@ -46,7 +46,6 @@ std::string tracer::end()
         throw error("no trace is being taken, or it took too long to ask for it");
     }
     due_ = KTIME_MAX;
-    forget(); // of threads that have ended since: the next one would be written beside it
     return folder_ = trace_end(rt_, std::exchange(events_, {}), always_);
 }
 

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import unittest
 from lab import KERNEL, NETWORKS, PROGRAM, Lab, run, wait_for
 from traffic import Sink, Stream, ping, wait_ping
 
+TRACE_LINE = re.compile(r"(?P<thread>.*)-\d+ +\[\d{3}\] +(?P<us>\d+\.\d{3}) (?P<event>\w+): (?P<about>.*)")
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
 
 
@@ -393,6 +395,30 @@ class Operate(unittest.TestCase):
         self.assertEqual([{k: p[k] for k in ("class", "rate", "burst")} for p in after[2]["punt"]],
                          [{k: p[k] for k in ("class", "rate", "burst")} for p in before[2]["punt"]])
         self.assertEqual([n["busy_poll"] for n in after[1]["napi"]], [n["busy_poll"] for n in before[1]["napi"]])
+
+    def test_trace_of_a_running_router(self):
+        """A line for each event in the order of time; what a thread enters it leaves; nothing stays behind."""
+        with Sink(self.lab.server, WAN.host4, 7100), Stream(self.client, LAN.host4, (WAN.host4, 7100), 500):
+            text = self.lab.halfpoll("trace", "--ms", 200).stdout
+        lines = [TRACE_LINE.fullmatch(line) for line in text.splitlines() if line]
+        self.assertTrue(lines and all(lines), text[:1000])
+        times = [float(line["us"]) for line in lines]
+        self.assertEqual(times, sorted(times))
+        events = [(line["event"], line["about"]) for line in lines if line["thread"] == "hp/0"]
+        self.assertIn(("irq_handler_entry", "name=lan-0"), events)
+        self.assertIn(("sched_run", "prio=0"), events)
+        open_vec, pairs = None, 0
+        for event, vec in (e for e in events if e[0] in ("softirq_entry", "softirq_exit")):
+            self.assertEqual(open_vec, None if event == "softirq_entry" else vec)
+            pairs += event == "softirq_exit"
+            open_vec = vec if event == "softirq_entry" else None
+        self.assertGreater(pairs, 50)
+        self.assertEqual(list(self.lab.folder.glob("rte-*/*")), [])
+        only = self.lab.halfpoll("trace", "--ms", 50, "--events", "napi_poll").stdout
+        self.assertEqual({line.split()[3] for line in only.splitlines() if line} - {"napi_poll:"}, set())
+        self.assertIn("no tracepoint matches", self.refused("trace", "--events", "no_such_event"))
+        self.assertIn("expected 1 to 10000", self.refused("trace", "--ms", 10_001))
+        self.assertIn("no trace, it has no file", self.refused("trace", self.lab.folder))
 
     def test_watch_shows_rates(self):
         with Stream(self.client, LAN.host4, (WAN.host4, 7300), 500):
