@@ -153,7 +153,8 @@ TEST_F(trace, ADispatchThatAnotherThreadWaitsFor)
               (std::vector<std::string>{"this softirq_raise 4", "this softirq_entry 4",
                                         "other contention_begin softnet_data of this", "this softirq_exit 4",
                                         "other contention_end softnet_data"}));
-    const auto waits = std::ranges::find(events, waiter, [](const trace_event &e) { return e.number("tid"); });
+    const std::int64_t tid = waiter;
+    const auto waits = std::ranges::find(events, tid, [](const trace_event &e) { return e.number("tid"); });
     ASSERT_NE(waits, events.end());
     EXPECT_EQ(waits->thread, "other");
     EXPECT_EQ(waits->number("prio"), 0);
