@@ -105,6 +105,14 @@ public:
     std::uint16_t tx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         enter();
+        if (random_() % STALL_EVERY == 0) {
+            stalled_ = STALL;
+        }
+        if (stalled_ != 0) {
+            --stalled_;
+            inside_ = false;
+            return 0;
+        }
         const auto k = static_cast<std::uint16_t>(random_() % 8 == 0 ? random_() % (n + 1U) : n);
         for (unsigned i = 0; i < k; ++i) {
             if ((tx_paths_ >> books_.receive(*pkts[i], holder_) & 1) == 0) {
@@ -132,6 +140,8 @@ public:
 
 private:
     static constexpr std::size_t RING = 64;
+    /// Now and then it takes nothing, so often that who retries gives up.
+    static constexpr unsigned STALL_EVERY = 3000, STALL = 300;
 
     void enter()
     {
@@ -159,6 +169,7 @@ private:
     std::deque<rte_mbuf *> sent_;
     std::minstd_rand random_;
     bool inside_ = false;
+    unsigned stalled_ = 0; ///< bursts more
 };
 
 } // namespace halfpoll::test

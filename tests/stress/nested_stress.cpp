@@ -66,7 +66,7 @@ enum path : unsigned {
     PATHS = BACKLOG + CPUS
 };
 
-struct bench;
+struct stress_run;
 
 struct counted_timer : hrtimer {
     struct worker *owner = nullptr;
@@ -74,7 +74,7 @@ struct counted_timer : hrtimer {
 
 /// What a runtime CPU works with. In its sections only, but for the atomics.
 struct worker {
-    bench *all = nullptr;
+    stress_run *all = nullptr;
     net_cpu *cpu = nullptr;
     std::minstd_rand random;
     std::vector<rte_mbuf *> hoard;
@@ -97,11 +97,13 @@ struct sleeper {
 std::int64_t now_ns() { return clock_type::now().time_since_epoch().count(); }
 
 /// All that a run consists of.
-struct bench {
-    explicit bench(unsigned seed, int on);
+struct stress_run {
+    stress_run(unsigned seed, int cpu);
+    void prepare(unsigned c);
+    void add_device(unsigned d);
+    void start_embedder(unsigned i);
     void embed(unsigned cpu, int priority, sleeper &self, sem_t &bell);
     bool wake(sleeper &s);
-    void run_on(worker &w);
     void disturb();
     void control(unsigned turn);
     bool drive(unsigned seconds);
@@ -111,9 +113,7 @@ struct bench {
     std::uint64_t dropped() const;
     bool report() const;
     bool end();
-    nested_port &driver(unsigned device) { return static_cast<nested_port &>(*devs[device]->driver); }
 
-    const int core_id;
     std::minstd_rand random; ///< of the driving thread
     ledger books{CPUS, PATHS};
     rte_mempool *pool;
@@ -123,6 +123,7 @@ struct bench {
     std::unique_ptr<net_core> core;
     std::array<worker, CPUS> workers;
     std::array<net_device *, DEVICES> devs{};
+    std::array<nested_port *, DEVICES> drivers{};
     std::shared_ptr<xdp_map> devmap, cpumap;
     std::array<sleeper, CPUS + std::size(EMBEDDERS)> sleepers;
     std::array<call_single_data, CPUS> calls;
@@ -276,7 +277,7 @@ void fired(hrtimer &timer) noexcept
 /// Keeps what arrives, sends some of it on, and frees the rest.
 void deliver(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
-    bench &b = *static_cast<bench *>(ctx);
+    stress_run &b = *static_cast<stress_run *>(ctx);
     worker &w = b.workers[cpu.id];
     for (unsigned i = 0; i < n; ++i) {
         const unsigned path = b.books.receive(*pkts[i], cpu.id);
@@ -298,7 +299,7 @@ void deliver(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n)
 // --- waking ---
 
 /// True if it slept.
-bool bench::wake(sleeper &s)
+bool stress_run::wake(sleeper &s)
 {
     if (!s.idle.exchange(false, std::memory_order_acquire)) { // pairs with the release in done()
         return false;
@@ -320,7 +321,7 @@ void runs(sleeper &s)
 }
 
 /// Wakes somebody, who preempts the calling thread here if he is more urgent.
-void bench::disturb()
+void stress_run::disturb()
 {
     if (echoes.load(std::memory_order_relaxed) <= 0) {
         return;
@@ -331,13 +332,13 @@ void bench::disturb()
     }
 }
 
-void bench::run_on(worker &w)
+void run_on(worker &w)
 {
     act(w, 1 + w.pick(8));
     xmit_flush(*w.cpu);
 }
 
-void bench::embed(unsigned cpu, int priority, sleeper &self, sem_t &bell)
+void stress_run::embed(unsigned cpu, int priority, sleeper &self, sem_t &bell)
 {
     cpu_attachment attached(*rt, cpu);
     const sched_param param{.sched_priority = priority};
@@ -362,15 +363,14 @@ void bench::embed(unsigned cpu, int priority, sleeper &self, sem_t &bell)
 
 // --- a run ---
 
-bench::bench(unsigned seed, int on)
-    : core_id(on), random(seed),
-      pool(packet_pool_create("nested_stress", POOL_PACKETS, 512, 128, pool_users::preempted))
+stress_run::stress_run(unsigned seed, int cpu)
+    : random(seed), pool(packet_pool_create("nested_stress", POOL_PACKETS, 512, 128, pool_users::preempted))
 {
     runtime_options options;
     options.exclusion = exclusion_mode::nested;
     options.cpus.clear();
     for (const int priority : PRIORITY) {
-        options.cpus.push_back({.affinity = on, .fifo_priority = priority});
+        options.cpus.push_back({.affinity = cpu, .fifo_priority = priority});
     }
     options.warn = [this](const std::string &what) { refused = what; };
     rt = std::make_unique<runtime>(options);
@@ -378,49 +378,67 @@ bench::bench(unsigned seed, int on)
     core->set_rx_handler(deliver, this);
     core->set_skb_defer_max(64);
     for (unsigned c = 0; c < CPUS; ++c) {
-        worker &w = workers[c];
-        w.all = this;
-        w.cpu = &core->cpu(c);
-        w.random.seed(seed * CPUS + c + 1);
-        w.hoard.reserve(8 * HOARD);
-        for (counted_timer &t : w.timers) {
-            t.function = fired;
-            t.owner = &w;
-        }
-        sleepers[c].name = "hp/" + std::to_string(c);
-        sleepers[c].wake = [this, c] { call_on_async(rt->cpu(c), calls[c]); };
-        calls[c].arg = &w;
-        calls[c].func = [](softnet_data &sd, void *arg) noexcept {
-            worker &mine = *static_cast<worker *>(arg);
-            runs(mine.all->sleepers[sd.cpu]);
-            mine.all->run_on(mine);
-            done(mine.all->sleepers[sd.cpu]);
-        };
+        workers[c].random.seed(seed * CPUS + c + 1);
+        prepare(c);
     }
     for (unsigned d = 0; d < DEVICES; ++d) {
-        net_device_options options_of_dev;
-        options_of_dev.name = "dev" + std::to_string(d);
-        options_of_dev.rx_queues = d == 0 ? CPUS : 1;
-        options_of_dev.cpus = d == 0 ? std::vector<unsigned>{0, 1, 2, 3} : std::vector<unsigned>{3};
-        options_of_dev.napi.busy_poll = 0;
-        devs[d] = &core->register_netdevice(
-            std::make_unique<nested_port>(books, pool, options_of_dev.rx_queues, CPUS + d, RX,
-                                          1U << (XMIT + d) | 1U << (DEVMAP + d), [this] { disturb(); }),
-            options_of_dev);
+        add_device(d);
     }
     devmap = xdp_map_create(*core, "devmap", xdp_map_type::devmap);
     cpumap = xdp_map_create(*core, "cpumap", xdp_map_type::cpumap);
     for (unsigned i = 0; i < std::size(EMBEDDERS); ++i) {
-        sleeper &s = sleepers[CPUS + i];
-        sem_init(&bells[i], 0, 0);
-        s.name = "embedder on " + std::to_string(EMBEDDERS[i].first);
-        s.wake = [this, i] { sem_post(&bells[i]); };
-        embedders.emplace_back([this, i, &s] { embed(EMBEDDERS[i].first, EMBEDDERS[i].second, s, bells[i]); });
+        start_embedder(i);
     }
 }
 
+void stress_run::prepare(unsigned c)
+{
+    worker &w = workers[c];
+    w.all = this;
+    w.cpu = &core->cpu(c);
+    w.hoard.reserve(8 * HOARD);
+    for (counted_timer &t : w.timers) {
+        t.function = fired;
+        t.owner = &w;
+    }
+    sleepers[c].name = "hp/" + std::to_string(c);
+    sleepers[c].wake = [this, c] { call_on_async(rt->cpu(c), calls[c]); };
+    calls[c].arg = &w;
+    calls[c].func = [](softnet_data &sd, void *arg) noexcept {
+        worker &mine = *static_cast<worker *>(arg);
+        sleeper &self = mine.all->sleepers[sd.cpu];
+        runs(self);
+        run_on(mine);
+        done(self);
+    };
+}
+
+/// The first one has a queue on each runtime CPU, the other one on the most urgent one only.
+void stress_run::add_device(unsigned d)
+{
+    net_device_options options;
+    options.name = "dev" + std::to_string(d);
+    options.rx_queues = d == 0 ? CPUS : 1;
+    options.cpus = d == 0 ? std::vector<unsigned>{0, 1, 2, 3} : std::vector<unsigned>{3};
+    options.napi.busy_poll = 0;
+    const unsigned tx_paths = 1U << (XMIT + d) | 1U << (DEVMAP + d);
+    auto port =
+        std::make_unique<nested_port>(books, pool, options.rx_queues, CPUS + d, RX, tx_paths, [this] { disturb(); });
+    drivers[d] = port.get();
+    devs[d] = &core->register_netdevice(std::move(port), options);
+}
+
+void stress_run::start_embedder(unsigned i)
+{
+    sleeper &s = sleepers[CPUS + i];
+    sem_init(&bells[i], 0, 0);
+    s.name = "embedder on " + std::to_string(EMBEDDERS[i].first);
+    s.wake = [this, i] { sem_post(&bells[i]); };
+    embedders.emplace_back([this, i, &s] { embed(EMBEDDERS[i].first, EMBEDDERS[i].second, s, bells[i]); });
+}
+
 /// Ends all threads. False if the pool's packets are not all back.
-bool bench::end()
+bool stress_run::end()
 {
     stop = true;
     for (unsigned i = 0; i < embedders.size(); ++i) {
@@ -441,7 +459,7 @@ bool bench::end()
 }
 
 /// Entries of the maps come and go: whoever looks one up has let go of it when that returns.
-void bench::control(unsigned turn)
+void stress_run::control(unsigned turn)
 {
     if (turn % 2 == 0) {
         const std::uint32_t key = turn / 2 % DEVICES;
@@ -463,26 +481,26 @@ double cpu_seconds()
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
 }
 
-void bench::wake_somebody()
+void stress_run::wake_somebody()
 {
     echoes.store(static_cast<int>(random() % 8), std::memory_order_relaxed);
     const std::size_t which = random() % (sleepers.size() + CPUS);
     if (which < sleepers.size()) {
         wake(sleepers[which]);
-    } else if (const auto queue = static_cast<unsigned>(which - sleepers.size()); driver(0).idle(queue)) {
-        driver(0).arrive(queue, 1 + static_cast<unsigned>(random() % 100));
-        driver(1).arrive(0, 1);
+    } else if (const auto queue = static_cast<unsigned>(which - sleepers.size()); drivers[0]->idle(queue)) {
+        drivers[0]->arrive(queue, 1 + static_cast<unsigned>(random() % 100));
+        drivers[1]->arrive(0, 1);
     }
 }
 
 /// False if somebody who was woken has not moved for long.
-bool bench::progress()
+bool stress_run::progress()
 {
     const auto now = clock_type::now();
     for (std::size_t i = 0; i < watches.size(); ++i) {
         const bool is_queue = i >= sleepers.size();
         const auto queue = static_cast<unsigned>(i - sleepers.size());
-        const bool idle = is_queue ? driver(0).idle(queue) : sleepers[i].idle.load(std::memory_order_relaxed);
+        const bool idle = is_queue ? drivers[0]->idle(queue) : sleepers[i].idle.load(std::memory_order_relaxed);
         const std::uint64_t runs = is_queue ? 0 : sleepers[i].runs.load(std::memory_order_relaxed);
         if (idle || runs != watches[i].runs) {
             watches[i] = {runs, now};
@@ -496,7 +514,7 @@ bool bench::progress()
 }
 
 /// False if a thread stands still.
-bool bench::drive(unsigned seconds)
+bool stress_run::drive(unsigned seconds)
 {
     const auto begin = clock_type::now();
     const double computed = cpu_seconds();
@@ -521,7 +539,7 @@ bool bench::drive(unsigned seconds)
     return true;
 }
 
-std::uint64_t bench::dropped() const
+std::uint64_t stress_run::dropped() const
 {
     std::uint64_t sum = 0;
     for (unsigned reason = 0; reason < DROP_NETIO_MAX; ++reason) {
@@ -531,7 +549,7 @@ std::uint64_t bench::dropped() const
 }
 
 /// Until all are asleep and everything that was sent has arrived or was dropped. False: something is lost.
-bool bench::settle()
+bool stress_run::settle()
 {
     echoes = 0;
     const auto deadline = clock_type::now() + PATIENCE;
@@ -564,7 +582,7 @@ bool bench::settle()
 }
 
 /// What was done; false if one kind of it was not.
-bool bench::report() const
+bool stress_run::report() const
 {
     bool all_done = true;
     const auto say = [&](const std::string &what, std::uint64_t n) {
@@ -590,8 +608,8 @@ bool bench::report() const
     }
     say("timers fired", fired);
     say("cancelled", cancelled);
-    std::printf("dropped %llu, pool empty %llu\n", static_cast<unsigned long long>(dropped()),
-                static_cast<unsigned long long>(dry));
+    say("dropped", dropped());
+    std::printf("pool empty %llu times\n", static_cast<unsigned long long>(dry));
     for (const sleeper &s : sleepers) {
         std::printf("%s: woken %llu times, after %.0f us at most\n", s.name.c_str(),
                     static_cast<unsigned long long>(s.runs.load()), static_cast<double>(s.longest.load()) / 1e3);
@@ -620,8 +638,9 @@ int run(unsigned seconds, unsigned seed)
 {
     const int cpu = choose_cpu();
     eal_init({.memory_mb = 64});
-    bench b(seed, cpu);
+    stress_run b(seed, cpu);
     if (!b.refused.empty()) {
+        b.end();
         std::printf("not run: %s\n", b.refused.c_str());
         return 77;
     }
