@@ -83,7 +83,7 @@ private:
     void read_port_xdp(toml_reader &reader, port_config &port);
     void read_irq_priority(toml_reader &reader, port_config &port);
     bool take_irq_priority(toml_reader &reader, const toml::node &node, port_config &port);
-    void read_port_napi(toml_reader &reader, napi_config &napi);
+    void read_port_napi(toml_reader &reader, port_config &port);
     void read_punt(const toml::table &table);
     void check_buffers(const toml::node &ports);
     bool once(std::map<std::string, unsigned> &seen, const toml::node &where, const std::string &key,
@@ -359,8 +359,8 @@ void parser::read_port(const toml::table &table)
     }
     reader.integer("mtu", port.options.mtu, 68, 9600);
     reader.boolean("promiscuous", port.options.promiscuous);
-    read_port_napi(reader, port.options.napi);
     read_irq_priority(reader, port);
+    read_port_napi(reader, port);
     reader.boolean("ntuple", port.options.ntuple);
     read_port_xdp(reader, port);
     port.options.rps.rps_cpus = out.rps_default_mask;
@@ -436,8 +436,9 @@ void parser::read_shadow(toml_reader &reader, port_config &port)
     }
 }
 
-void parser::read_port_napi(toml_reader &reader, napi_config &napi)
+void parser::read_port_napi(toml_reader &reader, port_config &port)
 {
+    napi_config &napi = port.options.napi;
     reader.integer("napi_defer_hard_irqs", napi.napi_defer_hard_irqs, NAPI_DEFER_HARD_IRQS);
     reader.integer("gro_flush_timeout", napi.gro_flush_timeout, NAPI_TIMEOUT_NS);
     reader.integer("irq_suspend_timeout", napi.irq_suspend_timeout, NAPI_TIMEOUT_NS);
@@ -445,6 +446,9 @@ void parser::read_port_napi(toml_reader &reader, napi_config &napi)
         read_word(reader, "threaded", napi.threaded, threaded_names(), "\"disabled\", \"enabled\" or \"busy-poll\"");
     if (threaded && napi.threaded != napi_threaded::disabled && out.exclusion == exclusion_mode::exclusive) {
         reader.problem(*threaded, "threaded", describe(*threaded), NEEDS_LOCKS);
+    } else if (threaded && napi.threaded != napi_threaded::disabled && !port.irq_priority.empty()) {
+        reader.problem(*threaded, "threaded", describe(*threaded),
+                       "\"disabled\" beside irq_priority, whose thread polls the queue");
     }
     const toml::node *busy_poll = reader.get("busy_poll");
     if (!busy_poll) {
@@ -490,6 +494,7 @@ void parser::read_irq_priority(toml_reader &reader, port_config &port)
     if (!node || !take_irq_priority(reader, *node, port)) {
         return;
     }
+    port.options.napi.busy_poll = 0; // unless it is written: nothing of less priority runs while a queue is watched
     const auto without = [&](const char *expected) {
         reader.problem(*node, "irq_priority", describe(*node), expected);
     };
@@ -499,8 +504,6 @@ void parser::read_irq_priority(toml_reader &reader, port_config &port)
     } else if (!out.interrupts) {
         without("interrupts = true in [runtime] with it, for a thread of that priority that only spins keeps the "
                 "others of its CPU from running");
-    } else if (port.options.napi.threaded != napi_threaded::disabled) {
-        without("threaded = \"disabled\" with it, for the thread of the interrupt polls the queue");
     }
 }
 

@@ -54,13 +54,16 @@ void probe_fifo(probing &p)
 /// Since Linux 6.12 it is the fair server that takes time from FIFO threads, 5 % unless told otherwise.
 void probe_fair_server(probing &p)
 {
+    const std::string first = p.cfg.fifo_priority > 0 ? ""
+                                                      : "fifo_priority = 1 in [runtime], so that the ordinary thread "
+                                                        "does not starve there, and ";
     for (unsigned cpu : p.cfg.cpus) {
         const std::string file = "/sys/kernel/debug/sched/fair_server/cpu" + std::to_string(cpu) + "/runtime";
         if (p.on.read(file) != "0") {
             p.add(severity::advice, "rt_throttling", "",
                   "at full load other programs interrupt the SCHED_FIFO thread of CPU " + std::to_string(cpu) +
                       " for up to 50 ms a second",
-                  "echo 0 > " + file + " (only if nothing else has to run on that CPU: it would starve)");
+                  first + "echo 0 > " + file + " (only if nothing else has to run on that CPU: it would starve)");
         }
     }
 }

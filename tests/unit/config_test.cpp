@@ -153,6 +153,9 @@ TEST(Config, InterruptThreadsLieWhereTheQueuesWouldBeAtHome)
                                                          {"0000:03:00.0", 1, 99, "irq/0:03:00.0-1"}}));
     EXPECT_EQ(irq_thread_name("enp129s0f0np0", 63), "irq/9s0f0np0-63");
     EXPECT_EQ(irq_threads(good(NESTED + PORT)), std::vector<irq_thread>{});
+    EXPECT_EQ(cfg.ports[0].options.napi.busy_poll, 0) << "nothing of less priority runs meanwhile";
+    EXPECT_EQ(cfg.ports[1].options.napi.busy_poll, -1);
+    EXPECT_EQ(good(NESTED + PORT + "busy_poll = 7\nirq_priority = 50\n").ports[0].options.napi.busy_poll, 7);
 }
 
 TEST(Config, InterruptThreadsNeedBuffers)
@@ -389,8 +392,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:8: irq_priority: found 50 (integer), expected interrupts = true in [runtime] with it, for a "
                 "thread of that priority that only spins keeps the others of its CPU from running"},
         mistake{"IrqPriorityAndThreaded", NESTED + PORT + "threaded = \"enabled\"\nirq_priority = 50\n",
-                "r.toml:8: irq_priority: found 50 (integer), expected threaded = \"disabled\" with it, for the thread "
-                "of the interrupt polls the queue"},
+                "r.toml:7: threaded: found \"enabled\" (string), expected \"disabled\" beside irq_priority, whose "
+                "thread polls the queue"},
         mistake{
             "RpsCpus", PORT + "rps_cpus = [0, 1]\n",
             "r.toml:4: rps_cpus: found an array, expected runtime CPUs from 0 to 0, as a list (\"0-2,4\") or a mask "
