@@ -5,8 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <mutex>
 #include <pthread.h>
+#include <sched.h>
 #include <string>
 
 namespace halfpoll
@@ -162,6 +164,38 @@ TEST_F(threaded, is_disabled_under_load)
     rt.call_on(0, [](softnet_data &) {});
     EXPECT_EQ(dev.received, before);
     dev.waiting = 0;
+}
+
+TEST(threaded_priority, is_that_of_the_options)
+{
+    runtime_options options = big();
+    options.napi_fifo_priority = 7;
+    std::string warning;
+    options.warn = [&](const std::string &what) { warning = what; };
+    runtime rt(options);
+    fake_device dev;
+    std::atomic<int> policy{-1}, priority{-1};
+    dev.after_last_look = [&] {
+        sched_param param{};
+        int found = -1;
+        pthread_getschedparam(pthread_self(), &found, &param);
+        priority = param.sched_priority;
+        policy = found;
+    };
+    dev.napi.config.threaded = napi_threaded::enabled;
+    dev.napi.config.busy_poll = 0;
+    netif_napi_add(rt.cpu(0), dev.napi, fake_device::poll);
+    napi_enable(dev.napi);
+    EXPECT_TRUE(eventually([&] { return policy >= 0; }));
+    napi_disable(dev.napi);
+    netif_napi_del(dev.napi);
+    if (warning.empty()) {
+        EXPECT_EQ(policy, SCHED_FIFO);
+        EXPECT_EQ(priority, 7);
+    } else {
+        EXPECT_EQ(warning.find("napi/fake-0 runs without SCHED_FIFO 7"), 0U) << warning;
+        EXPECT_EQ(policy, SCHED_OTHER);
+    }
 }
 
 TEST(threaded_refused, in_mode_exclusive)
