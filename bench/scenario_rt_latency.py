@@ -17,7 +17,7 @@ RATIOS = (("nested", "floor"), ("nested_irq", "floor"), ("big", "nested"))
 
 
 def run(quick, build_dir):
-    rounds, wakes = (2, 100) if quick else (15, 1000)
+    rounds, wakes = (2, 100) if quick else (12, 2000)
     cpu = max(os.sched_getaffinity(0))
     slices = {variant: [] for variant in VARIANTS}
     dispatches, lock_waits = [], []

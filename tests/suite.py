@@ -12,7 +12,7 @@ Stages, in this order:
   e2e        end to end in network namespaces, with real clients
   conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
   nic        end to end on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
-  bench      one short benchmark; its JSON is checked
+  bench      two short benchmarks; their JSON is checked
 """
 
 import argparse
@@ -297,25 +297,30 @@ def stage_nic(suite):
 
 
 def stage_bench(suite):
-    """The benchmark runs and says what it must; its figures are not judged here."""
+    """Benchmarks run and say what they must; their figures are not judged here."""
     if not need_build(suite, "gcc", "bench"):
         return
-    log, out = OUT / "bench.log", OUT / "bench.json"
+    for scenario in ("forward", "rt-latency"):
+        bench(suite, scenario)
+
+
+def bench(suite, scenario):
+    log, out = OUT / f"bench-{scenario}.log", OUT / f"bench-{scenario}.json"
     out.unlink(missing_ok=True)
-    command = ["bench/run", "forward", "--quick", "--json", str(out), "--build-dir", str(OUT / "gcc")]
-    if not suite.check("bench/run forward --quick", log, command, 900):
+    command = ["bench/run", scenario, "--quick", "--json", str(out), "--build-dir", str(OUT / "gcc")]
+    if not suite.check(f"bench/run {scenario} --quick", log, command, 900):
         return
     try:
         report = json.loads(out.read_text(encoding="utf-8"))
-        assert report["scenario"] == "forward", "scenario"
+        assert report["scenario"] == scenario, "scenario"
         assert report["machine"], "machine"
         assert report["results"], "results"
         for r in report["results"]:
             assert set(r) >= {"name", "unit", "median", "min", "max", "n"}, f"keys of {r}"
             assert r["n"] >= 1 and r["min"] <= r["median"] <= r["max"], f"order in {r}"
-        suite.case("passed", "bench JSON")
+        suite.case("passed", f"bench JSON of {scenario}")
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as e:
-        suite.case("failed", "bench JSON", repr(e))
+        suite.case("failed", f"bench JSON of {scenario}", repr(e))
 
 
 def main():
