@@ -33,8 +33,13 @@ std::vector<trace_event> trace_running(const command_line &line, const trace_arg
                     {{"trace", "begin"}, {"events", events.empty() ? DEFAULT_EVENTS : events}, {"ms", args.ms}});
     std::this_thread::sleep_for(std::chrono::milliseconds(args.ms));
     const auto reply = control_request(line.control, {{"trace", "end"}}, SAVE_PATIENCE);
+    const std::string folder = reply.at("folder").get<std::string>();
     try {
-        std::vector<trace_event> result = read_trace(reply.at("folder").get<std::string>());
+        std::vector<trace_event> result = read_trace(folder);
+        if (const unsigned full = full_buffers(folder)) {
+            std::cerr << full << " threads had more to tell than their buffers hold, and their last events are "
+                      << "missing: trace for less time (--ms) or less (--events)\n";
+        }
         control_request(line.control, {{"trace", "forget"}});
         return result;
     } catch (const error &) {

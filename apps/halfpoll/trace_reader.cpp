@@ -211,6 +211,9 @@ std::vector<trace_event> run_graph(const std::string &folder)
     return std::move(end.events);
 }
 
+/// The EAL's default (--trace-bufsz), and more than its longest event.
+constexpr std::uintmax_t BUFFER_BYTES = 1 << 20, EVENT_BYTES = 256;
+
 } // namespace
 
 const trace_field *trace_event::field(const char *which) const noexcept
@@ -242,6 +245,19 @@ std::vector<trace_event> read_trace(const std::string &folder)
     } catch (const error &e) {
         throw error(folder + ": this trace is damaged or cut short (" + e.what() + ")");
     }
+}
+
+unsigned full_buffers(const std::string &folder)
+{
+    unsigned full = 0;
+    std::error_code failed;
+    for (std::filesystem::directory_iterator file(folder, failed), last; !failed && file != last;
+         file.increment(failed)) {
+        std::error_code gone;
+        const bool channel = file->path().filename().string().starts_with("channel");
+        full += channel && file->file_size(gone) >= BUFFER_BYTES - EVENT_BYTES && !gone;
+    }
+    return full;
 }
 
 } // namespace halfpoll

@@ -35,4 +35,7 @@ struct trace_event {
 /// All events of a trace (CTF), in the order of time. Texts are printable. Throws `error`: it is none, or is broken.
 std::vector<trace_event> read_trace(const std::string &folder);
 
+/// How many threads of a trace have filled their buffer, of the EAL's size: later events of theirs are missing.
+unsigned full_buffers(const std::string &folder);
+
 } // namespace halfpoll

@@ -258,6 +258,19 @@ TEST_F(trace, IgnoresWhatLiesBeforeTheLastBegin)
     EXPECT_EQ(printed(events), "irq/wan-0-102            [002]        0.000 sched_block: prio=50\n");
 }
 
+TEST_F(trace, KnowsFullBuffers)
+{
+    const std::filesystem::path folder = std::filesystem::path(home) / "full";
+    std::filesystem::create_directory(folder);
+    for (const auto &[name, size] : {std::pair("channel0_0", 1 << 20), std::pair("channel0_1", 5000),
+                                     std::pair("metadata", 2 << 20), std::pair("channel0_2", (1 << 20) - 30)}) {
+        std::ofstream(folder / name).close();
+        std::filesystem::resize_file(folder / name, static_cast<std::uintmax_t>(size));
+    }
+    EXPECT_EQ(full_buffers(folder), 2U);
+    EXPECT_EQ(full_buffers(home + "/none"), 0U);
+}
+
 /// A trace of two threads, in a folder of its own.
 std::filesystem::path some_trace(const std::string &where)
 {

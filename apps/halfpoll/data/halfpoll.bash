@@ -20,7 +20,7 @@ _halfpoll_positional()
     words=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --control | --dev | --limit | --count | --queue | --config) ((i++)) ;;
+        --control | --dev | --limit | --count | --queue | --config | --ms | --events) ((i++)) ;;
         --watch) [[ ${COMP_WORDS[i + 1]} == [0-9]* ]] && ((i++)) ;;
         -* | =) ;;
         *) words+=("${COMP_WORDS[i]}") ;;
@@ -98,10 +98,10 @@ _halfpoll()
     case $previous in
     --control) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
     --dev) choices=$(_halfpoll_names dev) ;;
-    --limit | --count | --queue | --config) return ;;
+    --limit | --count | --queue | --config | --ms | --events) return ;;
     *)
         case ${words[0]-} in
-        "") choices="run check doctor bind unbind show set cpu xdp reload stop --help --version" ;;
+        "") choices="run check doctor bind unbind show set cpu xdp reload trace stop --help --version" ;;
         run | check) mapfile -t COMPREPLY < <(compgen -f -- "$current") && return ;;
         reload)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
@@ -123,6 +123,10 @@ _halfpoll()
             choices=$(_halfpoll_xdp)
             ;;
         stop) choices="--control" ;;
+        trace)
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            choices="--ms --events --cpu --control"
+            ;;
         esac
         ;;
     esac
