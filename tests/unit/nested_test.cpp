@@ -173,7 +173,6 @@ TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
             rte_pktmbuf_append(m, 60);
         }
         start(high, preempts);
-        EXPECT_EQ(urgent.count(), 1U);
         EXPECT_EQ(mine.count(), mine_after(0)) << "freed by the urgent one";
     });
     {
@@ -190,7 +189,7 @@ TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
     });
     EXPECT_EQ(sent().size(), 1U);
     EXPECT_EQ(mine.count(), mine_after(1)) << "freed by the driver";
-    EXPECT_EQ(urgent.count(), 1U);
+    EXPECT_EQ(urgent.count(), 1U) << "what it has freed itself";
 }
 
 TEST_F(nested_test, each_has_its_own_exclusion_and_its_own_further_threads)
