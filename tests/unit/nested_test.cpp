@@ -234,13 +234,15 @@ TEST_F(nested_test, an_urgent_instance_is_polled_amid_a_poll_of_the_other)
         napi_schedule(urgent.napi);
     });
     bool amid = false;
-    slow.after_last_look = [&] {
-        if (!std::exchange(amid, true)) {
-            EXPECT_TRUE(rt->cpu(low).in_net_rx_action);
-            start(high, event);
-            EXPECT_EQ(urgent.received, 1) << "it waits for this poll";
-        }
-    };
+    on(low, [&] {
+        slow.after_last_look = [&] {
+            if (!std::exchange(amid, true)) {
+                EXPECT_TRUE(rt->cpu(low).in_net_rx_action);
+                start(high, event);
+                EXPECT_EQ(urgent.received, 1) << "it waits for this poll";
+            }
+        };
+    });
     slow.arrive();
     ASSERT_TRUE(eventually([&] { return slow.received == 1; }));
     detach(slow);
@@ -271,13 +273,15 @@ TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
     ASSERT_TRUE(eventually([&] { return ready.load(); }));
     std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from there to the system call
     bool amid = false;
-    slow.after_last_look = [&] {
-        if (!std::exchange(amid, true)) {
-            sem_post(&bell);
-            EXPECT_EQ(effective_priority(), -21) << "it waits for this one";
-            EXPECT_EQ(urgent.received, 0);
-        }
-    };
+    on(low, [&] {
+        slow.after_last_look = [&] {
+            if (!std::exchange(amid, true)) {
+                sem_post(&bell);
+                EXPECT_EQ(effective_priority(), -21) << "it waits for this one";
+                EXPECT_EQ(urgent.received, 0);
+            }
+        };
+    });
     slow.arrive();
     EXPECT_TRUE(eventually([&] { return urgent.received == 1; }));
     embedder.join();
