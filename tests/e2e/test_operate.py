@@ -486,6 +486,7 @@ class Operate(unittest.TestCase):
     def test_bash_completion(self):
         self.assertEqual(self.complete("re"), ["reload"])
         self.assertEqual(self.complete("do"), ["doctor"])
+        self.assertEqual(self.complete("trace --e"), ["--events"])
         self.assertEqual(self.complete("doctor --j"), ["--json"])
         self.assertEqual(self.complete("bind --f"), ["--force"])
         self.assertEqual(self.complete("show ne"), ["neigh", "nexthop"])

@@ -2,6 +2,7 @@
 //
 // What threads trace of themselves, switched on and off at run time, and how `halfpoll trace` reads and prints it.
 #include "fake_device.hpp"
+#include "refusal.hpp"
 
 #include <halfpoll/pi_lock.hpp>
 #include <halfpoll/trace.hpp>
@@ -40,6 +41,8 @@ namespace halfpoll
 
 namespace
 {
+
+using test::refusal;
 
 constexpr const char *EVENTS = "^\\(softirq\\|irq_handler\\|napi\\|contention\\|sched\\)_";
 
@@ -102,16 +105,6 @@ std::string printed(const std::vector<trace_event> &events, const trace_filter &
     std::ostringstream out;
     print_trace(out, events, filter);
     return out.str();
-}
-
-std::string refusal(const std::function<void()> &fn)
-{
-    try {
-        fn();
-    } catch (const error &e) {
-        return e.what();
-    }
-    return "";
 }
 
 /// The kernel's picture of a softirq that one thread serves while another one wants to.
