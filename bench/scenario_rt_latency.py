@@ -7,10 +7,12 @@ import os
 import random
 import subprocess
 
+import rt_trace
 from refusal import Refusal
 from report import result
 
 VARIANTS = ("floor", "nested", "nested_irq", "big")
+TRACED = ("big", "nested", "nested_irq")
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1))
 # Of the slices of a round, which follow each other: required are <= 1.5 for the first and >= 20 for the last.
 RATIOS = (("nested", "floor"), ("nested_irq", "floor"), ("big", "nested"))
@@ -29,6 +31,8 @@ def run(quick, build_dir):
                 dispatches.append(seen["dispatch_us"])
             if variant == "nested":
                 lock_waits.append(1000 * seen["lock_waits"] / wakes)
+    for variant in TRACED:
+        print(f"{variant}, one wake of the urgent thread, in us:", *rt_trace.picture(build_dir, variant, cpu), "", sep="\n")
     return [*(row for variant in VARIANTS for row in latencies(variant, slices[variant])),
             *(ratio(slices, *pair) for pair in RATIOS),
             result("nested_lock_waits", "per 1000 wakes", lock_waits),
