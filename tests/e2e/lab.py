@@ -25,6 +25,7 @@ import time
 
 KERNEL = os.environ.get("HALFPOLL_E2E_ROUTER", "halfpoll") == "kernel"
 PROGRAM = os.path.abspath(os.environ.get("HALFPOLL_PROGRAM", "build/apps/halfpoll/halfpoll"))
+BUILD = pathlib.Path(PROGRAM).parents[2]
 PREFIX = f"hp-e2e-{os.getpid()}-"
 CLONE_NEWNET = 0x40000000
 
@@ -243,8 +244,21 @@ class Lab:
     def spawn(self, config):
         out = open(self.folder / f"log.{next(_numbers)}", "w+", encoding="utf-8")
         self.log = pathlib.Path(out.name)
-        self.process = self.router.popen(*self.prefix, PROGRAM, "run", config, stdout=out, stderr=subprocess.STDOUT)
+        program = self.program_for_all() if self.prefix else PROGRAM
+        self.process = self.router.popen(*self.prefix, program, "run", config, stdout=out, stderr=subprocess.STDOUT)
         out.close()
+
+    def program_for_all(self):
+        """A copy of the program and its library that every user reaches: the build's folder may lie below a home of mode
+        0700, where another user, or root without CAP_DAC_OVERRIDE, finds nothing. Opens the lab's folder to all."""
+        copy = self.folder / "build" / pathlib.Path(PROGRAM).relative_to(BUILD)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True)
+            for file in (*BUILD.glob("libhalfpoll.so.?"), pathlib.Path(PROGRAM)):  # found by the program's $ORIGIN/../..
+                shutil.copy(file, self.folder / "build" / file.relative_to(BUILD))
+            run("chmod", "-R", "a+rX", self.folder / "build")
+        self.folder.chmod(0o777)
+        return copy
 
     def output(self):
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""

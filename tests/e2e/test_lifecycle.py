@@ -331,11 +331,11 @@ class Program(unittest.TestCase):
         self.assertIn(str(self.lab.folder / "control"), done.stdout)
 
     def test_missing_privileges_are_named(self):
-        self.lab.folder.chmod(0o777)
+        program = self.lab.program_for_all()
         path = self.lab.folder / "test.toml"
         path.write_text(self.config, encoding="utf-8")
         path.chmod(0o644)
-        done = self.lab.router.run("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", PROGRAM, "run",
+        done = self.lab.router.run("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", program, "run",
                                    path, check=False, timeout=20)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stdout, "CAP_(NET_ADMIN|NET_RAW|BPF|SYS_ADMIN)")

@@ -29,7 +29,7 @@ class ServiceLab(Lab):
     environment = {}
 
     def spawn(self, config):
-        self.folder.chmod(0o777)
+        program = self.program_for_all()
         pathlib.Path(config).chmod(0o644)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(self.folder / "notify"))
@@ -40,7 +40,7 @@ class ServiceLab(Lab):
         self.log = self.folder / "log"
         command = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--no-new-privs",
                    f"--inh-caps=-all,{caps}", f"--ambient-caps=-all,{caps}", f"--bounding-set=-all,{caps}",
-                   PROGRAM, "run", config]
+                   program, "run", config]
         environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(self.folder / "notify"),
                        "RUNTIME_DIRECTORY": str(self.folder), **self.environment}
         with open(self.log, "w", encoding="utf-8") as out:
