@@ -7,6 +7,8 @@
 
 #include <rte_trace_point.h>
 
+#include <cstdint>
+
 RTE_TRACE_POINT(tp_xdp_exception, RTE_TRACE_POINT_ARGS(uint32_t ifindex, uint32_t act, uint32_t packets),
                 rte_trace_point_emit_u32(ifindex);
                 rte_trace_point_emit_u32(act); rte_trace_point_emit_u32(packets);)

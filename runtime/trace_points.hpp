@@ -8,6 +8,8 @@
 
 #include <rte_trace_point.h>
 
+#include <cstdint>
+
 // clang-format off
 #define HALFPOLL_TRACE_THREAD uint32_t tid, uint16_t cpu, int16_t prio
 #define HALFPOLL_TRACE_EMIT_THREAD                                                                                     \

@@ -2,6 +2,7 @@
 #include "fib.hpp"
 #include "table_memory.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string>

@@ -139,14 +139,23 @@ void parse_linkinfo(const nlattr *info, link_message &link)
     });
 }
 
+/// An entry of NHA_GROUP. <linux/nexthop.h> gave the upper half of the weight another name with Linux 6.12, which
+/// defined it; before, that byte is 0.
+struct group_entry {
+    std::uint32_t id;
+    std::uint8_t weight;
+    std::uint8_t weight_high;
+    std::uint16_t reserved;
+};
+static_assert(sizeof(group_entry) == sizeof(nexthop_grp));
+
 /// NHA_GROUP: an array, not attributes.
 void parse_group(const nlattr *attr, nexthop_message &nexthop)
 {
-    const auto *entry = static_cast<const nexthop_grp *>(mnl_attr_get_payload(attr));
+    const auto *entry = static_cast<const group_entry *>(mnl_attr_get_payload(attr));
     for (std::size_t n = mnl_attr_get_payload_len(attr) / sizeof *entry; n > 0; --n, ++entry) {
-        // The byte behind the weight is its upper half since Linux 6.12, and 0 before.
-        nexthop.group.push_back(
-            {.id = entry->id, .weight = static_cast<std::uint16_t>((entry->resvd1 << 8 | entry->weight) + 1)});
+        const auto weight = static_cast<std::uint16_t>((entry->weight_high << 8 | entry->weight) + 1);
+        nexthop.group.push_back({.id = entry->id, .weight = weight});
     }
 }
 

@@ -2,6 +2,7 @@
 #include "rates.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <set>
 #include <string>
 

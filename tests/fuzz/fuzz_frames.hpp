@@ -3,6 +3,7 @@
 // A mutator that knows frames: now and then it appends one with sound headers, of every kind that parsers tell apart.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <random>

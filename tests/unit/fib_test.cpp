@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <rte_rcu_qsbr.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <deque>

@@ -15,6 +15,7 @@
 #include <rte_mempool.h>
 #include <rte_udp.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <csignal>
 #include <filesystem>

@@ -3,6 +3,8 @@
 // The shared object of test xdp_load: passes packets, or does what its configuration says.
 #include <halfpoll/xdp_program.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
