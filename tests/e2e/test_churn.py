@@ -17,7 +17,7 @@ from traffic import Background, Sink, Stream, wait_ping
 
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
 SECONDS = float(os.environ.get("HALFPOLL_CHURN_SECONDS", 12))
-RATE = 10_000  # replacements a second
+RATE = 10_000  # replacements a second, at most
 STEP = 0.02
 PREFIXES = [(f"172.{16 + i // 256}.{i % 256}.0/24", 4) for i in range(4000)] + \
            [(f"2001:db8:{i + 4096:x}::/48", 6) for i in range(1000)]
@@ -25,7 +25,7 @@ STREAMS = ((LAN.host4, WAN.host4), (LAN.host6, WAN.host6))
 
 
 class Changes:
-    """`with`: replaces routes in the router's namespace at an even rate."""
+    """`with`: replaces routes in the router's namespace at an even rate, if the machine can."""
 
     def __init__(self, router):
         self.random, self.done = random.Random(5), 0
@@ -88,7 +88,8 @@ class Churn(unittest.TestCase):
         with contextlib.ExitStack() as stack:
             sinks = [stack.enter_context(Sink(self.server, to, 7100)) for _, to in STREAMS]
             with contextlib.ExitStack() as sending:
-                streams = [sending.enter_context(Stream(self.client, source, (to, 7100), 500)) for source, to in STREAMS]
+                streams = [sending.enter_context(Stream(self.client, source, (to, 7100), 500, sinks=[sink]))
+                           for sink, (source, to) in zip(sinks, STREAMS)]
                 time.sleep(seconds)
             for sink, stream in zip(sinks, streams):
                 wait_for("what was sent arrives", lambda s=sink, n=stream: len(s.got) >= n.sent, 5)
@@ -102,14 +103,9 @@ class Churn(unittest.TestCase):
             for _, address in STREAMS:
                 wait_ping(self.client, address, 5)
             self.undisturbed(SECONDS / 2)
-        self.assertGreater(changes.done, SECONDS * RATE * 0.8)
-        left = []
-        for _ in range(50):  # the neighbours come to rest
-            left = fib_check.differences(self.lab)
-            if not left:
-                break
-            time.sleep(0.2)
-        self.assertEqual(left, [], "the forwarder differs from what `ip` shows")
+            wait_for("every route has changed, most of them several times", lambda: changes.done >= 10 * len(PREFIXES))
+        # The neighbours come to rest.
+        wait_for("the forwarder has what `ip` shows", lambda: not fib_check.differences(self.lab), step=0.2)
         status = {line.split()[0]: line.split()[1] for line in self.lab.halfpoll("show", "status").stdout.splitlines()
                   if len(line.split()) > 1}
         self.assertEqual(status["netlink_errors"], "0")

@@ -53,8 +53,8 @@ class Hotplug(unittest.TestCase):
     def test_no_packet_is_lost_as_cpus_go_and_come(self):
         there = Sink(self.lab.server, WAN.host4, 7100)
         back = Sink(self.lab.client, LAN.host4, 7101)
-        streams = (Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000),
-                   Stream(self.lab.server, WAN.host4, (LAN.host4, 7101), 1000))
+        streams = (Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000, sinks=[there]),
+                   Stream(self.lab.server, WAN.host4, (LAN.host4, 7101), 1000, sinks=[back]))
         with there, back:
             with streams[0], streams[1]:
                 wait_for("both streams run", lambda: min(len(there.got), len(back.got)) > 20)

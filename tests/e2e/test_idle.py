@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Poll/interrupt hybrid, seen from outside: idle costs nothing, and the first packet after it is not late."""
+"""Poll/interrupt hybrid, seen from outside: idle costs nothing, and the first packet after it wakes its queue. How soon is
+what bench/run wake measures."""
 
 import pathlib
 import random
-import statistics
 import time
 import unittest
 
-from lab import KERNEL, NETWORKS, Lab
+from lab import KERNEL, NETWORKS, Lab, wait_for
 from traffic import Sink, Stream, ping, udp_echo, wait_ping
 
 LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
@@ -57,29 +57,27 @@ class Idle(unittest.TestCase):
         with Sink(self.server, WAN.host4, 7100) as sink, Stream(self.client, LAN.host4, (WAN.host4, 7100), 10) as stream:
             time.sleep(1)
             share, _ = self.use(3)
+            wait_for("what was sent arrives", lambda: len(sink.got) >= stream.sent)
         self.assertLess(share, 0.02)
-        self.assertGreaterEqual(len(sink.got), stream.sent - 1)
 
     def test_wake_from_idle(self):
-        """1,000 single packets at random gaps: each is answered before the next one is sent, and hardly any waits for
-        the bounded park (10 ms at least) that would hide a lost wake-up."""
-        rng, times = random.Random(7), []
-        with udp_echo(self.server, WAN.host4), self.client.udp(LAN.host4, timeout=1) as s:
+        """1,000 single packets at random gaps: each is answered before the next one is sent, and none waits for the
+        bounded park that would hide a lost wake-up."""
+        rng = random.Random(7)
+        with udp_echo(self.server, WAN.host4), self.client.udp(LAN.host4, timeout=20) as s:
             for i in range(1000):
                 time.sleep(rng.choice((0, rng.uniform(0, 0.0005), rng.uniform(0, 0.01))))
-                start = time.monotonic()
                 s.sendto(i.to_bytes(4, "big"), (WAN.host4, 7000))
                 self.assertEqual(s.recv(100), i.to_bytes(4, "big"))
-                times.append(time.monotonic() - start)
-        times.sort()
-        self.assertLess(times[900], 0.009, f"median {statistics.median(times)}")
-        if not KERNEL:
-            for napi in self.lab.show("napi"):
-                self.assertEqual(napi["mode"], "interrupt", napi)
-                self.assertEqual(napi["park_rescues"], 0, napi)
+        self.woken_by_interrupts()
 
     def test_wake_after_long_silence(self):
         for pause in (0.5, 1.5, 3):
             time.sleep(pause)
-            out = ping(self.client, WAN.host4)
-            self.assertLess(float(out.split("time=")[1].split()[0]), 9, out)
+            ping(self.client, WAN.host4)
+        self.woken_by_interrupts()
+
+    def woken_by_interrupts(self):
+        for napi in [] if KERNEL else self.lab.show("napi"):
+            self.assertEqual(napi["mode"], "interrupt", napi)
+            self.assertEqual(napi["park_rescues"], 0, napi)

@@ -41,7 +41,7 @@ class Links(unittest.TestCase):
                 before = len(sink.got)
                 wait_for("the stream arrives again", lambda b=before: len(sink.got) > b + 10, 5)
         self.assertEqual(len(sink.got), len(set(sink.got)), "duplicates")
-        self.assertGreater(stream.sent, len(sink.got) // 2)
+        self.assertLessEqual(len(sink.got), stream.sent)
 
     def test_route_with_dead_link_gives_way(self):
         """With ignore_routes_with_linkdown, a route over a port without carrier is replaced by the next best one."""

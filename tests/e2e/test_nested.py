@@ -83,7 +83,7 @@ class Nested(unittest.TestCase):
         self.assertEqual(self.lab.show("status")["degraded"], [])
         before = self.processed()
         with Sink(self.lab.server, WAN.host4, 7100) as sink:
-            with Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000) as stream:
+            with Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000, sinks=[sink]) as stream:
                 wait_for("packets arrive", lambda: len(sink.got) >= 200)
             wait_for("every datagram has arrived", lambda: len(sink.got) == stream.sent, 2)
             self.assertEqual(sink.got, sorted(sink.got), "out of order")
@@ -94,7 +94,7 @@ class Nested(unittest.TestCase):
 
     def test_cpus_go_and_come_without_loss(self):
         with Sink(self.lab.server, WAN.host4, 7100) as sink:
-            with Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000) as stream:
+            with Stream(self.lab.client, LAN.host4, (WAN.host4, 7100), 1000, sinks=[sink]) as stream:
                 wait_for("packets arrive", lambda: len(sink.got) > 20)
                 self.lab.halfpoll("cpu", "offline", IRQ_LAN)
                 self.assertEqual(self.queues(), {HP0: ["wan-0"], HP1: ["lan-0"], IRQ_LAN: [], IRQ_ALT: ["alt-0"]})

@@ -50,7 +50,7 @@ class Steering(unittest.TestCase):
     def stream(self, packets):
         """That many datagrams from client to server, through the router: all arrive, in order."""
         with Sink(self.server, WAN.host4, 7200) as sink:
-            with Stream(self.client, LAN.host4, (WAN.host4, 7200), 2000) as stream:
+            with Stream(self.client, LAN.host4, (WAN.host4, 7200), 2000, sinks=[sink]) as stream:
                 wait_for("datagrams arrive", lambda: len(sink.got) >= packets)
             wait_for("every datagram has arrived", lambda: len(sink.got) == stream.sent, 3)
             self.assertEqual(sink.got, sorted(sink.got), "out of order")
@@ -73,11 +73,11 @@ class Steering(unittest.TestCase):
         ping(self.client, WAN.host6)
         done = self.client.run("ping", "-c", 1, "-t", 1, "-W", 2, WAN.host4, check=False)
         self.assertIn("Time to live exceeded", done.stdout)
-        self.assertGreater(transfer(self.client, self.server, WAN.host4, 4 << 20), 0)
+        transfer(self.client, self.server, WAN.host4, 4 << 20)
 
     def test_settings_change_under_traffic(self):
         with Sink(self.server, WAN.host4, 7201) as sink:
-            with Stream(self.client, LAN.host4, (WAN.host4, 7201), 1000) as stream:
+            with Stream(self.client, LAN.host4, (WAN.host4, 7201), 1000, sinks=[sink]) as stream:
                 for turn in range(30):
                     before = len(sink.got)
                     self.set("lan", "rps_cpus=" + ("", "0", "1", "0,1", "0x3")[turn % 5], f"rps_flow_cnt={turn % 3 * 64}")

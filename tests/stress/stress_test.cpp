@@ -174,13 +174,12 @@ TEST_F(stress, interrupts_are_not_lost)
     const auto start = steady_clock::now();
     std::minstd_rand random(5);
     int sent = 0;
-    while (!over(start)) {
+    while (!over(start) || sent < 1000) {
         dev.arrive();
         ++sent;
         ASSERT_TRUE(eventually([&] { return dev.received == sent; })) << "packet " << sent;
         pause_at_random(random);
     }
-    EXPECT_GT(sent, 1000);
 }
 
 /// Passes a token to another instance, on another CPU.

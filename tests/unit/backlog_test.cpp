@@ -73,7 +73,7 @@ TEST_P(backlog, nothing_is_seen_before_the_end_of_the_poll)
 TEST_P(backlog, one_kick_a_poll_and_none_while_it_looks)
 {
     begin(2);
-    ASSERT_TRUE(idle(1));
+    ASSERT_TRUE(idle(0) && idle(1));
     const softnet_stats &stats = rt->cpu(1).stats;
     const std::uint64_t doorbells = stats.doorbells, kicks = stats.received_rps;
     std::atomic<bool> in_handler{false}, go_on{false};
@@ -88,6 +88,7 @@ TEST_P(backlog, one_kick_a_poll_and_none_while_it_looks)
     for (unsigned i = 1; i < 10; ++i) {
         enqueue(0, 1, packets(5, 5 * i));
     }
+    ASSERT_TRUE(idle(0)); // the check at the end of its turn has seen that CPU 1 looks
     EXPECT_EQ(core->cpu(1).backlog.state.load() & NAPIF_STATE_MISSED, 0U) << "scheduled though it looks";
     go_on = true;
     ASSERT_TRUE(eventually([&] { return count() == 50; }));

@@ -73,11 +73,11 @@ public:
         return write(in_, s.data(), s.size()) == static_cast<ssize_t>(s.size()) ? read_line() : "";
     }
     void signal(int number) { kill(pid_, number); }
-    /// Closes its stdin and waits, 10 s at most, for its end; its wait status, -1 if it goes on.
+    /// Closes its stdin and waits, a minute at most, for its end; its wait status, -1 if it goes on.
     int end()
     {
         close_stdin();
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         int status;
         while (waitpid(pid_, &status, WNOHANG) != pid_) {
             if (std::chrono::steady_clock::now() > deadline) {

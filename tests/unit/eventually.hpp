@@ -8,10 +8,10 @@
 namespace halfpoll::test
 {
 
-/// Waits for a condition that other threads bring about; false after 5 s.
+/// Waits for a condition that other threads bring about; false after a time that even a busy machine does not need.
 inline bool eventually(const std::function<bool()> &condition)
 {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!condition()) {
         if (std::chrono::steady_clock::now() > deadline) {
             return false;

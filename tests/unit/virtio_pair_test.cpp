@@ -122,7 +122,7 @@ protected:
             rte_pktmbuf_free(m);
             return false;
         }
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         rte_mbuf *back;
         while (peer_->rx_burst(0, &back, 1) == 0) {
             if (std::chrono::steady_clock::now() > deadline) {
@@ -173,7 +173,7 @@ TEST_F(virtio_pair_test, NoSinglePacketIsLostWhateverTheGap)
 TEST_F(virtio_pair_test, BurstsComeBackWholeAndInOrder)
 {
     std::uint32_t next = 0, expected = 0;
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
     while (expected < 50'000 && std::chrono::steady_clock::now() < deadline) {
         while (next < 50'000 && next - expected < 128) { // less than a ring
             rte_mbuf *m = packet(pool_, next);

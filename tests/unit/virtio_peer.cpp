@@ -19,9 +19,9 @@ namespace
 {
 
 template <class F>
-bool within_5_s(F &&condition)
+bool in_time(F &&condition)
 {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (!condition()) {
         if (std::chrono::steady_clock::now() > deadline) {
             return false;
@@ -43,7 +43,7 @@ bool echo(port &peer, rte_mempool *pool, std::uint32_t number)
         return false;
     }
     rte_mbuf *back = nullptr;
-    if (!within_5_s([&] { return peer.rx_burst(0, &back, 1) == 1; })) {
+    if (!in_time([&] { return peer.rx_burst(0, &back, 1) == 1; })) {
         return false;
     }
     const bool same = *rte_pktmbuf_mtod(back, std::uint32_t *) == number;
@@ -54,7 +54,7 @@ bool echo(port &peer, rte_mempool *pool, std::uint32_t number)
 std::string obey(port &peer, rte_mempool *pool, const std::string &line)
 {
     if (line == "up" || line == "down") {
-        return within_5_s([&] { return peer.link().up == (line == "up"); }) ? line : "not " + line;
+        return in_time([&] { return peer.link().up == (line == "up"); }) ? line : "not " + line;
     }
     return echo(peer, pool, static_cast<std::uint32_t>(std::stoul(line))) ? "back" : "lost";
 }
