@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <csignal>
 #include <filesystem>
+#include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -82,7 +83,7 @@ frame echo_request(const rte_ether_addr &dst, const char *from, const char *to)
     ip.hdr_checksum = rte_ipv4_cksum(&ip);
     put(f, ip);
     rte_icmp_hdr icmp{};
-    icmp.icmp_type = RTE_IP_ICMP_ECHO_REQUEST;
+    icmp.icmp_type = ICMP_ECHO;
     icmp.icmp_ident = 7;
     icmp.icmp_cksum = static_cast<std::uint16_t>(~rte_raw_cksum(&icmp, sizeof icmp));
     put(f, icmp);
@@ -218,7 +219,7 @@ TEST_F(slow_path_test, the_kernel_answers_ping)
     wire_.inject(pool_, echo_request(wire_.mac, "192.0.2.2", "192.0.2.1"));
     frame reply;
     ASSERT_TRUE(sent([](const frame &f) { return is_ipv4(f, IPPROTO_ICMP); }, &reply));
-    EXPECT_EQ(at<rte_icmp_hdr>(reply, 34).icmp_type, RTE_IP_ICMP_ECHO_REPLY);
+    EXPECT_EQ(at<rte_icmp_hdr>(reply, 34).icmp_type, ICMP_ECHOREPLY);
     EXPECT_TRUE(rte_is_same_ether_addr(&at<rte_ether_hdr>(reply, 0).dst_addr, &peer_mac));
 }
 
