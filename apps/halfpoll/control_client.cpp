@@ -29,18 +29,27 @@ public:
     void wait_until_closed();
 
 private:
-    [[noreturn]] void fail(const std::string &what) const
+    /// EAGAIN is how an expired SO_RCVTIMEO or SO_SNDTIMEO shows.
+    [[noreturn]] void fail(int errnum, const std::string &what) const
     {
-        throw_errno(errno == EAGAIN ? ETIMEDOUT : errno, "control socket " + path_ + ": " + what);
+        if (errnum == EAGAIN) {
+            throw error("control socket " + path_ + ": " + what + " within " + std::to_string(patience_) +
+                        " s: the process that listens there is stopped or too busy");
+        }
+        throw_errno(errnum, "control socket " + path_ + ": " + what);
     }
 
     std::string path_;
+    unsigned patience_;
     int fd_;
 };
 
 connection::connection(const std::string &path, unsigned seconds)
-    : path_(path), fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
+    : path_(path), patience_(seconds), fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))
 {
+    if (fd_ < 0) {
+        fail(errno, "cannot make a socket to connect with");
+    }
     sockaddr_un addr{};
     addr.sun_family = AF_UNIX;
     path.copy(addr.sun_path, sizeof addr.sun_path - 1);
@@ -55,7 +64,7 @@ connection::connection(const std::string &path, unsigned seconds)
     if (err == ENOENT || err == ECONNREFUSED) {
         throw error("nobody listens on " + path + "; is `halfpoll run` running, with this control socket?");
     }
-    throw_errno(err, "control socket " + path + ": cannot connect");
+    fail(err, "no connection");
 }
 
 void connection::send_line(const std::string &line)
@@ -63,7 +72,7 @@ void connection::send_line(const std::string &line)
     for (std::size_t sent = 0; sent < line.size();) {
         const ssize_t n = send(fd_, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
         if (n < 0) {
-            fail("cannot send");
+            fail(errno, "the request was not taken");
         }
         sent += static_cast<std::size_t>(n);
     }
@@ -79,7 +88,7 @@ std::string connection::receive_line()
             throw error("control socket " + path_ + ": closed before the reply was complete");
         }
         if (n < 0) {
-            fail("no reply");
+            fail(errno, "no reply");
         }
         line.append(buffer.data(), static_cast<std::size_t>(n));
     }
@@ -89,8 +98,8 @@ std::string connection::receive_line()
 void connection::wait_until_closed()
 {
     char byte;
-    if (recv(fd_, &byte, 1, 0) != 0 && errno != ECONNRESET) {
-        fail("still running");
+    if (recv(fd_, &byte, 1, 0) < 0 && errno != ECONNRESET) {
+        fail(errno, "it did not end");
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control_server.hpp"
+#include "log.hpp"
 
 #include <algorithm>
 #include <array>
@@ -34,20 +35,31 @@ sockaddr_un address_of(const std::string &path)
     return addr;
 }
 
-/// Somebody accepts connections there.
-bool answers(const sockaddr_un &addr)
+/// Only a refused connection means that nobody listens there: any other failure leaves the owner unknown. Throws
+/// `error` unless the socket is stale.
+void expect_stale(const std::string &path, const sockaddr_un &addr)
 {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    // EAGAIN: the listener's queue is full, so there is one.
-    const bool yes =
-        connect(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) == 0 || errno == EAGAIN || errno == EACCES;
+    if (fd < 0) {
+        throw_errno(errno, "control socket " + path + ": cannot find out whether a process listens there");
+    }
+    const int err = connect(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) == 0 ? 0 : errno;
     close(fd);
-    return yes;
+    if (err == 0 || err == EAGAIN) { // EAGAIN: the listener's queue is full, so there is one
+        throw error("already running: a process " + std::string(err == 0 ? "answers" : "listens") +
+                    " on the control socket " + path +
+                    "; stop it with `halfpoll stop`, or choose another path with control = \"...\" in [runtime]");
+    }
+    if (err != ECONNREFUSED) {
+        throw_errno(err, "control socket " + path +
+                             ": a socket is there that may be in use; remove it, or choose another path with control "
+                             "= \"...\" in [runtime]");
+    }
 }
 
 std::string directory_of(const std::string &path) { return path.substr(0, std::max<std::size_t>(1, path.rfind('/'))); }
 
-/// Held while a stale socket is replaced, so that two starting processes do not remove each other's.
+/// Held while a socket is made or removed, so that two processes do not remove each other's.
 class directory_lock
 {
 public:
@@ -58,7 +70,12 @@ public:
         if (fd_ < 0) {
             throw_errno(errno, "control socket " + path + ": cannot open its directory");
         }
-        flock(fd_, LOCK_EX);
+        while (flock(fd_, LOCK_EX) != 0) {
+            if (const int err = errno; err != EINTR) {
+                close(fd_);
+                throw_errno(err, "control socket " + path + ": cannot lock its directory");
+            }
+        }
     }
     ~directory_lock() { close(fd_); }
     directory_lock(const directory_lock &) = delete;
@@ -77,13 +94,16 @@ bool may_control(int fd)
 
 std::string line_of(const json &reply) { return reply.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
-/// For those who do not become clients: one line if the socket takes it, and good-bye.
+/// For those who are no clients, or no longer: one line if the socket takes it, and good-bye.
 void refuse(int fd, const char *why)
 {
     const std::string line = line_of({{"error", why}});
     (void)!send(fd, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
 }
+
+/// Kept for the time when no other descriptor is left.
+int open_reserve() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 } // namespace
 
@@ -92,7 +112,8 @@ control_server::control_server(std::string path, handler serve, control_limits l
 {
     listen_on_path();
     epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-    epoll_event event{EPOLLIN, {.fd = listen_fd_}};
+    // An edge for each who comes: accept_clients() remembers whom it leaves in the queue.
+    epoll_event event{EPOLLIN | EPOLLET, {.fd = listen_fd_}};
     if (epoll_fd_ < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, listen_fd_, &event) != 0) {
         const int err = errno;
         close(listen_fd_);
@@ -100,6 +121,7 @@ control_server::control_server(std::string path, handler serve, control_limits l
         unlink(path_.c_str());
         throw_errno(err, "control socket " + path_ + ": epoll");
     }
+    reserve_fd_ = open_reserve();
 }
 
 control_server::~control_server()
@@ -107,9 +129,24 @@ control_server::~control_server()
     for (const auto &[fd, c] : clients_) {
         close(fd);
     }
-    unlink(path_.c_str());
+    remove_socket();
     close(listen_fd_);
     close(epoll_fd_);
+    close(reserve_fd_);
+}
+
+/// Not somebody else's that was made at the path since.
+void control_server::remove_socket() noexcept
+{
+    try {
+        const directory_lock lock(path_);
+        struct stat st;
+        if (lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ && st.st_ino == inode_) {
+            unlink(path_.c_str());
+        }
+    } catch (const std::exception &e) {
+        log_line(log_level::warning, "control", "the control socket is left behind: " + std::string(e.what()));
+    }
 }
 
 void control_server::listen_on_path()
@@ -122,26 +159,25 @@ void control_server::listen_on_path()
             throw error("control socket " + path_ + ": a file that is no socket is there; move it, or choose another " +
                         "path with control = \"...\" in [runtime]");
         }
-        if (answers(addr)) {
-            throw error("already running: a process answers on the control socket " + path_ +
-                        "; stop it with `halfpoll stop`, or choose another path with control = \"...\" in [runtime]");
-        }
+        expect_stale(path_, addr);
         unlink(path_.c_str()); // left by a process that was killed
     }
     listen_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listen_fd_ < 0 || bind(listen_fd_, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) != 0 ||
-        chmod(path_.c_str(), 0600) != 0 || listen(listen_fd_, SOMAXCONN) != 0) {
+        chmod(path_.c_str(), 0600) != 0 || lstat(path_.c_str(), &st) != 0 || listen(listen_fd_, SOMAXCONN) != 0) {
         const int err = errno;
         close(listen_fd_);
         throw_errno(err, "control socket " + path_ + ": cannot listen there");
     }
+    device_ = st.st_dev;
+    inode_ = st.st_ino;
 }
 
 ktime_t control_server::deadline() const noexcept
 {
-    ktime_t first = KTIME_MAX;
+    ktime_t first = accept_at_;
     for (const auto &[fd, c] : clients_) {
-        first = std::min(first, c.deadline);
+        first = std::min(first, c.since + limits_.patience);
     }
     return first;
 }
@@ -150,43 +186,90 @@ void control_server::process()
 {
     std::array<epoll_event, 32> events;
     const int n = epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), 0);
+    bool arrived = false;
     for (int i = 0; i < n; ++i) {
         const int fd = events[i].data.fd;
-        if (fd == listen_fd_) {
-            accept_clients();
-        } else if (const auto it = clients_.find(fd);
-                   it != clients_.end() && !serve(fd, it->second, events[i].events)) {
+        arrived |= fd == listen_fd_;
+        if (const auto it = clients_.find(fd); it != clients_.end() && !serve(fd, it->second, events[i].events)) {
             drop(fd);
         }
     }
     const ktime_t now = ktime_get();
     std::vector<int> late;
     for (const auto &[fd, c] : clients_) {
-        if (c.deadline <= now) {
+        if (c.since + limits_.patience <= now) {
             late.push_back(fd);
         }
     }
     std::ranges::for_each(late, [this](int fd) { drop(fd); });
-    // Beyond the limit they wait in the listener's queue: who holds a place without using it loses it in time.
-    epoll_event event{clients_.size() < limits_.clients ? std::uint32_t{EPOLLIN} : 0, {.fd = listen_fd_}};
-    epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, listen_fd_, &event);
+    if (arrived || accept_at_ != KTIME_MAX) {
+        accept_clients();
+    }
 }
 
 void control_server::accept_clients()
 {
-    while (clients_.size() < limits_.clients) {
+    accept_at_ = KTIME_MAX;
+    while (clients_.size() < limits_.clients || make_place()) {
         const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
+        const int err = fd < 0 ? errno : 0;
+        if (err == EAGAIN) {
             return;
         }
-        if (!may_control(fd)) {
+        if (err == EINTR || err == ECONNABORTED) {
+            continue;
+        }
+        if (err != 0 && !spare_descriptor(err)) {
+            break;
+        }
+        if (err == 0 && !may_control(fd)) {
             refuse(fd, "only root and the user that runs halfpoll may control it");
-        } else {
+        } else if (err == 0) {
             client &c = clients_[fd];
-            c.deadline = ktime_get() + limits_.patience;
+            c.since = ktime_get();
             watch(fd, c);
         }
     }
+    // Somebody may be left in the queue. A descriptor may be free by then, or a client's turn be over.
+    accept_at_ = ktime_get() + limits_.turn;
+    for (const auto &[fd, c] : clients_) {
+        accept_at_ = std::min(accept_at_, c.since + limits_.turn);
+    }
+}
+
+/// Ends the client that has neither asked nor read for longest, if its turn is over. False: nobody's is.
+bool control_server::make_place()
+{
+    const ktime_t over = ktime_get() - limits_.turn;
+    for (;;) {
+        const auto oldest = std::ranges::min_element(clients_, {}, [](const auto &c) { return c.second.since; });
+        if (oldest == clients_.end() || oldest->second.since > over) {
+            return false;
+        }
+        auto &[fd, c] = *oldest;
+        if (!serve(fd, c, EPOLLIN)) { // its request may have come after the last look
+            drop(fd);
+            return true;
+        }
+        if (c.since <= over) {
+            drop(fd, c.out.empty() ? "the connection was idle, and another client needed its place" : nullptr);
+            return true;
+        }
+    }
+}
+
+/// After accept() failed for want of a descriptor or memory: gives up the reserve or a client. False: neither is left.
+bool control_server::spare_descriptor(int errnum)
+{
+    if (reserve_fd_ < 0) {
+        return make_place();
+    }
+    log_line(log_level::warning, "control",
+             "control socket " + path_ + ": cannot accept a client (" + std::strerror(errnum) +
+                 "), so one is served at a time; raise the limit of open files (ulimit -n; systemd: LimitNOFILE=)");
+    close(reserve_fd_);
+    reserve_fd_ = -1;
+    return true;
 }
 
 /// False: the connection is done with.
@@ -234,7 +317,7 @@ void control_server::answer_next(client &c)
     const std::string line = c.in.substr(0, end);
     c.in.erase(0, end + 1);
     c.out = line_of(reply_to(line));
-    c.deadline = ktime_get() + limits_.patience;
+    c.since = ktime_get();
 }
 
 json control_server::reply_to(const std::string &line)
@@ -258,7 +341,7 @@ bool control_server::send_reply(int fd, client &c)
             return errno == EAGAIN || errno == EINTR;
         }
         c.sent += static_cast<std::size_t>(n);
-        c.deadline = ktime_get() + limits_.patience;
+        c.since = ktime_get();
     }
     c.out.clear();
     c.sent = 0;
@@ -276,10 +359,18 @@ void control_server::watch(int fd, client &c)
     }
 }
 
-void control_server::drop(int fd)
+/// `why` is the last word, if there is one.
+void control_server::drop(int fd, const char *why)
 {
     clients_.erase(fd);
-    close(fd);
+    if (why) {
+        refuse(fd, why);
+    } else {
+        close(fd);
+    }
+    if (reserve_fd_ < 0) {
+        reserve_fd_ = open_reserve();
+    }
 }
 
 } // namespace halfpoll

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -63,6 +64,44 @@ private:
     int fd_;
 };
 
+/// A socket that somebody else has at the path.
+struct bound_socket {
+    bound_socket(const std::string &path, int type) : fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0))
+    {
+        sockaddr_un addr{};
+        addr.sun_family = AF_UNIX;
+        path.copy(addr.sun_path, sizeof addr.sun_path - 1);
+        EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&addr), sizeof addr), 0);
+    }
+    ~bound_socket() { close(fd); }
+    bound_socket(const bound_socket &) = delete;
+    bound_socket &operator=(const bound_socket &) = delete;
+    const int fd;
+};
+
+/// Leaves the process only so many file descriptors to open.
+class descriptors_left
+{
+public:
+    explicit descriptors_left(unsigned count)
+    {
+        getrlimit(RLIMIT_NOFILE, &before_);
+        std::vector<int> lowest;
+        for (unsigned i = 0; i <= count; ++i) {
+            lowest.push_back(dup(STDIN_FILENO));
+        }
+        const rlimit limit{static_cast<rlim_t>(lowest.back()), before_.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &limit);
+        std::ranges::for_each(lowest, close);
+    }
+    ~descriptors_left() { setrlimit(RLIMIT_NOFILE, &before_); }
+    descriptors_left(const descriptors_left &) = delete;
+    descriptors_left &operator=(const descriptors_left &) = delete;
+
+private:
+    rlimit before_{};
+};
+
 class Control : public testing::Test
 {
 protected:
@@ -73,6 +112,15 @@ protected:
     {
         server_ = std::make_unique<control_server>(
             path_, [this](const json &request) { return answer(request); }, limits);
+    }
+    std::string start_refusal()
+    {
+        try {
+            start();
+        } catch (const error &e) {
+            return e.what();
+        }
+        return "started";
     }
     json answer(const json &request)
     {
@@ -245,6 +293,72 @@ TEST_F(Control, ClientsBeyondTheLimitWaitForAPlace)
     EXPECT_EQ(line_for(third), "{\"echo\":{\"n\":3}}\n") << "the silent one lost its place";
 }
 
+TEST_F(Control, SilentClientsKeepNobodyOut)
+{
+    control_limits limits;
+    limits.clients = 4;
+    limits.patience = 100 * LONG;
+    limits.turn = NSEC_PER_MSEC;
+    start(limits);
+    std::vector<std::unique_ptr<raw_client>> silent;
+    for (int i = 0; i < 64; ++i) {
+        silent.push_back(std::make_unique<raw_client>(path_));
+    }
+    raw_client client(path_);
+    ASSERT_TRUE(client.write("{\"n\":1}\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{\"n\":1}}\n");
+    EXPECT_EQ(line_for(*silent.front()),
+              "{\"error\":\"the connection was idle, and another client needed its place\"}\n");
+}
+
+TEST_F(Control, ClientsThatDoNotReadKeepNobodyOut)
+{
+    control_limits limits;
+    limits.clients = 2;
+    limits.patience = 100 * LONG;
+    limits.turn = NSEC_PER_MSEC;
+    start(limits);
+    raw_client deaf(path_), deaf_too(path_), client(path_);
+    ASSERT_TRUE(deaf.write("{\"big\":8000000}\n"));
+    ASSERT_TRUE(deaf_too.write("{\"big\":8000000}\n"));
+    ASSERT_TRUE(serve_until([&] { return requests_ == 2; }));
+    ASSERT_TRUE(client.write("{\"n\":1}\n"));
+    EXPECT_EQ(line_for(client), "{\"echo\":{\"n\":1}}\n");
+}
+
+TEST_F(Control, AClientWhoseTurnIsNotOverKeepsItsPlace)
+{
+    control_limits limits;
+    limits.clients = 1;
+    limits.turn = 100 * LONG;
+    limits.patience = 100 * LONG;
+    start(limits);
+    raw_client first(path_), second(path_);
+    ASSERT_TRUE(serve_until([&] { return server_->clients() == 1; }));
+    EXPECT_LT(server_->deadline(), KTIME_MAX);
+    ASSERT_TRUE(first.write("{\"n\":1}\n"));
+    EXPECT_EQ(line_for(first), "{\"echo\":{\"n\":1}}\n");
+}
+
+TEST_F(Control, WithoutAFreeDescriptorOneClientIsServedAtATime)
+{
+    control_limits limits;
+    limits.patience = 100 * LONG;
+    limits.turn = NSEC_PER_MSEC;
+    start(limits);
+    raw_client silent(path_), second(path_), third(path_);
+    const descriptors_left none(0);
+    ASSERT_TRUE(second.write("{\"n\":2}\n"));
+    ASSERT_TRUE(third.write("{\"n\":3}\n"));
+    server_->process();
+    EXPECT_EQ(server_->clients(), 1U);
+    pollfd p{server_->fd(), POLLIN, 0};
+    EXPECT_EQ(poll(&p, 1, 0), 0) << "the control thread would spin";
+    EXPECT_LE(server_->deadline(), ktime_get() + limits.turn);
+    EXPECT_EQ(line_for(second), "{\"echo\":{\"n\":2}}\n");
+    EXPECT_EQ(line_for(third), "{\"echo\":{\"n\":3}}\n");
+}
+
 TEST_F(Control, SilentClientsAreDropped)
 {
     control_limits limits;
@@ -318,14 +432,42 @@ TEST_F(Control, ALiveSocketIsNotTakenOver)
     EXPECT_TRUE(raw_client(path_).connected) << "the first still listens";
 }
 
+TEST_F(Control, ALiveSocketStaysIfItCannotBeAsked)
+{
+    start();
+    const descriptors_left one(1); // for the lock
+    EXPECT_THROW(control_server(path_, [](const json &) { return json(); }), error);
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(Control, ABusySocketIsNotTakenOver)
+{
+    const bound_socket busy(path_, SOCK_STREAM);
+    ASSERT_EQ(listen(busy.fd, 0), 0);
+    const raw_client in_the_queue(path_);
+    EXPECT_THAT(start_refusal(), HasSubstr("already running"));
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(Control, ASocketOfAnotherTypeIsLeftAlone)
+{
+    const bound_socket other(path_, SOCK_DGRAM);
+    EXPECT_THAT(start_refusal(), HasSubstr("may be in use"));
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(Control, ASocketThatTookItsPathIsNotRemovedAtTheEnd)
+{
+    start();
+    std::filesystem::remove(path_);
+    const bound_socket successor(path_, SOCK_STREAM);
+    server_.reset();
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
 TEST_F(Control, AStaleSocketIsReplaced)
 {
-    sockaddr_un addr{};
-    addr.sun_family = AF_UNIX;
-    path_.copy(addr.sun_path, sizeof addr.sun_path - 1);
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&addr), sizeof addr), 0);
-    close(fd); // as after SIGKILL: the file stays
+    bound_socket(path_, SOCK_STREAM); // closed, as after SIGKILL: the file stays
     ASSERT_TRUE(std::filesystem::exists(path_));
     start();
     EXPECT_TRUE(raw_client(path_).connected);
@@ -367,6 +509,23 @@ TEST_F(Control, TheProgramsClientNamesTheRemedyWhenNobodyListens)
     } catch (const error &e) {
         EXPECT_THAT(e.what(), HasSubstr("is `halfpoll run` running"));
     }
+}
+
+TEST_F(Control, TheProgramsClientSaysWhatItWaitedForInVain)
+{
+    const bound_socket silent(path_, SOCK_STREAM);
+    ASSERT_EQ(listen(silent.fd, 0), 0);
+    const auto refusal = [this] {
+        try {
+            control_request(path_, {{"n", 1}}, 1);
+        } catch (const error &e) {
+            return std::string(e.what());
+        }
+        return std::string();
+    };
+    EXPECT_THAT(refusal(), HasSubstr("no reply within 1 s"));
+    // The first connection still fills the queue.
+    EXPECT_THAT(refusal(), HasSubstr("no connection within 1 s"));
 }
 
 TEST_F(Control, TheProgramsClientWaitsForTheEnd)
