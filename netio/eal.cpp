@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "eal_intr_thread.hpp"
+#include "ordinary_policy.hpp"
 #include "packet_pool.hpp"
 #include "pci_device.hpp"
 #include "sigpipe_guard.hpp"
@@ -170,11 +172,15 @@ std::vector<std::string> eal_init(const eal_options &options)
     std::vector<char *> argv;
     std::transform(args.begin(), args.end(), std::back_inserter(argv), [](std::string &a) { return a.data(); });
     const affinity_scope on_control_cpu(options.control_cpu);
+    const ordinary_policy while_threads_start("DPDK's EAL does not start");
     const sigpipe_guard eal_threads_inherit_it;
     log_capture log;
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
         const int reason = rte_errno;
         throw_errno(reason, "DPDK's EAL does not start (" + log.last_line() + ")");
+    }
+    if (while_threads_start.inherited()) { // as it would have, so that it is not held up with a lock that others need
+        run_on_eal_intr_thread([&] { while_threads_start.restore(); });
     }
     pools_in_eal_memory = hugepages || options.shareable || !options.pci.empty(); // which DMA reaches
     return notes;

@@ -3,6 +3,7 @@
 #include "ethdev_conf.hpp"
 #include "ethdev_events.hpp"
 #include "ethdev_flow.hpp"
+#include "ordinary_policy.hpp"
 #include "pci_device.hpp"
 #include "rx_vectors.hpp"
 #include "sigpipe_guard.hpp"
@@ -207,6 +208,7 @@ void ethdev_port::probe()
         probed_ = !devargs_.starts_with("port:");
     } else {
         const sigpipe_guard guard;
+        const ordinary_policy while_threads_start("\"" + devargs_ + "\"");
         if (const int ret = rte_dev_probe(devargs_.c_str()); ret < 0) {
             throw_errno(-ret, "\"" + devargs_ + "\": DPDK does not find such a device" +
                                   (ret == -EEXIST ? " twice" : " (driver, arguments, vfio binding?)"));
@@ -380,6 +382,7 @@ void ethdev_port::stop() noexcept
 void ethdev_port::open(const port_options &options)
 {
     const sigpipe_guard guard;
+    const ordinary_policy while_threads_start(name_);
     const rte_mempool_memhdr *memory = STAILQ_FIRST(&options.pool->mem_list);
     if (quirk_->maps_memory && memory && !rte_mem_virt2memseg(memory->addr, nullptr)) {
         throw error(name_ + ": its peer cannot map the packet pool: start the EAL with shareable memory "
@@ -488,6 +491,7 @@ void ethdev_port::set_mac(const rte_ether_addr &mac)
 void ethdev_port::reset()
 {
     const sigpipe_guard guard;
+    const ordinary_policy while_threads_start(name_);
     const int ret = rte_eth_dev_reset(id_);
     if (ret == -ENOTSUP && probed_) { // as thorough
         detach();

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -95,12 +96,13 @@ void ethdev_events::listen()
     }
 }
 
-/// Waits for callbacks that are running; they only post.
+/// Waits for callbacks that are running; they only post. Sleeps: the thread that runs them may be of lower priority and
+/// on this CPU.
 void ethdev_events::listen_no_more() noexcept
 {
     for (const translation &t : translations) {
         while (rte_eth_dev_callback_unregister(port_id_, t.from, on_port_event, this) == -EAGAIN) {
-            std::this_thread::yield();
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
         }
     }
     remove_listener(notify_);

@@ -25,8 +25,9 @@ struct eal_options {
     std::string vfio_intr; ///< interrupts of PCI devices: "msix", "msi", "legacy"; empty: what works best
 };
 
-/// Initialises the EAL once per process (--in-memory --no-telemetry …) and restores the caller's affinity. Throws
-/// `error` with the remedy. Returns notes about what was degraded. An embedder that has initialised the EAL skips it.
+/// Initialises the EAL once per process (--in-memory --no-telemetry …) and restores the caller's affinity and
+/// scheduling policy, which is SCHED_OTHER meanwhile; EAL's interrupt thread gets the policy. Throws `error` with the
+/// remedy. Returns notes about what was degraded. An embedder that has initialised the EAL skips it.
 std::vector<std::string> eal_init(const eal_options &options);
 
 /// How the threads that use a pool are spread over CPUs; it chooses the mempool's handler.
