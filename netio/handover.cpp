@@ -5,9 +5,10 @@
 //   CPU 0, CPU 1, ..., foreign thread k  --(one ring each)-->  handover NAPI of the owner -> dev_queue_xmit
 #define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
 #include "net_core_internal.hpp"
+#include "tagged_ring.hpp"
 
+#include <rte_errno.h>
 #include <rte_mbuf.h>
-#include <rte_ring.h>
 
 #include <algorithm>
 
@@ -16,44 +17,35 @@ namespace halfpoll
 namespace
 {
 
-/// Travels at the start of the buffer, in front of any header that a rewrite may prepend.
-struct handover_meta {
-    ifindex_t ifindex;
-};
+constexpr unsigned HANDOVER_RING = 1024; // the power of two next to the kernel's netdev_max_backlog
 
-bool has_room(const rte_mbuf *m) noexcept
+/// Sends a burst from a ring, a run of packets for the same device (the tag: its ifindex) at a time.
+void deliver(net_cpu &cpu, const tagged_packet *slots, unsigned n) noexcept
 {
-    return m->data_off >= sizeof(handover_meta) && RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1;
-}
-
-ifindex_t ifindex_of(const rte_mbuf *m) noexcept { return static_cast<const handover_meta *>(m->buf_addr)->ifindex; }
-
-/// Sends a burst from a ring, a run of packets for the same device at a time.
-void deliver(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept
-{
+    rte_mbuf *pkts[NET_BURST];
     for (unsigned first = 0, end; first < n; first = end) {
-        const ifindex_t ifindex = ifindex_of(pkts[first]);
-        for (end = first + 1; end < n && ifindex_of(pkts[end]) == ifindex; ++end) {
+        const std::uintptr_t ifindex = slots[first].tag;
+        for (end = first; end < n && slots[end].tag == ifindex; ++end) {
+            pkts[end - first] = slots[end].pkt;
         }
         if (xmit_queue *q = cpu.xmit[ifindex].get()) {
-            dev_queue_xmit(cpu, *q->dev, pkts + first, end - first);
+            dev_queue_xmit(cpu, *q->dev, pkts, end - first);
         } else {
-            drop_packets(cpu, DROP_DEV_READY, pkts + first, end - first);
+            drop_packets(cpu, DROP_DEV_READY, pkts, end - first);
         }
     }
 }
 
 unsigned serve(net_cpu &cpu, rte_ring *ring, unsigned limit) noexcept
 {
-    rte_mbuf *pkts[NET_BURST];
+    tagged_packet slots[NET_BURST];
     unsigned work = 0;
     while (work < limit) {
-        const unsigned n = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void **>(pkts),
-                                                     std::min(NET_BURST, limit - work), nullptr);
+        const unsigned n = tagged_dequeue(ring, slots, std::min(NET_BURST, limit - work));
         if (n == 0) {
             break;
         }
-        deliver(cpu, pkts, n);
+        deliver(cpu, slots, n);
         work += n;
     }
     return work;
@@ -61,30 +53,35 @@ unsigned serve(net_cpu &cpu, rte_ring *ring, unsigned limit) noexcept
 
 } // namespace
 
-unsigned handover_enqueue(rte_ring *ring, ifindex_t ifindex, rte_mbuf **pkts, unsigned n) noexcept
+rte_ring *handover_ring_create(unsigned target, unsigned producer)
 {
-    for (unsigned i = 0; i < n; ++i) {
-        static_cast<handover_meta *>(pkts[i]->buf_addr)->ifindex = ifindex;
+    static std::atomic<unsigned> serial{0}; // names are process-wide
+    const std::string name = "handover" + std::to_string(serial.fetch_add(1, std::memory_order_relaxed));
+    rte_ring *ring = rte_ring_create_elem(name.c_str(), sizeof(tagged_packet), HANDOVER_RING, SOCKET_ID_ANY,
+                                          RING_F_SP_ENQ | RING_F_SC_DEQ);
+    if (!ring) {
+        throw_errno(rte_errno, "no ring for packets from producer " + std::to_string(producer) + " to CPU " +
+                                   std::to_string(target) + " (more EAL memory?)");
     }
-    return rte_ring_sp_enqueue_burst(ring, reinterpret_cast<void **>(pkts), n, nullptr);
+    return ring;
+}
+
+void handover_ring_free(rte_ring *ring) noexcept
+{
+    tagged_packet slot;
+    while (tagged_dequeue(ring, &slot, 1) == 1) {
+        rte_pktmbuf_free(slot.pkt);
+    }
+    rte_ring_free(ring);
 }
 
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
-    unsigned fit = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        if (has_room(pkts[i])) {
-            pkts[fit++] = pkts[i];
-        } else {
-            stat_add(cpu.dev[dev.ifindex].tx_dropped);
-            drop_packets(cpu, DROP_NOMEM, &pkts[i], 1);
-        }
-    }
     const unsigned target = dev.tx[cpu.id].owner.load(std::memory_order_relaxed);
-    const unsigned taken = handover_enqueue(cpu.core->cpu(target).handover_in[cpu.id], dev.ifindex, pkts, fit);
-    if (taken < fit) {
-        stat_add(cpu.dev[dev.ifindex].tx_dropped, fit - taken);
-        drop_packets(cpu, DROP_HANDOVER_FULL, pkts + taken, fit - taken);
+    const unsigned taken = tagged_enqueue(cpu.core->cpu(target).handover_in[cpu.id], dev.ifindex, pkts, n);
+    if (taken < n) {
+        stat_add(cpu.dev[dev.ifindex].tx_dropped, n - taken);
+        drop_packets(cpu, DROP_HANDOVER_FULL, pkts + taken, n - taken);
     }
     if (!cpu.handover_dirty[target]) {
         cpu.handover_dirty[target] = true;
@@ -145,7 +142,7 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     const bool running = dev.running.load(std::memory_order_relaxed);
     unsigned fit = 0;
     for (unsigned i = 0; i < n; ++i) {
-        if (running && pkts[i]->pkt_len <= limit && has_room(pkts[i])) {
+        if (running && pkts[i]->pkt_len <= limit) {
             std::swap(pkts[fit++], pkts[i]);
         }
     }
@@ -153,7 +150,7 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     if (fit != 0) {
         const std::lock_guard lock(*foreign_mutexes_[producer]);
         net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed)];
-        taken = handover_enqueue(owner.handover_in[cpus() + producer], dev.ifindex, pkts, fit);
+        taken = tagged_enqueue(owner.handover_in[cpus() + producer], dev.ifindex, pkts, fit);
         napi_schedule(owner.handover);
     }
     if (taken < n) {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#define RTE_USE_C11_MEM_MODEL // as in handover.cpp
 #include "backlog_ring.hpp"
 #include "defer_ring.hpp"
 #include "net_core_internal.hpp"
@@ -8,10 +7,6 @@
 #include "xdp_internal.hpp"
 
 #include <halfpoll/xdp.hpp>
-
-#include <rte_errno.h>
-#include <rte_mbuf.h>
-#include <rte_ring.h>
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -28,29 +23,9 @@ namespace halfpoll
 namespace
 {
 
-constexpr unsigned HANDOVER_RING = 1024; // the power of two next to the kernel's netdev_max_backlog
-
-rte_ring *make_ring(unsigned target, unsigned producer)
-{
-    static std::atomic<unsigned> serial{0}; // names are process-wide
-    const std::string name = "handover" + std::to_string(serial.fetch_add(1, std::memory_order_relaxed));
-    rte_ring *ring = rte_ring_create(name.c_str(), HANDOVER_RING, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-    if (!ring) {
-        throw_errno(rte_errno, "no ring for packets from producer " + std::to_string(producer) + " to CPU " +
-                                   std::to_string(target) + " (more EAL memory?)");
-    }
-    return ring;
-}
-
 void free_rings(net_cpu &cpu) noexcept
 {
-    for (rte_ring *ring : cpu.handover_in) {
-        void *m;
-        while (rte_ring_sc_dequeue(ring, &m) == 0) {
-            rte_pktmbuf_free(static_cast<rte_mbuf *>(m));
-        }
-        rte_ring_free(ring);
-    }
+    std::ranges::for_each(cpu.handover_in, handover_ring_free);
     cpu.handover_in.clear();
     cpu.backlog_in.clear();
     cpu.defer_in.clear();
@@ -138,7 +113,7 @@ void net_core::make_rings(unsigned foreign_threads)
     const unsigned slots = std::bit_ceil(2 * (backlog_room_ + 1));
     for (auto &target : cpus_) {
         for (unsigned producer = 0; producer < cpus() + foreign_threads; ++producer) {
-            target->handover_in.push_back(make_ring(target->id, producer));
+            target->handover_in.push_back(handover_ring_create(target->id, producer));
         }
         for (auto &producer : cpus_) {
             target->backlog_in.emplace_back(backlog_ring::create(*target, slots));

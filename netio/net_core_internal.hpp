@@ -73,8 +73,10 @@ bool handover_waits(const net_core &core, unsigned from) noexcept;
 
 /// Sends by the owner of the device's queue. Home CPU.
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
-/// Puts packets (as many as fit) on a hand-over ring; returns how many. The producer that owns the ring.
-unsigned handover_enqueue(rte_ring *ring, ifindex_t ifindex, rte_mbuf **pkts, unsigned n) noexcept;
+/// A hand-over ring; the numbers are for the message. Throws `error`. Control thread.
+rte_ring *handover_ring_create(unsigned target, unsigned producer);
+/// Frees what is in it, too. Control thread.
+void handover_ring_free(rte_ring *ring) noexcept;
 
 /// Tries full rings again. hrtimer function of net_cpu::xmit_retry.
 void xmit_retry_timer(hrtimer &timer) noexcept;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
 #include "punt_ring.hpp"
+#include "tagged_ring.hpp"
 
 #include <rte_ether.h>
 #include <rte_jhash.h>
 #include <rte_mbuf.h>
-#include <rte_ring.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -95,7 +95,7 @@ punt_ring::punt_ring(const punt_limits &limits, unsigned size, ktime_t now) : re
         buckets_[c].set(limits[c], now);
     }
     const unsigned slots = rte_align32pow2(size + 1);
-    const ssize_t bytes = rte_ring_get_memsize(slots);
+    const ssize_t bytes = rte_ring_get_memsize_elem(sizeof(tagged_packet), slots);
     if (size == 0 || bytes < 0) {
         throw error("slow path: ring_size " + std::to_string(size) + " is not possible; 1 to 1048576 is");
     }
@@ -119,7 +119,8 @@ void punt_ring::set_limit(punt_class c, const punt_limit &limit, ktime_t now) no
 punt_ring::~punt_ring()
 {
     rte_mbuf *pkts[NET_BURST];
-    while (const unsigned n = dequeue(pkts, NET_BURST)) {
+    shadow *to[NET_BURST];
+    while (const unsigned n = dequeue(pkts, to)) {
         rte_pktmbuf_free_bulk(pkts, n);
     }
 }
@@ -171,11 +172,7 @@ unsigned punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts
         drop_packets(cpu, DROP_PUNT_POLICED, pkts + granted, n - granted);
     }
     const unsigned fit = std::min(granted, room(c));
-    shadow *const tag = &to;
-    for (unsigned i = 0; i < fit; ++i) {
-        std::memcpy(pkts[i]->buf_addr, &tag, sizeof tag); // the start of the headroom
-    }
-    const unsigned queued = rte_ring_sp_enqueue_burst(ring_.get(), reinterpret_cast<void **>(pkts), fit, nullptr);
+    const unsigned queued = tagged_enqueue(ring_.get(), reinterpret_cast<std::uintptr_t>(&to), pkts, fit);
     if (queued > 0) {
         stat_add(punted_[c], queued);
         dirty_ = true;
@@ -188,18 +185,17 @@ unsigned punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts
 
 bool punt_ring::take_dirty() noexcept { return std::exchange(dirty_, false); }
 
-unsigned punt_ring::dequeue(rte_mbuf **pkts, unsigned n) noexcept
+unsigned punt_ring::dequeue(rte_mbuf **pkts, shadow **to) noexcept
 {
-    return rte_ring_sc_dequeue_burst(ring_.get(), reinterpret_cast<void **>(pkts), n, nullptr);
+    tagged_packet slots[NET_BURST];
+    const unsigned n = tagged_dequeue(ring_.get(), slots, NET_BURST);
+    for (unsigned i = 0; i < n; ++i) {
+        pkts[i] = slots[i].pkt;
+        to[i] = reinterpret_cast<shadow *>(slots[i].tag);
+    }
+    return n;
 }
 
 bool punt_ring::empty() const noexcept { return rte_ring_empty(ring_.get()) != 0; }
-
-shadow *punt_ring::target(const rte_mbuf &m) noexcept
-{
-    shadow *tag;
-    std::memcpy(&tag, m.buf_addr, sizeof tag);
-    return tag;
-}
 
 } // namespace halfpoll

@@ -55,7 +55,7 @@ public:
     punt_ring(const punt_ring &) = delete;
     punt_ring &operator=(const punt_ring &) = delete;
 
-    /// Producer, the home CPU: polices, tags with the shadow and publishes; the rest is dropped under its reason.
+    /// Producer, the home CPU: polices and publishes; the rest is dropped under its reason.
     /// Returns how many were published.
     unsigned punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
     /// Producer: charges one packet, which punt() then lets pass. False: not now.
@@ -65,11 +65,9 @@ public:
     /// Producer: something was published since the last call.
     bool take_dirty() noexcept;
 
-    /// Consumer.
-    unsigned dequeue(rte_mbuf **pkts, unsigned n) noexcept;
+    /// Consumer: takes up to NET_BURST packets, and where each of them goes.
+    unsigned dequeue(rte_mbuf **pkts, shadow **to) noexcept;
     bool empty() const noexcept;
-    /// Where a dequeued packet goes.
-    static shadow *target(const rte_mbuf &m) noexcept;
 
     std::uint64_t punted(punt_class c) const noexcept { return punted_[c].load(std::memory_order_relaxed); }
     std::uint64_t policed(punt_class c) const noexcept { return policed_[c].load(std::memory_order_relaxed); }

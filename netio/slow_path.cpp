@@ -107,7 +107,6 @@ struct slow_path::impl {
     void carry_all_punted() noexcept;
     bool rings_empty() const noexcept;
     bool announce_sleep(bool more) noexcept;
-    void to_kernel(rte_mbuf *m) noexcept;
     void from_kernel(shadow &s) noexcept;
     void report_deleted();
     bool refill(unsigned want) noexcept;
@@ -205,8 +204,12 @@ bool slow_path::impl::carry_punted() noexcept
     bool more = false;
     for (const auto &ring : rings) {
         rte_mbuf *pkts[NET_BURST];
-        const unsigned n = ring->dequeue(pkts, NET_BURST);
-        std::for_each_n(pkts, n, [this](rte_mbuf *m) { to_kernel(m); });
+        shadow *to[NET_BURST];
+        const unsigned n = ring->dequeue(pkts, to);
+        for (unsigned i = 0; i < n; ++i) {
+            shadow_stats &stats = to[i]->stats;
+            stat_add(tap_write(to[i]->fd, *pkts[i]) ? stats.to_kernel : stats.to_kernel_drops);
+        }
         rte_pktmbuf_free_bulk(pkts, n);
         more |= n == NET_BURST;
     }
@@ -236,12 +239,6 @@ bool slow_path::impl::announce_sleep(bool more) noexcept
     sleeping.store(1, std::memory_order_relaxed);
     dekker_fence(sleeping); // pairs with the fence in punt_flush()
     return rings_empty();
-}
-
-void slow_path::impl::to_kernel(rte_mbuf *m) noexcept
-{
-    shadow &s = *punt_ring::target(*m);
-    stat_add(tap_write(s.fd, *m) ? s.stats.to_kernel : s.stats.to_kernel_drops);
 }
 
 bool slow_path::impl::refill(unsigned want) noexcept

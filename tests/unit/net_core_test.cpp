@@ -223,6 +223,35 @@ TEST_F(net_core_test, PacketsCrossToTheOwnerOfTheQueue)
     EXPECT_EQ(core_->cpu(0).dev[source.ifindex].rx_packets, 2000U);
 }
 
+TEST_F(net_core_test, WhatCrossesNeedsNoHeadroomAndMayBeHeldByOthers)
+{
+    start(2);
+    auto out = wire();
+    std::vector<bool> whole;
+    out->on_tx = [&](rte_mbuf **pkts, unsigned n) {
+        for (unsigned i = 0; i < n; ++i) {
+            whole.push_back(*rte_pktmbuf_mtod(pkts[i], std::uint32_t *) == 7 && pkts[i]->data_len == 60);
+        }
+        rte_pktmbuf_free_bulk(pkts, n);
+    };
+    net_device &dev = add("out", out, {1});
+    rte_mbuf *full = rte_pktmbuf_alloc(pool_), *held = packet(pool_, 7), *original = packet(pool_, 7);
+    full->data_off = 0;
+    *reinterpret_cast<std::uint32_t *>(rte_pktmbuf_append(full, 60)) = 7;
+    rte_mbuf_refcnt_update(held, 1);
+    rte_mbuf *const indirect = rte_pktmbuf_clone(original, pool_);
+    xmit(0, dev, {full, held, indirect});
+    rte_mbuf *foreign = rte_pktmbuf_alloc(pool_);
+    foreign->data_off = 0;
+    *reinterpret_cast<std::uint32_t *>(rte_pktmbuf_append(foreign, 60)) = 7;
+    EXPECT_EQ(core_->foreign_xmit(0, dev, &foreign, 1), 1U);
+    EXPECT_TRUE(eventually([&] { return core_->cpu(1).dev[dev.ifindex].tx_packets == 4; }));
+    rt_->call_on(1, [&](softnet_data &) { EXPECT_EQ(whole, std::vector<bool>(4, true)); });
+    EXPECT_EQ(core_->drops(DROP_NOMEM), 0U);
+    rte_pktmbuf_free(held);
+    rte_pktmbuf_free(original);
+}
+
 TEST_F(net_core_test, ADeviceWithAQueueForEachCpuNeedsNoHandOver)
 {
     start(2);

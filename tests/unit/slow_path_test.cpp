@@ -212,6 +212,25 @@ TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
     EXPECT_GE(s.stats.from_kernel.load(), 1U);
 }
 
+// A program may have put headers into the whole headroom, and a driver may leave none.
+TEST_F(slow_path_test, a_packet_may_begin_where_its_buffer_begins)
+{
+    add_lan0();
+    rte_mbuf *m = rte_pktmbuf_alloc(pool_);
+    rte_mbuf *held = nullptr; // and somebody else may hold the bytes
+    const frame f = arp_request("192.0.2.2", "192.0.2.1");
+    m->data_off = 0;
+    std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
+    rt_->call_on(0, [&](softnet_data &) {
+        held = rte_pktmbuf_clone(m, pool_);
+        slow_->punt(core_->cpu(0), *dev_, PUNT_ARP_ND, &m, 1);
+        slow_->punt_flush(core_->cpu(0));
+    });
+    EXPECT_TRUE(sent(is_arp_reply));
+    EXPECT_EQ(std::memcmp(rte_pktmbuf_mtod(held, const void *), f.data(), f.size()), 0);
+    rte_pktmbuf_free(held);
+}
+
 TEST_F(slow_path_test, the_kernel_answers_ping)
 {
     add_lan0();
@@ -347,11 +366,13 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
         EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0), 2U);
         EXPECT_TRUE(ring.take_dirty());
         EXPECT_FALSE(ring.take_dirty());
-        rte_mbuf *out[4];
-        ASSERT_EQ(ring.dequeue(out, 4), 4U);
+        rte_mbuf *out[NET_BURST];
+        shadow *to[NET_BURST];
+        ASSERT_EQ(ring.dequeue(out, to), 8U);
         EXPECT_EQ(out[0], first);
-        EXPECT_EQ(punt_ring::target(*out[3]), &s);
-        rte_pktmbuf_free_bulk(out, 4);
+        EXPECT_EQ(to[7], &s);
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0), 4U);
+        rte_pktmbuf_free_bulk(out + 4, 4);
     }); // four are left inside: the pool must balance all the same
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
 }
