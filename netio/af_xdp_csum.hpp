@@ -6,10 +6,10 @@
 namespace halfpoll
 {
 
-/// Completes the TCP or UDP checksum of a frame whose sender left it to the hardware: the field then holds the folded
-/// sum of the pseudo-header alone (CHECKSUM_PARTIAL on a software interface). Every other frame is left alone: one
-/// whose right checksum happens to look so gets the same value again. Plain, 802.1Q and 802.1ad frames, IPv4 without
-/// fragments, IPv6 without extension headers.
+/// Completes the checksum of a frame whose sender left it to the hardware: the field then holds the folded sum of the
+/// pseudo-header alone (CHECKSUM_PARTIAL on a software interface), and nothing says where it is. Every other frame is
+/// left alone: one whose right checksum happens to look so gets the same value again. TCP, UDP, GRE and SCTP, in
+/// whatever chain of headers and tunnels: see csum_walk. Bytes behind the IP packet do not count. Any thread.
 void complete_partial_checksum(std::uint8_t *frame, std::uint32_t length) noexcept;
 
 } // namespace halfpoll
