@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <linux/netconf.h>
 #include <linux/rtnetlink.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -16,16 +17,9 @@ namespace halfpoll
 namespace
 {
 
-constexpr int reads_per_turn = 1024; // then the control loop sees to its other duties
-constexpr int load_attempts = 5;
-constexpr int dump_attempts = 10;
-constexpr long retry_ns = 100 * NSEC_PER_MSEC;
+constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // then the control loop sees to its other duties
+constexpr unsigned load_attempts = 5;
 constexpr time_t tend_seconds = 5; // the kernel's delay_first_probe_time
-
-constexpr table_request all_tables[] = {
-    {RTM_GETLINK, AF_UNSPEC}, {RTM_GETNETCONF, AF_INET},   {RTM_GETNETCONF, AF_INET6}, {RTM_GETNEIGH, AF_INET},
-    {RTM_GETNEIGH, AF_INET6}, {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},     {RTM_GETRULE, AF_INET6},
-    {RTM_GETROUTE, AF_INET},  {RTM_GETROUTE, AF_INET6}};
 
 ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> first_bytes, unsigned len)
 {
@@ -37,11 +31,11 @@ ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> fir
 } // namespace
 
 mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer)
-    : fwd(f), slow(s),
-      socket(netns,
-             {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP,
-              RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF},
-             receive_buffer),
+    : fwd(f), slow(s), socket(netns,
+                              {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                               RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_RULE,
+                               RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF},
+                              receive_buffer),
       nexthops(f.nexthops(), {.state = [this](const nexthop_key &key) { return make_state(key); },
                               .contents = [this](const nexthop_group_key &key) { return contents_of(key); }})
 {
@@ -57,7 +51,7 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch(socket.fd());
-    retry_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    load_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     tend_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     const itimerspec period{.it_interval = {tend_seconds, 0}, .it_value = {tend_seconds, 0}};
     timerfd_settime(tend_fd, 0, &period, nullptr);
@@ -89,7 +83,7 @@ mirror::impl::~impl()
     for (const std::uint32_t index : {local, control, other, blackhole}) {
         fwd.nexthops().remove(index);
     }
-    for (const int fd : {epoll_fd, retry_fd, tend_fd}) {
+    for (const int fd : {epoll_fd, load_fd, tend_fd}) {
         if (fd >= 0) {
             close(fd);
         }
@@ -97,123 +91,17 @@ mirror::impl::~impl()
     fwd.reclaim();
 }
 
-// ---- loading: mark what the dumps show, then sweep the rest; what stays is never taken out of the FIB ----
-
-void mirror::impl::resync()
+/// Reads what is waiting, and asks for what has become stale once all that has been read.
+void mirror::impl::receive_until(ktime_t end)
 {
-    for (int attempt = 0; attempt < load_attempts; ++attempt) {
-        if (load()) {
-            ++stats.resyncs;
+    do {
+        const auto got = socket.receive([this](const nlmsghdr &message) { take(message); });
+        lost_messages |= got == netlink_socket::received::overrun;
+        if (got == netlink_socket::received::nothing && !begin_load_if_due()) {
             return;
         }
-    }
-    retry_later();
-}
-
-/// False if messages were lost on the way.
-bool mirror::impl::load()
-{
-    ++generation;
-    routes.begin_dump();
-    lost_messages = false;
-    stale = {};
-    if (!std::ranges::all_of(all_tables,
-                             [this](const auto &table) { return dump(table) == netlink_socket::dumped::complete; })) {
-        return false;
-    }
-    sweep_all();
-    return true;
-}
-
-netlink_socket::dumped mirror::impl::dump(const table_request &table)
-{
-    const bool of_rules = table.type == RTM_GETRULE;
-    auto result = netlink_socket::dumped::interrupted;
-    for (int attempt = 0; attempt < dump_attempts && result == netlink_socket::dumped::interrupted; ++attempt) {
-        std::erase_if(rules, [&](const rule_message &r) { return of_rules && r.family == table.family; });
-        result = socket.dump(table.type, table.family, [this](const nlmsghdr &message) { handle(message); });
-    }
-    if (of_rules) {
-        judge_rules(); // before the first route is followed
-    }
-    return result;
-}
-
-void mirror::impl::sweep_all()
-{
-    sweep_objects();
-    sweep_routes(AF_UNSPEC);
-    std::vector<std::pair<ip_addr, int>> gone_neighbours;
-    for (const auto &[key, neighbour] : neighbours) {
-        if (neighbour.generation != generation) {
-            gone_neighbours.push_back(key);
-        }
-    }
-    std::ranges::for_each(gone_neighbours, [this](const auto &key) { forget_neighbour(key); });
-    std::vector<int> gone_links;
-    for (const auto &[ifindex, link] : links) {
-        if (link.generation != generation) {
-            gone_links.push_back(ifindex);
-        }
-    }
-    std::ranges::for_each(gone_links, [this](int ifindex) { forget_link(ifindex); });
-}
-
-void mirror::impl::sweep_routes(std::uint8_t family)
-{
-    for (const ip_prefix &prefix : routes.sweep(family)) {
-        route_changed(prefix, true);
-    }
-}
-
-void mirror::impl::sweep_objects()
-{
-    std::vector<std::uint32_t> gone;
-    for (const auto &[id, object] : objects) {
-        if (object.generation != generation) {
-            gone.push_back(id);
-        }
-    }
-    std::ranges::for_each(gone, [this](std::uint32_t id) { forget_object(id); });
-}
-
-void mirror::impl::refresh_stale()
-{
-    const auto complete = [this](const table_request &table) {
-        lost_messages |= dump(table) != netlink_socket::dumped::complete;
-        return !lost_messages;
-    };
-    if (std::exchange(stale.rules, false)) {
-        (void)(complete({RTM_GETRULE, AF_INET}) && complete({RTM_GETRULE, AF_INET6}));
-    }
-    if (std::exchange(stale.objects, false)) {
-        ++generation;
-        if (complete({RTM_GETNEXTHOP, AF_UNSPEC})) {
-            sweep_objects(); // routes go with their objects
-        }
-    }
-    if (std::exchange(stale.routes4, false)) {
-        refresh_routes(AF_INET);
-    }
-    if (std::exchange(stale.routes6, false)) {
-        refresh_routes(AF_INET6);
-    }
-}
-
-void mirror::impl::refresh_routes(std::uint8_t family)
-{
-    routes.begin_dump();
-    if (dump({RTM_GETROUTE, family}) == netlink_socket::dumped::complete) {
-        sweep_routes(family);
-    } else {
-        lost_messages = true;
-    }
-}
-
-void mirror::impl::retry_later()
-{
-    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = retry_ns}};
-    timerfd_settime(retry_fd, 0, &when, nullptr);
+    } while (ktime_get() < end);
+    begin_load_if_due(); // where notifications never cease
 }
 
 // ---- the public face ----
@@ -232,20 +120,10 @@ void mirror::process()
 {
     impl &m = *impl_;
     std::uint64_t fired;
-    m.lost_messages |= read(m.retry_fd, &fired, sizeof fired) > 0;
-    for (int i = 0; i < reads_per_turn && !m.lost_messages; ++i) {
-        const auto got = m.socket.receive([&m](const nlmsghdr &message) { m.handle(message); });
-        if (got == netlink_socket::received::nothing) {
-            break;
-        }
-        m.lost_messages = got == netlink_socket::received::overrun;
+    if (read(m.load_fd, &fired, sizeof fired) > 0) {
+        m.look_after_load();
     }
-    if (!m.lost_messages) {
-        m.refresh_stale();
-    }
-    if (m.lost_messages) {
-        m.resync();
-    }
+    m.receive_until(ktime_get() + turn_time);
     if (read(m.tend_fd, &fired, sizeof fired) > 0) {
         m.tend_neighbours();
     }
@@ -268,9 +146,22 @@ void mirror::device_changed(net_device &dev)
 
 void mirror::resync()
 {
-    impl_->resync();
-    impl_->fwd.reclaim();
+    impl &m = *impl_;
+    const std::uint64_t before = m.stats.resyncs;
+    m.lost_messages = true;
+    m.load_after = 0;
+    m.failed_loads = 0;
+    for (;;) {
+        process();
+        if (m.stats.resyncs != before || m.failed_loads >= load_attempts) {
+            return;
+        }
+        pollfd p{.fd = m.epoll_fd, .events = POLLIN, .revents = 0};
+        poll(&p, 1, -1);
+    }
 }
+
+bool mirror::settled() const { return impl_->settled(); }
 
 void mirror::tend_neighbours() { impl_->tend_neighbours(); }
 

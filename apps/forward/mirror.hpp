@@ -44,12 +44,16 @@ public:
 
     /// Readable when there is something to process().
     int fd() const noexcept;
-    /// Applies what is waiting; resynchronises (mark and sweep, no forwarding gap) when messages were lost.
+    /// Applies what is waiting; dumps again what the kernel changed without a message, or everything when messages were
+    /// lost (mark and sweep, no forwarding gap). Returns after a few hundredths of a second, whether all is done or
+    /// not: fd() tells. Throws `error` if the socket is broken.
     void process();
+    /// All that the kernel has told up to now is applied, and what it changed without a word has been dumped.
+    bool settled() const;
     /// Re-evaluates everything that goes over a device, after its carrier, MTU or shadow changed; before it is
     /// unregistered, too.
     void device_changed(net_device &dev);
-    /// Dumps the kernel's state again, now.
+    /// Dumps the kernel's state again, now, and waits for it: long on a kernel that is busy.
     void resync();
     /// Keeps the neighbours that the data path uses fresh in the kernel. process() does it every few seconds.
     void tend_neighbours();

@@ -192,16 +192,21 @@ std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const std::vec
     }
     nexthop_group_key group{.id = 0, .family = to.family, .mtu = route.mtu, .members = {}};
     const auto add = [&](const kernel_route &r) {
+        const bool all_dead = std::ranges::all_of(r.hops, &route_hop::dead);
         for (const route_hop &hop : r.hops) {
+            if (hop.dead && !all_dead) {
+                continue;
+            }
             const ip_addr &gateway = hop.gateway.family == AF_UNSPEC && host ? to : hop.gateway;
             group.members.push_back(
                 {{.oif = hop.oif, .gateway = gateway, .family = to.family, .mtu = r.mtu}, hop.weight});
         }
     };
-    if (to.family == AF_INET || !can_share(route)) {
-        add(route);
+    const auto alive = [](const kernel_route &r) { return can_share(r) && !r.hops.front().dead; };
+    if (to.family != AF_INET && alive(route)) {
+        std::ranges::for_each(std::span(list.begin(), best_end(list)) | std::views::filter(alive), add);
     } else {
-        std::ranges::for_each(std::span(list.begin(), best_end(list)) | std::views::filter(can_share), add);
+        add(route);
     }
     return group.members.size() == 1 ? nexthops.acquire(group.members.front().hop) : nexthops.acquire(group);
 }
@@ -219,7 +224,8 @@ bool mirror::impl::usable(const kernel_route &route) const
     if (route.type != RTN_UNICAST || route.opaque) {
         return false;
     }
-    return route.nhid != 0 || std::ranges::any_of(route.hops, [this](const route_hop &hop) { return usable(hop.oif); });
+    return route.nhid != 0 ||
+           std::ranges::any_of(route.hops, [this](const route_hop &hop) { return !hop.dead && usable(hop.oif); });
 }
 
 /// Null if it has several, or none that is known.

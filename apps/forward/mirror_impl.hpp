@@ -3,6 +3,7 @@
 
 #include "mirror.hpp"
 
+#include "mirror_load.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
 #include "netconf.hpp"
@@ -53,12 +54,6 @@ struct egress_path {
 };
 inline constexpr std::size_t max_tags = 2;
 
-/// A dump of one kind and family.
-struct table_request {
-    int type;
-    std::uint8_t family;
-};
-
 inline adjacency punt_as(punt_class c)
 {
     adjacency a;
@@ -75,15 +70,15 @@ inline adjacency drop_as(forward_drop_reason reason)
     return a;
 }
 
-/// What the mirror knows and does: mirror.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
+/// What the mirror knows and does: mirror_load.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
 /// consequences for prefixes, mirror_adjacency.cpp for next hops, mirror_neighbours.cpp keeps neighbours fresh.
 struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
     netlink_socket socket;
     int epoll_fd = -1;
-    int retry_fd = -1; ///< timer: load again
-    int tend_fd = -1;  ///< timer: neighbours
+    int load_fd = -1; ///< timer: the next load, or a look after the present one
+    int tend_fd = -1; ///< timer: neighbours
     mirror_stats stats;
     bool complained = false;
 
@@ -98,10 +93,11 @@ struct mirror::impl {
     nexthop_key tended;          ///< where tend_neighbours() stopped
     std::uint32_t generation = 0;
     bool lost_messages = false;
-    /// What must be dumped again because the kernel changes it without a word.
-    struct {
-        bool routes4 = false, routes6 = false, objects = false, rules = false;
-    } stale;
+    stale_tables stale;
+    table_load load;
+    ktime_t load_after = 0;                      ///< the next load begins not before
+    unsigned failed_loads = 0;                   ///< in a row
+    bool dead_hops4 = false, dead_hops6 = false; ///< some were seen since the last dump
 
     /// Next hops that need nothing but a class.
     std::uint32_t local, control, other, blackhole;
@@ -113,25 +109,36 @@ struct mirror::impl {
     int watch(int fd);
 
     // Loading.
-    void resync();
-    bool load();
-    netlink_socket::dumped dump(const table_request &table);
-    void sweep_all();
+    void receive_until(ktime_t end);
+    void take(const nlmsghdr &message);
+    bool loading() const noexcept { return !load.tables.empty(); }
+    bool settled() const;
+    void wake_in(ktime_t delay);
+    bool begin_load_if_due();
+    void end_load(bool complete);
+    void look_after_load();
+    void request_table(bool united);
+    void answered(int errnum);
+    void table_read();
+    void mark_doubtful(const table_request &table);
+    bool is_newest(const nlmsghdr &message, const ip_prefix &prefix, std::int64_t number);
+    void sweep(const table_request &table);
+    void sweep_links();
+    void sweep_neighbours(std::uint8_t family);
     void sweep_objects();
-    void sweep_routes(std::uint8_t family);
-    void refresh_stale();
-    void refresh_routes(std::uint8_t family);
-    void retry_later();
 
     // Messages.
     void handle(const nlmsghdr &message);
     void apply_link(const link_message &link);
+    void mark_stale(const link_message &before, const link_message &now);
     void forget_link(int ifindex);
+    void apply_address(const nlmsghdr &message);
     void apply_neighbour(const neighbour_message &neighbour);
     void forget_neighbour(const std::pair<ip_addr, int> &key);
     void apply_object(const nexthop_message &object);
     void forget_object(std::uint32_t id);
     void apply_route(const nlmsghdr &message);
+    void note_dead(const route_message &route);
     void judge_rules();
     void apply_netconf(const nlmsghdr &message);
 

@@ -56,6 +56,9 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_NEWLINK:
     case RTM_DELLINK:
         if (const auto link = parse_link(message)) {
+            if (!is_newest(message, {}, link->ifindex)) {
+                return;
+            }
             message.nlmsg_type == RTM_NEWLINK ? apply_link(*link) : forget_link(link->ifindex);
             return;
         }
@@ -63,8 +66,10 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
         if (auto neighbour = parse_neighbour(message)) {
-            neighbour->valid &= message.nlmsg_type == RTM_NEWNEIGH;
-            apply_neighbour(*neighbour);
+            if (is_newest(message, host_prefix(neighbour->addr), neighbour->ifindex)) {
+                neighbour->valid &= message.nlmsg_type == RTM_NEWNEIGH;
+                apply_neighbour(*neighbour);
+            }
             return;
         }
         break;
@@ -79,6 +84,9 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
         if (const auto object = parse_nexthop(message)) {
+            if (!is_newest(message, {}, object->id)) {
+                return;
+            }
             message.nlmsg_type == RTM_NEWNEXTHOP ? apply_object(*object) : forget_object(object->id);
             return;
         }
@@ -86,12 +94,13 @@ void mirror::impl::handle(const nlmsghdr &message)
     case RTM_NEWRULE:
     case RTM_DELRULE:
         if (const auto rule = parse_rule(message)) {
-            socket.is_dump_reply(message) ? rules.push_back(*rule) : void(stale.rules = true);
+            socket.is_reply(message) ? rules.push_back(*rule) : void(stale.rules = true);
             return;
         }
         break;
-    case RTM_DELADDR: // takes routes with that source address along, silently
-        stale.routes4 = true;
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+        apply_address(message);
         return;
     default:
         break;
@@ -105,10 +114,9 @@ void mirror::impl::apply_link(const link_message &message)
     const known_link before = link;
     const shadow *s = slow.of_kernel_ifindex(message.ifindex);
     link = {.what = message, .is_shadow = s != nullptr, .generation = generation};
-    // With the link the kernel removes IPv4 routes and, with the carrier, `ip nexthop` objects: not a word about
-    // either.
-    stale.routes4 |= before.what.up && !message.up;
-    stale.objects |= !objects.empty() && before.what.carrier && !message.carrier;
+    mark_stale(before.what, message);
+    const auto stranded = [](const auto &entry) { return entry.second.what.lower == link_message::lower_elsewhere; };
+    stale.links |= before.what.ifindex == 0 && std::ranges::any_of(links, stranded); // what it sits on may be back
     if (same_link(link.what, before.what) && link.is_shadow == before.is_shadow) {
         return;
     }
@@ -118,13 +126,44 @@ void mirror::impl::apply_link(const link_message &message)
     }
 }
 
+/// With the link the kernel removes routes (of IPv6 with a message, unless net.ipv6.route.skip_notify_on_dev_down is
+/// set) and, with the carrier, `ip nexthop` objects: not a word about either. With both it revives next hops.
+void mirror::impl::mark_stale(const link_message &before, const link_message &now)
+{
+    const bool down = before.up && !now.up;
+    const bool lost = before.carrier && !now.carrier;
+    const bool revived = (!before.up && now.up) || (!before.carrier && now.carrier);
+    stale.routes4 |= down || (revived && dead_hops4);
+    stale.routes6 |= down || (revived && dead_hops6);
+    stale.objects |= !objects.empty() && (down || lost);
+}
+
 void mirror::impl::forget_link(int ifindex)
 {
-    if (links.erase(ifindex) > 0) {
-        stale.routes4 = true;
-        stale.objects |= !objects.empty();
-        link_changed(ifindex);
+    if (links.erase(ifindex) == 0) {
+        return;
     }
+    stale.routes4 = stale.routes6 = true;
+    stale.objects |= !objects.empty();
+    std::vector<int> uppers; // VLANs on one that went to another namespace, where the kernel still uses it
+    for (auto &[upper, link] : links) {
+        if (link.what.lower == ifindex) {
+            link.what.lower = link_message::lower_elsewhere;
+            uppers.push_back(upper);
+        }
+    }
+    link_changed(ifindex);
+    std::ranges::for_each(uppers, [this](int upper) { link_changed(upper); });
+}
+
+/// With an address go routes that have it as source and, with the last one of an interface, all over that interface;
+/// with the first one next hops are alive again: the kernel is silent about it.
+void mirror::impl::apply_address(const nlmsghdr &message)
+{
+    const bool gone = message.nlmsg_type == RTM_DELADDR;
+    const std::uint8_t family = address_family(message);
+    stale.routes4 |= family == AF_INET && (gone || dead_hops4);
+    stale.routes6 |= family == AF_INET6 && (gone || dead_hops6);
 }
 
 void mirror::impl::apply_neighbour(const neighbour_message &message)
@@ -159,6 +198,12 @@ void mirror::impl::apply_object(const nexthop_message &message)
         const nexthop_message before = std::exchange(object.what, message);
         object_changed(before, message);
     }
+}
+
+void mirror::impl::note_dead(const route_message &route)
+{
+    const bool dead = std::ranges::any_of(route.hops, &route_hop::dead);
+    (route.dst.addr.family == AF_INET ? dead_hops4 : dead_hops6) |= dead;
 }
 
 /// Routes go with it, which the kernel need not say (nexthop_compat_mode).
@@ -197,10 +242,20 @@ void mirror::impl::apply_route(const nlmsghdr &message)
         ++stats.ignored;
         return;
     }
+    if (!is_newest(message, route->dst, 0)) {
+        routes.keep(route->dst);
+        load.doubtful.insert(route->dst);
+        return;
+    }
+    const bool dumped = socket.is_reply(message);
+    if (dumped && !load.only.empty() && !load.only.contains(route->dst)) {
+        return;
+    }
+    load.disturbed |= !dumped && route->dst.addr.family == AF_INET6;
     stats.ignored += route->opaque ? 1 : 0; // its prefix is punted
-    const bool changed = message.nlmsg_type == RTM_NEWROUTE
-                             ? routes.add(*route, source_of(message, socket.is_dump_reply(message)))
-                             : routes.remove(*route);
+    note_dead(*route);
+    const bool changed =
+        message.nlmsg_type == RTM_NEWROUTE ? routes.add(*route, source_of(message, dumped)) : routes.remove(*route);
     if (changed) {
         route_changed(route->dst, route->table == RT_TABLE_LOCAL);
     }

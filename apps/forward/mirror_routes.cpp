@@ -170,11 +170,19 @@ bool route_table::remove(const route_message &message)
     return routes.size() != before_removal;
 }
 
-std::vector<ip_prefix> route_table::sweep(std::uint8_t family)
+void route_table::keep(const ip_prefix &prefix)
+{
+    const auto found = entries_.find(prefix);
+    if (found != entries_.end()) {
+        std::ranges::for_each(found->second.routes, [this](kernel_route &r) { r.generation = generation_; });
+    }
+}
+
+std::vector<ip_prefix> route_table::sweep(std::uint8_t family, const std::set<ip_prefix> &only)
 {
     std::vector<ip_prefix> changed;
     for (auto &[prefix, entry] : entries_) {
-        if (family != AF_UNSPEC && prefix.addr.family != family) {
+        if (prefix.addr.family != family || (!only.empty() && !only.contains(prefix))) {
             continue;
         }
         count(prefix, entry.routes, -1);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <vector>
 
 namespace halfpoll
@@ -50,8 +51,11 @@ public:
     /// True if something changed.
     bool add(const route_message &message, source from);
     bool remove(const route_message &message);
-    /// Removes what the dump did not show and returns the prefixes that changed. AF_UNSPEC: of both families.
-    std::vector<ip_prefix> sweep(std::uint8_t family);
+    /// The dump tells nothing of this prefix: what is known stays.
+    void keep(const ip_prefix &prefix);
+    /// Removes what the dump did not show and returns the prefixes that changed. `only`: of these prefixes alone, if
+    /// there are any.
+    std::vector<ip_prefix> sweep(std::uint8_t family, const std::set<ip_prefix> &only);
 
     /// The most specific prefix with a route that covers the address; null: none.
     const map::value_type *lookup(const ip_addr &addr) const;

@@ -18,8 +18,7 @@ namespace halfpoll
 namespace
 {
 constexpr std::size_t read_size = 65536;
-constexpr int dump_timeout_ms = 1000; // between two messages of one dump
-constexpr int reads_at_once = 1000;   // so that a storm of notifications does not hold up a dump for ever
+constexpr int loopback_ifindex = 1; // in every namespace
 } // namespace
 
 netlink_socket::netlink_socket(const std::string &netns, std::initializer_list<int> groups, unsigned receive_buffer)
@@ -44,9 +43,40 @@ netlink_socket::netlink_socket(const std::string &netns, std::initializer_list<i
 
 int netlink_socket::fd() const noexcept { return mnl_socket_get_fd(socket_.get()); }
 
+bool netlink_socket::readable() const noexcept
+{
+    pollfd p{.fd = fd(), .events = POLLIN, .revents = 0};
+    return poll(&p, 1, 0) > 0;
+}
+
+/// Length of the next message from the kernel (any process with CAP_NET_ADMIN may send to the socket), or -1.
+ssize_t netlink_socket::read()
+{
+    for (;;) {
+        sockaddr_nl sender{};
+        iovec space{.iov_base = buffer_.data(), .iov_len = buffer_.size()};
+        msghdr header{};
+        header.msg_name = &sender;
+        header.msg_namelen = sizeof sender;
+        header.msg_iov = &space;
+        header.msg_iovlen = 1;
+        const ssize_t got = recvmsg(fd(), &header, 0);
+        if (got >= 0) {
+            ++reads_;
+        }
+        if (got >= 0 && (header.msg_flags & MSG_TRUNC)) {
+            errno = ENOSPC;
+            return -1;
+        }
+        if (got < 0 || sender.nl_pid == 0) {
+            return got;
+        }
+    }
+}
+
 netlink_socket::received netlink_socket::receive(const handler &handle)
 {
-    const ssize_t got = mnl_socket_recvfrom(socket_.get(), buffer_.data(), buffer_.size());
+    const ssize_t got = read();
     if (got < 0) {
         switch (errno) {
         case EAGAIN:
@@ -59,20 +89,38 @@ netlink_socket::received netlink_socket::receive(const handler &handle)
             throw_errno(errno, "rtnetlink socket: receive");
         }
     }
+    const std::uint32_t request = sequence_;
+    bool replies = false;
     int left = static_cast<int>(got);
     const auto *message = reinterpret_cast<const nlmsghdr *>(buffer_.data());
     for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+        replies |= is_reply(*message);
         handle(*message);
     }
+    parts_ += replies && request == sequence_ ? 1 : 0;
     return received::some;
 }
 
-bool netlink_socket::is_dump_reply(const nlmsghdr &message) const noexcept
+bool netlink_socket::is_reply(const nlmsghdr &message) const noexcept
 {
     return message.nlmsg_seq == sequence_ && message.nlmsg_pid == mnl_socket_get_portid(socket_.get());
 }
 
-void netlink_socket::request(int type, std::uint8_t family)
+bool netlink_socket::is_late_reply(const nlmsghdr &message) const noexcept
+{
+    return message.nlmsg_seq != sequence_ && message.nlmsg_seq != 0 &&
+           message.nlmsg_pid == mnl_socket_get_portid(socket_.get());
+}
+
+void netlink_socket::send(const nlmsghdr &message)
+{
+    reads_ = parts_ = 0;
+    if (mnl_socket_sendto(socket_.get(), &message, message.nlmsg_len) < 0) {
+        throw_errno(errno, "rtnetlink socket: request");
+    }
+}
+
+void netlink_socket::request_dump(int type, std::uint8_t family)
 {
     char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(rtmsg))] = {};
     nlmsghdr *message = mnl_nlmsg_put_header(space);
@@ -82,9 +130,19 @@ void netlink_socket::request(int type, std::uint8_t family)
     // Not a byte more than the header, where the kernel is strict about it. They all begin with the family.
     const std::size_t size = type == RTM_GETNEXTHOP ? sizeof(nhmsg) : sizeof(rtmsg);
     static_cast<rtgenmsg *>(mnl_nlmsg_put_extra_header(message, size))->rtgen_family = family;
-    if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) < 0) {
-        throw_errno(errno, "rtnetlink socket: request");
-    }
+    send(*message);
+}
+
+/// A change of a link takes the lock on every kernel, even one that changes nothing; a question need not.
+void netlink_socket::request_turn()
+{
+    char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ifinfomsg))] = {};
+    nlmsghdr *message = mnl_nlmsg_put_header(space);
+    message->nlmsg_type = RTM_SETLINK;
+    message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    message->nlmsg_seq = ++sequence_;
+    static_cast<ifinfomsg *>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)))->ifi_index = loopback_ifindex;
+    send(*message);
 }
 
 bool netlink_socket::use_neighbour(int ifindex, const ip_addr &addr)
@@ -105,58 +163,6 @@ bool netlink_socket::use_neighbour(int ifindex, const ip_addr &addr)
         throw_errno(errno, "rtnetlink socket: neighbour");
     }
     return false;
-}
-
-bool netlink_socket::wait_readable() const
-{
-    pollfd p{.fd = fd(), .events = POLLIN, .revents = 0};
-    int n;
-    do {
-        n = poll(&p, 1, dump_timeout_ms);
-    } while (n < 0 && errno == EINTR);
-    return n > 0;
-}
-
-netlink_socket::dumped netlink_socket::dump(int type, std::uint8_t family, const handler &handle)
-{
-    bool done = false;
-    bool interrupted = false;
-    bool overrun = false;
-    received last = received::some;
-    for (int i = 0; i < reads_at_once && last != received::nothing; ++i) { // the request needs room in the queue
-        last = receive(handle);
-        overrun |= last == received::overrun;
-    }
-    request(type, family);
-    int failure = 0;
-    const handler filter = [&](const nlmsghdr &message) {
-        if (!is_dump_reply(message)) {
-            handle(message);
-            return;
-        }
-        interrupted |= (message.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-        if (message.nlmsg_type == NLMSG_DONE) {
-            done = true;
-        } else if (message.nlmsg_type == NLMSG_ERROR) {
-            failure = -static_cast<const nlmsgerr *>(mnl_nlmsg_get_payload(&message))->error;
-            done = true;
-        } else {
-            handle(message);
-        }
-    };
-    while (!done) {
-        if (!wait_readable()) {
-            return dumped::overrun; // its end was lost
-        }
-        overrun |= receive(filter) == received::overrun;
-    }
-    if (failure == ENOBUFS) {
-        return dumped::overrun;
-    }
-    if (failure != 0 && failure != EOPNOTSUPP && failure != EAFNOSUPPORT) { // a family that this kernel has not got
-        throw_errno(failure, "rtnetlink socket: dump");
-    }
-    return overrun ? dumped::overrun : interrupted ? dumped::interrupted : dumped::complete;
 }
 
 } // namespace halfpoll

@@ -185,6 +185,7 @@ void parse_multipath(const nlattr *multipath, std::uint8_t family, route_message
     while (left >= static_cast<int>(sizeof *hop) && hop->rtnh_len >= sizeof *hop && hop->rtnh_len <= left) {
         route_hop &added = route.hops.emplace_back();
         added.oif = hop->rtnh_ifindex;
+        added.dead = (hop->rtnh_flags & RTNH_F_DEAD) != 0;
         added.weight = static_cast<std::uint16_t>(hop->rtnh_hops + 1);
         const auto *payload = reinterpret_cast<const std::uint8_t *>(hop) + sizeof *hop;
         for_each_attr(payload, hop->rtnh_len - sizeof *hop,
@@ -208,6 +209,7 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
     link.up = (header->ifi_flags & IFF_UP) != 0;
     link.carrier = (header->ifi_flags & IFF_RUNNING) != 0;
     int lower = 0;
+    bool elsewhere = false;
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
         switch (mnl_attr_get_type(attr)) {
         case IFLA_MTU:
@@ -222,6 +224,9 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
         case IFLA_LINK:
             lower = static_cast<int>(get_u32(attr));
             break;
+        case IFLA_LINK_NETNSID: // IFLA_LINK counts there
+            elsewhere = true;
+            break;
         case IFLA_IFNAME:
             link.name = get_text(attr);
             break;
@@ -232,8 +237,14 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
             break;
         }
     });
-    link.lower = link.vlan_protocol != 0 ? lower : 0;
+    link.lower = link.vlan_protocol == 0 ? 0 : elsewhere ? link_message::lower_elsewhere : lower;
     return link;
+}
+
+std::uint8_t address_family(const nlmsghdr &message)
+{
+    const auto *header = header_of<ifaddrmsg>(message);
+    return header ? header->ifa_family : std::uint8_t{AF_UNSPEC};
 }
 
 std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message)
@@ -272,7 +283,7 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
     route.cached = (header->rtm_flags & RTM_F_CLONED) != 0;
     route.special = header->rtm_tos != 0 || header->rtm_src_len != 0;
     ip_addr dst{header->rtm_family, {}};
-    route_hop single;
+    route_hop single{.dead = (header->rtm_flags & RTNH_F_DEAD) != 0};
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
         switch (mnl_attr_get_type(attr)) {
         case RTA_DST:

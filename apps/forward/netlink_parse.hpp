@@ -22,7 +22,8 @@ struct link_message {
     std::uint32_t mtu = 0;
     rte_ether_addr mac{};
     int master = 0; ///< bridge, bond or VRF that it belongs to; 0: none
-    int lower = 0;  ///< of a VLAN: what it sits on; 0: it is none
+    static constexpr int lower_elsewhere = -1;
+    int lower = 0; ///< of a VLAN: what it sits on; 0: it is none; lower_elsewhere: in another namespace
     std::uint16_t vlan_id = 0;
     std::uint16_t vlan_protocol = 0; ///< 0x8100 or 0x88A8
     std::string name;
@@ -41,6 +42,7 @@ struct route_hop {
     int oif = 0;
     ip_addr gateway; ///< family 0: connected
     std::uint16_t weight = 1;
+    bool dead = false; ///< the kernel does not use it
     bool operator==(const route_hop &) const = default;
 };
 
@@ -83,6 +85,8 @@ struct route_message {
 
 /// Empty if the message is malformed or of a family that is not followed.
 std::optional<link_message> parse_link(const nlmsghdr &message);
+/// Of RTM_NEWADDR, RTM_DELADDR; AF_UNSPEC if malformed.
+std::uint8_t address_family(const nlmsghdr &message);
 std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message);
 std::optional<route_message> parse_route(const nlmsghdr &message);
 std::optional<nexthop_message> parse_nexthop(const nlmsghdr &message);

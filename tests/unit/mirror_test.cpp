@@ -86,13 +86,14 @@ protected:
     void ip(const std::string &command)
     {
         netns_.ip(command);
-        mirror_->process();
+        settle();
     }
     /// Turns of the control loop until nothing is left.
     void settle()
     {
-        pollfd p{.fd = mirror_->fd(), .events = POLLIN, .revents = 0};
-        while (poll(&p, 1, 0) > 0) {
+        while (!mirror_->settled()) {
+            pollfd p{.fd = mirror_->fd(), .events = POLLIN, .revents = 0};
+            poll(&p, 1, -1);
             mirror_->process();
         }
     }
@@ -114,7 +115,7 @@ protected:
         dev.running = up;
         slow_->set_carrier(*slow_->of_device(dev), up);
         mirror_->device_changed(dev);
-        mirror_->process();
+        settle();
     }
 
     /// What happens to a packet to that address.
@@ -877,7 +878,7 @@ TEST_F(mirror_test, lost_messages_are_made_good_without_a_gap)
     commands.push_back("route del 203.0.114.0/24");
     commands.push_back("neigh replace 192.0.2.3 lladdr 02:bb:00:00:00:03 dev lan0");
     ip_batch(commands);
-    mirror_->process();
+    settle();
     stop = true;
     reader.join();
     EXPECT_GE(mirror_->stats().resyncs, 2U);

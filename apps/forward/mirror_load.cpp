@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mirror_impl.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <linux/rtnetlink.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <utility>
+
+// Mark what the dumps show, then sweep the rest; what stays is never taken out of the FIB. Nothing here waits: requests
+// are sent, and process() hands on what comes.
+
+namespace halfpoll
+{
+
+namespace
+{
+
+constexpr unsigned dump_attempts = 10;
+constexpr unsigned disturbed_attempts = 3;
+constexpr ktime_t stall_time = NSEC_PER_SEC;
+constexpr ktime_t longest_pause = NSEC_PER_SEC;
+constexpr int pause_share = 3; // a load is followed by a pause of so many times its length
+
+constexpr table_request all_tables[] = {
+    {RTM_GETLINK, AF_UNSPEC}, {RTM_GETNETCONF, AF_INET},   {RTM_GETNETCONF, AF_INET6}, {RTM_GETNEIGH, AF_INET},
+    {RTM_GETNEIGH, AF_INET6}, {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},     {RTM_GETRULE, AF_INET6},
+    {RTM_GETROUTE, AF_INET},  {RTM_GETROUTE, AF_INET6}};
+
+bool concerns(const stale_tables &stale, const table_request &table)
+{
+    switch (table.type) {
+    case RTM_GETLINK:
+        return stale.links;
+    case RTM_GETNEXTHOP:
+        return stale.objects;
+    case RTM_GETRULE:
+        return stale.rules;
+    case RTM_GETROUTE:
+        return table.family == AF_INET ? stale.routes4 : stale.routes6;
+    default:
+        return false;
+    }
+}
+
+/// The kernel has not got that family or feature: an empty table.
+bool absent(int errnum) { return errnum == EOPNOTSUPP || errnum == EAFNOSUPPORT; }
+
+/// Worth another attempt.
+bool passing(int errnum) { return errnum == ENOBUFS || errnum == EBUSY || errnum == EINTR || errnum == EAGAIN; }
+
+} // namespace
+
+bool mirror::impl::settled() const { return !loading() && !lost_messages && !stale.any() && !socket.readable(); }
+
+void mirror::impl::wake_in(ktime_t delay)
+{
+    const ktime_t ns = std::max<ktime_t>(delay, 1);
+    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
+    timerfd_settime(load_fd, 0, &when, nullptr);
+}
+
+/// Begins to dump what is stale. False if there is nothing to do, or not now.
+bool mirror::impl::begin_load_if_due()
+{
+    if (loading() || (!lost_messages && !stale.any())) {
+        return false;
+    }
+    const ktime_t now = ktime_get();
+    if (now < load_after) {
+        wake_in(load_after - now);
+        return false;
+    }
+    // Marks that are set from now on are not covered: what they follow may not be complete when the turn is given.
+    const stale_tables marks = std::exchange(stale, {});
+    load = {};
+    load.whole = std::exchange(lost_messages, false);
+    load.began = now;
+    std::ranges::copy_if(all_tables, std::back_inserter(load.tables),
+                         [&](const table_request &table) { return load.whole || concerns(marks, table); });
+    wake_in(stall_time);
+    socket.request_turn();
+    return true;
+}
+
+/// Pauses, so that a link that flaps all the time leaves most of the thread's time to others.
+void mirror::impl::end_load(bool complete)
+{
+    const ktime_t now = ktime_get();
+    load_after = now + std::min((now - load.began) * pause_share, longest_pause);
+    stats.resyncs += load.whole && complete ? 1 : 0;
+    failed_loads = complete ? 0 : failed_loads + 1;
+    lost_messages |= !complete;
+    load = {};
+}
+
+/// No reply for long: the end of a dump was lost.
+void mirror::impl::look_after_load()
+{
+    if (loading()) {
+        std::exchange(load.heard, false) ? wake_in(stall_time) : end_load(false);
+    }
+}
+
+/// A new dump, which alone counts, or one more that is united with the one before.
+void mirror::impl::request_table(bool united)
+{
+    const table_request &table = load.tables[load.next];
+    load.touched.clear();
+    load.interrupted = load.disturbed = false;
+    if (!united) {
+        ++generation;
+        routes.begin_dump();
+        load.doubtful.clear();
+        if (table.type == RTM_GETROUTE && load.only.empty()) {
+            (table.family == AF_INET ? dead_hops4 : dead_hops6) = false;
+        }
+    }
+    if (table.type == RTM_GETRULE) {
+        std::erase_if(rules, [&](const rule_message &r) { return r.family == table.family; });
+    }
+    ++load.attempts;
+    socket.request_dump(table.type, table.family);
+}
+
+void mirror::impl::take(const nlmsghdr &message)
+{
+    if (!socket.is_reply(message)) {
+        if (!socket.is_late_reply(message)) {
+            handle(message);
+        }
+        return;
+    }
+    if (!loading()) {
+        return; // given up
+    }
+    load.heard = true;
+    load.interrupted |= (message.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    if (message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE) { // both begin with an error number
+        const bool has_number = message.nlmsg_len >= NLMSG_LENGTH(sizeof(int));
+        answered(has_number ? -*static_cast<const int *>(NLMSG_DATA(&message)) : 0);
+    } else {
+        handle(message);
+    }
+}
+
+/// The last request has been answered to its end.
+void mirror::impl::answered(int errnum)
+{
+    if (!std::exchange(load.has_turn, true)) {
+        if (errnum != 0) {
+            complain("cannot take a turn in the kernel's configuration (" + std::string(std::strerror(errnum)) + ")");
+        }
+        request_table(false);
+        return;
+    }
+    if (errnum != 0 && !absent(errnum) && !passing(errnum)) {
+        throw_errno(errnum, "rtnetlink socket: dump");
+    }
+    if (load.tables[load.next].type == RTM_GETRULE) {
+        judge_rules(); // before the first route is followed
+    }
+    if (lost_messages || passing(errnum)) {
+        end_load(false);
+    } else {
+        table_read();
+    }
+}
+
+void mirror::impl::table_read()
+{
+    const table_request table = load.tables[load.next];
+    // IPv6: where routes come and go, the kernel goes on at a number of entries, and so may leave some out.
+    const bool gaps = load.disturbed && table.family == AF_INET6 && load.attempts < disturbed_attempts;
+    if (load.attempts < dump_attempts && (load.interrupted || gaps)) {
+        request_table(true);
+        return;
+    }
+    if (load.interrupted) {
+        end_load(false);
+        return;
+    }
+    sweep(table);
+    load.only = std::exchange(load.doubtful, {});
+    if (!load.only.empty() && load.attempts < dump_attempts) {
+        request_table(false);
+        return;
+    }
+    mark_doubtful(table);
+    load.only.clear();
+    load.attempts = 0;
+    if (++load.next < load.tables.size()) {
+        request_table(false);
+    } else {
+        end_load(true);
+    }
+}
+
+/// Of what is left of doubts a later load takes care.
+void mirror::impl::mark_doubtful(const table_request &table)
+{
+    if (!load.only.empty()) {
+        (table.family == AF_INET ? stale.routes4 : stale.routes6) = true;
+    }
+}
+
+/// False: an entry of a dump that may be older than what a notification has said. Notes when notifications come.
+bool mirror::impl::is_newest(const nlmsghdr &message, const ip_prefix &prefix, std::int64_t number)
+{
+    if (!loading()) {
+        return true;
+    }
+    const message_subject subject{message.nlmsg_type & ~3, prefix, number};
+    if (!socket.is_reply(message)) {
+        load.touched[subject] = socket.reads();
+        return true;
+    }
+    const auto touched = load.touched.find(subject);
+    return touched == load.touched.end() || touched->second <= socket.part();
+}
+
+void mirror::impl::sweep(const table_request &table)
+{
+    switch (table.type) {
+    case RTM_GETLINK:
+        sweep_links();
+        break;
+    case RTM_GETNEIGH:
+        sweep_neighbours(table.family);
+        break;
+    case RTM_GETNEXTHOP:
+        sweep_objects(); // routes go with their objects
+        break;
+    case RTM_GETROUTE:
+        for (const ip_prefix &prefix : routes.sweep(table.family, load.only)) {
+            route_changed(prefix, true);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void mirror::impl::sweep_links()
+{
+    std::vector<int> gone;
+    for (const auto &[ifindex, link] : links) {
+        if (link.generation != generation) {
+            gone.push_back(ifindex);
+        }
+    }
+    std::ranges::for_each(gone, [this](int ifindex) { forget_link(ifindex); });
+}
+
+void mirror::impl::sweep_neighbours(std::uint8_t family)
+{
+    std::vector<std::pair<ip_addr, int>> gone;
+    for (const auto &[key, neighbour] : neighbours) {
+        if (key.first.family == family && neighbour.generation != generation) {
+            gone.push_back(key);
+        }
+    }
+    std::ranges::for_each(gone, [this](const auto &key) { forget_neighbour(key); });
+}
+
+void mirror::impl::sweep_objects()
+{
+    std::vector<std::uint32_t> gone;
+    for (const auto &[id, object] : objects) {
+        if (object.generation != generation) {
+            gone.push_back(id);
+        }
+    }
+    std::ranges::for_each(gone, [this](std::uint32_t id) { forget_object(id); });
+}
+
+} // namespace halfpoll
