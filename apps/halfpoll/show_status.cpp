@@ -54,6 +54,7 @@ json show_status(router &r)
               {"netlink_messages", kernel.messages},
               {"netlink_resyncs", kernel.resyncs},
               {"netlink_errors", kernel.errors},
+              {"netlink_settled", r.kernel().settled()},
               {"neighbour_probes", kernel.probes},
               {"policy_routing", kernel.policy_routing4 || kernel.policy_routing6},
               {"slow_path_tx_drops", r.core().foreign_drops()}}}};

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the kernel answers to `ip route get` (asked by rtnetlink, since a process a question is slow), and whether the
+forwarder's FIB says the same."""
+
+import ipaddress
+import json
+import os
+import socket
+import struct
+
+RTM_NEWROUTE, RTM_GETROUTE, NLMSG_ERROR = 24, 26, 2
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 1, 4, 5, 18, 27, 28, 29
+UNICAST, LOCALS, BLACKHOLE = 1, {2, 3, 4, 5}, 6
+NO_ROUTE = {"EHOSTUNREACH", "ENETUNREACH", "EACCES", "EAGAIN"}
+FLOWS = (1, 16, 512)  # asked of a group, until all of its members are seen
+
+
+def attribute(kind, data):
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+class Kernel:
+    """The routes of a namespace."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+        with namespace:
+            self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self.socket.bind((0, 0))
+        self.socket.settimeout(10)
+        self.number = 0
+
+    def close(self):
+        self.socket.close()
+
+    def get(self, address, flow=0):
+        """("local",), ("no_route",), ("blackhole",) or ("via", ifindex, gateway)."""
+        to = ipaddress.ip_address(address)
+        family = socket.AF_INET if to.version == 4 else socket.AF_INET6
+        self.number += 1
+        body = struct.pack("=BBBBBBBBI", family, to.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, to.packed)
+        body += attribute(RTA_IP_PROTO, b"\x11") + attribute(RTA_SPORT, struct.pack("!H", 1024 + flow))
+        body += attribute(RTA_DPORT, struct.pack("!H", 7))
+        self.socket.send(struct.pack("=IHHII", 16 + len(body), RTM_GETROUTE, 1, self.number, 0) + body)
+        while True:
+            reply = self.socket.recv(65536)
+            length, kind, _, number, _ = struct.unpack_from("=IHHII", reply)
+            if number == self.number:
+                return self.read(kind, reply[16:length], to)
+
+    def read(self, kind, body, to):
+        if kind == NLMSG_ERROR:
+            name = os.strerror(-struct.unpack_from("=i", body)[0])
+            refused = {os.strerror(getattr(__import__("errno"), e)) for e in NO_ROUTE}
+            return ("no_route",) if name in refused else ("blackhole",)
+        route_type, at, oif, gateway = body[7], 12, 0, to
+        while at + 4 <= len(body):
+            size, attr = struct.unpack_from("=HH", body, at)
+            data = body[at + 4:at + size]
+            oif = struct.unpack("=I", data)[0] if attr == RTA_OIF else oif
+            gateway = ipaddress.ip_address(data) if attr == RTA_GATEWAY else gateway
+            gateway = ipaddress.ip_address(data[2:]) if attr == RTA_VIA else gateway
+            at += max(4, (size + 3) & ~3)
+        if route_type == UNICAST:
+            return ("via", oif, str(gateway))
+        return ("local",) if route_type in LOCALS else ("blackhole",) if route_type == BLACKHOLE else ("no_route",)
+
+
+class Fib:
+    """The forwarder's table at one moment, beside the kernel's names for links and neighbours."""
+
+    def __init__(self, lab):
+        reply = json.loads(lab.halfpoll("show", "fib", "--json", "--limit", 10_000_000).stdout)
+        self.rows = {row["prefix"]: row for row in reply["fib"]}
+        self.lengths = {4: set(), 6: set()}
+        for prefix in self.rows:
+            self.lengths[6 if ":" in prefix else 4].add(int(prefix.partition("/")[2]))
+        links = lab.router.ip_json("link", "show")
+        self.names = {link["ifindex"]: link["ifname"] for link in links}
+        ports = {net.dev: net.name for net in lab.nets}
+        self.ports = {i: ports[name.removesuffix("x")] for i, name in self.names.items() if name.removesuffix("x") in ports}
+        self.neighbours = {(n["dst"], n["dev"]): (n["lladdr"], n["state"][0] == "PERMANENT")
+                           for n in lab.router.ip_json("neigh", "show") if "lladdr" in n}
+
+    def look_up(self, address):
+        to = ipaddress.ip_address(address)
+        for length in sorted(self.lengths[to.version], reverse=True):
+            row = self.rows.get(str(ipaddress.ip_network((to, length), strict=False)))
+            if row:
+                return row
+        return {"kind": "punt", "why": "no_route"}
+
+    def difference(self, kernel, address):
+        """None: equal."""
+        row = self.look_up(address)
+        answer = kernel.get(address)
+        if self.same(answer, row):
+            return None
+        members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
+        said = set()
+        for first, last in zip((0, *FLOWS), FLOWS):
+            answers = {kernel.get(address, flow) for flow in range(first, last)}
+            said |= {self.fate(a) for a in answers if a[0] == "via"}
+            # Members whose neighbour is not known take no packets as long as others can.
+            if members and members == {fate for fate in said if fate[1]}:
+                return None
+        return f"{address}: the kernel says {said or answer}, the FIB {row}"
+
+    def fate(self, answer):
+        lladdr = self.neighbours.get((answer[2], self.names.get(answer[1])), (None, False))[0]
+        return (self.ports.get(answer[1]), lladdr)
+
+    def same(self, answer, row):
+        if answer[0] == "blackhole":
+            return row["kind"] == "drop"
+        if answer[0] != "via":
+            return row["kind"] == "punt" and row["why"].lower() == answer[0]
+        port = self.ports.get(answer[1])
+        if port is None:
+            return row["kind"] == "punt" and row["why"].lower() == "other"
+        lladdr, permanent = self.neighbours.get((answer[2], self.names.get(answer[1])), (None, False))
+        if row["kind"] in ("forward", "group"):
+            return row["kind"] == "forward" and (row["dev"], row["lladdr"]) == (port, lladdr)
+        return row["kind"] == "punt" and row["why"].lower() == "resolve" and row.get("dev") == port and not permanent

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""FIB == kernel: after every kind of event that changes routes, with or without a message, the forwarder holds what the
+kernel answers to `ip route get`. HALFPOLL_FIB_SECONDS, HALFPOLL_FIB_ROUTES, HALFPOLL_FIB_SEED: how long, how many routes,
+which events (the default is the short form, with every kind once at least)."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+from kernel_fib import Fib, Kernel
+from lab import KERNEL, NETWORKS, Lab, Namespace, wait_for
+
+WAN, ALT = NETWORKS["wan"], NETWORKS["alt"]
+SECONDS = float(os.environ.get("HALFPOLL_FIB_SECONDS", 30))
+ROUTES = int(os.environ.get("HALFPOLL_FIB_ROUTES", 2000))
+SEED = int(os.environ.get("HALFPOLL_FIB_SEED", random.SystemRandom().randrange(1 << 32)))
+SAMPLES = 300
+SETTLE_SECONDS = 60
+OVERRUN_MESSAGES = 150_000  # more than the mirror's receive buffer holds
+SOURCE = "10.88.0.1"
+GATEWAYS = {4: [(f"10.77.{n}.{h}", dev) for n, dev in ((2, "wan0"), (3, "alt0")) for h in (50, 51)],
+            6: [(f"fd77:{n}::{h}", dev) for n, dev in ((2, "wan0"), (3, "alt0")) for h in (50, 51)]}
+
+
+def lladdr(gateway):
+    """Of its own for every gateway."""
+    last = gateway.replace("::", ":").replace(":", ".").split(".")
+    return f"02:88:{6 if ':' in gateway else 4:02x}:00:{int(last[-2]):02x}:{int(last[-1]):02x}"
+
+
+class Events:
+    """Changes of the router's configuration, each a method; what they need stands again when they are done."""
+
+    def __init__(self, lab, rng):
+        self.lab, self.router, self.random = lab, lab.router, rng
+        self.elsewhere = lab.namespaces["elsewhere"] = Namespace(f"{lab.number}-elsewhere")
+        self.prefixes = [(f"11.{i >> 8 & 255}.{i & 255}.0/24", 4) if i % 3 else (f"2001:db8:{i:x}::/48", 6)
+                         for i in range(min(ROUTES, 65_000))]
+        self.names = {"wan0": "wan0", "alt0": "alt0"}
+
+    def batch(self, lines, check=False):
+        done = subprocess.run(self.router.command("ip", "-force", "-batch", "-"), input="\n".join(lines) + "\n", text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+        if done.returncode == 255 or (check and done.returncode):  # 255: ip does not understand a line, and stops
+            raise AssertionError(done.stdout[-2000:])
+
+    # What stands.
+
+    def neighbours(self, dev):
+        return [f"neigh replace {gw} lladdr {lladdr(gw)} dev {self.names[d]} nud permanent"
+                for family in (4, 6) for gw, d in GATEWAYS[family] if d == dev]
+
+    def addresses(self, dev):
+        net = {"wan0": WAN, "alt0": ALT}[dev]
+        return [f"addr replace {net.router4}/24 dev {self.names[dev]}",
+                f"addr replace {net.router6}/64 dev {self.names[dev]} nodad"]
+
+    def objects(self):
+        lines = []
+        for family, base in ((4, 100), (6, 200)):
+            for i, (gw, dev) in enumerate(GATEWAYS[family]):
+                lines.append(f"nexthop replace id {base + i} via {gw} dev {self.names[dev]}")
+            lines.append(f"nexthop replace id {base + 10} group {base}/{base + 2},2")
+            lines.append(f"nexthop replace id {base + 11} group {base + 1}")
+        return lines
+
+    def hop(self, family):
+        gw, dev = self.random.choice(GATEWAYS[family])
+        return f"via {gw} dev {self.names[dev]}"
+
+    def route(self, prefix, family):
+        kind = self.random.randrange(16)
+        base = {4: 100, 6: 200}[family]
+        if kind < 8:
+            target = self.hop(family)
+        elif kind < 10:
+            target = f"nexthop {self.hop(family)} weight 2 nexthop {self.hop(family)}"
+        elif kind < 13:
+            target = f"nhid {base + self.random.choice((0, 2, 10, 11))}"
+        elif kind == 13 and family == 4:
+            target = f"{self.hop(4)} src {SOURCE}"
+        else:
+            return f"route replace {self.random.choice(('blackhole', 'unreachable', 'prohibit'))} {prefix}"
+        metric = self.random.choice(("", "", "", " metric 3000"))
+        return f"route replace {prefix}{metric} proto {self.random.choice((70, 71, 72))} {target}"
+
+    def routes(self, count):
+        return [self.route(*p) for p in self.random.sample(self.prefixes, min(count, len(self.prefixes)))]
+
+    def wide(self):
+        """What takes over where a route goes."""
+        return [f"route replace 11.0.0.0/9 {self.hop(4)}", f"route replace 2001:db8::/33 {self.hop(6)}"]
+
+    def stand(self, count):
+        lines = [f"addr replace {SOURCE}/32 dev lo"]
+        for dev in self.names:
+            lines += [f"link set {self.names[dev]} up", *self.addresses(dev), *self.neighbours(dev)]
+        self.batch(lines + self.objects() + self.routes(count) + self.wide())
+
+    # What happens.
+
+    def some_port(self):
+        return self.random.choice(list(self.names))
+
+    def link_down(self):
+        self.batch([f"link set {self.names[self.some_port()]} down"])
+
+    def link_down_up(self):
+        name = self.names[self.some_port()]
+        self.batch([f"link set {name} down", f"link set {name} up"] * self.random.randrange(1, 6))
+
+    def address_of_routes(self):
+        self.batch([f"addr del {SOURCE}/32 dev lo"])
+
+    def last_addresses(self):
+        name = self.names[self.some_port()]
+        for family in self.random.sample((4, 6), self.random.choice((1, 2))):
+            self.router.ip(f"-{family}", "addr", "flush", "dev", name, "scope", "global")
+
+    def last_address_back(self):
+        dev = self.some_port()
+        self.router.ip("-4", "addr", "flush", "dev", self.names[dev])
+        self.batch(self.addresses(dev))
+
+    def object_replaced(self):
+        self.batch([f"nexthop replace id {base + self.random.randrange(4)} {self.hop(family)}"
+                    for family, base in ((4, 100), (6, 200))])
+
+    def object_deleted(self):
+        self.batch([f"nexthop del id {self.random.choice((100, 102, 110, 111, 200, 202, 210, 211))}"])
+
+    def carrier(self):
+        net = self.random.choice((WAN, ALT))
+        self.lab.host_down(net)
+        name = self.names[net.dev]
+        wait_for(f"{name} has no carrier", lambda: not self.lab.carrier(name))
+        self.lab.host_up(net)
+        wait_for(f"{name} has its carrier", lambda: self.lab.carrier(name))
+
+    def rename(self):
+        dev = self.some_port()
+        before = self.names[dev]
+        self.names[dev] = dev if before != dev else dev + "x"
+        self.batch([f"link set {before} down", f"link set {before} name {self.names[dev]}",
+                    f"link set {self.names[dev]} up"], check=True)
+
+    def moved(self):
+        """An interface that is no port goes to another namespace, and comes back or is deleted with it."""
+        self.batch(["link add side0 type veth peer name side1", "link add link side0 name side0.5 type vlan id 5",
+                    "link set side0 up", "link set side1 up", "link set side0.5 up",
+                    "addr add 10.89.0.1/24 dev side0", "addr add 10.89.5.1/24 dev side0.5"])
+        self.batch([f"route replace {p} via 10.89.0.2 dev side0" for p, family in self.random.sample(self.prefixes, 40)
+                    if family == 4])
+        self.settle()
+        self.batch([f"link set side0 netns {self.elsewhere.name}"])
+        if self.random.randrange(2):
+            self.settle()
+            self.elsewhere.ip("link", "set", "side0", "netns", self.router.name)
+        self.batch(["link del side1", "link del side0.5"])
+
+    def flushed(self):
+        self.router.ip(f"-{self.random.choice((4, 6))}", "route", "flush", "proto", self.random.choice((70, 71, 72)),
+                       check=False)  # some routes may be gone
+
+    def churn(self):
+        lines = self.routes(500)
+        self.batch(lines + [line.replace("replace", "del") for line in self.random.sample(lines, 200)])
+
+    def overrun(self):
+        before = self.status()["netlink_resyncs"]
+        self.lab.process.send_signal(signal.SIGSTOP)
+        try:
+            lines = []
+            while len(lines) < OVERRUN_MESSAGES:
+                lines += self.routes(5000)
+            self.batch(lines + [f"link set {self.names[self.some_port()]} down"])
+        finally:
+            self.lab.process.send_signal(signal.SIGCONT)
+        wait_for("messages were lost, and made good", lambda: self.status()["netlink_resyncs"] > before, SETTLE_SECONDS)
+
+    def silent_ipv6(self):
+        name = self.names[self.some_port()]
+        self.router.sysctl(ipv6__route__skip_notify_on_dev_down=1)
+        if self.random.randrange(2):
+            self.batch([f"link set {name} down"])
+        else:
+            self.off_and_on(name)
+        self.settle()
+        self.router.sysctl(ipv6__route__skip_notify_on_dev_down=0)
+
+    def ipv6_off_and_on(self):
+        self.off_and_on(self.names[self.some_port()])
+
+    def off_and_on(self, name):
+        self.router.sysctl(**{f"ipv6__conf__{name}__disable_ipv6": 1})
+        self.settle()
+        self.router.sysctl(**{f"ipv6__conf__{name}__disable_ipv6": 0})
+
+    def silent_objects(self):
+        self.router.sysctl(ipv4__nexthop_compat_mode=0)
+        self.object_deleted()
+        self.link_down()
+        self.settle()
+        self.router.sysctl(ipv4__nexthop_compat_mode=1)
+
+    def bridged(self):
+        """A port belongs to a bridge for a while."""
+        name = self.names[self.some_port()]
+        self.batch(["link add bridge0 type bridge", f"link set {name} master bridge0"])
+        self.settle()
+        self.batch(["link del bridge0"])
+
+    # Watching.
+
+    def status(self):
+        return self.lab.show("status")
+
+    def settle(self):
+        wait_for("the mirror has applied all that the kernel said", lambda: self.status()["netlink_settled"],
+                 SETTLE_SECONDS)
+
+    ALL = (link_down, link_down_up, address_of_routes, last_addresses, last_address_back, object_replaced, object_deleted,
+           carrier, rename, moved, flushed, churn, overrun, silent_ipv6, ipv6_off_and_on, silent_objects, bridged)
+
+
+@unittest.skipIf(KERNEL, "about halfpoll")
+class FibInvariant(unittest.TestCase):
+    def setUp(self):
+        signal.alarm(int(SECONDS) + 600)
+        self.lab = Lab()
+        self.addCleanup(self.lab.stop)
+        self.lab.router.sysctl(ipv4__fib_multipath_hash_policy=1, ipv6__fib_multipath_hash_policy=1)
+        self.random = random.Random(SEED)
+        self.events = Events(self.lab, self.random)
+        self.kernel = Kernel(self.lab.router)
+        self.addCleanup(self.kernel.close)
+
+    def samples(self):
+        chosen = self.random.sample(self.events.prefixes, min(SAMPLES, len(self.events.prefixes)))
+        addresses = [prefix.replace("0/24", f"{self.random.randrange(1, 250)}") if family == 4 else
+                     prefix.replace("/48", f"{self.random.randrange(1, 9)}") for prefix, family in chosen]
+        fixed = [a for n in (WAN, ALT) for a in (n.router4, n.router6)] + ["11.127.1.1", "11.200.1.1", "2001:db8:7fff::1",
+                                                                           "2001:db8:ffff::1", SOURCE, "10.89.0.2"]
+        return addresses + [gw for family in (4, 6) for gw, _ in GATEWAYS[family]] + fixed
+
+    def compare(self, after):
+        """The kernel itself may still be at work (IPv6 addresses); what is left when both rest is a difference."""
+        left = self.samples()
+        for attempt in range(40):
+            self.events.settle()
+            fib = Fib(self.lab)
+            told = {a: d for a in left if (d := fib.difference(self.kernel, a))}
+            left = list(told)
+            if not left:
+                return
+            time.sleep(0.05 * min(attempt, 10))
+        self.fail(f"seed {SEED}, after {' '.join(after[-6:])}: {len(left)} of {SAMPLES} differ\n" +
+                  "\n".join(list(told.values())[:20]))
+
+    def test_random_events(self):
+        print(f"HALFPOLL_FIB_SEED={SEED} HALFPOLL_FIB_ROUTES={ROUTES}", flush=True)
+        self.events.stand(ROUTES)
+        self.compare(["start"])
+        end = time.monotonic() + SECONDS
+        once = list(Events.ALL)
+        self.random.shuffle(once)
+        happened = []
+        while once or time.monotonic() < end:
+            event = once.pop() if once else self.random.choice(Events.ALL)
+            happened.append(event.__name__)
+            event(self.events)
+            self.compare(happened)
+            self.events.stand(self.random.choice((200, ROUTES // 4)))
+            happened.append("stand")
+            self.compare(happened)
+        print(f"{len(happened)} events, 0 differences", flush=True)
