@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "af_xdp_link.hpp"
 
+#include <halfpoll/start_thread.hpp>
+
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,12 +31,14 @@ link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function
         throw_errno(errnum, "af_xdp:" + ifname + ": cannot watch the link through rtnetlink");
     }
     request_link();
-    // Signals are the business of the embedder's threads.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { run(); });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    try {
+        const signals_blocked inherited;
+        thread_ = start_thread("af_xdp:" + ifname + ": watching the link", [this] { run(); });
+    } catch (const error &) {
+        ::close(netlink_);
+        ::close(stop_);
+        throw;
+    }
 }
 
 link_watcher::~link_watcher()

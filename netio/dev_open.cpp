@@ -255,15 +255,15 @@ void net_core::reopen_with(net_device &dev, const std::function<void()> &change,
     change();
     try {
         reopen(dev);
-    } catch (const error &refused) {
+    } catch (const std::exception &) {
         undo();
         try {
             dev_open(dev);
             dev_start(dev);
-        } catch (const error &e) {
+        } catch (const std::exception &e) {
             abandon(dev, e.what());
         }
-        throw error(refused);
+        throw;
     }
 }
 
@@ -282,7 +282,7 @@ void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
         dev.driver->set_mtu(mtu);
         take(mtu);
         start_traffic(dev);
-    } catch (const error &) {
+    } catch (const std::exception &) {
         const port_info info = dev.driver->info();
         if (mtu < info.min_mtu || mtu > info.max_mtu) {
             start_traffic(dev);
@@ -314,7 +314,7 @@ void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)
     dev.mac = mac;
     try {
         dev.driver->set_mac(mac);
-    } catch (const error &) {
+    } catch (const std::exception &) {
         return reopen_with(
             dev, [] {}, [&] { dev.mac = before; });
     }

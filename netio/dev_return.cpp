@@ -79,7 +79,7 @@ void net_core::reset_device(net_device &dev)
     try {
         dev.driver->reset();
         dev_open(dev);
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         return abandon(dev, std::string("a reset did not help: ") + e.what());
     }
     dev.failure.clear();
@@ -127,7 +127,7 @@ void net_core::try_return(net_device &dev)
     } catch (const device_absent &e) {
         dev.failure = dev.cause + "; " + e.what();
         dev.return_wait = RETURN_LOOK;
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         dev.failure = dev.cause + "; it does not come back: " + e.what();
         dev.return_wait = std::min(2 * dev.return_wait, RETURN_LOOK_MAX);
     }

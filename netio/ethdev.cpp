@@ -360,7 +360,7 @@ void ethdev_port::start(const port_options &options)
                 return;
             }
             stop(); // drivers leave a single vector to the queues, and say nothing of the link
-        } catch (const error &) {
+        } catch (const std::exception &) {
             if (!a.rxq && !a.lsc) {
                 throw;
             }
@@ -418,7 +418,7 @@ void ethdev_port::close() noexcept
     if (open_) {
         try {
             last_ = counters();
-        } catch (const error &) {
+        } catch (const std::exception &) {
             last_ = {}; // the device is gone, and its counters with it
         }
         open_ = false;

@@ -24,7 +24,7 @@ void net_core::refresh_link(net_device &dev, bool told)
         dev.link_packets = link_packets(dev);
         dev.silent_periods = 0;
         plan_link_look(dev);
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         return fail_netdevice(dev, e.what());
     }
     const bool changed =

@@ -194,7 +194,7 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept
         if (attach(fd.fd, name, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, name, 0) == 0) {
             tap_forget(fd.fd);
         }
-    } catch (const error &) { // nobody can reach the namespace any more
+    } catch (const std::exception &) { // nobody can reach the namespace any more
     }
 }
 

@@ -5,16 +5,18 @@
 #include "punt_ring.hpp"
 #include "shadow_tap.hpp"
 
+#include <halfpoll/start_thread.hpp>
+
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
-#include <csignal>
 #include <fcntl.h>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -144,12 +146,9 @@ void slow_path::impl::start()
     if (epoll_fd < 0 || doorbell_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, doorbell_fd, &event) != 0) {
         throw_errno(errno, "slow path: epoll");
     }
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     std::promise<std::string> started;
-    thread = std::thread([this, &started] {
+    std::optional<signals_blocked> inherited(std::in_place);
+    thread = start_thread("slow path", [this, &started] {
         pthread_setname_np(pthread_self(), "slow_path");
         const bool registered = rte_thread_register() == 0;
         started.set_value(registered ? "" : "slow path: no lcore id is left for its thread (RTE_MAX_LCORE)");
@@ -158,7 +157,7 @@ void slow_path::impl::start()
             rte_thread_unregister();
         }
     });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    inherited.reset();
     if (const std::string problem = started.get_future().get(); !problem.empty()) {
         throw error(problem);
     }
@@ -393,7 +392,7 @@ void slow_path::reopen_shadow(shadow &s)
         }
         s.failure.clear();
         set_carrier(s, s.dev->carrier.load(std::memory_order_relaxed));
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         s.failure = e.what();
         throw;
     }

@@ -97,7 +97,7 @@ void autoscaler::change(unsigned cpu, bool online)
 {
     try {
         online ? rt_.cpu_up(cpu) : rt_.cpu_down(cpu);
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         if (warn) {
             warn(std::string("autoscale: ") + e.what());
         }

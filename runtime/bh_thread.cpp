@@ -8,6 +8,8 @@
 #include "rcu.hpp"
 #include "tasklet.hpp"
 
+#include <halfpoll/start_thread.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <future>
@@ -39,7 +41,7 @@ void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
     }
     try {
         engine.emplace();
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         t.wait_error = e.what();
         return;
     }
@@ -159,7 +161,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     }
     auto started = std::make_shared<std::promise<void>>();
     std::future<void> ready = started->get_future();
-    t.handle = std::thread([&t, started] { bh_thread_main(t, *started); });
+    t.handle = start_thread("runtime CPU " + std::to_string(cpu), [&t, started] { bh_thread_main(t, *started); });
     ready.get();
 }
 

@@ -79,7 +79,7 @@ void start_thread_anew(napi_struct &napi)
 {
     try {
         napi_thread_start(napi, napi.config.threaded);
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         napi.config.threaded = napi_threaded::disabled;
         if (napi.sd->rt->options().warn) {
             napi.sd->rt->options().warn(std::string(napi.name) + " is not threaded any more: " + e.what());

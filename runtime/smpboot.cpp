@@ -4,6 +4,8 @@
 #include "local_bh.hpp"
 #include "trace.hpp"
 
+#include <halfpoll/start_thread.hpp>
+
 #include <future>
 #include <optional>
 #include <pthread.h>
@@ -32,7 +34,7 @@ void smpboot_thread::start()
     const std::uint32_t seen = wakes_.load(std::memory_order_relaxed); // a wake-up from here on is not lost
     auto started = std::make_shared<std::promise<void>>();
     std::future<void> ready = started->get_future();
-    handle_ = std::thread([this, started, seen] {
+    handle_ = start_thread(name_, [this, started, seen] {
         std::optional<bh_registration> registered;
         try {
             pthread_setname_np(pthread_self(), name_.substr(0, THREAD_NAME_MAX).c_str());

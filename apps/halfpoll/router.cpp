@@ -382,7 +382,7 @@ std::vector<std::string> router::mend_shadows()
             slow_->reopen_shadow(*s);
             mirror_->device_changed(*s->dev);
             log_line(log_level::info, "shadow", "shadow " + s->name + ": made again; it has no addresses now");
-        } catch (const error &e) {
+        } catch (const std::exception &e) {
             problems.emplace_back(e.what());
         }
     }

@@ -66,7 +66,7 @@ json serve_reload(router &r, const std::string &file, bool dry_run)
     const reloading busy;
     try {
         apply_config(r, wanted, diff);
-    } catch (const error &e) {
+    } catch (const std::exception &e) {
         log_line(log_level::error, "reload", std::string("reload: ") + e.what());
         throw;
     }

@@ -66,7 +66,7 @@ void tracer::look() noexcept
     }
     try {
         end();
-    } catch (const error &) {
+    } catch (const std::exception &) {
         // nobody waits for it
     }
     forget();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // AF_XDP ports on veth pairs in a nameless network namespace of this process: it goes with it, however it ends.
+#include "no_threads.hpp"
 #include "refusal.hpp"
 
 #include <halfpoll/af_xdp.hpp>
@@ -576,6 +577,51 @@ TEST_F(af_xdp, leaves_the_interface_as_it_found_it)
     EXPECT_NE(std::system("ip link show va | grep -q xdp"), 0);
     EXPECT_NE(std::system("ip link show va | grep -q UP"), 0);
     EXPECT_EQ(std::system("ethtool -k vb | grep -q 'tx-vlan-offload: on'"), 0);
+}
+
+TEST_F(af_xdp, follows_the_interface_to_another_name)
+{
+    open();
+    run("ip link set va down && ip link set va name vz && ip link set vz up && ip link add va type veth peer name vy");
+    run("echo 1 > /proc/sys/net/ipv6/conf/va/disable_ipv6");
+    device->close();
+    EXPECT_EQ(read_line("/proc/sys/net/ipv6/conf/vz/disable_ipv6"), "0");
+    EXPECT_EQ(read_line("/proc/sys/net/ipv6/conf/va/disable_ipv6"), "1") << "its namesake is left alone";
+    run("ip link del va");
+    device->open(options());
+    const packet_peer peer("vb");
+    ASSERT_TRUE(peer.send(numbered(1)));
+    EXPECT_TRUE(wait_until([&] { return echo() > 0; }));
+    device.reset();
+    run("ip link del vz");
+}
+
+TEST_F(af_xdp, promiscuous_mode_that_was_refused_is_not_taken_for_set)
+{
+    open();
+    run("ip link del va");
+    const std::size_t before = open_files();
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_THAT(refusal([&] { device->set_promiscuous(true); }),
+                    HasSubstr("cannot make the interface promiscuous"));
+    }
+    EXPECT_EQ(open_files(), before);
+}
+
+TEST_F(af_xdp, a_watcher_whose_thread_cannot_start_leaves_nothing)
+{
+    open();
+    const std::size_t before = open_files();
+    sigset_t mask, blocked;
+    {
+        const test::no_threads meanwhile;
+        EXPECT_THAT(refusal([&] { device->set_event_handler([](port_event) {}); }),
+                    HasSubstr("af_xdp:va: watching the link: cannot start its thread"));
+    }
+    EXPECT_EQ(open_files(), before);
+    sigfillset(&blocked);
+    pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    EXPECT_NE(std::memcmp(&mask, &blocked, sizeof mask), 0) << "all signals are blocked";
 }
 
 /// Under the runtime, as the forwarder uses it: what comes in on one port leaves by the other.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fake_device.hpp"
+#include "no_threads.hpp"
 #include "refusal.hpp"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,15 @@ namespace halfpoll
 namespace
 {
 
+using test::no_threads;
 using test::refusal;
+
+TEST(runtime_start, says_whose_thread_cannot_start)
+{
+    const no_threads meanwhile;
+    const std::string problem = refusal([] { runtime{runtime_options{}}; });
+    EXPECT_NE(problem.find(" 0: cannot start its thread"), std::string::npos) << problem;
+}
 
 /// What ran, and on which CPU.
 struct traced {

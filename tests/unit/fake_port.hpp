@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <thread>
@@ -51,6 +52,7 @@ struct fake_wire {
     std::uint32_t mtu = 0;
     std::uint32_t opens_at_most_with = 9000; ///< MTU
     bool open_fails = false;
+    bool no_memory = false; ///< for open()
     bool has_fd = true;
     unsigned descriptors = 256;
     unsigned tx_queues = 1;
@@ -125,6 +127,9 @@ public:
     void open(const port_options &options) override
     {
         ++wire_->opens;
+        if (wire_->no_memory) {
+            throw std::bad_alloc();
+        }
         if (wire_->open_fails || options.mtu > wire_->opens_at_most_with) {
             throw error("fake: does not open");
         }

@@ -553,6 +553,30 @@ TEST_F(returning_device_test, ADeviceThatIsThereAndDoesNotOpenSaysWhy)
     expect_traffic();
 }
 
+TEST_F(returning_device_test, WhatIsNoErrorOfOursIsNotTheEndOfTheDeviceEither)
+{
+    add_returning();
+    const auto comes_back = [this](const std::string &failure) {
+        const unsigned looks = looks_;
+        EXPECT_NE(dev_->failure.find(failure), std::string::npos) << dev_->failure;
+        ASSERT_TRUE(wait_for([&] { return looks_ > looks; }));
+        EXPECT_NE(dev_->failure, "");
+        wire_->no_memory = false;
+        ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+        expect_traffic();
+        wire_->no_memory = true;
+    };
+    wire_->no_memory = true;
+    EXPECT_NO_THROW(event(port_event::reset));
+    comes_back("a reset did not help");
+    EXPECT_NO_THROW(event(port_event::removed));
+    comes_back("was removed");
+    wire_->refuses_live = true;
+    EXPECT_THROW(core_->set_mtu(*dev_, 1400), std::bad_alloc);
+    comes_back("bad_alloc");
+    EXPECT_EQ(dev_->mtu, 1500U);
+}
+
 TEST_F(returning_device_test, AResetReopensTheDevice)
 {
     add_returning();
