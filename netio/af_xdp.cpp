@@ -209,7 +209,7 @@ bool frames_cross_pages(rte_mempool *pool)
 void af_xdp_port::open_queues(const port_options &options)
 {
     xsk_config config;
-    config.ifname = netdev_.name();
+    config.ifname = netdev_.present_name(); // a socket is bound by name
     config.pool = pool_;
     config.region = packet_pool_region(pool_);
     config.complete_checksums = facts_.software;

@@ -144,6 +144,13 @@ int netdev::control(unsigned long request, void *ifr, int index) const noexcept
     return ioctl(socket_, request, ifr) < 0 ? errno : 0;
 }
 
+std::string netdev::present_name() const
+{
+    ifreq request{};
+    request.ifr_ifindex = ifindex_;
+    return ioctl(socket_, SIOCGIFNAME, &request) == 0 ? request.ifr_name : "";
+}
+
 int netdev::ethtool(void *command, int index) const noexcept
 {
     ifreq request{};
@@ -260,10 +267,12 @@ void netdev::set_mtu(std::uint32_t mtu)
     });
 }
 
+/// /proc/sys/net shows the namespace of the thread that opens it: the one that this interface was found in.
+std::string netdev::disable_ipv6_path() const { return "/proc/sys/net/ipv6/conf/" + present_name() + "/disable_ipv6"; }
+
 void netdev::disable_ipv6()
 {
-    // /proc/sys/net shows the namespace of the thread that opens it: the one that this interface was found in.
-    const std::string path = "/proc/sys/net/ipv6/conf/" + name_ + "/disable_ipv6";
+    const std::string path = disable_ipv6_path();
     char before = '1';
     if (!(std::ifstream(path) >> before) || before != '0') {
         return; // no IPv6 in this kernel or namespace, or already off
@@ -272,7 +281,11 @@ void netdev::disable_ipv6()
         throw error("af_xdp:" + name_ + ": cannot write 1 to " + path +
                     " (the kernel would speak IPv6 with the same MAC address): mount /proc/sys read-write");
     }
-    undo_.push_back([path] { std::ofstream(path) << '0' << std::flush; });
+    undo_.push_back([this] {
+        if (!present_name().empty()) {
+            std::ofstream(disable_ipv6_path()) << '0' << std::flush;
+        }
+    });
 }
 
 bool netdev::clear_ethtool_flags(unsigned flags, int index)
@@ -314,14 +327,16 @@ void netdev::set_promiscuous(bool on)
 {
     if (on && packet_socket_ < 0) {
         // A membership goes away with the process; protocol 0 receives nothing.
-        packet_socket_ = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+        const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
         packet_mreq request{};
         request.mr_ifindex = ifindex_;
         request.mr_type = PACKET_MR_PROMISC;
-        if (packet_socket_ < 0 ||
-            setsockopt(packet_socket_, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof request) < 0) {
-            throw_netdev(errno, name_, "cannot make the interface promiscuous");
+        if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof request) < 0) {
+            const int errnum = errno;
+            ::close(fd);
+            throw_netdev(errnum, name_, "cannot make the interface promiscuous");
         }
+        packet_socket_ = fd;
     } else if (!on && packet_socket_ >= 0) {
         ::close(packet_socket_);
         packet_socket_ = -1;

@@ -38,7 +38,8 @@ public:
     netdev &operator=(const netdev &) = delete;
 
     int ifindex() const noexcept { return ifindex_; }
-    const std::string &name() const noexcept { return name_; }
+    const std::string &name() const noexcept { return name_; } ///< that it was found by
+    std::string present_name() const;                          ///< empty if it is gone
     /// Throws `error` if the interface is gone.
     netdev_facts facts() const;
     /// Down if the interface is gone.
@@ -62,6 +63,7 @@ public:
 private:
     int control(unsigned long request, void *ifreq, int index = 0) const noexcept;
     int ethtool(void *command, int index = 0) const noexcept;
+    std::string disable_ipv6_path() const;
 
     std::string name_;
     int socket_ = -1;

@@ -39,10 +39,11 @@ std::string remedy(int errnum)
 
 struct wait_engine::ring {
     io_uring uring{};
-    unsigned queued = 0; ///< requests prepared and not yet submitted
+    unsigned queued = 0; ///< requests that the kernel has not taken yet
     std::uint64_t system_calls = 0;
 
     io_uring_sqe *get_sqe() noexcept;
+    void called() noexcept;
     void submit() noexcept;
     void submit_request(wait_source &source) noexcept;
     void cancel(wait_source &source) noexcept;
@@ -51,13 +52,17 @@ struct wait_engine::ring {
     void complete(const io_uring_cqe &cqe) noexcept;
 };
 
-void wait_engine::ring::submit() noexcept
+/// After each system call: it may have taken some of the requests, or none. Those that are left go with the next.
+void wait_engine::ring::called() noexcept
 {
     ++system_calls;
-    // -EBUSY and -EAGAIN leave the requests queued; they go with the next call.
-    if (io_uring_submit(&uring) >= 0) {
-        queued = 0;
-    }
+    queued = io_uring_sq_ready(&uring);
+}
+
+void wait_engine::ring::submit() noexcept
+{
+    io_uring_submit(&uring);
+    called();
 }
 
 io_uring_sqe *wait_engine::ring::get_sqe() noexcept
@@ -203,12 +208,10 @@ void wait_engine::remove(wait_source &source) noexcept
     submit_deferred();
     disarm(source);
     while (source.armed) { // until the request's last completion is in
-        ++ring_->system_calls;
         io_uring_cqe *cqe;
         const int rc = io_uring_submit_and_wait_timeout(&ring_->uring, &cqe, 1, nullptr, nullptr);
-        if (rc >= 0) {
-            ring_->queued = 0;
-        } else if (rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
+        ring_->called();
+        if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
             return; // the ring itself is broken: nothing of it will fire again
         }
         ring_->deliver();
@@ -221,10 +224,8 @@ unsigned wait_engine::poll() noexcept
     // The flags word is shared with the kernel, which sets TASKRUN when it has completions to post on our next entry.
     const unsigned flags = std::atomic_ref<unsigned>(*r.uring.sq.kflags).load(std::memory_order_relaxed);
     if (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) [[unlikely]] {
-        ++r.system_calls;
-        if (io_uring_submit_and_get_events(&r.uring) >= 0) {
-            r.queued = 0;
-        }
+        io_uring_submit_and_get_events(&r.uring);
+        r.called();
     } else if (r.queued) [[unlikely]] {
         r.submit();
     }
@@ -250,11 +251,9 @@ bool wait_engine::block(ktime_t until) noexcept
     if (trace_enabled()) {
         trace_sched_block();
     }
-    ++r.system_calls;
     io_uring_cqe *cqe;
-    if (io_uring_submit_and_wait_timeout(&r.uring, &cqe, 1, timeout, nullptr) != -EBUSY) {
-        r.queued = 0;
-    }
+    io_uring_submit_and_wait_timeout(&r.uring, &cqe, 1, timeout, nullptr);
+    r.called();
     if (trace_enabled()) {
         trace_sched_run();
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/start_thread.hpp>
 #include <halfpoll/workqueue.hpp>
 
 #include "race_point.hpp"
@@ -24,6 +25,7 @@ constexpr std::uint32_t PENDING = 1U << 0; ///< queued, not started
 constexpr std::uint32_t RUNNING = 1U << 1;
 constexpr std::uint32_t AGAIN = 1U << 2;  ///< its turn came while it ran: whoever runs it runs it once more
 constexpr std::uint32_t CANCEL = 1U << 3; ///< is not started, nor queued, any more
+constexpr std::uint32_t DONE = 1U << 4;   ///< the bits from here on count what was queued and has run or was cancelled
 constexpr std::chrono::microseconds WORK_NAP{100};
 
 /// Workers that oneTBB may have for us to get ours: at least as many, and never fewer than the process has already.
@@ -102,7 +104,7 @@ bool start(work_struct &work) noexcept
     std::uint32_t next;
     do {
         if (val & CANCEL) {
-            next = val & ~PENDING;
+            next = (val & ~PENDING) + DONE;
         } else if (val & RUNNING) {
             next = val | AGAIN;
         } else {
@@ -121,9 +123,11 @@ bool finish(work_struct &work) noexcept
     do {
         again = (val & AGAIN) && !(val & CANCEL);
         if (again) {
-            next = val & ~(AGAIN | PENDING);
+            next = (val & ~(AGAIN | PENDING)) + DONE;
+        } else if (val & AGAIN) { // and cancelled
+            next = (val & ~(RUNNING | AGAIN | PENDING)) + 2 * DONE;
         } else {
-            next = val & ~(RUNNING | (val & AGAIN ? AGAIN | PENDING : 0));
+            next = (val & ~RUNNING) + DONE;
         }
     } while (!work.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed));
     return again;
@@ -146,6 +150,12 @@ bool busy(const work_struct &work) noexcept
     return work.state.load(std::memory_order_acquire) & (PENDING | RUNNING); // pairs with start() and finish()
 }
 
+/// How much of what was queued has run or was cancelled between two states.
+std::uint32_t done_between(std::uint32_t before, std::uint32_t after) noexcept
+{
+    return (after / DONE - before / DONE) % (UINT32_MAX / DONE + 1);
+}
+
 } // namespace
 
 struct workqueue::impl {
@@ -164,7 +174,8 @@ struct workqueue::impl {
 
     impl(const cpu_set_t &cpus, unsigned max_active)
         : workers(tbb::global_control::max_allowed_parallelism, parallelism(max_active)),
-          arena(static_cast<int>(max_active), 0), confined(arena, cpus), dispatcher([this, cpus] { dispatch(cpus); })
+          arena(static_cast<int>(max_active), 0), confined(arena, cpus),
+          dispatcher(start_thread("workqueue", [this, cpus] { dispatch(cpus); }))
     {
     }
 
@@ -260,7 +271,9 @@ bool queue_work(workqueue &wq, work_struct &work) noexcept
 
 void flush_work(const work_struct &work)
 {
-    while (busy(work)) {
+    const std::uint32_t before = work.state.load(std::memory_order_acquire);
+    const std::uint32_t wanted = (before & RUNNING ? 1 : 0) + (before & PENDING ? 1 : 0);
+    while (done_between(before, work.state.load(std::memory_order_acquire)) < wanted) { // pairs with start(), finish()
         std::this_thread::sleep_for(WORK_NAP);
     }
 }
@@ -268,7 +281,9 @@ void flush_work(const work_struct &work)
 bool cancel_work_sync(work_struct &work)
 {
     const bool queued = work.state.fetch_or(CANCEL, std::memory_order_acq_rel) & PENDING;
-    flush_work(work);
+    while (busy(work)) {
+        std::this_thread::sleep_for(WORK_NAP);
+    }
     work.state.fetch_and(~CANCEL, std::memory_order_acq_rel); // pairs with queue_work()
     return queued;
 }

@@ -166,6 +166,18 @@ TEST(wait_engine, polling_makes_no_system_call_while_nothing_happens)
     e.remove(p);
 }
 
+TEST(wait_engine, a_request_that_a_call_did_not_take_goes_with_the_next)
+{
+    wait_engine e;
+    probe p(eventfd(1, EFD_NONBLOCK), source_kind::oneshot);
+    e.arm(p);
+    std::thread([&] { e.block(in_ms(1)); }).join(); // the kernel refuses whoever did not make the ring
+    for (int i = 0; i < 100 && p.events == 0; ++i) {
+        e.poll();
+    }
+    EXPECT_EQ(p.events, 1);
+}
+
 TEST(wait_engine, another_thread_wakes_a_blocked_wait)
 {
     wait_engine e;

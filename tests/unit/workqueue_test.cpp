@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "no_threads.hpp"
 #include "noted.hpp"
 #include "priorities.hpp"
+#include "refusal.hpp"
 
 #include <halfpoll/runtime.hpp>
 #include <halfpoll/workqueue.hpp>
@@ -134,8 +136,62 @@ TEST(workqueue, may_queue_itself)
         }
     };
     queue_work(wq, w);
-    flush_work(w);
+    wq.drain();
     EXPECT_EQ(w.runs, 100);
+}
+
+TEST(workqueue, flush_does_not_wait_for_what_is_queued_later)
+{
+    workqueue wq(allowed_cpus());
+    noted_work w;
+    w.more = [&] { queue_work(wq, w); };
+    queue_work(wq, w);
+    for (int i = 0; i < 100; ++i) {
+        flush_work(w); // runs or is queued, always
+    }
+    EXPECT_GE(w.runs, 100);
+    cancel_work_sync(w);
+}
+
+TEST(workqueue, flush_waits_for_the_run_that_is_queued)
+{
+    workqueue wq(allowed_cpus(), 2);
+    noted_work w;
+    std::atomic<int> may_end{0}; ///< runs
+    w.more = [&] {
+        if (w.runs == 2) {
+            queue_work(wq, w);
+        }
+        while (may_end < w.runs) {
+            std::this_thread::yield();
+        }
+    };
+    queue_work(wq, w);
+    ASSERT_TRUE(eventually([&] { return w.runs == 1; }));
+    queue_work(wq, w);
+    std::atomic<bool> flushing{false}, flushed{false};
+    std::thread flusher([&] {
+        flushing = true;
+        flush_work(w);
+        flushed = true;
+    });
+    EXPECT_TRUE(eventually([&] { return flushing.load(); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // inside; a test that is too early proves less
+    may_end = 1;
+    EXPECT_TRUE(eventually([&] { return w.runs == 2; }));
+    EXPECT_FALSE(flushed) << "the second was queued before";
+    may_end = 2;
+    EXPECT_TRUE(eventually([&] { return flushed.load(); })) << "the third was queued later";
+    may_end = 3;
+    flusher.join();
+    wq.drain();
+    EXPECT_EQ(w.runs, 3);
+}
+
+TEST(workqueue, says_that_its_thread_cannot_start)
+{
+    const no_threads meanwhile;
+    EXPECT_NE(refusal([] { workqueue{allowed_cpus()}; }).find("workqueue: cannot start its thread"), std::string::npos);
 }
 
 TEST(workqueue, cancelled_work_does_not_start)

@@ -16,8 +16,8 @@ struct work_struct;
 using work_func = void (*)(work_struct &) noexcept;
 
 /// A function that runs soon in process context: it may allocate, lock, sleep and make system calls. Never beside
-/// itself. Owned by the user, who keeps it until flush_work() or cancel_work_sync() has returned, and sets `func`
-/// before its first use. On one workqueue at a time.
+/// itself. Owned by the user, who keeps it until cancel_work_sync() has returned, or flush_work() if nobody queues it any
+/// more, and sets `func` before its first use. On one workqueue at a time.
 struct work_struct {
     work_func func = nullptr;
     std::atomic<std::uint32_t> state{0}; ///< read-modify-writes, acq_rel; each pairs with the others
@@ -51,9 +51,11 @@ private:
 /// bottom halves too: allocates nothing, and makes a system call only if the queue sleeps. From its own callback: it
 /// runs again afterwards.
 bool queue_work(workqueue &wq, work_struct &work) noexcept;
-/// Sleeps until it is neither queued nor running. Not from its own callback.
+/// Sleeps until the run that was queued last before this call, and one that is under way, have ended or been cancelled;
+/// not for what is queued later. Not from its own callback.
 void flush_work(const work_struct &work);
-/// The same, but does not let it start any more. True if it was queued. Not from its own callback.
+/// Sleeps until it is neither queued nor running, and does not let it start any more meanwhile. True if it was queued.
+/// Not from its own callback.
 bool cancel_work_sync(work_struct &work);
 
 } // namespace halfpoll
