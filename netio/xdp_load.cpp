@@ -2,6 +2,7 @@
 //
 // Programs in shared objects (xdp_program.h).
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/trusted_file.hpp>
 #include <halfpoll/xdp.hpp>
 #include <halfpoll/xdp_map.hpp>
 
@@ -48,6 +49,14 @@ void check_elf(const std::string &file)
     }
 }
 
+/// What is in the file runs with all rights of this process.
+void check_trusted(const std::string &file)
+{
+    if (const std::string wrong = others_may_change(file); !wrong.empty()) {
+        throw error("XDP program " + file + ": is not loaded: " + wrong);
+    }
+}
+
 std::string absolute(const std::string &file)
 {
     const std::unique_ptr<char, decltype(&free)> path(realpath(file.c_str(), nullptr), free);
@@ -63,7 +72,8 @@ class object
 public:
     /// Throws `error` that names the file if it is no program for this halfpoll.
     explicit object(const std::string &file)
-        : file_(absolute(file)), handle_((check_elf(file_), dlopen(file_.c_str(), RTLD_NOW | RTLD_LOCAL)), close)
+        : file_(absolute(file)),
+          handle_((check_trusted(file_), check_elf(file_), dlopen(file_.c_str(), RTLD_NOW | RTLD_LOCAL)), close)
     {
         if (!handle_) {
             throw error("XDP program " + file_ + ": cannot be loaded: " + dlerror());

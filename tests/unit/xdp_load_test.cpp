@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <unistd.h>
 
 namespace halfpoll::test
 {
@@ -135,6 +136,42 @@ TEST_F(xdp_loading, says_why_an_object_is_none)
               "was built for version 7 of halfpoll/xdp_program.h, not 1; build it again");
     EXPECT_EQ(refusal(patched(own, header(HALFPOLL_XDP_ABI, 21U << 24 | 5U << 16))).substr(0, 25),
               "was built with DPDK 21.5,");
+}
+
+/// Whoever may change the file would run what he likes in this process.
+TEST_F(xdp_loading, refuses_objects_that_others_could_change)
+{
+    const auto mode = [](const std::string &path, unsigned bits) { fs::permissions(path, fs::perms(bits)); };
+    const std::string folder = dir_ + "/objects", path = folder + "/object.so";
+    fs::create_directory(folder);
+    mode(folder, 0755);
+    fs::copy_file(object(), path);
+    mode(path, 0644);
+    EXPECT_EQ(refusal(path, "drop"), "loaded");
+    for (const unsigned bits : {0664U, 0646U}) {
+        mode(path, bits);
+        EXPECT_EQ(refusal(path, "drop"), "is not loaded: " + path + " has mode 0" + (bits == 0664U ? "664" : "646") +
+                                             ", so others than its owner could change it: chmod go-w " + path);
+    }
+    mode(path, 0644);
+    mode(folder, 0777);
+    EXPECT_EQ(refusal(path, "drop"), "is not loaded: " + folder +
+                                         " has mode 0777, so others than its owner could change it: chmod go-w " +
+                                         folder);
+    mode(folder, 01777);
+    EXPECT_EQ(refusal(path, "drop"), "loaded") << "sticky, as /tmp";
+    mode(folder, 0755);
+    if (geteuid() != 0) {
+        GTEST_SKIP() << "only root can give a file away";
+    }
+    for (const std::string &given : {path, folder}) {
+        ASSERT_EQ(chown(given.c_str(), 65534, 0), 0);
+        EXPECT_EQ(refusal(path, "drop"),
+                  "is not loaded: " + given + " belongs to user 65534, who could change it: chown root " + given);
+        ASSERT_EQ(chown(given.c_str(), 0, 0), 0);
+    }
+    fs::create_symlink(path, dir_ + "/link.so");
+    EXPECT_NE(xdp_load(*core, dir_ + "/link.so", "drop"), nullptr);
 }
 
 /// A copy that broke off somewhere.

@@ -68,7 +68,8 @@ std::shared_ptr<xdp_program> make_xdp_program(std::string name, F f)
 /// Opens the program of a shared object (xdp_program.h) with its configuration. Each call makes an instance of its own;
 /// the object is unloaded after the last one. An object that is to be replaced on disk gets a new file of that name,
 /// for the old one may be in use. `core` lives longer than the program. Throws `error` that names the file: it is
-/// missing, or no object, or for another version of halfpoll or DPDK, or it says itself what it lacks. Control thread.
+/// missing, or no object, or others could change it (trusted_file.hpp), or it is for another version of halfpoll or
+/// DPDK, or it says itself what it lacks. Control thread.
 std::shared_ptr<xdp_program> xdp_load(net_core &core, const std::string &file, const std::string &config = {});
 
 inline constexpr int XDP_ALL_QUEUES = -1;
