@@ -1,13 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Sourced by ./demo and tests/run: the Debian packages that they need, and a function that installs what is missing.
+# Sourced by ./demo and tests/run: the packages of Debian 12 and 13 that they need, and functions that install what is
+# missing.
+
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
+
+# Debian 12 has clang 14 to 16, Debian 13 has 17 to 19.
+case $codename in
+bookworm) clang=16 ;;
+*) clang=19 ;;
+esac
 
 build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl-dev libxdp-dev libbpf-dev libtbb-dev
     libtomlplusplus-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
     libbabeltrace2-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
-test_packages=(python3-scapy frr clang-16 libclang-rt-16-dev llvm-16 clang-format-14 ethtool dpdk-doc dpdk-dev make strace
-    spin gcc)
+test_packages=(python3-scapy frr ethtool dpdk-doc dpdk-dev make strace spin gcc debootstrap)
+clang_packages=(clang-$clang libclang-rt-$clang-dev llvm-$clang)
 nic_packages=(kmod)
+if [[ $codename == bookworm ]]; then
+    clang_packages+=(clang-format-14) # the one version that judges the format
+fi
+
+# debian_origin: the machine's own source of Debian's packages.
+debian_origin()
+{
+    apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
+        awk -v codename="$codename" '$1 == codename { print $2; exit }'
+}
 
 # need_packages LOG PACKAGE...: installs, by name, those packages that are not there yet; apt's output goes to LOG.
 need_packages()
@@ -37,16 +56,14 @@ need_packages()
 # as it is.
 need_qemu()
 {
-    local folder=$1 origin codename apt
+    local folder=$1 origin apt
     if [[ $(qemu-system-x86_64 -device help 2>/dev/null) == *'"igb"'* ]]; then
         return 0
     fi
     echo "Installing: qemu-system-x86"
     export DEBIAN_FRONTEND=noninteractive
-    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
     apt-get -q update >"$folder/qemu.log" 2>&1
-    origin=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
-        awk -v codename="$codename" '$1 == codename { print $2; exit }')
+    origin=$(debian_origin)
     mkdir -p "$folder/apt/sources" "$folder/apt/lists/partial"
     printf "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $origin %s main\n" \
         "$codename" "$codename-backports" >"$folder/apt/sources/qemu.list"

@@ -2,23 +2,25 @@
 """Builds halfpoll in every way that must work, runs all tests and counts them.
 
 Stages, in this order:
-  format     clang-format 14 over all sources
-  build      gcc (release) and clang 16 (with ThreadSanitizer), warnings as errors
+  format     clang-format 14 over all sources (on Debian 12)
+  build      gcc (release) and clang (with ThreadSanitizer), warnings as errors
   unit       unit and race-forcing tests, gcc build
   asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
-  tsan       the same under ThreadSanitizer (clang 16)
+  tsan       the same under ThreadSanitizer
   models     the protocols of the bottom half, verified with Spin; broken variants must be caught
   installed  the installed library: each public header alone, and the embedding example
   e2e        end to end in network namespaces, with real clients
   conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
   nic        end to end on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
   bench      two short benchmarks; their JSON is checked
+  debian13   build and unit tests on Debian 13, in a chroot made of its packages; with --all end to end, too
 """
 
 import argparse
 import json
 import os
 import pathlib
+import platform
 import shutil
 import signal
 import subprocess
@@ -30,16 +32,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build-tests"
 PREFIX = OUT / "prefix"
 SOURCES = ("runtime", "netio", "apps", "bench", "tests")
-STAGES = ("format", "build", "unit", "asan", "tsan", "models", "installed", "e2e", "conformance", "nic", "bench")
+STAGES = ("format", "build", "unit", "asan", "tsan", "models", "installed", "e2e", "conformance", "nic", "bench", "debian13")
 GROUPS = {"stress": ("asan", "tsan")}
+
+RELEASE = platform.freedesktop_os_release().get("VERSION_CODENAME")
+CLANG = "16" if RELEASE == "bookworm" else "19"  # as in packages.sh
+CLANG_ENV = {"CC": f"clang-{CLANG}", "CXX": f"clang++-{CLANG}"}
 
 # Build folder -> environment and meson options.
 BUILDS = {
     "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
     # clang: gcc 12 takes three times as long over the sanitized sources.
-    "asan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    "asan": (CLANG_ENV, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
     # Judges clang's warnings too: a fourth build of everything would take five minutes more.
-    "tsan": ({"CC": "clang-16", "CXX": "clang++-16"}, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"]),
+    "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"]),
 }
 # Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
 # synchronisation is not instrumented, so that every packet looks like a race.
@@ -51,7 +57,7 @@ ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:external_symbolizer_path=/usr/bin/llvm-symbolizer-16:suppressions="
+    "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:external_symbolizer_path=/usr/bin/llvm-symbolizer-{CLANG}:suppressions="
                     + str(ROOT / "tests" / "tsan.supp"),
 }
 
@@ -59,14 +65,16 @@ SANITIZERS = {
 class Suite:
     """Runs commands and keeps count."""
 
-    def __init__(self, quick):
-        self.quick = quick
+    def __init__(self, everything):
+        self.everything = everything
         self.count = {"passed": 0, "failed": 0, "skipped": 0}
+        self.cases = []
         self.broken = {}  # build folder -> why it cannot be used
 
     def case(self, outcome, name, detail=""):
         """Counts one test; prints those that did not pass."""
         self.count[outcome] += 1
+        self.cases.append({"name": name, "outcome": outcome, "detail": detail})
         if outcome != "passed":
             print(f"  {outcome}: {name}", *([f"    {line}" for line in detail.splitlines()[-40:]]), sep="\n", flush=True)
 
@@ -114,6 +122,9 @@ def sources():
 
 
 def stage_format(suite):
+    if not shutil.which("clang-format-14"):
+        suite.case("skipped", "clang-format", "versions differ in what they want; clang-format 14, of Debian 12, is the judge")
+        return
     suite.check(f"clang-format of {len(sources())} files", OUT / "format.log",
                 ["clang-format-14", "--dry-run", "--Werror", *sources()], 300)
 
@@ -227,15 +238,19 @@ def stage_tsan(suite):
 def stage_models(suite):
     log, results = OUT / "models.log", OUT / "models.json"
     results.unlink(missing_ok=True)
-    status = suite.run(log, ["nice", "tests/models/run", "--json", str(results)], 900)
+    count_cases(suite, "models", suite.run(log, ["nice", "tests/models/run", "--json", str(results)], 900), log, results)
+
+
+def count_cases(suite, stage, status, log, results):
+    """Counts what a command, which ended with `status`, wrote as JSON."""
     if not results.exists():
-        suite.case("failed", "models: it did not finish", tail(log))
+        suite.case("failed", f"{stage}: it did not finish", tail(log))
         return
     cases = json.loads(results.read_text(encoding="utf-8"))
     for c in cases:
-        suite.case(c["outcome"], f"model {c['name']}", c["detail"])
-    if not cases or (status != 0 and all(c["outcome"] == "passed" for c in cases)):
-        suite.case("failed", f"models: exit status {status}", tail(log))
+        suite.case(c["outcome"], f"{stage}: {c['name']}", c["detail"])
+    if not cases or (status != 0 and all(c["outcome"] != "failed" for c in cases)):
+        suite.case("failed", f"{stage}: exit status {status}", tail(log))
 
 
 def stage_installed(suite):
@@ -274,14 +289,7 @@ def python_tests(suite, stage, command, timeout):
     results.unlink(missing_ok=True)
     status = suite.run(log, [*command, "--json", str(results), "--halfpoll",
                              str(OUT / "gcc" / "apps" / "halfpoll" / "halfpoll")], timeout)
-    if not results.exists():
-        suite.case("failed", f"{stage}: it did not finish", tail(log))
-        return
-    tests = json.loads(results.read_text(encoding="utf-8"))
-    for t in tests:
-        suite.case(t["outcome"], f"{stage}: {t['name']}", t["detail"])
-    if not tests or (status != 0 and all(t["outcome"] != "failed" for t in tests)):
-        suite.case("failed", f"{stage}: exit status {status}", tail(log))
+    count_cases(suite, stage, status, log, results)
 
 
 def stage_e2e(suite):
@@ -330,19 +338,36 @@ def bench(suite, scenario):
         suite.case("failed", f"bench JSON of {scenario}", repr(e))
 
 
+def stage_debian13(suite):
+    """The chroot stays for the next run. Its packages are all that comes over the network."""
+    if RELEASE != "bookworm":
+        suite.case("skipped", "debian13", "this machine is one: all stages ran on it")
+        return
+    folder, log = OUT / "debian13", OUT / "debian13.log"
+    results = folder / "build-tests" / "results.json"
+    results.unlink(missing_ok=True)
+    if not suite.check("debian13: a chroot", OUT / "debian13-packages.log", ["tests/debian13", folder], 1200):
+        return
+    stages = ["unit", *(["e2e"] if suite.everything else [])]
+    status = suite.run(log, ["tests/debian13", folder, "tests/run", *stages, "--json", "build-tests/results.json"], 4000)
+    count_cases(suite, "debian13", status, log, results)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tests/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, *GROUPS, []], metavar="STAGE",
                         help="only these (default: all); stress = asan and tsan")
-    parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine and the benchmark")
+    parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine, the benchmark and Debian 13")
+    parser.add_argument("--all", action="store_true", help="what takes longer than it tells, too")
+    parser.add_argument("--json", type=pathlib.Path, help="write each test's outcome there")
     args = parser.parse_args()
     wanted = {s for name in args.stages for s in GROUPS.get(name, (name,))} or set(STAGES)
     if args.quick:
-        wanted -= {"asan", "tsan", "nic", "bench"}
+        wanted -= {"asan", "tsan", "nic", "bench", "debian13"}
 
     OUT.mkdir(exist_ok=True)
-    suite = Suite(args.quick)
+    suite = Suite(args.all)
     for stage in STAGES:
         if stage not in wanted:
             continue
@@ -355,6 +380,8 @@ def main():
         done = ", ".join(f"{suite.count[k] - before[k]} {k}" for k in suite.count if suite.count[k] > before[k])
         print(f"   {done or 'nothing run'} ({time.monotonic() - start:.0f} s)", flush=True)
 
+    if args.json:
+        args.json.write_text(json.dumps(suite.cases, indent=1), encoding="utf-8")
     count = suite.count
     print(f"{count['passed']} passed, {count['failed']} failed"
           + (f", {count['skipped']} skipped" if count["skipped"] else ""))

@@ -119,7 +119,7 @@ class Namespace:
         _setns(self.home)
         os.close(self.home)
 
-    def udp(self, address, port=0, timeout=2.0):
+    def udp(self, address, port=0, timeout=20.0):
         with self:
             s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -134,7 +134,7 @@ class Namespace:
         s.settimeout(30)
         return s
 
-    def packets(self, ifname="eth0", timeout=5.0):
+    def packets(self, ifname="eth0", timeout=50.0):
         """A packet socket for whole frames of one interface, to send and to capture."""
         with self:
             s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))

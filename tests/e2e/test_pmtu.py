@@ -37,7 +37,7 @@ class Pmtu(unittest.TestCase):
     def test_dont_fragment_is_refused_with_the_mtu(self):
         for address, size in ((WAN.host4, 1472), (WAN.host6, 1452)):
             with self.subTest(address):
-                done = self.client.run("ping", "-n", "-c", 3, "-i", 0.2, "-W", 1, "-M", "do", "-s", size, address, check=False)
+                done = self.client.run("ping", "-n", "-c", 3, "-i", 0.2, "-W", 10, "-M", "do", "-s", size, address, check=False)
                 self.assertNotEqual(done.returncode, 0, done.stdout)
                 self.assertRegex(done.stdout, rf"mtu ?= ?{MTU}")
 
@@ -89,5 +89,5 @@ class Pmtu(unittest.TestCase):
             self.server.ip("link", "set", "eth0", "mtu", mtu)
             ping(self.client, WAN.host4, "-M", "do", "-s", mtu - 28)
             if mtu < 1500:
-                done = self.client.run("ping", "-n", "-c", 1, "-W", 1, "-M", "do", "-s", mtu - 27, WAN.host4, check=False)
+                done = self.client.run("ping", "-n", "-c", 1, "-W", 10, "-M", "do", "-s", mtu - 27, WAN.host4, check=False)
                 self.assertRegex(done.stdout, rf"mtu ?= ?{mtu}")

@@ -71,7 +71,7 @@ class Steering(unittest.TestCase):
         ping(self.client, LAN.router4)
         ping(self.client, LAN.router6)
         ping(self.client, WAN.host6)
-        done = self.client.run("ping", "-c", 1, "-t", 1, "-W", 2, WAN.host4, check=False)
+        done = self.client.run("ping", "-c", 1, "-t", 1, "-W", 20, WAN.host4, check=False)
         self.assertIn("Time to live exceeded", done.stdout)
         transfer(self.client, self.server, WAN.host4, 4 << 20)
 

@@ -170,9 +170,9 @@ class Xdp(unittest.TestCase):
             self.assertEqual(self.queue(net.name)["redirect"] - before[net.name], count)
 
     def received(self, s, what, count):
-        """Source ports of the datagrams with that payload, until `count` of them are there or none comes for a second."""
+        """Source ports of the datagrams with that payload, until `count` of them are there or none comes for ten seconds."""
         ports = []
-        s.settimeout(1)
+        s.settimeout(10)
         with contextlib.suppress(socket.timeout):
             while len(ports) < count:
                 frame, address = s.recvfrom(2048)

@@ -15,9 +15,9 @@ from lab import wait_for
 WINDOW = 200  # datagrams: less than any queue on their way holds
 
 
-def ping(host, address, *options, count=1, interval=0.2, deadline=5):
+def ping(host, address, *options, count=1, interval=0.2, deadline=50):
     """ping's output; a failure unless every request was answered."""
-    done = host.run("ping", "-n", "-c", count, "-i", interval, "-W", 2, "-w", deadline, *options, address, check=False)
+    done = host.run("ping", "-n", "-c", count, "-i", interval, "-W", 20, "-w", deadline, *options, address, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

@@ -52,7 +52,7 @@ constexpr unsigned CPUS = 4, DEVICES = 2, POOL_PACKETS = 8191, TIMERS = 8, HOARD
 constexpr int PRIORITY[CPUS] = {10, 20, 30, 40};
 /// Embedders' threads: on which runtime CPU, and how urgent.
 constexpr std::pair<unsigned, int> EMBEDDERS[] = {{1, 35}, {3, 45}};
-constexpr auto PATIENCE = std::chrono::seconds(10); ///< without progress of one thread
+constexpr auto PATIENCE = std::chrono::seconds(60); ///< without progress of one thread
 /// Of the time, in which the whole program may compute: what lies below on the CPU, and the throttle of real-time
 /// threads, are to be left alone.
 constexpr double SHARE = 0.5;

@@ -267,7 +267,7 @@ const disturbance &find(const std::string &name)
 /// Until all packets are accounted for; false if that does not go on.
 bool run_to_end(run &r, const std::vector<const disturbance *> &chosen)
 {
-    constexpr auto patience = std::chrono::seconds(20); // without any progress
+    constexpr auto patience = std::chrono::seconds(60); // without any progress
     std::vector<clock_type::time_point> due(chosen.size(), clock_type::now());
     std::vector<unsigned> turns(chosen.size());
     std::uint64_t before = 0;
