@@ -14,11 +14,11 @@ build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl
     libtomlplusplus-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
     libbabeltrace2-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
-test_packages=(python3-scapy frr ethtool dpdk-doc dpdk-dev make strace spin gcc debootstrap)
-clang_packages=(clang-$clang libclang-rt-$clang-dev llvm-$clang)
+test_packages=(python3-scapy frr ethtool strace)
+suite_packages=(clang-$clang libclang-rt-$clang-dev llvm-$clang dpdk-doc dpdk-dev make gcc spin)
 nic_packages=(kmod)
 if [[ $codename == bookworm ]]; then
-    clang_packages+=(clang-format-14) # the one version that judges the format
+    suite_packages+=(clang-format-14 debootstrap) # the version that judges the format; the chroot of Debian 13
 fi
 
 # debian_origin: the machine's own source of Debian's packages.
