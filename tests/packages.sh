@@ -60,6 +60,10 @@ need_qemu()
     if [[ $(qemu-system-x86_64 -device help 2>/dev/null) == *'"igb"'* ]]; then
         return 0
     fi
+    if [[ $codename != bookworm ]]; then
+        need_packages "$folder/qemu.log" qemu-system-x86
+        return
+    fi
     echo "Installing: qemu-system-x86"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update >"$folder/qemu.log" 2>&1

@@ -359,7 +359,7 @@ def main():
     parser.add_argument("stages", nargs="*", choices=[*STAGES, *GROUPS, []], metavar="STAGE",
                         help="only these (default: all); stress = asan and tsan")
     parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine, the benchmark and Debian 13")
-    parser.add_argument("--all", action="store_true", help="what takes longer than it tells, too")
+    parser.add_argument("--all", action="store_true", help="the end-to-end tests on Debian 13, too")
     parser.add_argument("--json", type=pathlib.Path, help="write each test's outcome there")
     args = parser.parse_args()
     wanted = {s for name in args.stages for s in GROUPS.get(name, (name,))} or set(STAGES)
