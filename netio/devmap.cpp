@@ -59,6 +59,8 @@ std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 /// Sends a batch; the queue is empty then. The last batch of a poll is sent with a doorbell, by xmit_flush().
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
+    const unsigned outer = std::exchange(cpu.xmit_recursion, bq.depth);
+    bq.xmitting = true;
     unsigned n = bq.count;
     if (likely(!bq.xdp_prog)) {
         dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n, bq.bytes);
@@ -70,13 +72,19 @@ void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
     }
     bq.count = 0;
     bq.bytes = 0;
+    bq.xmitting = false;
+    cpu.xmit_recursion = outer;
 }
 
-/// The device's queue on this CPU, on the flush list, for packets of that origin.
-dev_bulk_queue &bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &dev, net_device &dev_rx,
+/// The device's queue on this CPU, on the flush list, for packets of that origin. Null: a virtual device redirects what
+/// the queue just sends back to it.
+dev_bulk_queue *bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &dev, net_device &dev_rx,
                        xdp_program *prog) noexcept
 {
     dev_bulk_queue &bq = guard->dev[dev.ifindex];
+    if (unlikely(bq.xmitting)) {
+        return nullptr;
+    }
     if (!bq.dev_rx) {
         bq.dev = &dev;
         bq.next = std::exchange(guard->dev_flush_list, &bq);
@@ -85,11 +93,21 @@ dev_bulk_queue &bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &de
     }
     bq.dev_rx = &dev_rx;
     bq.xdp_prog = prog;
-    return bq;
+    bq.depth = bq.count == 0 ? cpu.xmit_recursion : std::max(bq.depth, cpu.xmit_recursion);
+    return &bq;
 }
 
-void bq_enqueue(net_cpu &cpu, dev_bulk_queue &bq, rte_mbuf *const *pkts, unsigned n, std::uint64_t bytes) noexcept
+/// Packets of that origin to a device; consumes them.
+void bq_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev, xdp_program *prog,
+                rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
+    net_cpu &cpu = run.cpu;
+    dev_bulk_queue *const queue = bq_get(guard, cpu, dev, run.in, prog);
+    if (unlikely(!queue)) {
+        stat_add(cpu.dev[dev.ifindex].tx_dropped, n);
+        return drop_packets(cpu, DROP_RECURSION_LIMIT, pkts, n);
+    }
+    dev_bulk_queue &bq = *queue;
     while (bq.count + n > DEV_MAP_BULK_SIZE) {
         const unsigned k = DEV_MAP_BULK_SIZE - bq.count;
         const std::uint64_t part = bytes_of(pkts, k);
@@ -97,6 +115,7 @@ void bq_enqueue(net_cpu &cpu, dev_bulk_queue &bq, rte_mbuf *const *pkts, unsigne
         bq.count = DEV_MAP_BULK_SIZE;
         bq.bytes += part;
         bq_xmit_all(cpu, bq);
+        bq.depth = cpu.xmit_recursion;
         pkts += k;
         n -= k;
         bytes -= part;
@@ -134,7 +153,7 @@ void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_devic
         n = drop_oversize(run, limit, pkts, n);
         lengths.bytes = bytes_of(pkts, n);
     }
-    bq_enqueue(run.cpu, bq_get(guard, run.cpu, dev, run.in, prog), pkts, n, lengths.bytes);
+    bq_enqueue(guard, run, dev, prog, pkts, n, lengths.bytes);
 }
 
 /// A copy that can be rewritten, with metadata. Null: there is no buffer.
@@ -164,7 +183,7 @@ void dev_enqueue_multi(const redirect_guard &guard, const redirect_run &run, con
     const devmap_entry *last = nullptr;
     bool copied = true;
     const auto send = [&](const devmap_entry &to, rte_mbuf *pkt) {
-        bq_enqueue(run.cpu, bq_get(guard, run.cpu, *to.dev, run.in, to.prog.get()), &pkt, 1, pkt->pkt_len);
+        bq_enqueue(guard, run, *to.dev, to.prog.get(), &pkt, 1, pkt->pkt_len);
     };
     map.table().for_each([&](const devmap_entry &to) {
         if (!copied || (exclude && to.dev == &run.in) || !takes(*to.dev, *m)) {
@@ -212,9 +231,10 @@ void dev_redirect(const redirect_guard &guard, const redirect_run &run, net_devi
 void dev_flush(net_cpu &cpu) noexcept
 {
     const redirect_guard guard(cpu);
-    while (dev_bulk_queue *bq = guard->dev_flush_list) {
+    // What virtual devices redirect meanwhile makes a new list, unless its queue is still to come on this one.
+    for (dev_bulk_queue *bq = std::exchange(guard->dev_flush_list, nullptr), *next; bq; bq = next) {
         bq_xmit_all(cpu, *bq);
-        guard->dev_flush_list = bq->next;
+        next = bq->next;
         bq->dev_rx = nullptr; // off the list
         bq->xdp_prog = nullptr;
     }

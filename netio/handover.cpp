@@ -19,17 +19,25 @@ namespace
 
 constexpr unsigned HANDOVER_RING = 1024; // the power of two next to the kernel's netdev_max_backlog
 
-/// Sends a burst from a ring, a run of packets for the same device (the tag: its ifindex) at a time.
+/// What travels with a packet: the device, and how many sends have led to this one, for a loop of virtual devices may
+/// lead over several CPUs.
+std::uintptr_t tag_of(ifindex_t ifindex, unsigned depth) noexcept { return ifindex | std::uintptr_t{depth} << 16; }
+ifindex_t ifindex_of(std::uintptr_t tag) noexcept { return static_cast<ifindex_t>(tag); }
+unsigned depth_of(std::uintptr_t tag) noexcept { return static_cast<unsigned>(tag >> 16); }
+
+/// Sends a burst from a ring, a run of packets with the same tag at a time.
 void deliver(net_cpu &cpu, const tagged_packet *slots, unsigned n) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
     for (unsigned first = 0, end; first < n; first = end) {
-        const std::uintptr_t ifindex = slots[first].tag;
-        for (end = first; end < n && slots[end].tag == ifindex; ++end) {
+        const std::uintptr_t tag = slots[first].tag;
+        for (end = first; end < n && slots[end].tag == tag; ++end) {
             pkts[end - first] = slots[end].pkt;
         }
-        if (xmit_queue *q = cpu.xmit[ifindex].get()) {
+        if (xmit_queue *q = cpu.xmit[ifindex_of(tag)].get()) {
+            cpu.xmit_recursion = depth_of(tag);
             dev_queue_xmit(cpu, *q->dev, pkts, end - first);
+            cpu.xmit_recursion = 0;
         } else {
             drop_packets(cpu, DROP_DEV_READY, pkts, end - first);
         }
@@ -78,7 +86,8 @@ void handover_ring_free(rte_ring *ring) noexcept
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
     const unsigned target = dev.tx[cpu.id].owner.load(std::memory_order_relaxed);
-    const unsigned taken = tagged_enqueue(cpu.core->cpu(target).handover_in[cpu.id], dev.ifindex, pkts, n);
+    const unsigned taken =
+        tagged_enqueue(cpu.core->cpu(target).handover_in[cpu.id], tag_of(dev.ifindex, cpu.xmit_recursion), pkts, n);
     if (taken < n) {
         stat_add(cpu.dev[dev.ifindex].tx_dropped, n - taken);
         drop_packets(cpu, DROP_HANDOVER_FULL, pkts + taken, n - taken);
@@ -150,7 +159,7 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     if (fit != 0) {
         const std::lock_guard lock(*foreign_mutexes_[producer]);
         net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed)];
-        taken = tagged_enqueue(owner.handover_in[cpus() + producer], dev.ifindex, pkts, fit);
+        taken = tagged_enqueue(owner.handover_in[cpus() + producer], tag_of(dev.ifindex, 0), pkts, fit);
         napi_schedule(owner.handover);
     }
     if (taken < n) {

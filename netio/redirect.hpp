@@ -31,6 +31,8 @@ struct dev_bulk_queue {
     net_device *dev_rx = nullptr;    ///< where they came from; null: not on the flush list
     xdp_program *xdp_prog = nullptr; ///< egress program, or null
     unsigned count = 0;
+    unsigned depth = 0;    ///< as in xmit_queue
+    bool xmitting = false; ///< a batch is being sent: redirecting to the device again is recursion
     std::uint64_t bytes = 0;
     std::array<rte_mbuf *, DEV_MAP_BULK_SIZE> q;
 };

@@ -42,14 +42,46 @@ unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, uns
     return kept;
 }
 
+/// While a queue's driver is called: what that sends is nested in what it was given, which may have been staged for it
+/// by a driver, too.
+class driver_call
+{
+public:
+    driver_call(net_cpu &cpu, xmit_queue &q) noexcept : cpu_(cpu), q_(q), outer_(cpu.xmit_recursion)
+    {
+        q.xmitting = true;
+        cpu.xmit_recursion = q.depth + 1;
+    }
+    ~driver_call()
+    {
+        cpu_.xmit_recursion = outer_;
+        q_.xmitting = false;
+    }
+    driver_call(const driver_call &) = delete;
+    driver_call &operator=(const driver_call &) = delete;
+
+private:
+    net_cpu &cpu_;
+    xmit_queue &q_;
+    const unsigned outer_;
+};
+
+unsigned tx_burst(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const driver_call call(cpu, q);
+    return q.driver->tx_burst(q.queue, pkts, static_cast<std::uint16_t>(n));
+}
+
+bool tx_doorbell(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    const driver_call call(cpu, q);
+    return q.driver->tx_doorbell(q.queue);
+}
+
 /// Offers packets of that many bytes to the driver; returns how many it took.
 unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
-    q.xmitting = true;
-    ++cpu.xmit_recursion;
-    const unsigned sent = q.driver->tx_burst(q.queue, pkts, static_cast<std::uint16_t>(n));
-    --cpu.xmit_recursion;
-    q.xmitting = false;
+    const unsigned sent = tx_burst(cpu, q, pkts, n);
     q.full = sent < n;
     if (unlikely(sent < n)) {
         bytes -= bytes_of(pkts + sent, n - sent);
@@ -107,9 +139,30 @@ bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
         q.retries = 0;
     }
     if (!q.rung) {
-        q.rung = q.driver->tx_doorbell(q.queue);
+        q.rung = tx_doorbell(cpu, q);
     }
     return q.staged == 0 && q.rung;
+}
+
+/// Flushes the queues that are on the list now, but for the first `kept`, which wait for room already. Returns how many
+/// wait then, in front; behind them are those that were sent to meanwhile.
+unsigned flush_round(net_cpu &cpu, unsigned kept) noexcept
+{
+    const unsigned end = cpu.flush_count;
+    for (unsigned i = kept; i < end; ++i) {
+        xmit_queue &q = *cpu.flush_list[i];
+        q.dirty = false;
+        if (unlikely(!flush_queue(cpu, q))) {
+            q.dirty = true;
+            cpu.flush_list[kept++] = &q;
+        }
+    }
+    const unsigned meanwhile = cpu.flush_count - end;
+    cpu.flush_count = kept + meanwhile;
+    if (unlikely(meanwhile != 0)) {
+        std::copy_n(&cpu.flush_list[end], meanwhile, &cpu.flush_list[kept]);
+    }
+    return kept;
 }
 
 void schedule_handover(net_cpu &cpu) noexcept
@@ -143,13 +196,15 @@ namespace
 void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
     xmit_queue *q = cpu.xmit[dev.ifindex].get();
+    if (unlikely(cpu.xmit_recursion > XMIT_RECURSION_LIMIT || (q && q->xmitting))) {
+        return drop_xmit(cpu, dev, DROP_RECURSION_LIMIT, pkts, n);
+    }
     if (!q) {
         return handover_xmit(cpu, dev, pkts, n);
     }
-    if (unlikely(cpu.xmit_recursion > XMIT_RECURSION_LIMIT || q->xmitting)) {
-        return drop_xmit(cpu, dev, DROP_RECURSION_LIMIT, pkts, n);
-    }
     mark_dirty(cpu, *q);
+    const bool nothing_waits = q->staged == 0 && q->rung;
+    q->depth = nothing_waits ? cpu.xmit_recursion : std::max(q->depth, cpu.xmit_recursion);
     if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
         const unsigned sent = offer(cpu, *q, pkts, n, bytes);
         pkts += sent;
@@ -184,22 +239,17 @@ void xmit_flush(net_cpu &cpu) noexcept
     if (unlikely(cpu.xmit_recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
     }
-    if (unlikely(cpu.xdp_pending)) {
-        xdp_do_flush(cpu);
-    }
-    if (unlikely(cpu.backlog_staged != nullptr)) {
-        net_rps_flush(cpu); // first: the others begin while this CPU rings its devices
-    }
     unsigned kept = 0;
-    for (unsigned i = 0; i < cpu.flush_count; ++i) { // a virtual device may append while it is flushed
-        xmit_queue &q = *cpu.flush_list[i];
-        q.dirty = false;
-        if (unlikely(!flush_queue(cpu, q))) {
-            q.dirty = true;
-            cpu.flush_list[kept++] = &q;
+    do {
+        if (unlikely(cpu.xdp_pending)) {
+            xdp_do_flush(cpu);
         }
-    }
-    cpu.flush_count = kept;
+        if (unlikely(cpu.backlog_staged != nullptr)) {
+            net_rps_flush(cpu); // first: the others begin while this CPU rings its devices
+        }
+        kept = flush_round(cpu, kept);
+        // What virtual devices have sent, redirected and steered meanwhile. It is nested one deeper with each round.
+    } while (unlikely(cpu.flush_count != kept || cpu.xdp_pending || cpu.backlog_staged != nullptr));
     if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
         cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
     }

@@ -2,6 +2,8 @@
 #include "control_until.hpp"
 #include "net_rig.hpp"
 
+#include <halfpoll/backlog.hpp>
+
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -199,6 +201,146 @@ TEST_F(net_core_test, ALoopOfDevicesIsCutAtOnce)
     xmit(0, dev, packets(32));
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 32U);
     EXPECT_EQ(a->tx_calls, 1U);
+}
+
+/// Virtual devices that pass on to the next one what they are given; the last one to the first.
+class device_loop_test : public net_core_test, public testing::WithParamInterface<unsigned>
+{
+protected:
+    /// Device i sends on CPU cpus[i % size].
+    void make_loop(unsigned devices, const std::vector<unsigned> &cpus)
+    {
+        devs.resize(devices);
+        for (unsigned i = 0; i < devices; ++i) {
+            net_device **next = &devs[(i + 1) % devices];
+            loop.push_back(wire());
+            loop[i]->on_tx = [this, next](rte_mbuf **pkts, unsigned n) {
+                net_cpu &here = core_->cpu(this_softnet_data()->cpu);
+                dev_queue_xmit(here, **next, pkts, n);
+            };
+            devs[i] = &add("virt" + std::to_string(i), loop[i], {cpus[i % cpus.size()]});
+        }
+    }
+    unsigned sends() const
+    {
+        return std::accumulate(loop.begin(), loop.end(), 0U,
+                               [](unsigned sum, const auto &w) { return sum + w->tx_calls; });
+    }
+    std::vector<std::shared_ptr<fake_wire>> loop;
+    std::vector<net_device *> devs;
+};
+
+// What is staged for the end of the poll counts as what is sent at once.
+TEST_F(net_core_test, NestedTransmitsOfSinglePacketsEndAtTheLimitToo)
+{
+    start();
+    std::vector<std::shared_ptr<fake_wire>> chain;
+    std::vector<net_device *> devs;
+    net_cpu &cpu = core_->cpu(0);
+    for (unsigned i = 0; i < 12; ++i) {
+        chain.push_back(wire());
+        devs.push_back(&add("tun" + std::to_string(i), chain[i]));
+    }
+    for (unsigned i = 0; i + 1 < 12; ++i) {
+        chain[i]->on_tx = [&cpu, next = devs[i + 1]](rte_mbuf **pkts, unsigned n) {
+            dev_queue_xmit(cpu, *next, pkts, n);
+        };
+    }
+    xmit(0, *devs[0], packets(1));
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 1U);
+    EXPECT_EQ(chain[8]->tx_calls, 1U) << "nine nested sends pass, as in the kernel";
+    EXPECT_EQ(chain[9]->tx_calls, 0U);
+    xmit(0, *devs[3], packets(2)); // those before count no more
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 1U);
+    EXPECT_EQ(chain[11]->sent_count(), 2U);
+}
+
+// One packet, or as many as are sent at once, or more than wait; on one CPU, and across two.
+TEST_P(device_loop_test, EndsInACountedDrop)
+{
+    start();
+    make_loop(2, {0});
+    const unsigned n = GetParam();
+    xmit(0, *devs[0], packets(n));
+    rt_->call_on(0, [&](softnet_data &) { EXPECT_EQ(core_->cpu(0).flush_count, 0U); });
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT) + core_->drops(DROP_TX_FULL), n);
+    EXPECT_GE(core_->drops(DROP_RECURSION_LIMIT), 1U);
+    EXPECT_LE(sends(), 9 * (n / NET_BURST + 1));
+}
+
+TEST_P(device_loop_test, EndsInACountedDropAcrossCpus)
+{
+    start(2);
+    make_loop(2, {0, 1});
+    const unsigned n = GetParam();
+    xmit(0, *devs[0], packets(n));
+    EXPECT_TRUE(eventually([&] { return core_->drops(DROP_RECURSION_LIMIT) + core_->drops(DROP_TX_FULL) == n; }));
+    EXPECT_LE(sends(), 9 * (n / NET_BURST + 1));
+}
+
+INSTANTIATE_TEST_SUITE_P(packets, device_loop_test, testing::Values(1, 31, 32, 33, 64, 300));
+
+// Each of the most devices that there may be sends to the one before: in every round of a flush all of them are sent to
+// again.
+TEST_F(net_core_test, AsManyDevicesAsThereMayBeSendToOneAnother)
+{
+    start();
+    std::vector<net_device *> devs;
+    net_cpu &cpu = core_->cpu(0);
+    for (unsigned i = 0; i + 1 < MAX_IFINDEX; ++i) {
+        auto w = wire();
+        w->on_tx = [&cpu, &devs, i](rte_mbuf **pkts, unsigned n) {
+            dev_queue_xmit(cpu, *devs[i == 0 ? devs.size() - 1 : i - 1], pkts, n);
+        };
+        devs.push_back(&add("virt" + std::to_string(i), w));
+    }
+    rt_->call_on(0, [&](softnet_data &) {
+        for (net_device *dev : devs) {
+            rte_mbuf *m = packet(pool_, 0);
+            dev_queue_xmit(cpu, *dev, &m, 1);
+        }
+        xmit_flush(cpu);
+        EXPECT_EQ(cpu.flush_count, 0U);
+    });
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), MAX_IFINDEX - 1U);
+}
+
+// A queue that waits for room keeps its place while others are sent to.
+TEST_F(net_core_test, AFullRingBesideALoop)
+{
+    start();
+    auto full = wire(), a = wire(), b = wire();
+    net_device &stuck = add("stuck", full), &first = add("a", a), &second = add("b", b);
+    net_cpu &cpu = core_->cpu(0);
+    a->on_tx = [&](rte_mbuf **pkts, unsigned n) { dev_queue_xmit(cpu, second, pkts, n); };
+    b->on_tx = [&](rte_mbuf **pkts, unsigned n) { dev_queue_xmit(cpu, first, pkts, n); };
+    full->room = 0;
+    rt_->call_on(0, [&](softnet_data &) {
+        for (net_device *dev : {&first, &stuck, &second}) {
+            rte_mbuf *m = packet(pool_, 0);
+            dev_queue_xmit(cpu, *dev, &m, 1);
+        }
+        xmit_flush(cpu);
+        EXPECT_EQ(cpu.flush_count, 1U);
+    });
+    full->room = 10;
+    EXPECT_TRUE(eventually([&] { return full->sent_count() == 1; }));
+    EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 2U);
+}
+
+// A tunnel on a device that hands packets to the backlog of a CPU, as a veth does.
+TEST_F(net_core_test, WhatDriversSendAndSteerWhileTheyAreFlushedIsNotForgotten)
+{
+    start();
+    auto upper = wire(), back = wire(), out = wire();
+    net_device &tunnel = add("tunnel", upper), &peer = add("veth", back), &last = add("out", out);
+    net_cpu &cpu = core_->cpu(0);
+    net_device *target = &last;
+    forward_to(target);
+    upper->on_tx = [&](rte_mbuf **pkts, unsigned n) { dev_queue_xmit(cpu, peer, pkts, n); };
+    back->on_tx = [&](rte_mbuf **pkts, unsigned n) { enqueue_to_backlog(cpu, 0, peer, pkts, n); };
+    xmit(0, tunnel, packets(3));
+    expect_sent_in_order(*out, 3);
 }
 
 TEST_F(net_core_test, PacketsCrossToTheOwnerOfTheQueue)

@@ -315,6 +315,55 @@ TEST_F(devmap_test, OtherOriginStartsABatchOfItsOwn)
     EXPECT_EQ(sent(*a), numbers(6));
 }
 
+/// Device `from` is virtual: what it is given it redirects to the entry `key`.
+class redirecting_devices_test : public devmap_test
+{
+protected:
+    void redirects(net_device &from, std::uint32_t key)
+    {
+        wire_of(from).on_tx = [this, &from, key](rte_mbuf **pkts, unsigned n) {
+            net_cpu &here = core->cpu(this_softnet_data()->cpu);
+            std::vector<rte_mbuf *> given(pkts, pkts + n);
+            halfpoll_xdp_burst burst{};
+            judge(burst, given, from, to(map, key));
+            xdp_do_redirect(here, from, burst);
+        };
+    }
+};
+
+TEST_F(redirecting_devices_test, WhatIsRedirectedDuringTheFlushIsNotForgotten)
+{
+    redirects(*a, 2);
+    for (const unsigned n : {1U, 16U, 40U}) {
+        redirect(packets(n), to(map, 1));
+        EXPECT_EQ(sent(*b), numbers(n)) << n;
+        wire_of(*b).sent.clear();
+    }
+    expect_error(xdp_error::einval, 0);
+}
+
+TEST_F(redirecting_devices_test, ALoopEndsInACountedDrop)
+{
+    redirects(*a, 2);
+    redirects(*b, 1);
+    std::uint64_t sum = 0;
+    for (const unsigned n : {1U, 16U, 17U, 40U}) {
+        redirect(packets(n), to(map, 1));
+        sum += n;
+        EXPECT_EQ(drops(DROP_RECURSION_LIMIT), sum) << n;
+    }
+    EXPECT_LE(wire_of(*a).tx_calls + wire_of(*b).tx_calls, 4 * 2 * 9U);
+    expect_error(xdp_error::einval, 0);
+}
+
+TEST_F(redirecting_devices_test, ADeviceThatRedirectsToItselfIsCut)
+{
+    redirects(*a, 1);
+    redirect(packets(33), to(map, 1)); // some of them while its queue is being sent
+    EXPECT_EQ(drops(DROP_RECURSION_LIMIT), 33U);
+    expect_error(xdp_error::einval, 0);
+}
+
 TEST_F(devmap_test, DestroyedMapHasNoEntries)
 {
     EXPECT_THROW(xdp_map_create(*core, "ports", xdp_map_type::devmap), error) << "name in use";

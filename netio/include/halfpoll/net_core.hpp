@@ -51,6 +51,7 @@ struct xmit_queue {
     bool rung = true;      ///< doorbell not owed
     bool full = false;     ///< took less than offered: not tried again before the next flush
     bool xmitting = false; ///< inside the driver: sending on it again is recursion
+    unsigned depth = 0;    ///< nested sends that have led to what waits; of packets that differ the most
     unsigned retries = 0;  ///< timer runs that moved nothing
     std::array<rte_mbuf *, 256> pkts;
 };
@@ -87,9 +88,10 @@ struct net_cpu {
     std::atomic<bool> active{true};
     std::unique_ptr<napi_alloc_cache> cache;
     std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
-    std::array<xmit_queue *, MAX_IFINDEX> flush_list{};        ///< dirty queues of this poll
+    /// Dirty queues of this poll. While they are flushed virtual devices may put them there once more.
+    std::array<xmit_queue *, 2 * MAX_IFINDEX> flush_list{};
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;               ///< nested dev_queue_xmit()
+    unsigned xmit_recursion = 0;               ///< sends that led here: of virtual devices, by one another
     bool xdp_pending = false;                  ///< redirected in this poll: xdp_do_flush() has something to do
     xmit_timer xmit_retry;                     ///< full rings are tried again
     cpu_napi handover;                         ///< polls the rings that others fill for this CPU
