@@ -71,6 +71,7 @@ public:
 
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override;
     bool rx_pending(std::uint16_t queue) const noexcept override;
+    bool rx_starved(std::uint16_t queue) const noexcept override;
     int rx_irq_enable(std::uint16_t) noexcept override { return 0; }
     int rx_irq_disable(std::uint16_t) noexcept override { return 0; }
     std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
@@ -330,6 +331,12 @@ bool af_xdp_port::rx_pending(std::uint16_t queue) const noexcept
 {
     const auto &sockets = queues_[queue]->sockets;
     return std::any_of(sockets.begin(), sockets.end(), [](const xsk_queue *socket) { return socket->rx_pending(); });
+}
+
+bool af_xdp_port::rx_starved(std::uint16_t queue) const noexcept
+{
+    const auto &sockets = queues_[queue]->sockets;
+    return std::any_of(sockets.begin(), sockets.end(), [](const xsk_queue *socket) { return socket->rx_starved(); });
 }
 
 } // namespace

@@ -70,16 +70,13 @@ xsk_queue::xsk_queue(const xsk_config &config, unsigned queue)
     fd_ = xsk_socket__fd(socket_.get());
     configure_socket();
     rx_.owed = descriptors_;
-    while (rx_.owed > 0) {
-        const std::uint32_t before = rx_.owed;
-        refill();
-        if (rx_.owed == before) {
-            socket_.reset();
-            umem_.reset();
-            release_marked();
-            throw error("af_xdp:" + config.ifname + ": the packet pool has no " + std::to_string(descriptors_) +
-                        " free buffers for queue " + std::to_string(queue) + "; make the pool larger");
-        }
+    refill();
+    if (rx_.owed > 0) {
+        socket_.reset();
+        umem_.reset();
+        release_marked();
+        throw error("af_xdp:" + config.ifname + ": the packet pool has no " + std::to_string(descriptors_) +
+                    " free buffers for queue " + std::to_string(queue) + "; make the pool larger");
     }
 }
 
@@ -178,27 +175,41 @@ void xsk_queue::release_marked() noexcept
 
 // ---- receive ----
 
-/// Gives up to BULK of the owed buffers to the fill ring. If the pool is empty the debt stays.
+/// Up to n of what the pool has.
+unsigned xsk_queue::take_buffers(rte_mbuf **bufs, unsigned n) noexcept
+{
+    while (n > 0 && rte_mempool_get_bulk(pool_, reinterpret_cast<void **>(bufs), n) != 0) {
+        n /= 2; // all or nothing: less may be there
+    }
+    return n;
+}
+
+/// Gives the owed buffers to the fill ring, as many as the pool has; the debt stays else.
 void xsk_queue::refill() noexcept
 {
     rte_mbuf *bufs[BULK];
-    const std::uint32_t n = std::min(rx_.owed, BULK);
-    if (rte_mempool_get_bulk(pool_, reinterpret_cast<void **>(bufs), n) != 0) {
-        stat_add(rx_.stats.nombuf, n);
-        return;
+    while (rx_.owed > 0) {
+        const unsigned n = take_buffers(bufs, std::min(rx_.owed, BULK));
+        if (n == 0) {
+            break;
+        }
+        std::uint32_t slot = 0;
+        if (xsk_ring_prod__reserve(&rx_.fill, n, &slot) != n) {
+            rte_mempool_put_bulk(pool_, reinterpret_cast<void *const *>(bufs), n);
+            return;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            mark(bufs[i]);
+            *xsk_ring_prod__fill_addr(&rx_.fill, slot + i) =
+                static_cast<std::uint64_t>(reinterpret_cast<char *>(bufs[i]) - base_);
+        }
+        xsk_ring_prod__submit(&rx_.fill, n);
+        rx_.owed -= n;
     }
-    std::uint32_t slot = 0;
-    if (xsk_ring_prod__reserve(&rx_.fill, n, &slot) != n) {
-        rte_mempool_put_bulk(pool_, reinterpret_cast<void *const *>(bufs), n);
-        return;
+    if (rx_.owed > rx_.refused) {
+        stat_add(rx_.stats.nombuf, rx_.owed - rx_.refused);
     }
-    for (std::uint32_t i = 0; i < n; i++) {
-        mark(bufs[i]);
-        *xsk_ring_prod__fill_addr(&rx_.fill, slot + i) =
-            static_cast<std::uint64_t>(reinterpret_cast<char *>(bufs[i]) - base_);
-    }
-    xsk_ring_prod__submit(&rx_.fill, n);
-    rx_.owed -= n;
+    rx_.refused = rx_.owed;
 }
 
 std::uint16_t xsk_queue::rx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept

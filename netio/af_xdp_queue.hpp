@@ -60,6 +60,8 @@ public:
 
     std::uint16_t rx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept;
     bool rx_pending() const noexcept;
+    /// The fill ring lacks buffers that the pool did not have.
+    bool rx_starved() const noexcept { return rx_.refused != 0; }
 
     std::uint16_t tx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept;
     /// False: the kernel left packets in the ring.
@@ -86,6 +88,7 @@ private:
     int create(const xsk_config &config, unsigned queue);
     void configure_socket();
     void refill() noexcept;
+    unsigned take_buffers(rte_mbuf **bufs, unsigned n) noexcept;
     rte_mbuf *take(std::uint64_t address) const noexcept;
     void mark(rte_mbuf *m) const noexcept;
     void release_marked() noexcept;
@@ -109,7 +112,8 @@ private:
     struct alignas(64) rx_side {
         xsk_ring_cons ring{};
         xsk_ring_prod fill{};
-        std::uint32_t owed = 0; ///< buffers that the fill ring still has to get
+        std::uint32_t owed = 0;    ///< buffers that the fill ring still has to get
+        std::uint32_t refused = 0; ///< of these the pool has refused so many, which are counted
         rx_counters stats;
     } rx_;
     struct alignas(64) tx_side {

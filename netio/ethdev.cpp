@@ -4,6 +4,7 @@
 #include "ethdev_events.hpp"
 #include "ethdev_flow.hpp"
 #include "ordinary_policy.hpp"
+#include "packet_pool.hpp"
 #include "pci_device.hpp"
 #include "rx_vectors.hpp"
 #include "sigpipe_guard.hpp"
@@ -108,6 +109,7 @@ public:
 
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override;
     bool rx_pending(std::uint16_t queue) const noexcept override;
+    bool rx_starved(std::uint16_t queue) const noexcept override;
     int rx_irq_enable(std::uint16_t queue) noexcept override;
     int rx_irq_disable(std::uint16_t queue) noexcept override;
     std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
@@ -580,6 +582,10 @@ bool ethdev_port::rx_pending(std::uint16_t queue) const noexcept
     peek.count = rte_eth_rx_burst(id_, queue, peek.pkts.data(), static_cast<std::uint16_t>(peek.pkts.size()));
     return peek.count != 0;
 }
+
+/// Drivers say of no queue whether it has buffers. Some (virtio, the vector paths of Intel's) give a ring new ones in
+/// the next burst only, all or none: with less in the pool than a ring takes, that may have failed.
+bool ethdev_port::rx_starved(std::uint16_t) const noexcept { return packet_pool_common(pool_) < descriptors_; }
 
 std::unique_lock<pi_lock> ethdev_port::lock_mask() noexcept
 {

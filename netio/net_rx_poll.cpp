@@ -38,6 +38,12 @@ bool rx_pending(const napi_struct &napi) noexcept
     return q.driver->rx_pending(q.queue);
 }
 
+bool rx_starved(const napi_struct &napi) noexcept
+{
+    const rx_queue &q = queue_of(napi);
+    return q.driver->rx_starved(q.queue);
+}
+
 /// Neither XDP nor RPS, in one test.
 bool is_plain(const rx_queue &q) noexcept
 {
@@ -79,7 +85,8 @@ int wait_for_change(napi_struct &napi) noexcept
 
 } // namespace
 
-const napi_irq_ops net_rx_irq_ops = {.enable = irq_enable, .disable = irq_disable, .pending = rx_pending};
+const napi_irq_ops net_rx_irq_ops = {
+    .enable = irq_enable, .disable = irq_disable, .pending = rx_pending, .starved = rx_starved};
 
 int net_rx_poll(napi_struct &napi, int budget) noexcept
 {

@@ -143,6 +143,11 @@ pool_region packet_pool_region(const rte_mempool *pool)
     return it->second.memory;
 }
 
+unsigned packet_pool_common(const rte_mempool *pool) noexcept
+{
+    return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
 void packet_pool_free(rte_mempool *pool) noexcept
 {
     if (!pool) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+struct rte_mempool;
+
 namespace halfpoll
 {
 
@@ -8,5 +10,8 @@ namespace halfpoll
 /// needs that and the EAL has only 4 KiB pages, transparent huge pages are better: eal_init() clears it then. Control
 /// thread.
 extern bool pools_in_eal_memory;
+
+/// Packets that any thread could take from the pool now: without those in caches of threads. Any thread.
+unsigned packet_pool_common(const rte_mempool *pool) noexcept;
 
 } // namespace halfpoll

@@ -20,6 +20,9 @@ constexpr ktime_t first_park = 10 * NSEC_PER_MSEC;
 constexpr ktime_t max_park_unproven = NSEC_PER_SEC;
 constexpr ktime_t max_park_proven = 4 * NSEC_PER_SEC;
 
+constexpr ktime_t first_refill = NSEC_PER_MSEC;
+constexpr ktime_t max_refill = 64 * NSEC_PER_MSEC;
+
 } // namespace
 
 const char *to_string(wait_rung rung) noexcept
@@ -67,6 +70,11 @@ ktime_t hybrid_next_park(ktime_t previous, bool proven) noexcept
 {
     const ktime_t limit = proven ? max_park_proven : max_park_unproven;
     return previous == 0 ? first_park : std::min(2 * previous, limit);
+}
+
+ktime_t hybrid_next_refill(ktime_t previous) noexcept
+{
+    return previous == 0 ? first_refill : std::min(2 * previous, max_refill);
 }
 
 } // namespace halfpoll

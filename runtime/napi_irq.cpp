@@ -8,6 +8,8 @@
 
 #include <rte_atomic.h>
 
+#include <algorithm>
+
 namespace halfpoll
 {
 
@@ -22,16 +24,29 @@ constexpr ktime_t PARK_GRACE = 20 * NSEC_PER_MSEC;
 /// Single ones come from transmissions on the same vector, from queues that share it, and from races, and are harmless.
 constexpr unsigned SPURIOUS_MAX = 2000;
 constexpr ktime_t SPURIOUS_TIME = NSEC_PER_SEC;
+/// A silent device is polled after parks of this length: its pool may have been empty at its last attempt to get
+/// buffers and full again when it was asked whether it lacks some.
+constexpr ktime_t PARK_POLLS = NSEC_PER_SEC;
 
 void napi_start_timed_sleep(napi_struct &napi) noexcept
 {
     napi.sd->timers.start(napi.timer, napi.sd->now + napi.timed_sleep);
 }
 
+/// A park that began starved is followed by one more that polls: what the device said last may be newer than its last
+/// attempt to get buffers.
 void napi_start_park(napi_struct &napi) noexcept
 {
+    const bool starved = napi.irq->starved && napi.irq->starved(napi);
+    ktime_t wait = napi.park_time;
     napi.park_suspect = false;
-    napi.sd->timers.start(napi.park, napi.sd->now + napi.park_time);
+    napi.park_polls = starved || napi.refill_time != 0;
+    if (napi.park_polls) {
+        const ktime_t refill = hybrid_next_refill(napi.refill_time);
+        napi.refill_time = starved ? refill : 0;
+        wait = std::min(wait, refill);
+    }
+    napi.sd->timers.start(napi.park, napi.sd->now + wait);
 }
 
 void napi_wait_interrupt(napi_struct &napi) noexcept
@@ -146,9 +161,18 @@ void napi_park_expired(hrtimer &timer) noexcept
     if (!napi.polling_unmasked) {
         return; // not waiting for its interrupt; the next unmask starts it anew
     }
+    if (napi.park_polls) {
+        napi_schedule(napi); // its interrupt may have had no reason to come
+        return;
+    }
     if (!napi.irq->pending(napi)) {
+        const bool long_silent = napi.park_time >= PARK_POLLS;
         napi.park_time = hybrid_next_park(napi.park_time, napi.irq_proven);
-        napi_start_park(napi);
+        if (long_silent) {
+            napi_schedule(napi);
+        } else {
+            napi_start_park(napi);
+        }
         return;
     }
     if (!napi.park_suspect) {

@@ -25,6 +25,7 @@
 #include <iterator>
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
+#include <mutex>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -278,8 +279,15 @@ TEST_F(af_xdp, an_empty_pool_is_counted_and_survived)
             kept.push_back(m);
         }
     }
-    EXPECT_GT(device->counters().rx_nombuf, 0U);
+    EXPECT_TRUE(device->rx_starved(0));
+    EXPECT_EQ(device->counters().rx_nombuf, kept.size()) << "each buffer that was missing counts once";
     EXPECT_GT(device->counters().rx_missed, 0U);
+    rte_pktmbuf_free_bulk(taken.data(), 3);
+    taken.erase(taken.begin(), taken.begin() + 3);
+    rte_mbuf *none = nullptr;
+    EXPECT_EQ(device->rx_burst(0, &none, 1), 0);
+    EXPECT_EQ(rte_mempool_avail_count(pool), 0U) << "what little there is must be taken";
+    EXPECT_EQ(device->counters().rx_nombuf, kept.size());
     rte_pktmbuf_free_bulk(taken.data(), static_cast<unsigned>(taken.size()));
     rte_pktmbuf_free_bulk(kept.data(), static_cast<unsigned>(kept.size()));
     rte_mbuf *m = nullptr;
@@ -699,6 +707,88 @@ TEST_F(af_xdp_net_core, an_interface_that_vanishes_takes_down_its_port_only)
     const std::uint64_t before = core->drops(DROP_DEV_READY);
     ASSERT_TRUE(peer.send(numbered(1)));
     EXPECT_TRUE(wait_until([&] { return core->drops(DROP_DEV_READY) == before + 1; }));
+}
+
+/// A port whose packets are kept, so that its pool runs dry.
+class af_xdp_hoard : public af_xdp
+{
+protected:
+    void SetUp() override
+    {
+        make_pair("");
+        core = std::make_unique<net_core>(rt, pool);
+        core->set_rx_handler(
+            [](void *ctx, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
+                auto *self = static_cast<af_xdp_hoard *>(ctx);
+                const std::lock_guard guard(self->mutex);
+                self->kept.insert(self->kept.end(), pkts, pkts + n);
+            },
+            this);
+        add();
+    }
+    void add()
+    {
+        net_device_options o;
+        o.name = "va";
+        dev = &core->register_netdevice(make_af_xdp_port("va"), o);
+        ASSERT_TRUE(wait_until([&] {
+            core->run_control();
+            return dev->running.load();
+        }));
+    }
+    void TearDown() override
+    {
+        core.reset();
+        free_all();
+        af_xdp::TearDown();
+    }
+    std::size_t count()
+    {
+        const std::lock_guard guard(mutex);
+        return kept.size();
+    }
+    void take_the_rest()
+    {
+        const std::lock_guard guard(mutex);
+        for (rte_mbuf *m = rte_pktmbuf_alloc(pool); m; m = rte_pktmbuf_alloc(pool)) {
+            kept.push_back(m);
+        }
+    }
+    void free_all()
+    {
+        const std::lock_guard guard(mutex);
+        for (rte_mbuf *m : kept) {
+            rte_pktmbuf_free(m);
+        }
+        kept.clear();
+    }
+    bool asleep() const { return !(dev->queues[0]->napi.state & NAPIF_STATE_SCHED); }
+
+    runtime rt{runtime_options{}};
+    std::unique_ptr<net_core> core;
+    net_device *dev = nullptr;
+    std::mutex mutex;
+    std::vector<rte_mbuf *> kept; ///< guarded by mutex
+};
+
+TEST_F(af_xdp_hoard, receives_again_when_an_exhausted_pool_has_buffers)
+{
+    const packet_peer peer("vb");
+    for (int round = 0; round < 2; ++round) {
+        take_the_rest();
+        for (std::uint32_t i = 0; i < 3000; i++) {
+            ASSERT_TRUE(peer.send(numbered(i)));
+        }
+        ASSERT_TRUE(wait_until([&] { return count() == pool->size && asleep(); })) << count();
+        free_all();
+        EXPECT_TRUE(wait_until([&] {
+            peer.send(numbered(77));
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            return count() > 0;
+        })) << "round "
+            << round;
+        EXPECT_EQ(dev->queues[0]->napi.rung, wait_rung::interrupt) << dev->queues[0]->napi.rung_reason.load();
+    }
 }
 
 // Runs in a process of its own, see below.

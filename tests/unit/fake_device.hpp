@@ -29,6 +29,8 @@ struct fake_device {
     std::atomic<bool> polled_unmasked{false};
     bool mute = false;                     ///< accepts enable() and never fires
     std::atomic<bool> storm{false};        ///< fires whenever it is unmasked
+    std::atomic<bool> starving{false};     ///< it lacks buffers: nothing arrives and nothing fires
+    std::atomic<int> polls{0};
     int refuse_enable = 0;                 ///< -errno
     std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion
 
@@ -70,6 +72,7 @@ struct fake_device {
         if (dev.unmasked) {
             dev.polled_unmasked = true;
         }
+        dev.polls.fetch_add(1);
         int work = 0;
         while (work < budget && dev.waiting.load() > 0) {
             dev.waiting.fetch_sub(1);
@@ -102,7 +105,8 @@ struct fake_device {
         return 0;
     }
     static bool pending(const napi_struct &n) noexcept { return of(n).waiting.load() > 0; }
-    static constexpr napi_irq_ops irq_ops{enable, disable, pending};
+    static bool starved(const napi_struct &n) noexcept { return of(n).starving.load(); }
+    static constexpr napi_irq_ops irq_ops{enable, disable, pending, starved};
 };
 
 /// Waits until `done`, at most a minute, which even a busy machine does not need. True if it came.

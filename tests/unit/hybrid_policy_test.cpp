@@ -81,6 +81,17 @@ TEST(hybrid_policy, timed_sleep_leaves_half_the_ring)
     EXPECT_EQ(hybrid_timed_sleep(2, 400'000'000'000), NSEC_PER_USEC);
 }
 
+TEST(hybrid_policy, attempts_to_refill_become_rare)
+{
+    ktime_t park = hybrid_next_refill(0);
+    EXPECT_EQ(park, NSEC_PER_MSEC);
+    EXPECT_EQ(hybrid_next_refill(park), 2 * NSEC_PER_MSEC);
+    for (int i = 0; i < 20; ++i) {
+        park = hybrid_next_refill(park);
+    }
+    EXPECT_EQ(park, 64 * NSEC_PER_MSEC);
+}
+
 TEST(hybrid_policy, the_park_doubles_to_its_limit)
 {
     ktime_t park = hybrid_next_park(0, false);

@@ -143,6 +143,49 @@ TEST_F(napi, single_interrupts_without_packets_do_no_harm)
     EXPECT_EQ(rt.cpu(0).stats.processed - processed, 3000u);
 }
 
+TEST_F(napi, a_starved_device_is_polled_until_it_has_buffers)
+{
+    dev.napi.park_time = 3600 * NSEC_PER_SEC; // so that only its being starved counts
+    dev.starving = true;
+    dev.mute = true;
+    add();
+    EXPECT_TRUE(eventually([&] { return dev.polls > 5; })) << dev.polls;
+    dev.waiting = 3;
+    EXPECT_TRUE(received(3)) << "packets that were found so are no sign of a lost interrupt";
+    EXPECT_EQ(dev.napi.stats.park_rescues.load(), 0u);
+    dev.starving = false;
+    ASSERT_TRUE(parked());
+    EXPECT_TRUE(eventually([&] {
+        bool polls = true;
+        on_cpu([&] { polls = dev.napi.park_polls; });
+        return !polls;
+    })) << "one poll follows, and no more";
+    EXPECT_EQ(rung(), wait_rung::interrupt);
+    dev.mute = false;
+    dev.arrive();
+    EXPECT_TRUE(received(4));
+}
+
+TEST_F(napi, a_device_that_was_silent_for_long_is_polled)
+{
+    add();
+    ASSERT_TRUE(parked());
+    for (const ktime_t park : {NSEC_PER_SEC / 2, NSEC_PER_SEC}) {
+        const int before = dev.polls;
+        rt.call_on(0, [&](softnet_data &sd) {
+            dev.napi.park_time = park;
+            sd.timers.start(dev.napi.park, 0); // it is over
+        });
+        if (park == NSEC_PER_SEC) {
+            EXPECT_TRUE(eventually([&] { return dev.polls > before; }));
+        } else {
+            on_cpu([] {});
+            EXPECT_EQ(dev.polls, before);
+        }
+    }
+    EXPECT_EQ(dev.napi.stats.park_rescues.load(), 0u);
+}
+
 class napi_standing_clock : public napi
 {
 protected:

@@ -253,6 +253,85 @@ TEST_F(virtio_pair_test, PeersThatLeaveWhileTheyConnectDoNotEndTheProcess)
     EXPECT_FALSE(dev_->carrier);
 }
 
+/// What the device receives is kept, so that its pool runs dry; the peer has a pool of its own.
+class virtio_hoard_test : public echo_test
+{
+protected:
+    void SetUp() override
+    {
+        echo_test::SetUp();
+        core_->set_rx_handler(
+            [](void *ctx, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept {
+                auto *self = static_cast<virtio_hoard_test *>(ctx);
+                const std::lock_guard lock(self->mutex_);
+                self->kept_.insert(self->kept_.end(), pkts, pkts + n);
+            },
+            this);
+        peer_pool_ = packet_pool_create("virtio_hoard_peer", 1023, 2176, 0);
+        peer_ = make_ethdev_port("net_vhost0,iface=" + dir_ + "/sock,client=1");
+        peer_->open({.descriptors = 256, .pool = peer_pool_});
+        add_device("net_virtio_user0,path=" + dir_ + "/sock,server=1");
+        ASSERT_TRUE(wait_for_carrier(true) && eventually([&] { return peer_->link().up; }));
+    }
+    void TearDown() override
+    {
+        peer_.reset();
+        core_.reset();
+        free_kept();
+        packet_pool_free(peer_pool_);
+        echo_test::TearDown();
+    }
+    void send()
+    {
+        rte_mbuf *m = packet(peer_pool_, 0);
+        if (peer_->tx_burst(0, &m, 1) != 1) {
+            rte_pktmbuf_free(m);
+        }
+    }
+    std::size_t kept()
+    {
+        const std::lock_guard lock(mutex_);
+        return kept_.size();
+    }
+    void take_the_rest()
+    {
+        const std::lock_guard lock(mutex_);
+        for (rte_mbuf *m = rte_pktmbuf_alloc(pool_); m; m = rte_pktmbuf_alloc(pool_)) {
+            kept_.push_back(m);
+        }
+    }
+    void free_kept()
+    {
+        const std::lock_guard lock(mutex_);
+        rte_pktmbuf_free_bulk(kept_.data(), static_cast<unsigned>(kept_.size()));
+        kept_.clear();
+    }
+
+    rte_mempool *peer_pool_ = nullptr;
+    std::unique_ptr<port> peer_;
+    std::mutex mutex_;
+    std::vector<rte_mbuf *> kept_; ///< guarded by mutex_
+};
+
+TEST_F(virtio_hoard_test, ReceivesAgainWhenAnExhaustedPoolHasBuffers)
+{
+    for (int round = 0; round < 2; ++round) {
+        take_the_rest();
+        ASSERT_TRUE(eventually([&] {
+            send();
+            return kept() == POOL_PACKETS;
+        })) << kept();
+        ASSERT_TRUE(eventually([&] { return !(napi().state & NAPIF_STATE_SCHED); }));
+        free_kept();
+        EXPECT_TRUE(eventually([&] {
+            send();
+            return kept() > 0;
+        })) << "round "
+            << round;
+        EXPECT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();
+    }
+}
+
 /// The device is vhost; its peers are processes of their own, as a virtual machine is.
 class vhost_test : public echo_test
 {

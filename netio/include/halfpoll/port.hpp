@@ -40,7 +40,8 @@ struct link_state {
 
 /// Counters of the device itself. All since it was opened.
 struct port_counters {
-    std::uint64_t rx_packets = 0, rx_bytes = 0, rx_missed = 0, rx_errors = 0, rx_nombuf = 0;
+    std::uint64_t rx_packets = 0, rx_bytes = 0, rx_missed = 0, rx_errors = 0;
+    std::uint64_t rx_nombuf = 0; ///< buffers that were not to be had for it. DPDK's drivers count each attempt
     std::uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0;
 };
 
@@ -139,6 +140,9 @@ public:
     virtual std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept = 0;
     /// At least one packet is waiting. No side effect that another thread could see.
     virtual bool rx_pending(std::uint16_t queue) const noexcept = 0;
+    /// The device may lack buffers to receive into, because the pool had none; the next rx_burst() tries again. Until
+    /// then packets may be lost without an event.
+    virtual bool rx_starved(std::uint16_t) const noexcept { return false; }
     virtual int rx_irq_enable(std::uint16_t queue) noexcept = 0;  ///< 0 or -errno
     virtual int rx_irq_disable(std::uint16_t queue) noexcept = 0; ///< 0 or -errno
 };

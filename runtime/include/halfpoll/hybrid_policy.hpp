@@ -48,4 +48,8 @@ ktime_t hybrid_timed_sleep(unsigned descriptors, std::uint64_t line_rate_bps) no
 /// once interrupts are seen to work (`proven`), else to 1 s.
 ktime_t hybrid_next_park(ktime_t previous, bool proven) noexcept;
 
+/// The park of a queue whose device lacks buffers: 1 ms at first, doubling to 64 ms (the kernel's virtio_net waits half
+/// a second between its attempts).
+ktime_t hybrid_next_refill(ktime_t previous) noexcept;
+
 } // namespace halfpoll
