@@ -104,6 +104,7 @@ private:
     std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, and by tx queue
     std::vector<std::unique_ptr<folded_queue>> queues_; ///< by rx queue
     std::unique_ptr<link_watcher> watcher_;
+    std::uint64_t nohandler_ = 0; ///< frames of queues without a socket, before the last close()
 };
 
 port_info af_xdp_port::info() const
@@ -270,6 +271,7 @@ void af_xdp_port::close() noexcept
     watcher_.reset();
     if (prog_) {
         prog_->detach();
+        nohandler_ += prog_->drops().no_socket;
     }
     queues_.clear();
     sockets_.clear();
@@ -299,6 +301,9 @@ port_counters af_xdp_port::counters() const
         c.rx_errors += kernel.rx_invalid;
         c.tx_errors += kernel.tx_invalid;
     }
+    const xdp_prog_drops drops = prog_ ? prog_->drops() : xdp_prog_drops{};
+    c.rx_nohandler = nohandler_ + drops.no_socket;
+    c.rx_errors += drops.no_room;
     return c;
 }
 
@@ -306,7 +311,11 @@ void af_xdp_port::set_event_handler(std::function<void(port_event)> notify)
 {
     watcher_.reset();
     if (notify) {
-        watcher_ = std::make_unique<link_watcher>(netdev_.name(), netdev_.ifindex(), std::move(notify));
+        const auto other_queues = [this, opened = facts_.rx_queues] {
+            const unsigned now = netdev_.rx_queues();
+            return now != 0 && now != opened;
+        };
+        watcher_ = std::make_unique<link_watcher>(netdev_.name(), netdev_.ifindex(), other_queues, std::move(notify));
     }
 }
 

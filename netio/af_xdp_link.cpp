@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "af_xdp_link.hpp"
 
+#include "ethtool_monitor.hpp"
+
 #include <halfpoll/start_thread.hpp>
 
 #include <linux/rtnetlink.h>
@@ -16,8 +18,16 @@
 namespace halfpoll
 {
 
-link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function<void(port_event)> notify)
-    : ifindex_(ifindex), notify_(std::move(notify))
+namespace
+{
+
+constexpr int QUEUES_LOOK_MS = 1000; ///< where no message tells of them
+
+} // namespace
+
+link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function<bool()> other_queues,
+                           std::function<void(port_event)> notify)
+    : ifindex_(ifindex), other_queues_(std::move(other_queues)), notify_(std::move(notify))
 {
     netlink_ = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     stop_ = eventfd(0, EFD_CLOEXEC);
@@ -26,17 +36,16 @@ link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function
     address.nl_groups = RTMGRP_LINK;
     if (netlink_ < 0 || stop_ < 0 || bind(netlink_, reinterpret_cast<sockaddr *>(&address), sizeof address) < 0) {
         const int errnum = errno;
-        ::close(netlink_);
-        ::close(stop_);
+        close_all();
         throw_errno(errnum, "af_xdp:" + ifname + ": cannot watch the link through rtnetlink");
     }
-    request_link();
+    ethtool_ = open_ethtool_monitor();
+    request_link(); // the answer brings the first look at the queues, too
     try {
         const signals_blocked inherited;
         thread_ = start_thread("af_xdp:" + ifname + ": watching the link", [this] { run(); });
     } catch (const error &) {
-        ::close(netlink_);
-        ::close(stop_);
+        close_all();
         throw;
     }
 }
@@ -45,8 +54,16 @@ link_watcher::~link_watcher()
 {
     eventfd_write(stop_, 1);
     thread_.join();
-    ::close(netlink_);
-    ::close(stop_);
+    close_all();
+}
+
+void link_watcher::close_all() noexcept
+{
+    for (const int fd : {netlink_, ethtool_, stop_}) {
+        if (fd >= 0) {
+            ::close(fd);
+        }
+    }
 }
 
 /// Asks for the present state: at start, and after the socket lost messages.
@@ -65,9 +82,9 @@ void link_watcher::request_link()
 
 void link_watcher::run()
 {
-    pollfd fds[2] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}};
+    pollfd fds[3] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}, {ethtool_, POLLIN, 0}}; // poll() leaves a negative out
     while (!removed_) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+        if (poll(fds, 3, ethtool_ < 0 ? QUEUES_LOOK_MS : -1) < 0 && errno != EINTR) {
             return;
         }
         if (fds[0].revents) {
@@ -76,6 +93,26 @@ void link_watcher::run()
         if (fds[1].revents) {
             receive();
         }
+        if (fds[2].revents) {
+            receive_ethtool();
+        }
+        look_at_queues();
+    }
+}
+
+/// Which setting of which interface does not matter: what does is looked at.
+void link_watcher::receive_ethtool()
+{
+    char message[1024]; // the rest is cut off
+    while (recv(ethtool_, message, sizeof message, 0) >= 0 || errno == ENOBUFS) {
+    }
+}
+
+void link_watcher::look_at_queues()
+{
+    if (!removed_ && !queues_told_ && other_queues_()) {
+        queues_told_ = true;
+        notify_(port_event::queues);
     }
 }
 

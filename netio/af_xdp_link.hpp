@@ -10,13 +10,15 @@
 namespace halfpoll
 {
 
-/// Watches one interface of the constructing thread's namespace through rtnetlink, on a thread of its own, and reports
-/// carrier changes and removal. Control thread.
+/// Watches one interface of the constructing thread's namespace through rtnetlink and ethtool's notifications, on a
+/// thread of its own, and reports carrier changes, another number of queues, and removal. Control thread.
 class link_watcher
 {
 public:
-    /// `notify` runs on the watcher's thread. Throws `error`.
-    link_watcher(const std::string &ifname, int ifindex, std::function<void(port_event)> notify);
+    /// Both functions run on the watcher's thread; `other_queues` says whether the interface has another number of them
+    /// than it was opened with, which is reported once. Throws `error`.
+    link_watcher(const std::string &ifname, int ifindex, std::function<bool()> other_queues,
+                 std::function<void(port_event)> notify);
     /// No notification runs or comes after it returns.
     ~link_watcher();
     link_watcher(const link_watcher &) = delete;
@@ -25,13 +27,19 @@ public:
 private:
     void run();
     void receive();
+    void receive_ethtool();
+    void look_at_queues();
     void request_link();
+    void close_all() noexcept;
 
     int ifindex_;
+    std::function<bool()> other_queues_;
     std::function<void(port_event)> notify_;
     int netlink_ = -1;
+    int ethtool_ = -1; ///< -1: the kernel does not tell, so it is looked now and then
     int stop_ = -1;
     bool removed_ = false;
+    bool queues_told_ = false;
     unsigned flags_ = 0; ///< last seen, of IFF_UP and IFF_RUNNING
     bool known_ = false;
     std::thread thread_;

@@ -31,7 +31,7 @@ namespace
 
 /// Answers of one RTM_GETLINK.
 struct link_message {
-    std::uint32_t rx_queues = 0, tx_queues = 0, min_mtu = 0, max_mtu = 0;
+    std::uint32_t rx_queues = 0, min_mtu = 0, max_mtu = 0;
     int link = 0;
     bool link_elsewhere = false;
 };
@@ -49,9 +49,6 @@ void parse_attribute(link_message &out, const rtattr *attr)
     switch (attr->rta_type) {
     case IFLA_NUM_RX_QUEUES:
         out.rx_queues = attribute<std::uint32_t>(attr);
-        break;
-    case IFLA_NUM_TX_QUEUES:
-        out.tx_queues = attribute<std::uint32_t>(attr);
         break;
     case IFLA_MIN_MTU:
         out.min_mtu = attribute<std::uint32_t>(attr);
@@ -166,7 +163,6 @@ netdev_facts netdev::facts() const
         throw error("af_xdp:" + name_ + ": the interface is gone");
     }
     f.rx_queues = std::max(1U, link.rx_queues);
-    f.tx_queues = std::max(1U, link.tx_queues);
     f.min_mtu = link.min_mtu ? link.min_mtu : f.min_mtu;
     f.max_mtu = link.max_mtu;
     f.peer_ifindex = link.link_elsewhere ? 0 : link.link;
@@ -187,13 +183,17 @@ netdev_facts netdev::facts() const
         f.driver = driver.driver;
         f.software = driver.bus_info[0] == '\0' || f.driver == "tun";
     }
-    ethtool_channels channels{};
-    channels.cmd = ETHTOOL_GCHANNELS;
-    if (ethtool(&channels) == 0 && channels.rx_count + channels.combined_count > 0) {
-        f.rx_queues = channels.rx_count + channels.combined_count;
-        f.tx_queues = channels.tx_count + channels.combined_count;
+    if (const unsigned queues = rx_queues(); queues > 0) {
+        f.rx_queues = queues;
     }
     return f;
+}
+
+unsigned netdev::rx_queues() const noexcept
+{
+    ethtool_channels channels{};
+    channels.cmd = ETHTOOL_GCHANNELS;
+    return ethtool(&channels) == 0 ? channels.rx_count + channels.combined_count : 0;
 }
 
 link_state netdev::link() const noexcept

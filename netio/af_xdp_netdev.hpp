@@ -19,7 +19,6 @@ struct netdev_facts {
     bool software = false; ///< no device behind it: frames of local sockets reach it with checksums left to complete
     rte_ether_addr mac{};
     unsigned rx_queues = 1;
-    unsigned tx_queues = 1;
     std::uint32_t mtu = 0;
     std::uint32_t min_mtu = 68;
     std::uint32_t max_mtu = 0; ///< 0: unknown
@@ -42,6 +41,8 @@ public:
     std::string present_name() const;                          ///< empty if it is gone
     /// Throws `error` if the interface is gone.
     netdev_facts facts() const;
+    /// Receive queues that it has now; 0: unknown, or the interface is gone. Any thread.
+    unsigned rx_queues() const noexcept;
     /// Down if the interface is gone.
     link_state link() const noexcept;
     /// The first IPv4 address on it, as text; empty if none.

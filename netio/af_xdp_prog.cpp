@@ -59,34 +59,50 @@ constexpr bpf_insn jump(std::uint8_t condition, std::uint8_t dst, int value, int
 }
 constexpr bpf_insn leave() { return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}; }
 
-/// r6 = ctx; return bpf_redirect_map(&map, ctx->rx_queue_index, XDP_PASS)
-void append_redirect(std::vector<bpf_insn> &code, int map)
+/// Adds 1 to a member of xdp_prog_drops; keeps r0.
+constexpr int COUNT_LENGTH = 4;
+void append_count(std::vector<bpf_insn> &code, int drops, std::size_t member)
+{
+    const bpf_insn count[COUNT_LENGTH] = {
+        {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, 0, drops},
+        {0, 0, 0, 0, static_cast<int>(member)}, // offset in the value
+        set(BPF_REG_2, 1),
+        {BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, 0, BPF_ADD},
+    };
+    code.insert(code.end(), std::begin(count), std::end(count));
+}
+
+/// r6 = ctx; r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count }; return r0
+void append_redirect(std::vector<bpf_insn> &code, int map, int drops)
 {
     const bpf_insn redirect[] = {
         load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, rx_queue_index)),
         {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map},
         {0, 0, 0, 0, 0}, // upper half of the map's address
-        set(BPF_REG_3, XDP_PASS),
+        set(BPF_REG_3, XDP_DROP),
         call(BPF_FUNC_redirect_map),
-        leave(),
+        jump(BPF_JNE, BPF_REG_0, XDP_DROP, COUNT_LENGTH),
     };
     code.insert(code.end(), std::begin(redirect), std::end(redirect));
+    append_count(code, drops, offsetof(xdp_prog_drops, no_socket));
+    code.push_back(leave());
 }
 
 /// Puts a VLAN tag that the kernel keeps beside the frame back into it:
 /// if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci) == 0) { make 4 bytes of room; move the addresses; write the tag
 /// }
-void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag)
+void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag, int drops)
 {
     constexpr int proto = -8, tci = -4; // on the stack
-    const bpf_insn body[] = {
+    constexpr int no_room = 2 + COUNT_LENGTH;
+    const bpf_insn ask[] = {
         move(BPF_REG_1, BPF_REG_6),
         move(BPF_REG_2, BPF_REG_10),
         add(BPF_REG_2, proto),
         move(BPF_REG_3, BPF_REG_10),
         add(BPF_REG_3, tci),
         call_kernel(rx_vlan_tag),
-        jump(BPF_JNE, BPF_REG_0, 0, 22), // no tag: redirect
+        jump(BPF_JNE, BPF_REG_0, 0, 20 + no_room), // no tag: redirect
         move(BPF_REG_1, BPF_REG_6),
         set(BPF_REG_2, -4),
         call(BPF_FUNC_xdp_adjust_head),
@@ -95,8 +111,10 @@ void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag)
         load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, data_end)),
         move(BPF_REG_3, BPF_REG_1),
         add(BPF_REG_3, 18),
-        {BPF_JMP | BPF_JLE | BPF_X, BPF_REG_3, BPF_REG_2, 2, 0},
+        {BPF_JMP | BPF_JLE | BPF_X, BPF_REG_3, BPF_REG_2, no_room, 0},
         set(BPF_REG_0, XDP_ABORTED),
+    };
+    const bpf_insn put[] = {
         leave(),
         load(BPF_W, BPF_REG_4, BPF_REG_1, 4), // both addresses, 12 bytes
         store(BPF_W, BPF_REG_1, 0, BPF_REG_4),
@@ -110,7 +128,9 @@ void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag)
         {BPF_ALU | BPF_END | BPF_TO_BE, BPF_REG_4, 0, 0, 16},
         store(BPF_H, BPF_REG_1, 14, BPF_REG_4),
     };
-    code.insert(code.end(), std::begin(body), std::end(body));
+    code.insert(code.end(), std::begin(ask), std::end(ask));
+    append_count(code, drops, offsetof(xdp_prog_drops, no_room));
+    code.insert(code.end(), std::begin(put), std::end(put));
 }
 
 /// The kernel's id of the function that knows the tag; 0: it has none (kernel < 6.8, or no BTF).
@@ -133,8 +153,9 @@ int load_program(const std::vector<bpf_insn> &code, int bound_to)
     return bpf_prog_load(BPF_PROG_TYPE_XDP, "halfpoll_xsk", "Dual BSD/GPL", code.data(), code.size(), &options);
 }
 
-/// With the tag if kernel and driver can, which `bound_to` asks for.
-int load_redirect(int map, int bound_to)
+} // namespace
+
+int xdp_redirect_prog::load(int bound_to) const
 {
     std::vector<bpf_insn> code{move(BPF_REG_6, BPF_REG_1)};
     if (bound_to != 0) {
@@ -142,13 +163,11 @@ int load_redirect(int map, int bound_to)
         if (rx_vlan_tag == 0) {
             return -ENOTSUP;
         }
-        append_vlan(code, rx_vlan_tag);
+        append_vlan(code, rx_vlan_tag, drops_);
     }
-    append_redirect(code, map);
+    append_redirect(code, map_, drops_);
     return load_program(code, bound_to);
 }
-
-} // namespace
 
 xdp_redirect_prog::xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues)
     : ifname_(ifname), ifindex_(ifindex)
@@ -157,13 +176,20 @@ xdp_redirect_prog::xdp_redirect_prog(const std::string &ifname, int ifindex, uns
     if (map_ < 0) {
         throw_errno(-map_, "af_xdp:" + ifname + ": cannot create the socket map" + remedy(-map_));
     }
-    prog_ = load_redirect(map_, ifindex);
+    drops_ = bpf_map_create(BPF_MAP_TYPE_ARRAY, "halfpoll_drops", sizeof(int), sizeof(xdp_prog_drops), 1, nullptr);
+    if (drops_ < 0) {
+        const int err = -drops_;
+        ::close(map_);
+        throw_errno(err, "af_xdp:" + ifname + ": cannot create the map of counters" + remedy(err));
+    }
+    prog_ = load(ifindex);
     keeps_vlan_ = prog_ >= 0;
     if (!keeps_vlan_) {
-        prog_ = load_redirect(map_, 0);
+        prog_ = load(0);
     }
     if (prog_ < 0) {
         const int err = -prog_;
+        ::close(drops_);
         ::close(map_);
         throw_errno(err, "af_xdp:" + ifname + ": cannot load the XDP program" + remedy(err));
     }
@@ -173,7 +199,15 @@ xdp_redirect_prog::~xdp_redirect_prog()
 {
     detach();
     ::close(prog_);
+    ::close(drops_);
     ::close(map_);
+}
+
+xdp_prog_drops xdp_redirect_prog::drops() const noexcept
+{
+    const std::uint32_t only = 0;
+    xdp_prog_drops drops;
+    return bpf_map_lookup_elem(drops_, &only, &drops) == 0 ? drops : xdp_prog_drops{};
 }
 
 void xdp_redirect_prog::set_socket(unsigned queue, int fd)
@@ -191,7 +225,7 @@ void xdp_redirect_prog::reload_unbound()
         return;
     }
     keeps_vlan_ = false;
-    const int unbound = load_redirect(map_, 0);
+    const int unbound = load(0);
     if (unbound < 0) {
         throw_errno(-unbound, "af_xdp:" + ifname_ + ": cannot load the XDP program" + remedy(-unbound));
     }

@@ -23,6 +23,9 @@ void net_core::handle_event(net_device &dev, port_event event)
             refresh_link(dev, true);
         }
         break;
+    case port_event::queues:
+        reopen_for_queues(dev);
+        break;
     case port_event::removed:
         fail_netdevice(dev, dev.device + " was removed");
         break;
@@ -38,6 +41,18 @@ void net_core::handle_event(net_device &dev, port_event event)
     case port_event::failed:
         fail_netdevice(dev, "the driver could not repair the device after an error");
         break;
+    }
+}
+
+void net_core::reopen_for_queues(net_device &dev)
+{
+    try {
+        reopen(dev);
+        if (on_reopen) {
+            on_reopen(dev, "its device has " + std::to_string(dev.driver->info().max_rx_queues) + " rx queues now");
+        }
+    } catch (const std::exception &e) {
+        abandon(dev, std::string("the device has other queues, and does not open again: ") + e.what());
     }
 }
 

@@ -22,7 +22,7 @@ const std::set<std::string> counters = {
     "doorbells",         "ksoftirqd",     "count",      "punted",       "dropped",         "received_rps",
     "flow_limit_count",  "rx_dropped",    "policed",    "steered",      "direct",          "moved",
     "put_off",           "pauses",        "refused",    "to_kernel",    "to_kernel_drops", "from_kernel",
-    "from_kernel_drops", "busy_us",       "defer_over"};
+    "from_kernel_drops", "busy_us",       "defer_over", "rx_nohandler"};
 
 /// By what rows of each table are told apart.
 const std::map<std::string, std::string> names = {

@@ -74,6 +74,9 @@ void router::start()
     set_rps_sock_flow_entries(cfg_.rps_sock_flow_entries);
     set_flow_limit(cfg_.flow_limit);
     core_->on_change = [this](net_device &dev) { on_change(dev); };
+    core_->on_reopen = [](net_device &dev, const std::string &why) {
+        log_line(log_level::info, dev.name, dev.name + ": opened again: " + why);
+    };
     slow_path_options slow;
     slow.netns = cfg_.netns;
     slow.affinity = cfg_.slow_path_cpu;

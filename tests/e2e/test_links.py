@@ -17,6 +17,9 @@ class Links(unittest.TestCase):
                                                               self.lab.backup)
         self.addCleanup(self.lab.stop)
 
+    def carrier_changes(self, dev):
+        return self.router.ip_json("-s", "-s", "link", "show", "dev", dev)[0]["stats64"]["tx"]["carrier_changes"]
+
     def test_carrier_reaches_the_shadow(self):
         ping(self.client, WAN.host4)
         for _ in range(3):
@@ -53,6 +56,23 @@ class Links(unittest.TestCase):
         wait_ping(self.client, "198.51.100.1", 3)
         self.lab.host_up(WAN)
         wait_ping(self.client, "198.51.100.1", 3)
+
+    @unittest.skipIf(KERNEL, "about AF_XDP sockets")
+    def test_queues_that_an_interface_gets_are_served(self):
+        """The port is opened again with a socket on each queue; its shadow keeps its carrier."""
+        ping(self.client, WAN.host4)
+        changes = self.carrier_changes("wan0")
+        self.router.run("ethtool", "-L", WAN.port, "rx", 2, "tx", 2)
+        wait_for("the port is opened again", lambda: "wan: opened again: its device has 2 rx queues now" in self.lab.output())
+        self.server.run("ethtool", "-L", "eth0", "rx", 2, "tx", 2)
+        wait_ping(self.client, WAN.host4, 3)
+        with Sink(self.client, LAN.host4, 7100) as sink:
+            with Stream(self.server, WAN.host4, (LAN.host4, 7100), 500) as stream:
+                wait_for("the stream runs", lambda: len(sink.got) > 100)
+            wait_for("every datagram has arrived", lambda: len(sink.got) == stream.sent, 3)
+        self.assertEqual(self.lab.interface("wan")["state"], "up")
+        self.assertEqual(self.lab.interface("wan")["device"]["rx_nohandler"], 0)
+        self.assertEqual(self.carrier_changes("wan0"), changes)
 
     def test_shadow_taken_down_and_up(self):
         """ip link set down takes the port out of service; IPv4 addresses stay, as on any interface."""

@@ -17,6 +17,7 @@
 #include <arpa/inet.h>
 #include <atomic>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -528,6 +529,91 @@ TEST_F(af_xdp, serves_every_queue_of_the_interface)
     }
 }
 
+/// Frames of a packet socket that bypasses the qdisc leave by the queue of the CPU that sends: `count` on each of two.
+void send_on_two_queues(const packet_peer &peer, std::uint32_t count)
+{
+    cpu_set_t before, one;
+    ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    for (int cpu = 0; cpu < 2; cpu++) {
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+        for (std::uint32_t i = 0; i < count; i++) {
+            ASSERT_TRUE(peer.send(numbered(i)));
+        }
+    }
+    sched_setaffinity(0, sizeof before, &before);
+}
+
+/// Takes the socket of a queue out of the map of the XDP program on an interface.
+void take_socket_out(const char *ifname, std::uint32_t queue)
+{
+    std::uint32_t id = 0, maps[8] = {};
+    ASSERT_EQ(bpf_xdp_query_id(static_cast<int>(if_nametoindex(ifname)), 0, &id), 0);
+    bpf_prog_info program{};
+    program.map_ids = reinterpret_cast<std::uintptr_t>(maps);
+    program.nr_map_ids = std::size(maps);
+    std::uint32_t length = sizeof program;
+    const int fd = bpf_prog_get_fd_by_id(id);
+    ASSERT_EQ(bpf_obj_get_info_by_fd(fd, &program, &length), 0);
+    ::close(fd);
+    unsigned taken = 0;
+    for (std::uint32_t i = 0; i < program.nr_map_ids; i++) {
+        const int map = bpf_map_get_fd_by_id(maps[i]);
+        bpf_map_info info{};
+        length = sizeof info;
+        ASSERT_EQ(bpf_obj_get_info_by_fd(map, &info, &length), 0);
+        taken += info.type == BPF_MAP_TYPE_XSKMAP && bpf_map_delete_elem(map, &queue) == 0;
+        ::close(map);
+    }
+    ASSERT_EQ(taken, 1U);
+}
+
+TEST_F(af_xdp, frames_of_a_queue_without_a_socket_are_dropped_and_counted)
+{
+    run("ip link del va");
+    make_pair("numrxqueues 2 numtxqueues 2");
+    open();
+    take_socket_out("va", 1);
+    const packet_peer peer("vb", true), kernel("va");
+    send_on_two_queues(peer, 50);
+    unsigned received = 0;
+    EXPECT_TRUE(wait_until([&] {
+        received += echo();
+        return received == 50 && device->counters().rx_nohandler == 50;
+    })) << received
+        << ", " << device->counters().rx_nohandler;
+    EXPECT_TRUE(kernel.receive().empty()) << "the kernel's stack has got a frame";
+    device->close();
+    device->open(options());
+    EXPECT_EQ(device->counters().rx_nohandler, 50U) << "the count went with the sockets";
+}
+
+TEST_F(af_xdp, reports_another_number_of_queues_once)
+{
+    run("ip link del va");
+    make_pair("numrxqueues 2 numtxqueues 2");
+    run("ethtool -L va rx 1 tx 1 && ethtool -L vb rx 1 tx 1");
+    open();
+    std::atomic<unsigned> links{0}, queues{0};
+    const auto count = [&](port_event e) {
+        links += e == port_event::link;
+        queues += e == port_event::queues;
+    };
+    device->set_event_handler(count);
+    ASSERT_TRUE(wait_until([&] { return links > 0; }));
+    run("ethtool -K vb gro off && ethtool -K vb gro on"); // about something else
+    EXPECT_EQ(queues, 0U);
+    run("ethtool -L va rx 2 tx 2");
+    EXPECT_TRUE(wait_until([&] { return queues > 0; }));
+    run("ip link set vb down && ip link set vb up");
+    ASSERT_TRUE(wait_until([&] { return links > 2; }));
+    EXPECT_EQ(queues, 1U);
+    device->set_event_handler(nullptr);
+    device->set_event_handler(count); // who looks later is told, too
+    EXPECT_TRUE(wait_until([&] { return queues == 2; }));
+}
+
 TEST_F(af_xdp, reports_link_changes)
 {
     open();
@@ -773,22 +859,59 @@ protected:
 
 TEST_F(af_xdp_hoard, receives_again_when_an_exhausted_pool_has_buffers)
 {
+    rt.call_on(0, [&](softnet_data &) { dev->queues[0]->napi.park_time = 3600 * NSEC_PER_SEC; }); // no safety net
     const packet_peer peer("vb");
     for (int round = 0; round < 2; ++round) {
         take_the_rest();
         for (std::uint32_t i = 0; i < 3000; i++) {
             ASSERT_TRUE(peer.send(numbered(i)));
         }
-        ASSERT_TRUE(wait_until([&] { return count() == pool->size && asleep(); })) << count();
+        ASSERT_TRUE(wait_until( // a busy veth loses some
+            [&] {
+                peer.send(numbered(0));
+                return count() == pool->size && asleep();
+            },
+            30 * NSEC_PER_SEC))
+            << count();
         free_all();
         EXPECT_TRUE(wait_until([&] {
             peer.send(numbered(77));
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
             return count() > 0;
         })) << "round "
             << round;
         EXPECT_EQ(dev->queues[0]->napi.rung, wait_rung::interrupt) << dev->queues[0]->napi.rung_reason.load();
     }
+}
+
+TEST_F(af_xdp_hoard, serves_queues_that_the_interface_gets_while_it_runs)
+{
+    core->unregister_netdevice(*dev);
+    run("ip link del va");
+    make_pair("numrxqueues 2 numtxqueues 2");
+    run("ethtool -L va rx 1 tx 1 && ethtool -L vb rx 1 tx 1");
+    std::string told;
+    core->on_reopen = [&](net_device &, const std::string &why) { told += why; };
+    add();
+    run("ethtool -L va rx 2 tx 2");
+    ASSERT_TRUE(wait_until([&] {
+        core->run_control();
+        return !told.empty();
+    }));
+    EXPECT_EQ(told, "its device has 2 rx queues now");
+    EXPECT_TRUE(dev->running);
+    run("ethtool -L vb rx 2 tx 2");
+    const packet_peer peer("vb", true);
+    send_on_two_queues(peer, 50);
+    EXPECT_TRUE(wait_until([&] { return count() == 100; })) << count();
+    EXPECT_EQ(dev->driver->counters().rx_nohandler, 0U);
+
+    // Fewer: the kernel keeps queues that have sockets; if it does not, the port is opened again.
+    std::system("ethtool -L vb rx 1 tx 1; ethtool -L va rx 1 tx 1");
+    EXPECT_TRUE(wait_until([&] {
+        core->run_control();
+        return peer.send(numbered(1)) && count() > 100;
+    }));
+    EXPECT_EQ(dev->failure, "");
 }
 
 // Runs in a process of its own, see below.

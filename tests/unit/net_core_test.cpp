@@ -733,6 +733,27 @@ TEST_F(returning_device_test, AResetReopensTheDevice)
     expect_traffic();
 }
 
+TEST_F(returning_device_test, OtherQueuesReopenTheDeviceAndItsLinkStays)
+{
+    add_returning();
+    bool link_lost = false;
+    std::string told;
+    core_->on_change = [&](net_device &d) { link_lost |= !d.carrier; };
+    core_->on_reopen = [&](net_device &, const std::string &why) { told = why; };
+    event(port_event::queues);
+    EXPECT_EQ(wire_->opens, 2U);
+    EXPECT_EQ(told, "its device has 1 rx queues now");
+    EXPECT_TRUE(dev_->running);
+    EXPECT_FALSE(link_lost);
+    expect_traffic();
+    wire_->open_fails = true;
+    event(port_event::queues);
+    EXPECT_EQ(dev_->failure, "the device has other queues, and does not open again: fake: does not open");
+    wire_->open_fails = false;
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    expect_traffic();
+}
+
 TEST_F(returning_device_test, AfterAResetThatFailsTheDeviceIsProbedAgain)
 {
     add_returning();

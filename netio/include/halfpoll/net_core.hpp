@@ -220,6 +220,8 @@ public:
     void post(std::function<void()> work);
     /// Called on the control thread after a device's carrier, mtu or failure changed.
     std::function<void(net_device &)> on_change;
+    /// Called on the control thread after a device was closed and opened again by itself, with the reason.
+    std::function<void(net_device &, const std::string &)> on_reopen;
 
 private:
     ifindex_t new_ifindex(const std::string &name);
@@ -249,6 +251,7 @@ private:
     void handle_event(net_device &dev, port_event event);
     void abandon(net_device &dev, const std::string &why) noexcept;
     void forget_driver(net_device &dev) noexcept;
+    void reopen_for_queues(net_device &dev);
     void reset_device(net_device &dev);
     void suspend(net_device &dev);
     void resume(net_device &dev);

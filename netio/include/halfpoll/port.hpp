@@ -38,10 +38,11 @@ struct link_state {
     std::uint32_t speed_mbps = 0; ///< 0: unknown
 };
 
-/// Counters of the device itself. All since it was opened.
+/// Counters of the device itself. All since it was opened, rx_nohandler since it was found.
 struct port_counters {
     std::uint64_t rx_packets = 0, rx_bytes = 0, rx_missed = 0, rx_errors = 0;
-    std::uint64_t rx_nombuf = 0; ///< buffers that were not to be had for it. DPDK's drivers count each attempt
+    std::uint64_t rx_nombuf = 0;    ///< buffers that were not to be had for it. DPDK's drivers count each attempt
+    std::uint64_t rx_nohandler = 0; ///< dropped: came on a queue that the port does not serve
     std::uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0;
 };
 
@@ -73,6 +74,7 @@ inline constexpr int RX_FLOW_FILTERS_MAX = 65535;
 
 enum class port_event {
     link,       ///< may have changed
+    queues,     ///< the device has another number of queues: the port is to be closed and opened again
     removed,    ///< the device is going or gone: the port is to be closed and destroyed
     reset,      ///< the device asks for close(), reset() and open()
     recovering, ///< the driver repairs the device: no call until one of the next two
