@@ -25,13 +25,19 @@ class fib4
 public:
     /// `retire`: see nexthop_table. `max_groups` bounds memory (1 KiB a group).
     fib4(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0,
-         unsigned max_groups = 1U << 16);
+         unsigned max_groups = default_groups);
+    static constexpr unsigned default_groups = 1U << 16;
     ~fib4();
     fib4(const fib4 &) = delete;
     fib4 &operator=(const fib4 &) = delete;
 
     /// Adds or replaces. `addr` in host order; bits beyond `len` are ignored.
     void insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop);
+    /// There is room for the prefix: insert() does not throw for want of it.
+    bool fits(std::uint32_t addr, unsigned len) const noexcept;
+    /// Length of the longest prefix that covers this one, is not longer and takes no room: it is there to be written
+    /// instead. Nothing between the two is in the table.
+    unsigned reach(std::uint32_t addr, unsigned len) const noexcept;
     /// False if there is none.
     bool remove(std::uint32_t addr, unsigned len);
     /// Exact match; false if absent.
@@ -87,12 +93,15 @@ class fib6
 {
 public:
     fib6(std::function<void(std::function<void()>)> retire, std::uint32_t default_nexthop = 0,
-         unsigned max_groups = 1U << 18);
+         unsigned max_groups = default_groups);
+    static constexpr unsigned default_groups = 1U << 18;
     ~fib6();
     fib6(const fib6 &) = delete;
     fib6 &operator=(const fib6 &) = delete;
 
     void insert(const ip6_addr &addr, unsigned len, std::uint32_t nexthop);
+    bool fits(const ip6_addr &addr, unsigned len) const;
+    unsigned reach(const ip6_addr &addr, unsigned len) const;
     bool remove(const ip6_addr &addr, unsigned len);
     bool find(const ip6_addr &addr, unsigned len, std::uint32_t &nexthop) const;
     std::size_t size() const noexcept;

@@ -81,6 +81,11 @@ struct fib4::impl {
         }
     }
 
+    bool wants_group(std::uint32_t addr, unsigned len) const noexcept
+    {
+        return len > 24 && !(top[addr >> 8].load(std::memory_order_relaxed) & extended);
+    }
+
     bool group_available() const noexcept { return !free_groups.empty() || used_groups < max_groups; }
 
     /// Hangs a group off a top entry, all of it as the entry was.
@@ -154,7 +159,7 @@ void fib4::insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop)
     }
     addr &= mask_of(len);
     impl::entry &slot = f.top[addr >> 8];
-    const bool wants_group = len > 24 && !(slot.load(std::memory_order_relaxed) & extended);
+    const bool wants_group = f.wants_group(addr, len);
     if (wants_group && !f.group_available()) {
         throw error("IPv4 route " + to_text(addr, len) + ": all " + std::to_string(f.max_groups) +
                     " groups for prefixes longer than /24 are in use");
@@ -175,6 +180,16 @@ void fib4::insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop)
     const std::uint32_t g = slot.load(std::memory_order_relaxed) & value_mask;
     f.long_prefixes[g] = static_cast<std::uint16_t>(f.long_prefixes[g] + fresh);
     impl::paint(f.group(g) + (addr & 255), std::size_t{1} << (32 - len), len, make_entry(len, nexthop));
+}
+
+bool fib4::fits(std::uint32_t addr, unsigned len) const noexcept
+{
+    return !impl_->wants_group(addr, len) || impl_->group_available();
+}
+
+unsigned fib4::reach(std::uint32_t addr, unsigned len) const noexcept
+{
+    return impl_->wants_group(addr, len) ? 24 : len;
 }
 
 bool fib4::remove(std::uint32_t addr, unsigned len)

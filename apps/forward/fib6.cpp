@@ -148,6 +148,13 @@ struct fib6::impl {
         return w.steps ? child_of(w.slot[w.steps - 1]->load(std::memory_order_relaxed)) : 0;
     }
 
+    /// How many an insertion has to make.
+    unsigned groups_wanted(const prefix &p) const noexcept
+    {
+        const way w = walk(p);
+        return last_byte(p.len) - (top_bytes - 1) - w.steps + (w.steps > 0 && group_of(w) == 0);
+    }
+
     entry *first_entry(const prefix &p, const way &w) const noexcept
     {
         return w.steps ? &group(group_of(w))[p.addr[last_byte(p.len)]] : &top[top_index(p.addr)];
@@ -226,14 +233,9 @@ void fib6::insert(const ip6_addr &addr, unsigned len, std::uint32_t nexthop)
                     " out of range");
     }
     const prefix p = make_prefix(addr, len);
-    if (len > 0) {
-        const impl::way w = f.walk(p);
-        const unsigned levels = last_byte(len) - (top_bytes - 1);
-        const unsigned wanted = levels - w.steps + (w.steps > 0 && f.group_of(w) == 0);
-        if (wanted > f.groups_free()) {
-            throw error("IPv6 route of length /" + std::to_string(len) + ": all " + std::to_string(f.max_groups) +
-                        " groups for prefixes longer than /24 are in use");
-        }
+    if (f.groups_wanted(p) > f.groups_free()) {
+        throw error("IPv6 route of length /" + std::to_string(len) + ": all " + std::to_string(f.max_groups) +
+                    " groups for prefixes longer than /24 are in use");
     }
     const bool fresh = f.prefixes.insert_or_assign(p, nexthop).second;
     if (len == 0) {
@@ -243,6 +245,17 @@ void fib6::insert(const ip6_addr &addr, unsigned len, std::uint32_t nexthop)
     impl::entry *first = f.make_way(p);
     f.in_use[f.group_of(f.walk(p))] += fresh;
     impl::paint(first, p, make_entry(len - node_base(len), nexthop));
+}
+
+bool fib6::fits(const ip6_addr &addr, unsigned len) const
+{
+    return impl_->groups_wanted(make_prefix(addr, len)) <= impl_->groups_free();
+}
+
+unsigned fib6::reach(const ip6_addr &addr, unsigned len) const
+{
+    const unsigned missing = impl_->groups_wanted(make_prefix(addr, len));
+    return missing == 0 ? len : (last_byte(len) + 1 - missing) * 8;
 }
 
 bool fib6::remove(const ip6_addr &addr, unsigned len)

@@ -28,16 +28,16 @@ struct forwarder::deferred {
     }
 };
 
-forwarder::forwarder(net_core &core, slow_path *slow)
+forwarder::forwarder(net_core &core, slow_path *slow, const table_sizes &sizes)
     : core_(core), slow_(slow), deferred_(std::make_unique<deferred>())
 {
     const auto later = [this](std::function<void()> fn) { retire(std::move(fn)); };
-    nexthops_ = std::make_unique<nexthop_table>(later);
-    fib4_ = std::make_unique<fib4>(later, nexthop_table::default4);
+    nexthops_ = std::make_unique<nexthop_table>(later, sizes.nexthops);
+    fib4_ = std::make_unique<fib4>(later, nexthop_table::default4, sizes.groups4);
     fib4_->on_default = [this](bool exists, std::uint32_t nexthop) {
         nexthops_->alias(nexthop_table::default4, exists ? nexthop : nexthop_table::no_route);
     };
-    fib6_ = std::make_unique<fib6>(later, nexthop_table::no_route);
+    fib6_ = std::make_unique<fib6>(later, nexthop_table::no_route, sizes.groups6);
     interfaces_ = std::make_unique<interface_table>(later);
     for (unsigned cpu = 0; cpu < core.cpus(); ++cpu) {
         stats_.push_back(std::make_unique<rx_stats[]>(MAX_IFINDEX));

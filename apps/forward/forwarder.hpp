@@ -53,13 +53,20 @@ struct rx_counts {
     std::array<std::uint64_t, DROP_REASONS> dropped{};
 };
 
+/// Room in the tables: each bounds memory.
+struct table_sizes {
+    std::uint32_t nexthops = nexthop_table::max_nexthops;
+    unsigned groups4 = fib4::default_groups; ///< of 256 prefixes longer than /24
+    unsigned groups6 = fib6::default_groups;
+};
+
 /// The fast path of an IPv4/IPv6 router: checks (RFC 1812, RFC 8200), lookup, rewrite, xmit; the rest goes to the slow
 /// path. One writer of the tables (the control thread), all data cores read.
 class forwarder
 {
 public:
     /// `slow` may be null (benchmarks): punts are then dropped as DROP_NO_SHADOW.
-    forwarder(net_core &core, slow_path *slow);
+    forwarder(net_core &core, slow_path *slow, const table_sizes &sizes = {});
     ~forwarder();
 
     fib4 &routes4() noexcept { return *fib4_; }

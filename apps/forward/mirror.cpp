@@ -42,6 +42,7 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
     local = fwd.nexthops().add(punt_as(PUNT_LOCAL));
     control = fwd.nexthops().add(punt_as(PUNT_CONTROL));
     other = fwd.nexthops().add(punt_as(PUNT_OTHER));
+    table_full = fwd.nexthops().add(punt_as(PUNT_TABLE_FULL));
     blackhole = fwd.nexthops().add(drop_as(DROP_BLACKHOLE));
     fixed = {{prefix_of(AF_INET, {224}, 4), control},
              {prefix_of(AF_INET6, {0xff}, 8), control},
@@ -53,6 +54,7 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
     watch(socket.fd());
     load_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     tend_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    room_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     const itimerspec period{.it_interval = {tend_seconds, 0}, .it_value = {tend_seconds, 0}};
     timerfd_settime(tend_fd, 0, &period, nullptr);
 }
@@ -80,10 +82,10 @@ mirror::impl::~impl()
     for (const shadow *s : slow.shadows()) {
         fwd.interfaces().set(s->dev->ifindex, {});
     }
-    for (const std::uint32_t index : {local, control, other, blackhole}) {
+    for (const std::uint32_t index : {local, control, other, table_full, blackhole}) {
         fwd.nexthops().remove(index);
     }
-    for (const int fd : {epoll_fd, load_fd, tend_fd}) {
+    for (const int fd : {epoll_fd, load_fd, tend_fd, room_fd}) {
         if (fd >= 0) {
             close(fd);
         }
@@ -128,6 +130,10 @@ void mirror::process()
         m.tend_neighbours();
     }
     m.fwd.reclaim();
+    if (read(m.room_fd, &fired, sizeof fired) > 0) {
+        m.find_room();
+    }
+    m.watch_room();
 }
 
 void mirror::device_changed(net_device &dev)

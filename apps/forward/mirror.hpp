@@ -18,11 +18,14 @@ struct mirror_stats {
     std::uint64_t messages = 0; ///< netlink messages applied
     std::uint64_t resyncs = 0;  ///< full dumps: at start, after an overrun (ENOBUFS), on request
     std::uint64_t ignored = 0;  ///< messages about what is not mirrored
-    std::uint64_t errors = 0;   ///< that could not be applied (table full); logged once
+    std::uint64_t errors = 0;   ///< that could not be applied: what the device does not take, a prefix without room
     std::uint64_t probes = 0;   ///< neighbours that the kernel was told are in use
     /// Families (AF_INET, AF_INET6) that the kernel alone forwards, since its rules ask for more than the local, main
     /// and default tables.
     bool policy_routing4 = false, policy_routing6 = false;
+    /// Prefixes that the kernel alone forwards at present, since a table of the forwarder is full (PUNT_TABLE_FULL).
+    /// They are tried again every second, and faster while room is found.
+    std::uint64_t without_room = 0;
 };
 
 /// Follows the kernel's links, addresses, routes (main and local table), `ip nexthop` objects and neighbours of one

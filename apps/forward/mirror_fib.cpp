@@ -72,11 +72,7 @@ void mirror::impl::object_changed(const nexthop_message &before, const nexthop_m
             ids.insert(key);
         }
     }
-    try {
-        nexthops.refresh_objects(ids);
-    } catch (const error &e) { // a table is full: what was there stays
-        complain(e.what());
-    }
+    nexthops.refresh_objects(ids);
     for (const nexthop_message *what : {&before, &now}) {
         if (what->hop.oif != 0 && what->hop.gateway.family == AF_UNSPEC) {
             neighbours_on(what->hop.oif);
@@ -114,18 +110,37 @@ void mirror::impl::evaluate(const ip_prefix &prefix)
 {
     const auto found = routes.entries().try_emplace(prefix).first;
     route_entry &entry = found->second;
-    std::uint32_t wanted = route_entry::none;
-    try {
-        wanted = decide(prefix, entry.routes);
-        if (wanted != entry.nexthop) {
-            write_fib(prefix, wanted);
-            std::swap(wanted, entry.nexthop);
+    const bool stands_in = stand_ins.contains(prefix);
+    std::uint32_t wanted = stands_in ? table_full : decide_in_room(prefix, entry.routes);
+    std::optional<ip_prefix> punting; // in its place
+    if (!stands_in && wanted != route_entry::none) {
+        const bool fresh = entry.nexthop == route_entry::none;
+        if (hides_one(prefix) || (fresh && !fits(prefix))) {
+            nexthops.release(wanted);
+            punting = reach(prefix);
+            wanted = punting == prefix ? table_full : route_entry::none;
+        } else if (wanted == table_full) {
+            punting = prefix;
         }
-    } catch (const error &e) { // a table is full: what was there stays
-        complain(e.what());
+    }
+    if (wanted != entry.nexthop) {
+        write_fib(prefix, wanted);
+        std::swap(wanted, entry.nexthop);
     }
     nexthops.release(wanted); // the one that is replaced, or the second use of the same
     routes.drop_if_unused(found);
+    stand_in(prefix, punting);
+}
+
+/// decide(), or `table_full`: there is no room for its next hop.
+std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, const std::vector<kernel_route> &list)
+{
+    try {
+        return decide(prefix, list);
+    } catch (const error &e) {
+        full_table = e.what();
+        return table_full;
+    }
 }
 
 /// The next hop for a prefix, acquired; none: it belongs not into the FIB.
@@ -264,10 +279,7 @@ void mirror::impl::write_fib(const ip_prefix &prefix, std::uint32_t nexthop)
 void mirror::impl::complain(const std::string &what)
 {
     ++stats.errors;
-    if (!complained) {
-        warn(what);
-    }
-    complained = true;
+    warn(what);
 }
 
 void mirror::impl::warn(const std::string &what) const

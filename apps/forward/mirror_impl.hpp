@@ -71,7 +71,8 @@ inline adjacency drop_as(forward_drop_reason reason)
 }
 
 /// What the mirror knows and does: mirror_load.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
-/// consequences for prefixes, mirror_adjacency.cpp for next hops, mirror_neighbours.cpp keeps neighbours fresh.
+/// consequences for prefixes, mirror_room.cpp for those that find a table full, mirror_adjacency.cpp for next hops,
+/// mirror_neighbours.cpp keeps neighbours fresh.
 struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
@@ -79,8 +80,8 @@ struct mirror::impl {
     int epoll_fd = -1;
     int load_fd = -1; ///< timer: the next load, or a look after the present one
     int tend_fd = -1; ///< timer: neighbours
+    int room_fd = -1; ///< timer: try again what had no room
     mirror_stats stats;
-    bool complained = false;
 
     std::map<int, known_link> links;
     netconf_table netconf;
@@ -90,7 +91,13 @@ struct mirror::impl {
     route_table routes;
     shared_nexthops nexthops;
     std::set<ip_prefix> choices; ///< prefixes with several routes that are equally good, but not one group
-    nexthop_key tended;          ///< where tend_neighbours() stopped
+    /// Prefixes that found a table full, and the one in the FIB whose entry punts for it meanwhile: itself if it is
+    /// there, else the longest that covers it and takes no room.
+    std::map<ip_prefix, ip_prefix> without_room;
+    std::map<ip_prefix, std::uint32_t> stand_ins; ///< the latter, if another, and for how many
+    std::string full_table;                       ///< what is told when the first one has no room
+    ip_prefix tried_last;                         ///< where find_room() stopped
+    nexthop_key tended;                           ///< where tend_neighbours() stopped
     std::uint32_t generation = 0;
     bool lost_messages = false;
     stale_tables stale;
@@ -100,7 +107,7 @@ struct mirror::impl {
     bool dead_hops4 = false, dead_hops6 = false; ///< some were seen since the last dump
 
     /// Next hops that need nothing but a class.
-    std::uint32_t local, control, other, blackhole;
+    std::uint32_t local, control, other, table_full, blackhole;
     /// Never forwarded, whatever the routes say.
     std::map<ip_prefix, std::uint32_t> fixed;
 
@@ -154,6 +161,7 @@ struct mirror::impl {
     void route_changed(const ip_prefix &prefix, bool local);
     void reselect();
     void evaluate(const ip_prefix &prefix);
+    std::uint32_t decide_in_room(const ip_prefix &prefix, const std::vector<kernel_route> &list);
     std::uint32_t decide(const ip_prefix &prefix, const std::vector<kernel_route> &list);
     std::uint32_t decide_neighbour(const ip_addr &addr);
     std::uint32_t acquire(const ip_addr &to, bool host, const std::vector<kernel_route> &list);
@@ -163,6 +171,14 @@ struct mirror::impl {
     bool never_forwarded(const ip_prefix &prefix) const;
     void write_fib(const ip_prefix &prefix, std::uint32_t nexthop);
     void complain(const std::string &what);
+
+    // Full tables.
+    bool fits(const ip_prefix &prefix);
+    bool hides_one(const ip_prefix &prefix) const;
+    ip_prefix reach(const ip_prefix &prefix) const;
+    void stand_in(const ip_prefix &prefix, const std::optional<ip_prefix> &entry);
+    void find_room();
+    void watch_room();
     void warn(const std::string &what) const;
 
     // Consequences for next hops.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_nexthops.hpp"
 
+#include <halfpoll/error.hpp>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -66,6 +68,7 @@ void shared_nexthops::release(std::uint32_t index)
     table_.remove(index);
     const std::vector<share> shares = std::exchange(gone->second.shares, {});
     let_go(gone->second, shares);
+    set_no_room(gone->second, false);
     groups_.erase(gone);
 }
 
@@ -118,16 +121,15 @@ std::uint32_t shared_nexthops::acquire(const nexthop_group_key &key)
         const std::uint32_t index = table_.add(adjacency{});
         found = groups_.emplace(key, group{.index = index}).first;
         group_by_index_.emplace(index, found);
-        try {
-            fill(found->second, key.id != 0 ? ask_.contents(key) : nexthop_contents{{}, key.members});
-        } catch (...) { // the table is full
-            found->second.users = 1;
-            release(index);
-            throw;
-        }
+        fill(found->second, contents_of(key));
     }
     ++found->second.users;
     return found->second.index;
+}
+
+nexthop_contents shared_nexthops::contents_of(const nexthop_group_key &key) const
+{
+    return key.id != 0 ? ask_.contents(key) : nexthop_contents{{}, key.members};
 }
 
 /// Gives a group these members, and lets the former ones go once nobody is led to them.
@@ -135,25 +137,36 @@ void shared_nexthops::fill(group &g, const nexthop_contents &contents)
 {
     const std::vector<share> before = std::exchange(g.shares, {});
     g.fixed = contents.fixed;
+    set_no_room(g, false);
     try {
-        for (const nexthop_member &member : contents.members) {
-            const auto found = find_or_make(member.hop);
-            const auto known = std::ranges::find(g.shares, found, &share::hop);
-            if (known != g.shares.end()) {
-                known->weight += member.weight;
-                continue;
-            }
-            ++found->second.users;
-            found->second.groups.insert(&g);
-            g.shares.push_back({found, member.weight});
-        }
-    } catch (...) { // the table is full: what was there stays
-        const std::vector<share> half = std::exchange(g.shares, before);
-        let_go(g, half);
-        throw;
+        std::ranges::for_each(contents.members, [&](const nexthop_member &member) { take(g, member); });
+    } catch (const error &) { // the former ones would be wrong, and some of the new ones, too
+        let_go(g, std::exchange(g.shares, {}));
+        g.fixed = adjacency{.punt = PUNT_TABLE_FULL};
+        set_no_room(g, true);
     }
     publish(g);
     let_go(g, before);
+}
+
+void shared_nexthops::set_no_room(group &g, bool no_room)
+{
+    without_room_ += no_room;
+    without_room_ -= std::exchange(g.no_room, no_room);
+}
+
+/// One more member. Throws `error` if the table is full.
+void shared_nexthops::take(group &g, const nexthop_member &member)
+{
+    const auto found = find_or_make(member.hop);
+    const auto known = std::ranges::find(g.shares, found, &share::hop);
+    if (known != g.shares.end()) {
+        known->weight += member.weight;
+        return;
+    }
+    ++found->second.users;
+    found->second.groups.insert(&g);
+    g.shares.push_back({found, member.weight});
 }
 
 /// Members that a group had; it may still have some of them.
@@ -203,6 +216,28 @@ void shared_nexthops::refresh_objects(const std::set<std::uint32_t> &ids)
             fill(g, ask_.contents(key));
         }
     }
+}
+
+void shared_nexthops::fill_up()
+{
+    for (auto &[key, g] : groups_) {
+        if (without_room_ == 0) {
+            return;
+        }
+        if (g.no_room) {
+            fill(g, contents_of(key));
+        }
+    }
+}
+
+std::uint32_t shared_nexthops::users_without_room() const
+{
+    std::uint32_t users = 0;
+    for (auto i = groups_.begin(); without_room_ > 0 && i != groups_.end(); ++i) {
+        const group &g = i->second;
+        users += g.no_room ? g.users : 0;
+    }
+    return users;
 }
 
 // ---- use ----

@@ -67,7 +67,8 @@ public:
 
     /// One more user; the index. Throws `error` if the table is full.
     std::uint32_t acquire(const nexthop_key &key);
-    /// The same for several, or for what an object holds. With one next hop in use the index is an alias of that.
+    /// The same for several, or for what an object holds. With one next hop in use the index is an alias of that. If
+    /// the table has no room for its members, the group punts (PUNT_TABLE_FULL) until fill_up() finds some.
     std::uint32_t acquire(const nexthop_group_key &key);
     /// One user less; unknown indices are nobody's.
     void release(std::uint32_t index);
@@ -84,6 +85,11 @@ public:
     void refresh(std::uint8_t family);
     /// The contents of `ip nexthop` objects may have changed.
     void refresh_objects(const std::set<std::uint32_t> &ids);
+
+    /// Tries again to give groups the members that had no room.
+    void fill_up();
+    /// Users of groups whose members have no room.
+    std::uint32_t users_without_room() const;
 
     /// Hands marks of use down from groups to their members.
     void spread_used_marks();
@@ -112,6 +118,7 @@ private:
         std::uint32_t index = 0;
         std::uint32_t users = 0;
         std::optional<adjacency> fixed;
+        bool no_room = false;               ///< for its members: `fixed` punts
         std::vector<share> shares;          ///< distinct
         std::vector<std::uint32_t> buckets; ///< as they were last, whoever is active now
     };
@@ -121,6 +128,9 @@ private:
     void release(hop_map::iterator found);
     void refresh(hop_map::value_type &entry);
     void fill(group &g, const nexthop_contents &contents);
+    void take(group &g, const nexthop_member &member);
+    void set_no_room(group &g, bool no_room);
+    nexthop_contents contents_of(const nexthop_group_key &key) const;
     void let_go(group &g, const std::vector<share> &shares);
     void publish(group &g);
 
@@ -128,6 +138,7 @@ private:
     callbacks ask_;
     hop_map hops_;
     group_map groups_;
+    std::size_t without_room_ = 0; ///< groups
     std::unordered_map<std::uint32_t, hop_map::iterator> hop_by_index_;
     std::unordered_map<std::uint32_t, group_map::iterator> group_by_index_;
 };

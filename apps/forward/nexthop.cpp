@@ -29,11 +29,12 @@ struct nexthop_table::object {
     nexthop_group group;
 };
 
-nexthop_table::nexthop_table(std::function<void(std::function<void()>)> retire)
-    : retire_(std::move(retire)), slots_(std::make_unique<std::atomic<const adjacency *>[]>(max_nexthops)),
+nexthop_table::nexthop_table(std::function<void(std::function<void()>)> retire, std::uint32_t capacity)
+    : retire_(std::move(retire)), capacity_(capacity),
+      slots_(std::make_unique<std::atomic<const adjacency *>[]>(max_nexthops)),
       used_(std::make_unique<std::atomic<std::uint8_t>[]>(max_nexthops)), entries_(2)
 {
-    free_.reserve(max_nexthops);
+    free_.reserve(capacity);
     set(no_route, std::make_shared<object>(adjacency{}), no_route);
     alias(default4, no_route);
 }
@@ -47,8 +48,8 @@ std::uint32_t nexthop_table::add(const adjacency &adj)
     if (!free_.empty()) {
         index = free_.back();
         free_.pop_back();
-    } else if (index == max_nexthops) {
-        throw error("next hops: all " + std::to_string(max_nexthops) + " are in use");
+    } else if (index == capacity_) {
+        throw error("next hops: all " + std::to_string(capacity_) + " are in use");
     } else {
         entries_.emplace_back();
     }

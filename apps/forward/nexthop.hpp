@@ -62,7 +62,8 @@ public:
     static constexpr std::uint32_t max_nexthops = 1U << 16;
 
     /// `retire` frees something after a grace period; it must not run its argument before, and in order.
-    explicit nexthop_table(std::function<void(std::function<void()>)> retire);
+    /// `capacity`: of the 2 that are always there and those that add() makes.
+    explicit nexthop_table(std::function<void(std::function<void()>)> retire, std::uint32_t capacity = max_nexthops);
     ~nexthop_table();
     nexthop_table(const nexthop_table &) = delete;
     nexthop_table &operator=(const nexthop_table &) = delete;
@@ -109,6 +110,7 @@ private:
     void publish(std::uint32_t index);
 
     std::function<void(std::function<void()>)> retire_;
+    std::uint32_t capacity_;
     std::unique_ptr<std::atomic<const adjacency *>[]> slots_;
     std::unique_ptr<std::atomic<std::uint8_t>[]> used_;
     std::vector<entry> entries_;

@@ -55,6 +55,7 @@ json show_status(router &r)
               {"netlink_resyncs", kernel.resyncs},
               {"netlink_errors", kernel.errors},
               {"netlink_settled", r.kernel().settled()},
+              {"prefixes_without_room", kernel.without_room},
               {"neighbour_probes", kernel.probes},
               {"policy_routing", kernel.policy_routing4 || kernel.policy_routing6},
               {"slow_path_tx_drops", r.core().foreign_drops()}}}};

@@ -27,7 +27,7 @@ namespace
 class mirror_test : public testing::Test
 {
 protected:
-    mirror_test()
+    explicit mirror_test(const table_sizes &sizes = {})
     {
         pool_ = rte_pktmbuf_pool_create("mirror_test", 2047, 32, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
         runtime_options options;
@@ -37,7 +37,7 @@ protected:
         slow_path_options slow_options;
         slow_options.netns = netns_.name();
         slow_ = std::make_unique<slow_path>(*core_, slow_options);
-        fwd_ = std::make_unique<forwarder>(*core_, slow_.get());
+        fwd_ = std::make_unique<forwarder>(*core_, slow_.get(), sizes);
         core_->set_rx_handler(forwarder::receive, fwd_.get());
         add_port(wires_[0], "port0", "lan0");
         add_port(wires_[1], "port1", "lan1");
@@ -967,6 +967,201 @@ TEST_F(mirror_test, random_changes_end_up_equal)
         }
     }
     EXPECT_EQ(mirror_->stats().resyncs, 1U);
+}
+
+/// With tables that a few routes fill.
+class small_tables_test : public mirror_test
+{
+protected:
+    small_tables_test() : mirror_test({.nexthops = 40, .groups4 = 8, .groups6 = 64}) { settle(); }
+
+    bool all_have_room()
+    {
+        return test::eventually([this] {
+            settle();
+            return mirror_->stats().without_room == 0;
+        });
+    }
+    /// What the longest prefix in `fib` that covers an address says.
+    static std::string look_up(const test::fib_text &fib, const ip_addr &addr)
+    {
+        for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
+            if (const auto found = fib.find(make_prefix(addr, len)); found != fib.end()) {
+                return found->second;
+            }
+        }
+        return "punt no_route";
+    }
+    /// For each prefix, of its first address: as it should be, or punted because a table is full. How many of these.
+    unsigned expect_equal_or_punted()
+    {
+        std::string different;
+        unsigned punted = 0;
+        test::eventually([&] {
+            settle();
+            const test::fib_text expected = test::fib_expectation(netns_, shadows_).fib();
+            different.clear();
+            punted = 0;
+            for (const auto &[prefix, unused] : expected) {
+                const std::string address = test::to_text(prefix).substr(0, test::to_text(prefix).find('/'));
+                const std::string found = to(address), wanted = look_up(expected, prefix.addr);
+                punted += found == "punt table_full";
+                different += found == wanted || found == "punt table_full"
+                                 ? ""
+                                 : address + " is: " + found + ", expected: " + wanted + "\n";
+            }
+            return different.empty();
+        });
+        EXPECT_EQ(different, "");
+        return punted;
+    }
+};
+
+std::vector<std::string> gateways(const std::string &verb, unsigned n)
+{
+    std::vector<std::string> commands;
+    for (unsigned i = 0; i < n; ++i) {
+        commands.push_back("route " + verb + " 10.1." + std::to_string(i) + ".0/24 via 192.0.2." +
+                           std::to_string(100 + i));
+    }
+    return commands;
+}
+
+TEST_F(small_tables_test, a_prefix_whose_new_next_hop_has_no_room_is_punted)
+{
+    ip(neigh0);
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    ip_batch(gateways("add", 40));
+    settle();
+    EXPECT_GT(mirror_->stats().without_room, 0U);
+    EXPECT_THAT(warnings_, testing::HasSubstr("next hops: all 40 are in use: no room for"));
+    ip("route replace 203.0.113.0/24 via 198.51.100.9");
+    EXPECT_EQ(to("203.0.113.1"), "punt table_full") << "not by its old one";
+    EXPECT_GT(expect_equal_or_punted(), 1U);
+    ip_batch(gateways("del", 40));
+    EXPECT_TRUE(all_have_room()) << "it is tried again";
+    EXPECT_EQ(to("203.0.113.1"), "punt resolve");
+    EXPECT_THAT(warnings_, testing::HasSubstr("all prefixes have room again"));
+    expect_equal();
+}
+
+TEST_F(small_tables_test, a_group_whose_members_have_no_room_is_punted)
+{
+    ip(neigh0);
+    ip("nexthop add id 1 via 192.0.2.2 dev lan0");
+    ip("nexthop add id 2 via 192.0.2.3 dev lan0");
+    ip("nexthop add id 10 group 1");
+    ip("route add 203.0.113.0/24 nhid 10");
+    ip("route add 203.0.114.0/24 nhid 10");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    ip_batch(gateways("add", 40));
+    settle();
+    ip("nexthop replace id 10 group 1/2");
+    EXPECT_EQ(to("203.0.113.1"), "punt table_full") << "half a group is another one";
+    const auto without_room = mirror_->stats().without_room;
+    ip("route del 203.0.114.0/24");
+    EXPECT_EQ(mirror_->stats().without_room, without_room - 1) << "prefixes are counted";
+    ip_batch(gateways("del", 40));
+    EXPECT_TRUE(all_have_room());
+    expect_equal();
+}
+
+TEST_F(small_tables_test, a_longer_prefix_without_room_is_not_left_to_the_shorter_one)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("route add 10.0.0.0/8 via 192.0.2.2");
+    ip("route add 10.1.7.0/24 via 192.0.2.2");
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("route add 2001:db8:f000::/36 via 2001:db8::2");
+    std::vector<std::string> add, remove;
+    for (int i = 0; i < 16; ++i) {
+        add.push_back("route add 10.1." + std::to_string(i) + ".1/32 via 198.51.100.2");
+        add.push_back("route add 2001:db8:f000:" + std::to_string(i) + "::1/128 via 2001:db8:1::2");
+    }
+    ip_batch(add);
+    settle();
+    EXPECT_EQ(to("10.1.0.1"), hop1);
+    EXPECT_EQ(to("10.1.7.1"), "punt table_full");
+    EXPECT_EQ(to("10.1.15.1"), "punt table_full");
+    EXPECT_EQ(to("10.1.16.1"), hop0);
+    EXPECT_EQ(to("2001:db8:f000:15::1"), "punt table_full");
+    EXPECT_EQ(to("2001:db8:f001::1"), hop0);
+    EXPECT_THAT(warnings_, testing::HasSubstr("prefixes longer than /24: no room for"));
+    expect_equal_or_punted();
+    for (int i = 0; i < 15; ++i) {
+        remove.push_back("route del 10.1." + std::to_string(i) + ".1/32");
+        remove.push_back("route del 2001:db8:f000:" + std::to_string(i) + "::1/128");
+    }
+    ip_batch(remove);
+    EXPECT_TRUE(all_have_room());
+    EXPECT_EQ(to("10.1.7.1"), hop0);
+    EXPECT_EQ(to("10.1.15.1"), hop1);
+    expect_equal();
+}
+
+TEST_F(small_tables_test, a_prefix_with_room_does_not_take_the_packets_of_a_longer_one_without)
+{
+    const auto filler = [](int i) { return " 2000:" + std::to_string(100 * i) + "::/32 via 2001:db8::9"; };
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    int last = 0;
+    for (; mirror_->stats().without_room == 0; ++last) { // a group each
+        ip("route add" + filler(last));
+    }
+    ip("route add 2400::1/128 via 2001:db8:1::9");
+    EXPECT_EQ(to("2400::1"), "punt table_full");
+    for (int i = 0; i < 3; ++i) { // the last one takes no group
+        ip("route del" + filler(--last));
+    }
+    mirror_->process();
+    ip("route add 2400::/32 via 2001:db8::2");
+    EXPECT_EQ(to("2400::1"), "punt table_full");
+    while (last > 0) {
+        ip("route del" + filler(--last));
+    }
+    EXPECT_TRUE(all_have_room());
+    EXPECT_EQ(to("2400::1"), "punt resolve");
+    EXPECT_EQ(to("2400::2"), hop0);
+    expect_equal();
+}
+
+TEST_F(small_tables_test, random_changes_of_nested_prefixes)
+{
+    std::mt19937 random(20262);
+    ip(neigh0);
+    ip(neigh1);
+    unsigned punted = 0;
+    for (int round = 0; round < 20; ++round) {
+        std::vector<std::string> commands;
+        for (int i = 0; i < 40; ++i) {
+            const bool v6 = random() % 2;
+            const unsigned bits = v6 ? 128 : 32;
+            ip_addr addr{static_cast<std::uint8_t>(v6 ? AF_INET6 : AF_INET), {}};
+            for (unsigned byte = 0; byte < bits / 8; ++byte) {
+                addr.bytes[byte] = static_cast<std::uint8_t>(byte < (v6 ? 4U : 2U) ? 0x20U : random() % 2);
+            }
+            const std::string prefix = test::to_text(make_prefix(addr, bits / 4 + random() % (bits * 3 / 4 + 1)));
+            const std::string host = std::to_string(2 + random() % 24);
+            const std::string gateway = v6 ? (random() % 2 ? "2001:db8::" : "2001:db8:1::") + host
+                                           : (random() % 2 ? "192.0.2." : "198.51.100.") + host;
+            commands.push_back((random() % 3 ? "route replace " : "route del ") + prefix + " via " + gateway);
+        }
+        ip_batch(commands);
+        if (round % 4 == 3) {
+            netns_.ip("route flush root 32.0.0.0/8");
+            netns_.ip("-6 route flush root 2020::/16");
+        }
+        punted += expect_equal_or_punted();
+        if (round % 4 == 3) {
+            EXPECT_TRUE(all_have_room());
+            expect_equal();
+        }
+        if (HasFailure()) {
+            return;
+        }
+    }
+    EXPECT_GT(punted, 100U);
 }
 
 } // namespace

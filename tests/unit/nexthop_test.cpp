@@ -359,23 +359,30 @@ TEST_F(shared_nexthops_test, the_walk_goes_round_from_where_it_stopped)
     }
 }
 
-TEST_F(shared_nexthops_test, a_full_table_leaves_groups_as_they_were)
+TEST_F(shared_nexthops_test, a_group_without_room_for_its_members_is_punted_until_there_is)
 {
     objects_[7] = {{}, {{key(1), 1}, {key(2), 1}}};
     const std::uint32_t index = shared_.acquire(object(7));
+    std::vector<std::uint32_t> others;
     while (true) {
         try {
-            table_.add(adjacency{});
+            others.push_back(table_.add(adjacency{}));
         } catch (const error &) {
             break;
         }
     }
     objects_[7] = {{}, {{key(1), 1}, {key(3), 1}}};
-    EXPECT_THROW(shared_.refresh_objects({7}), error);
-    EXPECT_EQ(shares(index), (std::map<int, unsigned>{{1, 128}, {2, 128}}));
+    shared_.refresh_objects({7});
+    EXPECT_EQ(table_.get(index)->punt, PUNT_TABLE_FULL) << "not by the former members";
+    EXPECT_EQ(shared_.users_without_room(), 1U);
     EXPECT_THROW(shared_.acquire(group({{key(1), 1}, {key(5), 1}})), error);
-    set_active(2, false);
-    EXPECT_EQ(shares(index), (std::map<int, unsigned>{{1, 0}}));
+    for (const std::uint32_t other : others) {
+        table_.remove(other);
+    }
+    period_.pass();
+    shared_.fill_up();
+    EXPECT_EQ(shared_.users_without_room(), 0U);
+    EXPECT_EQ(shares(index), (std::map<int, unsigned>{{1, 128}, {3, 128}}));
     shared_.release(index);
 }
 

@@ -16,17 +16,18 @@ namespace halfpoll
 
 /// Classes of packets that go to the kernel, each policed on its own before the ring.
 enum punt_class : unsigned {
-    PUNT_ARP_ND,   ///< ARP, IPv6 neighbour and router discovery
-    PUNT_ROUTING,  ///< routing protocols' packets for the box: BGP, OSPF, BFD, VRRP, …
-    PUNT_LOCAL,    ///< others addressed to the box
-    PUNT_CONTROL,  ///< multicast and link-layer protocols (OSPF, LLDP, …)
-    PUNT_RESOLVE,  ///< next hop not resolved
-    PUNT_TTL,      ///< TTL or hop limit expired
-    PUNT_TOO_BIG,  ///< larger than the egress MTU
-    PUNT_OPTIONS,  ///< IPv4 options, IPv6 hop-by-hop
-    PUNT_NO_ROUTE, ///< no route, unreachable, prohibit: the kernel answers
-    PUNT_REDIRECT, ///< leaves where it came from: a sample, for which the kernel sends ICMP redirects
-    PUNT_OTHER,    ///< anything else the fast path does not do
+    PUNT_ARP_ND,     ///< ARP, IPv6 neighbour and router discovery
+    PUNT_ROUTING,    ///< routing protocols' packets for the box: BGP, OSPF, BFD, VRRP, …
+    PUNT_LOCAL,      ///< others addressed to the box
+    PUNT_CONTROL,    ///< multicast and link-layer protocols (OSPF, LLDP, …)
+    PUNT_RESOLVE,    ///< next hop not resolved
+    PUNT_TTL,        ///< TTL or hop limit expired
+    PUNT_TOO_BIG,    ///< larger than the egress MTU
+    PUNT_OPTIONS,    ///< IPv4 options, IPv6 hop-by-hop
+    PUNT_NO_ROUTE,   ///< no route, unreachable, prohibit: the kernel answers
+    PUNT_REDIRECT,   ///< leaves where it came from: a sample, for which the kernel sends ICMP redirects
+    PUNT_TABLE_FULL, ///< its route has no room in a table of the fast path
+    PUNT_OTHER,      ///< anything else the fast path does not do
     PUNT_CLASSES
 };
 const char *to_string(punt_class c) noexcept;

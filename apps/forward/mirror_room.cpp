@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "mirror_impl.hpp"
+
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace halfpoll
+{
+
+namespace
+{
+constexpr std::size_t tries_per_turn = 1000;
+constexpr unsigned shortest_stand_in = 24; // shorter prefixes always have room
+constexpr ktime_t pause_ns = NSEC_PER_SEC; // until the next turn, if the last one found no room
+constexpr ktime_t short_pause_ns = 10 * NSEC_PER_MSEC;
+
+/// fn(FIB, address as the FIB takes it)
+template <typename F>
+auto in_fib(forwarder &fwd, const ip_addr &addr, F fn)
+{
+    return addr.family == AF_INET ? fn(fwd.routes4(), to_ipv4(addr.bytes)) : fn(fwd.routes6(), addr.bytes);
+}
+
+void set_timer(int fd, ktime_t ns)
+{
+    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
+    timerfd_settime(fd, 0, &when, nullptr);
+}
+
+} // namespace
+
+bool mirror::impl::fits(const ip_prefix &prefix)
+{
+    const auto in = [&](const auto &fib, const auto &addr) { return fib.fits(addr, prefix.len); };
+    if (in_fib(fwd, prefix.addr, in)) {
+        return true;
+    }
+    full_table = prefix.addr.family == AF_INET ? "IPv4 prefixes longer than /24" : "IPv6 prefixes longer than /24";
+    return false;
+}
+
+ip_prefix mirror::impl::reach(const ip_prefix &prefix) const
+{
+    const auto of = [&](const auto &fib, const auto &addr) { return fib.reach(addr, prefix.len); };
+    return make_prefix(prefix.addr, in_fib(fwd, prefix.addr, of));
+}
+
+/// A longer prefix has no room, and a shorter one than this stands in for it: this one would take its packets.
+bool mirror::impl::hides_one(const ip_prefix &prefix) const
+{
+    if (prefix.len <= shortest_stand_in) {
+        return false;
+    }
+    for (auto i = without_room.upper_bound(prefix); i != without_room.end() && covers(prefix, i->first); ++i) {
+        if (i->second.len < prefix.len) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// From now on `entry` punts for a prefix that has no room; none: it has what it needs.
+void mirror::impl::stand_in(const ip_prefix &prefix, const std::optional<ip_prefix> &entry)
+{
+    const auto known = without_room.find(prefix);
+    const auto before = known == without_room.end() ? std::nullopt : std::optional(known->second);
+    if (before == entry) {
+        return;
+    }
+    if (entry) {
+        stats.errors += before ? 0 : 1;
+        without_room[prefix] = *entry;
+        if (*entry != prefix && stand_ins[*entry]++ == 0) {
+            evaluate(*entry);
+        }
+    } else {
+        without_room.erase(known);
+    }
+    if (before && *before != prefix && --stand_ins.at(*before) == 0) {
+        stand_ins.erase(*before);
+        evaluate(*before);
+    }
+}
+
+/// Tries some of what had no room again, the longest first, since no other may take their packets.
+void mirror::impl::find_room()
+{
+    const auto all = [this] { return without_room.size() + nexthops.users_without_room(); };
+    const std::size_t before = all();
+    nexthops.fill_up();
+    for (std::size_t left = std::min(tries_per_turn, without_room.size()); left > 0 && !without_room.empty(); --left) {
+        const auto next = without_room.lower_bound(tried_last);
+        tried_last = std::prev(next == without_room.begin() ? without_room.end() : next)->first;
+        evaluate(ip_prefix(tried_last));
+    }
+    set_timer(room_fd, all() < before ? short_pause_ns : pause_ns);
+}
+
+/// Says it when the first prefix had no room, and when all have it again.
+void mirror::impl::watch_room()
+{
+    const std::uint64_t now = without_room.size() + nexthops.users_without_room();
+    const std::uint64_t before = std::exchange(stats.without_room, now);
+    if (before == 0 && now > 0) {
+        set_timer(room_fd, pause_ns);
+        warn((full_table.empty() ? "next hops" : full_table) + ": no room for " + std::to_string(now) +
+             " prefixes, the kernel alone forwards to them until there is");
+    } else if (before > 0 && now == 0) {
+        full_table.clear();
+        warn("all prefixes have room again");
+    }
+}
+
+} // namespace halfpoll
