@@ -277,3 +277,4 @@ class FibInvariant(unittest.TestCase):
             happened.append("stand")
             self.compare(happened)
         print(f"{len(happened)} events, 0 differences", flush=True)
+        self.lab.signal(signal.SIGTERM, SETTLE_SECONDS)  # takes many prefixes out of the FIB

@@ -3,6 +3,7 @@
 #include "fib_checker.hpp"
 
 #include "mirror.hpp"
+#include "netlink.hpp"
 
 #include <gmock/gmock.h>
 #include <libmnl/libmnl.h>
@@ -109,6 +110,7 @@ protected:
         test::run("ip -n " + netns_.name() + " -force -batch " + file);
         std::filesystem::remove(file);
     }
+    void beside(const std::function<void()> &work);
     void set_carrier(net_device &dev, bool up)
     {
         dev.carrier = up;
@@ -186,6 +188,7 @@ protected:
 
 const char *const hop0 = "port0 02:bb:00:00:00:02 mtu 1500";
 const char *const hop1 = "port1 02:bb:00:00:01:02 mtu 1500";
+const char *const both = "group(port0 02:bb:00:00:00:02 mtu 1500 | port1 02:bb:00:00:01:02 mtu 1500)";
 const char *const neigh0 = "neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:02 dev lan0";
 const char *const neigh1 = "neigh replace 198.51.100.2 lladdr 02:bb:00:00:01:02 dev lan1";
 
@@ -378,6 +381,123 @@ TEST_F(mirror_test, link_down_and_up)
     expect_equal();
 }
 
+std::vector<std::string> many_routes(int n, const std::string &via)
+{
+    std::vector<std::string> commands;
+    for (int i = 0; i < n; ++i) {
+        commands.push_back("route add 10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".0/24 via " +
+                           via);
+    }
+    return commands;
+}
+
+/// Runs `ip` commands in another thread, and turns of the control loop until they are done.
+void mirror_test::beside(const std::function<void()> &work)
+{
+    std::atomic<bool> done{false};
+    std::thread other([&] {
+        work();
+        done = true;
+    });
+    while (!done) {
+        mirror_->process();
+    }
+    other.join();
+    settle();
+}
+
+TEST_F(mirror_test, a_dump_on_the_word_of_a_link_sees_the_kernels_routes_gone)
+{
+    for (int round = 0; round < 3; ++round) {
+        ip("link set lan0 up");
+        ip(neigh0);
+        ip_batch(many_routes(20'000, "192.0.2.2"));
+        settle();
+        EXPECT_EQ(to("10.78.31.1"), hop0);
+        beside([this] { netns_.ip("link set lan0 down"); });
+        EXPECT_LT(fwd_->routes4().size(), 100U);
+    }
+    expect_equal();
+}
+
+TEST_F(mirror_test, ipv6_routes_that_go_without_a_word)
+{
+    netns_.exec("sysctl -q net.ipv6.route.skip_notify_on_dev_down=1");
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("route add 2001:db8:f::/48 via 2001:db8::2");
+    EXPECT_EQ(to("2001:db8:f::1"), hop0);
+    ip("link set lan0 down");
+    EXPECT_EQ(to("2001:db8:f::1"), "punt no_route");
+    expect_equal();
+    ip("link set lan0 up");
+    ip("addr replace 2001:db8::1/64 dev lan0 nodad");
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("route add 2001:db8:f::/48 via 2001:db8::2");
+    EXPECT_EQ(to("2001:db8:f::1"), hop0);
+    netns_.exec("sysctl -q net.ipv6.conf.lan0.disable_ipv6=1");
+    settle();
+    EXPECT_EQ(to("2001:db8:f::1"), "punt no_route");
+    expect_equal();
+}
+
+TEST_F(mirror_test, next_hops_that_are_dead_though_their_link_is_up)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
+    EXPECT_EQ(to("203.0.113.1"), both);
+    ip("addr del 192.0.2.1/24 dev lan0");
+    ip(neigh0); // the kernel forgot it
+    EXPECT_EQ(to("203.0.113.1"), hop1) << "with its last address an interface is out of use";
+    ip("addr add 192.0.2.1/24 dev lan0");
+    EXPECT_EQ(to("203.0.113.1"), both);
+}
+
+TEST_F(mirror_test, a_dump_beside_changes_revives_nothing)
+{
+    ip(neigh0);
+    std::vector<std::string> add = many_routes(2000, "192.0.2.2"), del;
+    for (const std::string &command : add) {
+        del.push_back("route del" + command.substr(std::string("route add").size()));
+    }
+    for (int round = 0; round < 10; ++round) {
+        ip_batch(add);
+        std::atomic<bool> done{false};
+        std::thread other([&] {
+            ip_batch(del);
+            done = true;
+        });
+        while (!done) {
+            mirror_->resync();
+        }
+        other.join();
+        settle();
+        ASSERT_LT(fwd_->routes4().size(), 100U) << "round " << round;
+    }
+    expect_equal();
+}
+
+TEST(netlink_socket_test, hears_the_kernel_alone)
+{
+    const test::test_netns netns("netlink");
+    netlink_socket socket(netns.name(), {RTNLGRP_LINK}, 1U << 20);
+    sockaddr_nl to{};
+    socklen_t size = sizeof to;
+    ASSERT_EQ(getsockname(socket.fd(), reinterpret_cast<sockaddr *>(&to), &size), 0);
+    netlink_socket other(netns.name(), {}, 1U << 20);
+    nlmsghdr message{sizeof message, RTM_NEWROUTE, 0, 0, 0};
+    ASSERT_EQ(sendto(other.fd(), &message, sizeof message, 0, reinterpret_cast<const sockaddr *>(&to), sizeof to),
+              static_cast<ssize_t>(sizeof message));
+    ASSERT_TRUE(socket.readable());
+    unsigned heard = 0;
+    const auto count = [&](const nlmsghdr &) { ++heard; };
+    EXPECT_EQ(socket.receive(count), netlink_socket::received::nothing);
+    EXPECT_EQ(heard, 0U);
+    netns.ip("link set lo mtu 1400");
+    EXPECT_EQ(socket.receive(count), netlink_socket::received::some);
+    EXPECT_EQ(heard, 1U);
+}
+
 TEST_F(mirror_test, routes_go_with_their_source_address)
 {
     ip("addr add 192.0.2.77/32 dev lan0");
@@ -437,8 +557,6 @@ TEST_F(mirror_test, mtu_of_the_shadow_and_of_the_route)
     EXPECT_THAT(warnings_, testing::HasSubstr("9100"));
     expect_equal();
 }
-
-const char *const both = "group(port0 02:bb:00:00:00:02 mtu 1500 | port1 02:bb:00:00:01:02 mtu 1500)";
 
 TEST_F(mirror_test, multipath_shares_by_weight)
 {
@@ -709,7 +827,9 @@ TEST_F(mirror_test, an_interface_gets_another_name)
 }
 
 /// An RTM_NEWLINK about a VLAN, for kernels that have none.
-std::vector<char> vlan_link(int ifindex, int lower, std::uint16_t protocol, std::uint16_t id, unsigned mtu)
+/// `elsewhere`: what it sits on is in another namespace.
+std::vector<char> vlan_link(int ifindex, int lower, std::uint16_t protocol, std::uint16_t id, unsigned mtu,
+                            bool elsewhere = false)
 {
     std::vector<char> space(1024);
     nlmsghdr *message = mnl_nlmsg_put_header(space.data());
@@ -721,6 +841,9 @@ std::vector<char> vlan_link(int ifindex, int lower, std::uint16_t protocol, std:
     mnl_attr_put(message, IFLA_ADDRESS, sizeof mac, mac);
     mnl_attr_put_u32(message, IFLA_MTU, mtu);
     mnl_attr_put_u32(message, IFLA_LINK, static_cast<std::uint32_t>(lower));
+    if (elsewhere) {
+        mnl_attr_put_u32(message, IFLA_LINK_NETNSID, 0);
+    }
     nlattr *info = mnl_attr_nest_start(message, IFLA_LINKINFO);
     mnl_attr_put_strz(message, IFLA_INFO_KIND, "vlan");
     nlattr *data = mnl_attr_nest_start(message, IFLA_INFO_DATA);
@@ -803,6 +926,29 @@ TEST_F(mirror_test, vlans_on_a_shadow)
     EXPECT_EQ(to("10.70.0.1"), "punt resolve");
 }
 
+TEST_F(mirror_test, a_vlan_on_a_device_of_another_namespace_is_the_kernels)
+{
+    constexpr int lower = 1005, upper = 1007;
+    const auto apply = [this](const std::vector<char> &message) {
+        mirror_->apply(*reinterpret_cast<const nlmsghdr *>(message.data()));
+    };
+    const int lan0 = slow_->of_device(*shadows_["lan0"])->kernel_ifindex;
+    apply(vlan_link(upper, lan0, 0x8100, 7, 1400, true));
+    apply(neighbour(upper, "10.7.0.2"));
+    apply(route(upper, "10.70.0.0", 16, "10.7.0.2"));
+    EXPECT_EQ(to("10.70.0.1"), "punt other") << "the ifindex counts in the other namespace";
+
+    apply(vlan_link(lower, lan0, 0x8100, 5, 1400));
+    apply(vlan_link(upper, lower, 0x8100, 7, 1400));
+    EXPECT_EQ(to("10.70.0.1"), "port0 02:bb:00:00:00:09 mtu 1400");
+    std::vector<char> gone = vlan_link(lower, lan0, 0x8100, 5, 1400);
+    reinterpret_cast<nlmsghdr *>(gone.data())->nlmsg_type = RTM_DELLINK;
+    apply(gone);
+    EXPECT_EQ(to("10.70.0.1"), "punt other");
+    apply(vlan_link(lower, lan0, 0x8100, 5, 1400));
+    EXPECT_EQ(to("10.70.0.1"), "punt other") << "another device with the ifindex of the one that went";
+}
+
 TEST_F(mirror_test, a_wide_local_route_comes_before_longer_ones_of_the_main_table)
 {
     ip(neigh0);
@@ -833,16 +979,6 @@ TEST_F(mirror_test, a_shadow_that_comes_and_goes)
     expect_equal();
     ip("link del lan0");
     EXPECT_EQ(to("203.0.113.1"), "punt no_route");
-}
-
-std::vector<std::string> many_routes(int n, const std::string &via)
-{
-    std::vector<std::string> commands;
-    for (int i = 0; i < n; ++i) {
-        commands.push_back("route add 10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".0/24 via " +
-                           via);
-    }
-    return commands;
 }
 
 TEST_F(mirror_test, five_thousand_routes_at_once)
