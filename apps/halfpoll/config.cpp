@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config.hpp"
+#include "buffer_need.hpp"
 #include "cpu_list.hpp"
 #include "irq_threads.hpp"
 #include "pci_device.hpp"
@@ -85,6 +86,7 @@ private:
     bool take_irq_priority(toml_reader &reader, const toml::node &node, port_config &port);
     void read_port_napi(toml_reader &reader, port_config &port);
     void read_punt(const toml::table &table);
+    void choose_mbufs();
     void check_buffers(const toml::node &ports);
     bool once(std::map<std::string, unsigned> &seen, const toml::node &where, const std::string &key,
               const std::string &value);
@@ -111,6 +113,9 @@ void parser::parse(const toml::table &root)
         problems.add(1, "no port, expected at least one [[port]]");
     }
     read_xdp_maps(reader, problems, out);
+    if (!out.ports.empty()) {
+        check_buffers(root["port"].as_array()->front());
+    }
     if (const toml::table *punt = reader.table("punt")) {
         read_punt(*punt);
     }
@@ -150,7 +155,7 @@ void parser::read_runtime(const toml::table &table)
     read_control(reader);
     reader.boolean("hugepages", out.hugepages);
     memory_mb = reader.integer("memory_mb", out.memory_mb, 64, 1'048'576);
-    mbufs = reader.integer("mbufs", out.mbufs, 2048, 16'777'216);
+    mbufs = reader.integer("mbufs", out.mbufs, MBUFS);
     reader.boolean("remove_shadows", out.remove_shadows);
     read_trace(reader);
     reader.refuse_unknown();
@@ -343,7 +348,6 @@ void parser::read_ports(const toml::node &node)
     for (const toml::node &element : *array) {
         read_port(*element.as_table());
     }
-    check_buffers(array->front());
 }
 
 void parser::read_port(const toml::table &table)
@@ -557,18 +561,28 @@ void parser::read_autoscale(const toml::table &table)
     reader.refuse_unknown();
 }
 
+/// Unless it is written, the pool holds all that can be held at once, as far as the memory goes.
+void parser::choose_mbufs()
+{
+    const std::uint64_t memory = std::uint64_t{out.memory_mb - 32} << 20;
+    const std::uint64_t wanted = std::min(buffers_at_most(out), memory / BUFFER_BYTES);
+    out.mbufs = static_cast<unsigned>(
+        std::max({std::uint64_t{out.mbufs}, std::min<std::uint64_t>(wanted, MBUFS.max), buffers_at_rest(out)}));
+    out.mbufs_chosen = true;
+}
+
 /// The pool must fill all rings and the caches in front of them, and fit into memory.
 void parser::check_buffers(const toml::node &ports)
 {
-    std::uint64_t needed = 1024 * (out.cpus.size() + irq_threads(out).size() + 1);
-    for (const port_config &port : out.ports) {
-        needed += std::uint64_t{port.options.descriptors} * (port.options.rx_queues + out.cpus.size());
+    if (!mbufs) {
+        choose_mbufs();
     }
+    const std::uint64_t needed = buffers_at_rest(out);
     if (needed > out.mbufs) {
-        problems.add(mbufs ? *mbufs : ports, "mbufs: found " + std::to_string(out.mbufs) + ", expected at least " +
-                                                 std::to_string(needed) + " for the rings of these ports");
+        problems.add(*mbufs, "mbufs: found " + std::to_string(out.mbufs) + ", expected at least " +
+                                 std::to_string(needed) + " for the rings of these ports");
     }
-    const std::uint64_t megabytes = (out.mbufs * BUFFER_BYTES >> 20) + 32;
+    const std::uint64_t megabytes = buffer_megabytes(out.mbufs);
     if (megabytes > out.memory_mb) {
         problems.add(memory_mb ? *memory_mb
                      : mbufs   ? *mbufs

@@ -41,6 +41,7 @@ inline constexpr setting_range AUTOSCALE_SETTLE_MS{1, 3'600'000};
 inline constexpr setting_range FIFO_PRIORITY{0, 99};
 inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
+inline constexpr setting_range MBUFS{2048, 16'777'216};
 
 /// An XDP program: [xdp.NAME], or one that was attached by its file.
 struct xdp_config {
@@ -89,7 +90,8 @@ struct config {
     std::string control = DEFAULT_CONTROL;
     bool hugepages = false;
     unsigned memory_mb = 256;
-    unsigned mbufs = 16384;
+    unsigned mbufs = 16384;    ///< at least, if it is not written
+    bool mbufs_chosen = false; ///< it is not written
     bool remove_shadows = true;
     std::string trace;     ///< expression of the tracepoints that are on; empty: none
     std::string trace_dir; ///< empty: DPDK's

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "config_diff.hpp"
+#include "buffer_need.hpp"
 
 #include <algorithm>
 
@@ -65,7 +66,9 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "control", from.control, to.control);
     compare(diff.refused, where, "hugepages", from.hugepages, to.hugepages);
     compare(diff.refused, where, "memory_mb", from.memory_mb, to.memory_mb);
-    compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
+    if (!from.mbufs_chosen || !to.mbufs_chosen || buffers_at_rest(to) > from.mbufs) { // else the pool stays as it is
+        compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
+    }
     compare(diff.refused, where, "trace", from.trace, to.trace);
     compare(diff.refused, where, "trace_dir", from.trace_dir, to.trace_dir);
     compare(diff.changes, where, "netdev_budget", from.netdev_budget, to.netdev_budget);

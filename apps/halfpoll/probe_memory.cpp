@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "buffer_need.hpp"
 #include "pci_device.hpp"
 #include "probe_parts.hpp"
 
@@ -137,6 +138,9 @@ void probe_memory(probing &p)
         probe_ordinary_memory(p);
     }
     probe_memlock(p);
+    if (const buffer_shortage shortage = find_shortage(p.cfg); !shortage.problem.empty()) {
+        p.add(severity::less, "mbufs", "", shortage.problem, shortage.remedy);
+    }
 }
 
 } // namespace halfpoll

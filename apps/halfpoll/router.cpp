@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "router.hpp"
+#include "buffer_need.hpp"
 #include "config_diff.hpp"
 #include "dpdk_log.hpp"
 #include "log.hpp"
@@ -18,8 +19,6 @@ namespace halfpoll
 
 namespace
 {
-
-constexpr unsigned LCORE_CACHE = 256; ///< packets
 
 /// The threads that are made from here on, and this one, leave the data CPUs alone as far as there are others.
 void leave_cpus(const std::vector<unsigned> &data_cpus)
@@ -68,6 +67,7 @@ void router::start()
 {
     leave_cpus(cfg_.cpus);
     start_eal();
+    look_at_buffers(cfg_);
     start_runtime();
     core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
     set_skb_defer_max(cfg_.skb_defer_max);
@@ -123,8 +123,23 @@ void router::start_eal()
     }
     redirect_dpdk_log();
     const bool preempted = cfg_.exclusion == exclusion_mode::nested;
-    pool_ = packet_pool_create("packets", cfg_.mbufs, BUFFER_DATA_ROOM, LCORE_CACHE,
+    pool_ = packet_pool_create("packets", cfg_.mbufs, BUFFER_DATA_ROOM, PACKET_CACHE,
                                preempted ? pool_users::preempted : pool_users::apart);
+}
+
+void router::look_at_buffers(const config &cfg)
+{
+    if (const buffer_shortage shortage = find_shortage(cfg); !shortage.problem.empty()) {
+        degrade(shortage.problem + ": " + shortage.remedy);
+    }
+}
+
+/// The pool stays as it was made.
+void router::adopt(config cfg)
+{
+    cfg.mbufs = cfg_.mbufs;
+    cfg_ = std::move(cfg);
+    look_at_buffers(cfg_);
 }
 
 void router::start_runtime()
@@ -335,7 +350,13 @@ config router::running() const
 
 void router::set_netdev_budget(unsigned packets, unsigned usecs) { runtime_->set_netdev_budget(packets, usecs); }
 
-void router::set_netdev_max_backlog(unsigned packets) { core_->set_netdev_max_backlog(packets); }
+void router::set_netdev_max_backlog(unsigned packets)
+{
+    core_->set_netdev_max_backlog(packets);
+    config now = cfg_;
+    now.netdev_max_backlog = packets;
+    look_at_buffers(now);
+}
 
 void router::set_skb_defer_max(unsigned packets) { core_->set_skb_defer_max(packets); }
 

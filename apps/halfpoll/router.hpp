@@ -75,7 +75,7 @@ public:
     /// By rx queue.
     const std::vector<xdp_placement> &xdp_of(const net_device &dev) { return xdp_[dev.ifindex]; }
     void set_xdp(net_device &dev, const std::vector<xdp_placement> &queues);
-    void adopt(config cfg) { cfg_ = std::move(cfg); }
+    void adopt(config cfg);
 
     // Settings. Throw `error`, and change nothing then.
     void set_netdev_budget(unsigned packets, unsigned usecs);
@@ -98,6 +98,7 @@ public:
 private:
     void start();
     void start_eal();
+    void look_at_buffers(const config &cfg);
     void start_runtime();
     std::vector<unsigned> homes_of(const port_config &port) const;
     void start_scaler();

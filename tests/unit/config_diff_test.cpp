@@ -118,6 +118,14 @@ TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
     EXPECT_THAT(d.refused, IsEmpty());
 }
 
+TEST(ConfigDiff, APoolThatWasChosenAtStartStaysWhileTheRingsFit)
+{
+    EXPECT_TRUE(lines(diff(LAN, LAN + "rx_queues = 8\n").refused).empty());
+    EXPECT_THAT(lines(diff(LAN, LAN + "rx_queues = 32\n").refused), ElementsAre("~ [runtime] mbufs: 16384 -> 40168"));
+    EXPECT_THAT(lines(diff("[runtime]\nmbufs = 32768\n" + LAN, LAN).refused),
+                ElementsAre("~ [runtime] mbufs: 32768 -> 16384"));
+}
+
 TEST(ConfigDiff, WhatNeedsARestartIsNamed)
 {
     const config_diff d = diff(LAN, "[runtime]\ncpus = [0]\nfifo_priority = 3\ninterrupts = false\nslow_path_cpu = 1\n"

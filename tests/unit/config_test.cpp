@@ -165,6 +165,17 @@ TEST(Config, InterruptThreadsNeedBuffers)
               "r.toml:4: mbufs: found 18000, expected at least 21504 for the rings of these ports");
 }
 
+TEST(Config, ThePoolHoldsWhatQueuesCanHoldAsFarAsMemoryGoes)
+{
+    EXPECT_EQ(good(PORT).mbufs, 16384U);
+    const std::string queue = "[xdp_map.cpus]\ntype = \"cpumap\"\nentries = [{ key = 0, qsize = 16384 }]\n";
+    EXPECT_EQ(good(PORT + queue).mbufs, 4096U + 1024 + 256 + 1024 + 1000 + 1024 + 16384);
+    EXPECT_EQ(good("[runtime]\nnetdev_max_backlog = 65535\nmemory_mb = 128\n" + PORT).mbufs, 96U * (1 << 20) / 2432);
+    EXPECT_EQ(good("[runtime]\nmbufs = 8192\n" + PORT + queue).mbufs, 8192U) << "it is what was written";
+    EXPECT_EQ(problems(PORT + "rx_queues = 64\ndescriptors = 32768\n"),
+              "r.toml:1: memory_mb: found 256, expected at least 4976 for 2131968 mbufs");
+}
+
 TEST(Config, XdpMaps)
 {
     const config cfg =

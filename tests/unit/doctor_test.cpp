@@ -57,6 +57,23 @@ class Lack : public testing::TestWithParam<lack>
 {
 };
 
+TEST(Doctor, APoolThatQueuesCanHoldIsNamedByItsPlaces)
+{
+    const std::string more =
+        AF_XDP_PORT + "[xdp_map.cpus]\ntype = \"cpumap\"\nentries = [{ key = 0, qsize = 16384 }]\n";
+    EXPECT_THAT(ids(look(RUNTIME + more, fake_host())), ElementsAre()) << "the default suffices";
+    const std::vector<finding> found = look(RUNTIME + "mbufs = 16384\n" + more, fake_host());
+    ASSERT_THAT(ids(found), ElementsAre("mbufs"));
+    EXPECT_EQ(found[0].level, severity::less);
+    EXPECT_EQ(found[0].problem,
+              "mbufs is 16384, and 25832 packets can be held at once, so ports may run out of buffers under load and "
+              "lose packets (rx rings 2048, tx rings 1024, caches 2048, AF_XDP completion rings 1024, staged for ports "
+              "256, hand-over rings 1024, backlogs (netdev_max_backlog) 1000, slow path 1024, cpumap queues (qsize) "
+              "16384)");
+    EXPECT_EQ(found[0].remedy, "mbufs = 25832 and memory_mb = 256 in [runtime], or shorter queues");
+    EXPECT_THAT(look(RUNTIME + "mbufs = 25832\n" + more, fake_host()), testing::IsEmpty());
+}
+
 TEST_P(Lack, IsTheOnlyFinding)
 {
     fake_host on;
