@@ -6,11 +6,7 @@
 
 namespace halfpoll
 {
-namespace
-{
-
-/// Ends a packet after `length` bytes, in whatever segment that is.
-void cut(rte_mbuf *m, std::uint32_t length) noexcept
+void trim(rte_mbuf *m, std::uint32_t length) noexcept
 {
     m->pkt_len = length;
     m->nb_segs = 1;
@@ -23,8 +19,6 @@ void cut(rte_mbuf *m, std::uint32_t length) noexcept
     last->data_len = static_cast<std::uint16_t>(length);
     rte_pktmbuf_free(std::exchange(last->next, nullptr));
 }
-
-} // namespace
 
 void input::flush() noexcept
 {
@@ -78,9 +72,8 @@ void input::finish() noexcept
 void input::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept
 {
     const unsigned grow = adj.rewrite_len - eth_len;
-    // Bytes behind the IP packet: link padding is left alone, more must not make it too long for the egress.
-    if (m->pkt_len > std::uint32_t{adj.mtu} + eth_len) {
-        cut(m, eth_len + l3_len);
+    if (m->pkt_len > eth_len + l3_len) {
+        trim(m, eth_len + l3_len);
     }
     std::uint8_t *frame = frame_of(m);
     if (grow != 0) {

@@ -87,8 +87,8 @@ public:
     /// Gives such a packet to the kernel, which forwards it and tells the sender, if it is time for another sample.
     /// False: the caller still owns it.
     bool sample_one_arm(rte_mbuf *m) noexcept;
-    /// The packet fits, its TTL is taken care of: gives it the adjacency's link header and sends it. `l3_len`: what the
-    /// IP header says.
+    /// The packet fits, its TTL is taken care of: gives it the adjacency's link header, ends it after `l3_len` bytes,
+    /// what the IP header says, and sends it.
     void rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept;
 
     /// What to do with a packet that the lookup gave this index: of a group the member that takes its flow.
@@ -172,6 +172,8 @@ unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
 bool is_isis(rte_mbuf *m) noexcept;
 /// An IPv6 frame with an ICMPv6 type of neighbour or router discovery (RFC 4861).
 bool is_neighbour_discovery(rte_mbuf *m) noexcept;
+/// Ends a packet after `length` bytes, in whatever segment that is.
+void trim(rte_mbuf *m, std::uint32_t length) noexcept;
 /// The slow half of pull(): moves bytes of further segments into the first.
 bool pull_tail(rte_mbuf *m, unsigned want) noexcept;
 /// Makes `want` bytes contiguous. False: the packet has fewer, or its first segment is too small for them.

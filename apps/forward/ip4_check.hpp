@@ -22,8 +22,8 @@ struct ip4_burst {
 
 /// Checks what RFC 1812 5.2.2 and 5.3 ask, n (1 to 64) packets in groups: EtherType, version and header length, total
 /// length, checksum, TTL > 1, addresses that may be forwarded. Looks their destinations
-/// up. True if no packet has a fault and all are addressed to link address `mac` (low 48 bits), which `fault` does not
-/// tell.
+/// up. True if no packet has a fault, all are addressed to link address `mac` (low 48 bits) and none has bytes behind
+/// it; `fault` does not tell the latter two.
 using ip4_check_fn = bool (*)(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,
                               unsigned n) noexcept;
 

@@ -132,7 +132,7 @@ struct group {
         return (net - 1) | (223 - net) | ((net ^ 127) - 1);
     }
 
-    /// Checks packets i to i + W - 1; returns their faults.
+    /// Checks packets i to i + W - 1; returns their faults, and for each how many bytes are behind it.
     static vec check(ip4_burst &burst, unsigned i)
     {
         const columns front = transpose(burst.frame + i, 2); // …, …, EtherType in its upper half, version to length
@@ -156,7 +156,7 @@ struct group {
         store(burst.ttl_word + i, static_cast<vec>(((ttl & 0xFFFF) - 1) | wrapped << 16));
         store(burst.dst + i, swap_bytes(back.c3));
         store(burst.fault + i, fault);
-        return fault;
+        return fault | fits;
     }
 
     /// Reads the mbufs first to end - 1; the surplus of the last group is its first packet again. Not 0: not all
@@ -217,12 +217,12 @@ struct group {
     static bool check_all(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts, unsigned n)
     {
         std::uint64_t others = 0;
-        vec fault{}, bytes{};
+        vec unsound{}, bytes{};
         unsigned first = 0;
         for (unsigned i = 0; i < n; i += W) {
             first = i;
             others |= gather(burst, routes, mac, pkts, i, n - i < W ? n : i + W);
-            fault |= check(burst, i);
+            unsound |= check(burst, i);
             bytes += load<vec>(burst.pkt_len + i);
         }
         look_up(burst, routes, n);
@@ -230,7 +230,7 @@ struct group {
         burst.bytes = -surplus * burst.pkt_len[first];
         std::uint32_t any = 0;
         for (unsigned i = 0; i < W; i++) {
-            any |= fault[i];
+            any |= unsound[i];
             burst.bytes += bytes[i];
         }
         return (any | others) == 0;

@@ -112,6 +112,30 @@ void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_
     }
 }
 
+/// A burst that ip4_check() calls unsound may be so for nothing but the bytes behind its packets, as of short ones in
+/// Ethernet's shortest frame.
+bool only_padded(const ip4_burst &burst, std::uint64_t mac, unsigned n) noexcept
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (burst.fault[i] != 0 || load_mac(burst.frame[i]) != mac) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Takes those bytes from the packets that got a link header.
+void trim_rewritten(ip4_burst &burst, const rewritten &result, rte_mbuf *const *pkts, unsigned n) noexcept
+{
+    for (unsigned i = 0; i < n; i++) {
+        const std::uint32_t length = eth_len + load_be16(burst.frame[i] + eth_len + 2);
+        if (!(result.left >> i & 1) && burst.pkt_len[i] > length) {
+            burst.bytes -= burst.pkt_len[i] - length;
+            trim(pkts[i], length);
+        }
+    }
+}
+
 /// A packet without fault, its next hop known.
 void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
 {
@@ -177,6 +201,8 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);
+    const bool padded = !sound && only_padded(burst, io.mac, n);
+    sound |= padded;
     io.sample_use(burst.nexthop, n);
     if (!io.plain) [[unlikely]] {
         sound &= admit(io, burst, n);
@@ -188,10 +214,16 @@ void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
             return forward_rest(io, burst, result, pkts, 1, n);
         }
         rewrite_burst(io.nexthops, burst, n, result);
-        if (result.left == 0 && result.one_device) [[likely]] {
+        const bool whole = result.left == 0 && result.one_device;
+        if (!whole) {
+            rewrite_members(io.nexthops, burst, pkts, n, result);
+        }
+        if (padded) [[unlikely]] {
+            trim_rewritten(burst, result, pkts, n);
+        }
+        if (whole) [[likely]] {
             return io.xmit(*result.dev[0], pkts, n, burst.bytes);
         }
-        rewrite_members(io.nexthops, burst, pkts, n, result);
     } else {
         result.left = ~std::uint64_t{0};
     }

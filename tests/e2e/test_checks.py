@@ -110,10 +110,13 @@ class Checks(unittest.TestCase):
             wait_for("20 short frames", lambda: self.lab.drops()["FRAME_SHORT"] - before["FRAME_SHORT"] == 20, 3)
         ping(self.client, WAN.host4)
 
-    def test_ipv4_trailing_bytes_are_padding(self):
-        """A frame may be longer than its packet (Ethernet's minimum): forwarded."""
-        for frame in self.forwarded(None, link(type=0x0800) / (bytes(ip4()) + bytes(18))):
-            self.assertEqual(frame[IP].len, 20 + 8 + len(MARK))
+    def test_trailing_bytes_are_no_part_of_the_packet(self):
+        """A frame may be longer than its packet (Ethernet's minimum): forwarded, without what is behind the packet."""
+        for packet in (ip4(), ip4(options=[IPOption_NOP()] * 4), ip6()):
+            for trailer in (b"\xee", bytes(18), b"\xee" * 1000):
+                frame = bytes(link() / packet) + trailer
+                for got in self.forwarded(None, frame):
+                    self.assertEqual(len(got), len(frame) - len(trailer))
 
     def test_ipv4_martian_sources(self):
         for source in ("127.0.0.1", "127.255.255.254", "224.0.0.1", "239.1.1.1", "255.255.255.255", *RESERVED):

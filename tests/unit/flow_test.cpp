@@ -110,7 +110,7 @@ protected:
             // Each device keeps its order, not both together: frames are told by their source address.
             std::map<bytes, int> of;
             for (const auto &[dev, f] : seen[0].sent) {
-                const std::size_t tag = f.size() > frames[first].size() ? 4 : 0;
+                const std::size_t tag = f[12] == 0x81 ? 4 : 0;
                 of[bytes(f.begin() + 14 + static_cast<long>(tag), f.end())] = f[5];
             }
             for (std::size_t i = first; i < std::min(frames.size(), first + 64); i++) {
@@ -120,10 +120,11 @@ protected:
         }
         return marks;
     }
-    /// Layer 3 with one hop less.
+    /// Layer 3 with one hop less, and nothing behind it.
     static bytes sent_form(bytes f)
     {
         if (f[12] == 0x08) {
+            f.resize(14U + (f[16] << 8U | f[17]));
             f[22]--;
             set16(f, 24, internet_checksum(f, 14, (f[14] & 15U) * 4));
         } else {

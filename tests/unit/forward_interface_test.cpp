@@ -129,6 +129,21 @@ TEST_F(forward_interface_test, from_tag_to_tag)
     expect_sent(ip4({10, 3, 0, 1}, {10, 1, 9, 9}, TAGS97), *in_, 18);
 }
 
+TEST_F(forward_interface_test, bytes_behind_a_tagged_packet_stay_behind)
+{
+    start_router();
+    const bytes from{10, 1, 9, 9}, out1{10, 1, 0, 1}, tagged{10, 3, 0, 1};
+    for (const bytes &f : {ip4(out1), ip4(out1, from, TAG5), ip4(out1, from, TAGS97), ip6(), ip6(TAG5), ip6(TAGS97),
+                           ip4(tagged), ip4(tagged, from, TAGS97)}) {
+        bytes longer = f;
+        longer.insert(longer.end(), 100, 0xEE);
+        const outcome whole = receive_one(f);
+        ASSERT_EQ(whole.sent.size(), 1U) << testing::PrintToString(whole);
+        EXPECT_EQ(receive_one(longer).sent, whole.sent);
+        EXPECT_EQ(receive_one(longer, {30, 70, 90, 120}).sent, whole.sent);
+    }
+}
+
 TEST_F(forward_interface_test, tags_that_no_interface_has)
 {
     start_router();

@@ -242,12 +242,11 @@ private:
         return send(adj, total, next);
     }
 
-    /// Link padding stays unless the frame would be too long for the egress with it.
+    /// What is behind the packet (link padding) stays behind.
     static verdict send(const adjacency &adj, unsigned total, const bytes &f)
     {
-        const bool fits = f.size() - 14 <= adj.mtu;
         bytes out(adj.rewrite, adj.rewrite + adj.rewrite_len);
-        out.insert(out.end(), f.begin() + 14, fits ? f.end() : f.begin() + 14 + total);
+        out.insert(out.end(), f.begin() + 14, f.begin() + 14 + total);
         if (out.size() > adj.dev->mtu + 14U + 8U) { // two VLAN tags are not counted against the MTU
             return drop(DROP_TX_OVERSIZE);
         }

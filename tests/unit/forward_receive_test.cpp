@@ -544,20 +544,21 @@ TEST_F(forward_receive_test, packets_up_to_the_mtu_leave_and_longer_ones_are_too
     expect_punt(PUNT_TOO_BIG, ip4_frame(*in_, dst4(4), 1501));
 }
 
-TEST_F(forward_receive_test, bytes_behind_the_packet_go_only_when_they_would_not_fit)
+TEST_F(forward_receive_test, bytes_behind_the_packet_stay_behind)
 {
     start_with_routes();
     const adjacency hop6 = via(*out1_, 14, TYPE_IP4, 576, 6);
-    const bytes padded = resized(ip4_frame(*in_, dst4(6), 28), 60);
-    expect_sent(*out1_, routed4(hop6, padded), padded);
+    const bytes small = ip4_frame(*in_, dst4(6), 28), padded = resized(small, 60);
+    expect_sent(*out1_, routed4(hop6, small), padded);
     const bytes whole = ip4_frame(*in_, dst4(6), 500);
     const bytes fits = resized(whole, 14 + 576), surplus = resized(whole, 14 + 577);
-    expect_sent(*out1_, routed4(hop6, fits), fits);
+    expect_sent(*out1_, routed4(hop6, whole), fits);
     expect_sent(*out1_, routed4(hop6, whole), surplus);
     expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 400, 550, 580}); // ends inside a segment
     expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 514, 580});      // ends with a segment
     const bytes whole6 = ip6_frame(*in_, dst6(6), 500);
     expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), whole6), resized(whole6, 1000), {20, 600, 700});
+    expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), whole6), resized(whole6, 550));
 }
 
 /// `f` with an identification that makes its checksum `wanted`; 0xFFFF is written in place of 0.
