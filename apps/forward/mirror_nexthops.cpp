@@ -268,7 +268,7 @@ void shared_nexthops::for_each_hop(const nexthop_key &after, const std::function
         return fn({entry.first, entry.second.index, !entry.second.groups.empty()});
     };
     if (std::all_of(middle, hops_.end(), call)) {
-        std::all_of(hops_.begin(), middle, call);
+        static_cast<void>(std::all_of(hops_.begin(), middle, call)); // up to the one that fn stops at
     }
 }
 
