@@ -39,7 +39,7 @@ using namespace test;
 
 constexpr unsigned OBJECTS = 1023, BULK = 8;
 constexpr std::size_t PAGE = 4096;
-constexpr long PATIENCE = 50'000'000; ///< ns that the urgent thread is given
+constexpr long PATIENCE = 100'000'000; ///< ns that the urgent thread may compute
 
 /// A page that may not be touched, and what happens when it is.
 struct trap {
@@ -48,6 +48,7 @@ struct trap {
     struct sigaction before {
     };
 } the_trap;
+std::atomic<bool> sprung; ///< since arm(), by the thread that stands in it
 
 void spring(int, siginfo_t *info, void *)
 {
@@ -57,6 +58,7 @@ void spring(int, siginfo_t *info, void *)
         return;
     }
     mprotect(the_trap.page, PAGE, PROT_READ | PROT_WRITE);
+    sprung = true;
     sem_post(the_trap.sprung); // who waits for that preempts this thread, here
 }
 
@@ -90,7 +92,7 @@ protected:
 
     /// `low` and `high` are what two threads do, less and more urgent, which pin themselves to `cpu`. `high` calls what
     /// it is given when it is prepared, and goes on once the other one was stopped. True if it was still not done
-    /// after PATIENCE.
+    /// when it had computed for PATIENCE: others that want the CPU, too, do not count.
     template <typename Low, typename High>
     bool stalls(Low low, High high)
     {
@@ -106,26 +108,36 @@ protected:
         while (!ready) {
             std::this_thread::yield();
         }
+        sprung = false;
         std::thread preempted([&] { low([] { become_fifo(pthread_self(), 10); }); });
-        timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += PATIENCE;
-        until.tv_sec += until.tv_nsec / 1'000'000'000;
-        until.tv_nsec %= 1'000'000'000;
-        const bool stalled = sem_timedwait(&done_, &until) != 0;
-        if (stalled) {
+        // Until then its priority may not be raised: it lowers it.
+        EXPECT_TRUE(eventually([] { return sprung.load(); }));
+        bool done = false;
+        EXPECT_TRUE(eventually([&] {
+            done = sem_trywait(&done_) == 0;
+            return done || computed(urgent) > PATIENCE;
+        }));
+        if (!done) {
             become_fifo(preempted.native_handle(), 30); // it gets the CPU, and leaves the operation
             sem_wait(&done_);
         }
         preempted.join();
         urgent.join();
-        return stalled;
+        return !done;
     }
 
     const int cpu = first_cpu();
     std::string refused;
 
 private:
+    /// ns of CPU time; 0 when it has ended.
+    static long computed(std::thread &thread)
+    {
+        clockid_t clock;
+        timespec now;
+        const bool runs = pthread_getcpuclockid(thread.native_handle(), &clock) == 0 && clock_gettime(clock, &now) == 0;
+        return runs ? now.tv_sec * 1'000'000'000 + now.tv_nsec : 0;
+    }
     sem_t sprung_, done_;
 };
 
