@@ -271,7 +271,7 @@ TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
         napi_schedule(urgent.napi);
     });
     ASSERT_TRUE(eventually([&] { return ready.load(); }));
-    std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from there to the system call
+    ASSERT_TRUE(eventually(others_sleep)); // it says so before the system call
     bool amid = false;
     on(low, [&] {
         slow.after_last_look = [&] {

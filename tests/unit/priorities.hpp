@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -18,7 +18,6 @@
 #include <sched.h>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -52,6 +51,21 @@ inline int effective_priority(std::uint32_t tid = current_tid())
         fields >> field;
     }
     return std::stoi(field);
+}
+
+/// Whether each other thread of the process is in a system call that waits.
+inline bool others_sleep()
+{
+    for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::ifstream file(task.path() / "stat");
+        std::string text;
+        std::getline(file, text);
+        const bool self = task.path().filename() == std::to_string(current_tid());
+        if (!self && text.find(") S ") == std::string::npos) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /// Empty, or why not.
@@ -99,7 +113,7 @@ protected:
         for (unsigned c = 0; c < rt->cpus(); ++c) {
             ASSERT_TRUE(eventually([&] { return rt->cpu(c).sleeping.load() != 0; }));
         }
-        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // from the announcement to the system call
+        ASSERT_TRUE(eventually(others_sleep)); // the announcement comes before the system call
     }
 
     const int cpu = first_cpu();
