@@ -90,6 +90,11 @@ int host::open_error(const std::string &file) const
     return 0;
 }
 
+int host::write_access(const std::string &file) const
+{
+    return faccessat(AT_FDCWD, path(file).c_str(), W_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
 int host::write_error(const std::string &file, const std::string &text)
 {
     const int fd = open(path(file).c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC);
@@ -130,11 +135,20 @@ bool host::capable(unsigned capability) const
     return syscall(SYS_capget, &header, data) == 0 && (data[capability / 32].effective >> (capability % 32) & 1);
 }
 
-std::uint64_t host::memlock_limit() const
+namespace
+{
+
+std::uint64_t limit_of(__rlimit_resource_t resource, rlim_t rlimit::*kind)
 {
     rlimit limit{};
-    return getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+    return getrlimit(resource, &limit) != 0 || limit.*kind == RLIM_INFINITY ? UINT64_MAX : limit.*kind;
 }
+
+} // namespace
+
+std::uint64_t host::memlock_limit() const { return limit_of(RLIMIT_MEMLOCK, &rlimit::rlim_cur); }
+std::uint64_t host::file_limit() const { return limit_of(RLIMIT_NOFILE, &rlimit::rlim_max); }
+std::uint64_t host::address_limit() const { return limit_of(RLIMIT_AS, &rlimit::rlim_cur); }
 
 std::string host::environment(const char *name) const
 {

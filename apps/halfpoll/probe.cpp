@@ -174,6 +174,7 @@ std::vector<finding> probe_machine(const config &cfg, const host &on, const prob
     probe_program(p);
     probe_memory(p);
     probe_cpus(p);
+    probe_limits(p);
     if (p.has(device_kind::af_xdp)) {
         probe_af_xdp_support(p);
     }

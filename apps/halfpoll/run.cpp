@@ -11,6 +11,7 @@
 #include <ctime>
 #include <poll.h>
 #include <span>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -127,10 +128,21 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
     log_line(log_level::info, "program", "stopping on request");
 }
 
+/// As far as this process may: queues and clients have one each, and nothing here uses select().
+void raise_file_limit()
+{
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 } // namespace
 
 void run(const config &cfg)
 {
+    raise_file_limit();
     const stop_signals signals;
     log_open(cfg.log);
     router *running = nullptr;

@@ -121,6 +121,25 @@ class Doctor(Machine):
         self.assertIn("64 KiB", found["problem"])
         self.assertNotIn("memlock", self.doctor(prefix=["prlimit", "--memlock=65536:65536"]))
 
+    def test_limits(self):
+        """What `check` calls good, `run` has to be able to do."""
+        for finding, limit in (("open_files", "--nofile=32:32"), ("address_space", f"--as={800 << 20}")):
+            with self.subTest(finding):
+                found = self.adds(finding, prefix=["prlimit", limit])
+                self.assertEqual(found["severity"], "stops")
+                for command in ("run", "check"):
+                    done = self.command(command, self.lab.folder / "test.toml", prefix=["prlimit", limit])
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn(found["problem"], done.stdout)
+
+    def test_read_only_folder_of_the_control_socket(self):
+        folder = self.lab.folder
+        mount = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder}"
+        read_only = ["unshare", "--mount", "sh", "-c", mount + ' && exec "$@"', "sh"]
+        found = self.adds("control_folder", prefix=read_only)
+        self.assertEqual(found["severity"], "stops")
+        self.assertIn("Read-only file system", found["problem"])
+
     def test_tun(self):
         found = self.adds("tun", prefix=hidden("/dev/net/tun"))
         self.assertEqual(found["severity"], "stops")

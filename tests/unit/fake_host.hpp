@@ -104,7 +104,8 @@ public:
 
     // ---- what the system calls say ----
     std::set<unsigned> dropped; ///< capabilities
-    std::uint64_t memlock = UINT64_MAX;
+    std::uint64_t memlock = UINT64_MAX, files = UINT64_MAX, addresses_limit = UINT64_MAX;
+    std::map<std::string, int> accesses; ///< errno by file or folder
     std::map<std::string, std::string> env;
     int tun = 0, uring = 0, map = 0, fifo = 0;
     std::map<int, int> sockets;        ///< errno by family
@@ -124,6 +125,9 @@ public:
 
     bool capable(unsigned capability) const override { return !dropped.contains(capability); }
     std::uint64_t memlock_limit() const override { return memlock; }
+    std::uint64_t file_limit() const override { return files; }
+    std::uint64_t address_limit() const override { return addresses_limit; }
+    int write_access(const std::string &path) const override { return value_or(accesses, path, 0); }
     std::string environment(const char *name) const override
     {
         const auto it = env.find(name);

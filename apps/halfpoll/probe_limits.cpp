@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What a process may use, and where it may write.
+#include "irq_threads.hpp"
+#include "probe_parts.hpp"
+
+#include <cstring>
+#include <filesystem>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+constexpr std::uint64_t MIB = 1 << 20;
+
+std::uint64_t threads(const config &cfg) { return cfg.cpus.size() + irq_threads(cfg).size(); }
+
+/// EAL, control thread, slow path and 16 clients of the control socket; a CPU's ring and doorbell; a port's shadow,
+/// netlink sockets, maps and one descriptor or two for each of its queues.
+std::uint64_t wanted_files(const probing &p)
+{
+    std::uint64_t files = 40 + 4 * threads(p.cfg);
+    for (const port_config &port : p.cfg.ports) {
+        const unsigned queues = port.kind == device_kind::af_xdp ? p.on.link_rx_queues(port.ifname()) : 0;
+        files += 8 + 2 * std::max(queues, port.options.rx_queues);
+    }
+    return files;
+}
+
+void probe_files(probing &p)
+{
+    const std::uint64_t limit = p.on.file_limit();
+    const std::uint64_t wanted = wanted_files(p);
+    if (limit < wanted) {
+        p.add(severity::stops, "open_files", "",
+              "the limit of open files is " + std::to_string(limit) + ", and up to " + std::to_string(wanted) +
+                  " are needed",
+              "ulimit -n " + std::to_string(2 * wanted) + " (systemd: LimitNOFILE=" + std::to_string(2 * wanted) + ")");
+    }
+}
+
+/// Packet memory, tables that are reserved whole and filled as needed, and the stacks of threads. With hugepages the
+/// EAL reserves addresses for all that could ever be used.
+std::uint64_t wanted_addresses(const config &cfg)
+{
+    constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB;
+    return cfg.memory_mb * MIB + packet_memory(cfg) + tables + (threads(cfg) + 4) * stack + (cfg.hugepages ? eal : 0);
+}
+
+void probe_addresses(probing &p)
+{
+    const std::uint64_t limit = p.on.address_limit();
+    const std::uint64_t wanted = wanted_addresses(p.cfg);
+    if (limit < wanted) {
+        p.add(severity::stops, "address_space", "",
+              "the limit of the address space is " + std::to_string(limit / MIB) + " MiB, and " +
+                  std::to_string(wanted / MIB) + " MiB are reserved (most of it is never used)",
+              "ulimit -v unlimited (systemd: LimitAS=infinity)");
+    }
+}
+
+/// `key` names the setting; the file itself is made at start.
+void probe_folder(probing &p, const std::string &id, const std::string &key, const std::filesystem::path &folder,
+                  const std::string &what)
+{
+    if (const int err = p.on.write_access(folder)) {
+        p.add(severity::stops, id, "",
+              "cannot make " + what + " in " + folder.string() + " (" + std::strerror(err) + ")",
+              err == EROFS ? "mount it read-write (a container: --tmpfs " + folder.string() +
+                                 "; systemd: " + "ReadWritePaths=), or choose another path with " + key
+                           : "choose another path with " + key + ", or give this user the right to write there");
+    }
+}
+
+} // namespace
+
+void probe_limits(probing &p)
+{
+    namespace fs = std::filesystem;
+    probe_files(p);
+    probe_addresses(p);
+    const fs::path control = fs::absolute(p.cfg.control).parent_path();
+    probe_folder(p, "control_folder", "control = \"...\" in [runtime]",
+                 p.on.exists(control) ? control : control.parent_path(), "the control socket");
+    if (const fs::path log = p.cfg.log.target; log.is_absolute()) {
+        probe_folder(p, "log_file", "target = \"...\" in [log]", p.on.exists(log) ? log : log.parent_path(),
+                     "the log file");
+    }
+    if (!p.cfg.trace.empty() && !p.cfg.trace_dir.empty()) {
+        probe_folder(p, "trace_dir", "trace_dir = \"...\" in [runtime]", p.cfg.trace_dir, "traces");
+    }
+}
+
+} // namespace halfpoll
