@@ -119,7 +119,12 @@ void link_watcher::look_at_queues()
 void link_watcher::receive()
 {
     alignas(nlmsghdr) char buffer[32768];
-    const ssize_t n = recv(netlink_, buffer, sizeof buffer, 0);
+    sockaddr_nl sender{};
+    socklen_t size = sizeof sender;
+    const ssize_t n = recvfrom(netlink_, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr *>(&sender), &size);
+    if (n >= 0 && sender.nl_pid != 0) {
+        return; // not from the kernel
+    }
     if (n < 0) {
         if (errno == ENOBUFS) {
             request_link();

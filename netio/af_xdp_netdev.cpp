@@ -81,7 +81,10 @@ bool get_link(int ifindex, link_message &out) noexcept
     request.header = {sizeof request, RTM_GETLINK, NLM_F_REQUEST, 1, 0};
     request.info.ifi_index = ifindex;
     alignas(nlmsghdr) char reply[32768];
-    ssize_t n = send(fd, &request, sizeof request, 0);
+    sockaddr_nl kernel{};
+    kernel.nl_family = AF_NETLINK;
+    ssize_t n = connect(fd, reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel); // nobody else is heard
+    n = n < 0 ? n : send(fd, &request, sizeof request, 0);
     n = n < 0 ? n : recv(fd, reply, sizeof reply, 0);
     ::close(fd);
     const auto *header = reinterpret_cast<const nlmsghdr *>(reply);

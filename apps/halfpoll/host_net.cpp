@@ -80,7 +80,10 @@ bool netlink_request::ask_once(int protocol, const handler &handle)
 {
     const std::unique_ptr<mnl_socket, int (*)(mnl_socket *)> socket(mnl_socket_open2(protocol, SOCK_CLOEXEC),
                                                                     mnl_socket_close);
+    sockaddr_nl kernel{}; // a socket that is connected to it hears nobody else
+    kernel.nl_family = AF_NETLINK;
     if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0 ||
+        connect(mnl_socket_get_fd(socket.get()), reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel) < 0 ||
         mnl_socket_sendto(socket.get(), message_, message_->nlmsg_len) < 0) {
         return false;
     }
