@@ -1,33 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ethdev_conf.hpp"
 
+#include <halfpoll/flow_hash.hpp>
+
 #include <rte_mbuf.h>
-
-#include <sys/random.h>
-
-#include <array>
-#include <cerrno>
 
 namespace halfpoll
 {
 namespace
 {
-
-constexpr std::size_t RSS_KEY_MAX = UINT8_MAX; // rte_eth_rss_conf::rss_key_len
-
-/// The Toeplitz key of all ports: random, so that nobody outside can aim at one queue. The kernel's
-/// netdev_rss_key_fill().
-const std::array<std::uint8_t, RSS_KEY_MAX> &rss_key()
-{
-    static const auto key = [] {
-        std::array<std::uint8_t, RSS_KEY_MAX> random{};
-        if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-            throw_errno(errno, "no random RSS key");
-        }
-        return random;
-    }();
-    return key;
-}
 
 void choose_rss(rte_eth_conf &conf, const port_options &options, const rte_eth_dev_info &dev)
 {
@@ -39,8 +20,8 @@ void choose_rss(rte_eth_conf &conf, const port_options &options, const rte_eth_d
     conf.rxmode.offloads |= dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH; // spares flow_hash_burst() its work
     rte_eth_rss_conf &rss = conf.rx_adv_conf.rss_conf;
     rss.rss_hf = hash;
-    if (dev.hash_key_size != 0) {                                   // else the driver has a key of its own
-        rss.rss_key = const_cast<std::uint8_t *>(rss_key().data()); // only read
+    if (dev.hash_key_size != 0) {                                         // else the driver has a key of its own
+        rss.rss_key = const_cast<std::uint8_t *>(flow_hash_key().data()); // only read
         rss.rss_key_len = dev.hash_key_size;
     }
 }

@@ -2,6 +2,7 @@
 //
 // Toeplitz: for each set bit of the input, 32 bits of the key that begin at that bit's number; all of them XORed.
 #include "flow_hash.hpp"
+#include "secret.hpp"
 
 namespace halfpoll
 {
@@ -14,30 +15,32 @@ struct nibble_table {
 };
 
 /// 32 bits of the key, the first of them at bit `first`.
-constexpr std::uint32_t key_window(unsigned first)
+std::uint32_t key_window(const flow_hash_key_bytes &key, unsigned first) noexcept
 {
     std::uint64_t bits = 0;
     for (unsigned i = 0; i < 5; ++i) {
-        const unsigned byte = first / 8 + i;
-        bits = bits << 8 | (byte < TOEPLITZ_KEY.size() ? TOEPLITZ_KEY[byte] : 0);
+        bits = bits << 8 | key[first / 8 + i];
     }
     return static_cast<std::uint32_t>(bits >> (8 - first % 8));
 }
 
-constexpr nibble_table make_table()
+nibble_table make_table(const flow_hash_key_bytes &key) noexcept
 {
     nibble_table table;
     for (unsigned at = 0; at < 72; ++at) {
         for (unsigned nibble = 0; nibble < 16; ++nibble) {
             for (unsigned bit = 0; bit < 4; ++bit) {
-                table.part[at][nibble] ^= (nibble & (8U >> bit)) ? key_window(at * 4 + bit) : 0;
+                table.part[at][nibble] ^= (nibble & (8U >> bit)) ? key_window(key, at * 4 + bit) : 0;
             }
         }
     }
     return table;
 }
 
-constexpr nibble_table table = make_table();
+// Set before the first packet, constant then.
+flow_hash_key_bytes the_key;
+bool key_is_set = false;
+nibble_table table;
 
 struct portable {
     using raw = std::uint32_t;
@@ -68,6 +71,26 @@ struct portable {
 flow_hash_fn best_level() noexcept { return flow_hash_levels().front().hash; }
 
 } // namespace
+
+void set_flow_hash_key(std::span<const std::uint8_t> key) noexcept
+{
+    for (std::size_t i = 0; i < the_key.size(); ++i) {
+        the_key[i] = key[i % key.size()];
+    }
+    table = make_table(the_key);
+#ifdef __x86_64__
+    flow_hash_pclmul_set_key(the_key.data());
+#endif
+    key_is_set = true;
+}
+
+const flow_hash_key_bytes &flow_hash_key()
+{
+    if (!key_is_set) {
+        set_flow_hash_key(random_secret<flow_hash_key_bytes>());
+    }
+    return the_key;
+}
 
 void flow_hash_portable(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept
 {

@@ -26,6 +26,8 @@ std::span<const flow_hash_level> flow_hash_levels() noexcept;
 
 void flow_hash_portable(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
 void flow_hash_pclmul(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
+/// What it computes with, from 40 bytes of key. As set_flow_hash_key().
+void flow_hash_pclmul_set_key(const std::uint8_t *key) noexcept;
 
 /// What tells a packet's flow: addresses in the packet (source, destination), and both ports as they lie in memory.
 struct flow_keys {

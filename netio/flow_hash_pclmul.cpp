@@ -15,20 +15,9 @@ namespace halfpoll
 namespace
 {
 
-/// By input word: 64 bits of the key from its first bit on, which is the lowest.
-constexpr std::array<std::uint64_t, 10> make_windows()
-{
-    std::array<std::uint64_t, 10> windows{};
-    for (unsigned word = 0; word < 9; ++word) {
-        for (unsigned bit = 0; bit < 64; ++bit) {
-            const std::uint64_t set = TOEPLITZ_KEY[word * 4 + bit / 8] >> (7 - bit % 8) & 1;
-            windows[word] |= set << bit;
-        }
-    }
-    return windows;
-}
-
-alignas(16) constexpr std::array<std::uint64_t, 10> windows = make_windows();
+/// By input word: 64 bits of the key from its first bit on, which is the lowest. Set before the first packet, constant
+/// then.
+alignas(16) std::array<std::uint64_t, 10> windows{};
 
 /// Of the words first and first + 1.
 __m128i window_pair(unsigned first) noexcept
@@ -106,6 +95,17 @@ struct carry_less {
 };
 
 } // namespace
+
+void flow_hash_pclmul_set_key(const std::uint8_t *key) noexcept
+{
+    windows = {};
+    for (unsigned word = 0; word < 9; ++word) {
+        for (unsigned bit = 0; bit < 64; ++bit) {
+            const std::uint64_t set = key[word * 4 + bit / 8] >> (7 - bit % 8) & 1;
+            windows[word] |= set << bit;
+        }
+    }
+}
 
 void flow_hash_pclmul(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept
 {

@@ -6,6 +6,7 @@
 #include "rps_internal.hpp"
 #include "xdp_internal.hpp"
 
+#include <halfpoll/flow_hash.hpp>
 #include <halfpoll/xdp.hpp>
 
 #include <sys/epoll.h>
@@ -45,6 +46,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
     xdp_init();
+    flow_hash_key(); // it is there before the first packet
     rps_ = std::make_shared<rps_state>(rt.cpus());
     redirect_ = std::make_shared<redirect_state>();
     for (unsigned c = 0; c < rt.cpus(); ++c) {

@@ -64,6 +64,7 @@ struct parser {
 
 private:
     void read_runtime(const toml::table &table);
+    void read_flow_hash_key(toml_reader &reader);
     void read_exclusion(toml_reader &reader);
     void read_slow_path_cpu(toml_reader &reader);
     void read_steering(toml_reader &reader);
@@ -147,6 +148,7 @@ void parser::read_runtime(const toml::table &table)
     reader.integer("netdev_max_backlog", out.netdev_max_backlog, NETDEV_MAX_BACKLOG_RANGE);
     reader.integer("skb_defer_max", out.skb_defer_max, SKB_DEFER_MAX_RANGE);
     read_steering(reader);
+    read_flow_hash_key(reader);
     reader.boolean("interrupts", out.interrupts);
     read_exclusion(reader);
     read_slow_path_cpu(reader);
@@ -209,6 +211,38 @@ void parser::read_steering(toml_reader &reader)
     const toml::node *node = reader.integer("flow_limit_table_len", len, FLOW_LIMIT_TABLE_LEN);
     if (node && !std::has_single_bit(len)) {
         reader.problem(*node, "flow_limit_table_len", describe(*node), "a power of two");
+    }
+}
+
+/// Bytes as `ethtool -x` prints them: two hexadecimal digits each, with colons in between. Empty: it is something else.
+std::vector<std::uint8_t> hex_bytes(const std::string &text)
+{
+    std::vector<std::uint8_t> bytes;
+    for (std::size_t at = 0; at <= text.size(); at += 3) {
+        const std::string digits = text.substr(at, 2);
+        const bool hex = digits.size() == 2 && std::ranges::all_of(digits, [](unsigned char c) { return isxdigit(c); });
+        if (!hex || (at + 2 < text.size() && text[at + 2] != ':')) {
+            return {};
+        }
+        bytes.push_back(static_cast<std::uint8_t>(std::stoul(digits, nullptr, 16)));
+    }
+    return bytes;
+}
+
+/// It is not repeated in messages, which may be read by more people than the file.
+void parser::read_flow_hash_key(toml_reader &reader)
+{
+    std::string text;
+    const toml::node *node = reader.string("flow_hash_key", text);
+    if (!node) {
+        return;
+    }
+    out.flow_hash_key = hex_bytes(text);
+    const std::size_t n = out.flow_hash_key.size();
+    const bool random = std::ranges::any_of(out.flow_hash_key, [](std::uint8_t byte) { return byte != 0; });
+    if ((n != 40 && n != 52) || !random) {
+        reader.problem(*node, "flow_hash_key", "a text of " + std::to_string(text.size()) + " characters",
+                       "40 or 52 bytes that are not all 0, written as by ethtool -x: \"6d:5a:...\"");
     }
 }
 

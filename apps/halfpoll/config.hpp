@@ -78,6 +78,7 @@ struct config {
     unsigned rps_sock_flow_entries = 0;
     std::vector<unsigned> rps_default_mask; ///< of ports that say nothing else
     flow_limit_config flow_limit;
+    std::vector<std::uint8_t> flow_hash_key; ///< 40 or 52 bytes; empty: random
     bool interrupts = true;
     exclusion_mode exclusion = exclusion_mode::exclusive;
     bool ksoftirqd = false;

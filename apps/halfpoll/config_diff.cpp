@@ -60,6 +60,10 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "irq_workd", from.irq_workd, to.irq_workd);
     compare(diff.refused, where, "thread_backlog_napi", from.thread_backlog_napi, to.thread_backlog_napi);
     compare(diff.refused, where, "napi_fifo_priority", from.napi_fifo_priority, to.napi_fifo_priority);
+    if (from.flow_hash_key != to.flow_hash_key) { // which is nobody else's
+        const auto word = [](const config &c) { return c.flow_hash_key.empty() ? "random" : "as in the file"; };
+        diff.refused.push_back({sort::changed, where, "flow_hash_key", word(from), word(to)});
+    }
     compare(diff.refused, where, "slow_path_cpu", from.slow_path_cpu, to.slow_path_cpu);
     compare(diff.refused, where, "netns", from.netns, to.netns);
     compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);

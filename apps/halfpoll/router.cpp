@@ -8,6 +8,7 @@
 #include <halfpoll/af_xdp.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
+#include <halfpoll/flow_hash.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -69,6 +70,9 @@ void router::start()
     start_eal();
     look_at_buffers(cfg_);
     start_runtime();
+    if (!cfg_.flow_hash_key.empty()) {
+        set_flow_hash_key(cfg_.flow_hash_key);
+    }
     core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
     set_skb_defer_max(cfg_.skb_defer_max);
     set_rps_sock_flow_entries(cfg_.rps_sock_flow_entries);

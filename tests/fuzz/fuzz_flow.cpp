@@ -8,6 +8,9 @@ using namespace halfpoll;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size)
 {
+    static const std::array<std::uint8_t, 40> key = {1, 2, 4, 8, 16, 32, 64, 128, 0x5a, 0xa5, 0x77};
+    static const bool keyed = (set_flow_hash_key(key), true);
+    fuzz::require(keyed);
     fuzz::packets pkts(data, size, 8);
     std::uint32_t first[8], other[8];
     flow_hash_portable(pkts.data(), pkts.size(), first);

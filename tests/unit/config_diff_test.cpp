@@ -145,6 +145,22 @@ TEST(ConfigDiff, WhatNeedsARestartIsNamed)
     EXPECT_THAT(d.changes, IsEmpty());
 }
 
+TEST(ConfigDiff, TheFlowHashKeyIsNotShown)
+{
+    const auto with = [](const std::string &byte) {
+        std::string key = byte;
+        for (unsigned i = 1; i < 40; ++i) {
+            key += ":" + byte;
+        }
+        return "[runtime]\nflow_hash_key = \"" + key + "\"\n" + LAN;
+    };
+    EXPECT_THAT(lines(diff(LAN, with("12")).refused),
+                ElementsAre("~ [runtime] flow_hash_key: random -> as in the file"));
+    EXPECT_THAT(lines(diff(with("12"), with("34")).refused),
+                ElementsAre("~ [runtime] flow_hash_key: as in the file -> as in the file"));
+    EXPECT_THAT(diff(with("12"), with("12")).refused, IsEmpty());
+}
+
 TEST(ConfigDiff, InterruptThreadsAreMadeAtStart)
 {
     const std::string nested = "[runtime]\nexclusion = \"nested\"\ncpus = [0, 1]\n";

@@ -421,11 +421,33 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:4: unknown key arpnd in [punt], did you mean arp_nd?"},
         mistake{"PuntRate", PORT + "[punt.ttl]\nrate = -1\n",
                 "r.toml:5: rate: found -1 (integer), expected an integer from 0 to 10000000"},
+        mistake{"FlowHashKeyTooShort", "[runtime]\nflow_hash_key = \"6d:5a\"\n" + PORT,
+                "r.toml:2: flow_hash_key: found a text of 5 characters, expected 40 or 52 bytes that are not all 0, "
+                "written as by ethtool -x: \"6d:5a:...\""},
+        mistake{"FlowHashKeyNotHex", "[runtime]\nflow_hash_key = \"" + std::string(119, 'g') + "\"\n" + PORT,
+                "r.toml:2: flow_hash_key: found a text of 119 characters, expected 40 or 52 bytes that are not all 0, "
+                "written as by ethtool -x: \"6d:5a:...\""},
         mistake{"TooFewBuffers", "[runtime]\nmbufs = 2048\n" + PORT,
                 "r.toml:2: mbufs: found 2048, expected at least 4096 for the rings of these ports"},
         mistake{"TooLittleMemory", "[runtime]\nmbufs = 262144\n" + PORT,
                 "r.toml:2: memory_mb: found 256, expected at least 640 for 262144 mbufs"}),
     [](const testing::TestParamInfo<mistake> &each) { return std::string(each.param.name); });
+
+TEST(Config, TheFlowHashKeyIsWrittenAsByEthtool)
+{
+    std::string text;
+    std::vector<std::uint8_t> key;
+    for (unsigned i = 0; i < 52; ++i) {
+        constexpr const char *digits = "0123456789abcdefABCDEF";
+        text += {i == 0 ? ' ' : ':', digits[i % 16], digits[i % 22]};
+        key.push_back(static_cast<std::uint8_t>(std::stoul(text.substr(text.size() - 2), nullptr, 16)));
+    }
+    text.erase(0, 1);
+    EXPECT_EQ(good("[runtime]\nflow_hash_key = \"" + text + "\"\n" + PORT).flow_hash_key, key);
+    key.resize(40);
+    EXPECT_EQ(good("[runtime]\nflow_hash_key = \"" + text.substr(0, 119) + "\"\n" + PORT).flow_hash_key, key);
+    EXPECT_TRUE(good(PORT).flow_hash_key.empty());
+}
 
 TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
@@ -433,7 +455,7 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
               "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
               "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
               "flow_limit_cpu_bitmap, "
-              "flow_limit_table_len, interrupts, exclusion, ksoftirqd, irq_workd, "
+              "flow_limit_table_len, flow_hash_key, interrupts, exclusion, ksoftirqd, irq_workd, "
               "thread_backlog_napi, napi_fifo_priority, slow_path_cpu, netns, vfio_intr, control, hugepages, "
               "memory_mb, mbufs, "
               "remove_shadows, trace, trace_dir\n"

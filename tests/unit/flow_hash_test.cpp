@@ -6,11 +6,14 @@
 
 #include <arpa/inet.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -98,9 +101,16 @@ private:
     std::uint8_t *base_;
 };
 
+/// Of Microsoft's RSS specification, whose test vectors hold.
+constexpr std::array<std::uint8_t, 40> MICROSOFTS = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
+                                                     0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
+                                                     0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+                                                     0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+
 class flow_hash_test : public testing::TestWithParam<flow_hash_level>
 {
 protected:
+    void SetUp() override { set_flow_hash_key(MICROSOFTS); }
     std::uint32_t hash(const bytes &f)
     {
         rte_mbuf m = memory_.mbuf(f), *pkt = &m;
@@ -287,8 +297,52 @@ TEST_P(flow_hash_test, BurstsAgree)
     }
 }
 
+/// Nobody who has read the source knows where a flow goes. Before all others, which set the key of this process.
+TEST(flow_hash, TheKeyIsRandomInEachProcess)
+{
+    const auto key_of_a_process = [] {
+        int ends[2];
+        EXPECT_EQ(pipe(ends), 0);
+        const pid_t child = fork();
+        if (child == 0) {
+            const flow_hash_key_bytes &key = flow_hash_key();
+            _exit(write(ends[1], key.data(), key.size()) == static_cast<ssize_t>(key.size()) ? 0 : 1);
+        }
+        flow_hash_key_bytes key{};
+        EXPECT_EQ(read(ends[0], key.data(), key.size()), static_cast<ssize_t>(key.size()));
+        close(ends[0]);
+        close(ends[1]);
+        int status = -1;
+        EXPECT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+        return key;
+    };
+    const auto first = key_of_a_process(), second = key_of_a_process();
+    EXPECT_GT(std::set<std::uint8_t>(first.begin(), first.end()).size(), 50U);
+    EXPECT_NE(first, second);
+}
+
+TEST_P(flow_hash_test, AnotherKeyIsAnotherHash)
+{
+    std::vector<std::uint8_t> key(52, 0);
+    for (unsigned i = 0; i < key.size(); ++i) {
+        key[i] = static_cast<std::uint8_t>(i * 37 + 11);
+    }
+    const bytes f = frame({"66.9.149.187", "161.142.100.80", 2794, 1766, TCP});
+    const std::uint32_t before = hash(f);
+    set_flow_hash_key(key);
+    EXPECT_NE(hash(f), before);
+    rte_mbuf m = memory_.mbuf(f), *pkt = &m;
+    std::uint32_t portable;
+    flow_hash_portable(&pkt, 1, &portable);
+    EXPECT_EQ(hash(f), portable);
+    EXPECT_TRUE(std::equal(key.begin(), key.end(), flow_hash_key().begin()));
+    EXPECT_TRUE(std::equal(key.begin(), key.end(), flow_hash_key().begin() + 52)) << "a NIC may have a longer one";
+}
+
 TEST(flow_hash, TheBestLevelIsUsed)
 {
+    set_flow_hash_key(MICROSOFTS);
     bytes f = frame({"66.9.149.187", "161.142.100.80", 2794, 1766, TCP});
     rte_mbuf m{}, *pkt = &m;
     m.buf_addr = f.data();

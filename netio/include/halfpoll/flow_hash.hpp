@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 struct rte_mbuf;
 
@@ -12,11 +13,15 @@ namespace halfpoll
 /// Most packets that one call of flow_hash_burst() takes.
 inline constexpr unsigned FLOW_HASH_BURST = 64;
 
-/// The key of the hash in software: the one of Microsoft's RSS specification, whose test vectors hold.
-inline constexpr std::array<std::uint8_t, 40> TOEPLITZ_KEY = {
-    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
-    0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
-    0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+/// The Toeplitz key, of the hash in software (which uses the first 40 bytes) and of the RSS of all NICs that take one
+/// (as many bytes as each has: 40 or 52). Random from the first use on unless it was set, so that nobody outside can
+/// aim at one queue or CPU (the kernel's netdev_rss_key_fill()). Throws `error` if there is nothing random. Control
+/// thread.
+using flow_hash_key_bytes = std::array<std::uint8_t, 255>; // rte_eth_rss_conf::rss_key_len
+const flow_hash_key_bytes &flow_hash_key();
+/// Sets it; a longer one is made of it by repetition. At least 40 bytes. Before the first net_core: the hash of packets
+/// that are under way must not change.
+void set_flow_hash_key(std::span<const std::uint8_t> key) noexcept;
 
 /// The flow hash of each of n packets (at most FLOW_HASH_BURST), which start with an Ethernet header: what the NIC has
 /// computed, if the mbuf says so (RTE_MBUF_F_RX_RSS_HASH); else the Toeplitz hash of source address, destination
