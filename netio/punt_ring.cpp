@@ -4,12 +4,10 @@
 #include "tagged_ring.hpp"
 
 #include <rte_ether.h>
-#include <rte_jhash.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
 
 namespace halfpoll
@@ -45,10 +43,16 @@ unsigned token_bucket::take(unsigned n, ktime_t now) noexcept
 
 void fair_buckets::set(const punt_limit &limit, ktime_t now) noexcept
 {
-    const punt_limit share{.packets_per_second = (limit.packets_per_second + 3) / 4, .burst = (limit.burst + 3) / 4};
-    for (token_bucket &bucket : buckets_) {
-        bucket.set(share, now);
+    const auto part = [&](unsigned of) {
+        return punt_limit{.packets_per_second = (limit.packets_per_second + of - 1) / of,
+                          .burst = (limit.burst + of - 1) / of};
+    };
+    for (auto &kind : buckets_) {
+        for (token_bucket &bucket : kind) {
+            bucket.set(part(4), now);
+        }
     }
+    strangers_.set(part(2), now);
 }
 
 namespace
@@ -56,17 +60,8 @@ namespace
 
 bool is_reserved(punt_class c) noexcept { return c == PUNT_ARP_ND || c == PUNT_ROUTING; }
 
-/// Of up to 16 bytes, wherever they lie: rte_jhash() reads aligned words.
-std::uint32_t hash_bytes(const std::uint8_t *bytes, unsigned n) noexcept
-{
-    constexpr std::uint32_t seed = 0x9E3779B9;
-    std::uint32_t words[4] = {};
-    std::memcpy(words, bytes, n);
-    return rte_jhash(words, n, seed);
-}
-
-/// Of the link address that a frame comes from and, of an IP packet, of its source.
-std::uint32_t source_hash(const rte_mbuf &m) noexcept
+/// Of an IP packet its source, else the link address that the frame comes from.
+source_id source_of(const known_sources &known, const rte_mbuf &m) noexcept
 {
     const auto *frame = rte_pktmbuf_mtod(&m, const std::uint8_t *);
     unsigned at = RTE_ETHER_HDR_LEN - 2;
@@ -75,19 +70,20 @@ std::uint32_t source_hash(const rte_mbuf &m) noexcept
         at += RTE_VLAN_HLEN;
     }
     if (at + 42U <= m.data_len && frame[at] == 0x86 && frame[at + 1] == 0xDD) {
-        return hash_bytes(frame + at + 2 + 8, 16);
+        return known.id_of(frame + at + 2 + 8, 16);
     }
     if (at + 22U <= m.data_len && frame[at] == 0x08 && frame[at + 1] == 0) {
-        return hash_bytes(frame + at + 2 + 12, 4);
+        return known.id_of(frame + at + 2 + 12, 4);
     }
-    return m.data_len < RTE_ETHER_HDR_LEN ? 0 : hash_bytes(frame + RTE_ETHER_ADDR_LEN, RTE_ETHER_ADDR_LEN);
+    return m.data_len < RTE_ETHER_HDR_LEN ? 0 : known.id_of(frame + RTE_ETHER_ADDR_LEN, RTE_ETHER_ADDR_LEN);
 }
 
 } // namespace
 
 void punt_ring::free_memory::operator()(void *p) const noexcept { std::free(p); }
 
-punt_ring::punt_ring(const punt_limits &limits, unsigned size, ktime_t now) : reserved_(size / 4)
+punt_ring::punt_ring(const known_sources &known, const punt_limits &limits, unsigned size, ktime_t now)
+    : reserved_(size / 4), known_(known)
 {
     arp_nd_sources_.set(limits[PUNT_ARP_ND], now);
     routing_sources_.set(limits[PUNT_ROUTING], now);
@@ -130,7 +126,8 @@ unsigned punt_ring::police_sources(fair_buckets &shares, rte_mbuf **pkts, unsign
 {
     unsigned passed = 0;
     for (unsigned i = 0; i < n; ++i) {
-        if (shares.take(source_hash(*pkts[i]), now)) {
+        const source_id source = source_of(known_, *pkts[i]);
+        if (shares.take(source, known_.contains(source), now)) {
             std::rotate(pkts + passed, pkts + i, pkts + i + 1);
             ++passed;
         }

@@ -3,6 +3,8 @@
 
 #include <halfpoll/slow_path.hpp>
 
+#include "known_sources.hpp"
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -31,25 +33,31 @@ private:
     ktime_t last_ = 0;
 };
 
-/// Shares of a limit by where packets come from: sources that hash to one bucket have a quarter of the limit together.
-/// One thread.
+/// Shares of a limit by where packets come from: sources that fall into one bucket have a quarter of the limit
+/// together, and all that are not known have half of it, so that however many are made up, the other half is there for
+/// those that are known. One thread.
 class fair_buckets
 {
 public:
     void set(const punt_limit &limit, ktime_t now) noexcept;
     /// True if one more packet of that source may pass; it is charged.
-    bool take(std::uint32_t source_hash, ktime_t now) noexcept { return buckets_[source_hash % 256].take(1, now) == 1; }
+    bool take(source_id source, bool known, ktime_t now) noexcept
+    {
+        return buckets_[known][(source >> 32) % 256].take(1, now) == 1 && (known || strangers_.take(1, now) == 1);
+    }
 
 private:
-    std::array<token_bucket, 256> buckets_;
+    std::array<std::array<token_bucket, 256>, 2>
+        buckets_; ///< of strangers, of known ones: apart, for strangers fill all
+    token_bucket strangers_;
 };
 
 /// One CPU's way to the slow path: policing, then a single-producer, single-consumer ring.
 class alignas(64) punt_ring
 {
 public:
-    /// Throws `error`.
-    punt_ring(const punt_limits &limits, unsigned size, ktime_t now);
+    /// `known` outlives it. Throws `error`.
+    punt_ring(const known_sources &known, const punt_limits &limits, unsigned size, ktime_t now);
     /// Frees the packets that are still inside.
     ~punt_ring();
     punt_ring(const punt_ring &) = delete;
@@ -83,6 +91,7 @@ private:
     std::unique_ptr<rte_ring, free_memory> ring_;
     bool dirty_ = false;
     unsigned reserved_; ///< of the ring, for those without which the router loses its neighbours
+    const known_sources &known_;
     std::array<token_bucket, PUNT_CLASSES> buckets_;
     fair_buckets arp_nd_sources_, routing_sources_;
     std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, anyone reads, relaxed

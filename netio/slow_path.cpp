@@ -78,6 +78,7 @@ struct slow_path::impl {
     slow_path &self;
     net_core &core;
     slow_path_options options;
+    known_sources known;
     std::vector<std::unique_ptr<punt_ring>> rings; ///< by runtime CPU
     /// By ifindex; written by the control thread: release, pairs with the acquire in of_device().
     std::array<std::atomic<shadow *>, MAX_IFINDEX> by_device{};
@@ -138,7 +139,7 @@ void slow_path::impl::start()
 {
     std::ranges::for_each(options.limits, check_limit);
     for (unsigned n = 0; n < core.cpus(); ++n) {
-        rings.push_back(std::make_unique<punt_ring>(options.limits, options.ring_size, core.rt().now()));
+        rings.push_back(std::make_unique<punt_ring>(known, options.limits, options.ring_size, core.rt().now()));
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     doorbell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -435,6 +436,21 @@ shadow *slow_path::of_kernel_ifindex(int kernel_ifindex) noexcept
 shadow *slow_path::of_device(const net_device &dev) noexcept
 {
     return impl_->by_device[dev.ifindex].load(std::memory_order_acquire); // pairs with add_shadow()
+}
+
+void slow_path::add_known(std::span<const std::uint8_t> address)
+{
+    impl_->known.add(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
+}
+
+void slow_path::remove_known(std::span<const std::uint8_t> address) noexcept
+{
+    impl_->known.remove(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
+}
+
+bool slow_path::knows(std::span<const std::uint8_t> address) const noexcept
+{
+    return impl_->known.contains(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
 }
 
 unsigned slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept

@@ -70,6 +70,9 @@ int mirror::impl::watch(int fd)
 
 mirror::impl::~impl()
 {
+    for (auto &[key, neighbour] : neighbours) {
+        know_neighbour(key.first, neighbour, false);
+    }
     for (auto &[prefix, entry] : routes.entries()) {
         if (entry.nexthop != route_entry::none) {
             write_fib(prefix, route_entry::none);

@@ -28,7 +28,8 @@ struct known_link {
 
 struct known_neighbour {
     rte_ether_addr mac{};
-    bool stale = false; ///< and the kernel has not been told since that it is used
+    bool stale = false;     ///< and the kernel has not been told since that it is used
+    bool confirmed = false; ///< it was, with this link address: the slow path knows it
     std::uint32_t generation = 0;
 };
 
@@ -141,6 +142,7 @@ struct mirror::impl {
     void forget_link(int ifindex);
     void apply_address(const nlmsghdr &message);
     void apply_neighbour(const neighbour_message &neighbour);
+    void know_neighbour(const ip_addr &addr, known_neighbour &neighbour, bool known);
     void forget_neighbour(const std::pair<ip_addr, int> &key);
     void apply_object(const nexthop_message &object);
     void forget_object(std::uint32_t id);

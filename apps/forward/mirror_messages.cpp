@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <linux/rtnetlink.h>
+#include <span>
 #include <utility>
 
 namespace halfpoll
@@ -176,16 +177,39 @@ void mirror::impl::apply_neighbour(const neighbour_message &message)
     const auto [known, added] = neighbours.try_emplace(key);
     known->second.generation = generation;
     known->second.stale = message.stale;
-    if (added || !same_mac(known->second.mac, message.mac)) {
+    const bool changed = added || !same_mac(known->second.mac, message.mac);
+    if (changed) {
+        know_neighbour(message.addr, known->second, false);
         known->second.mac = message.mac;
+    }
+    if (message.confirmed) {
+        know_neighbour(message.addr, known->second, true);
+    }
+    if (changed) {
         neighbour_changed(message.addr, message.ifindex);
+    }
+}
+
+/// Packets of neighbours pass to the kernel however many sources somebody invents.
+void mirror::impl::know_neighbour(const ip_addr &addr, known_neighbour &neighbour, bool known)
+{
+    if (std::exchange(neighbour.confirmed, known) == known) {
+        return;
+    }
+    const std::span<const std::uint8_t> host(addr.bytes.data(), address_bits(addr.family) / 8);
+    const std::span<const std::uint8_t> link(neighbour.mac.addr_bytes);
+    for (const auto address : {host, link}) {
+        known ? slow.add_known(address) : slow.remove_known(address);
     }
 }
 
 void mirror::impl::forget_neighbour(const std::pair<ip_addr, int> &key)
 {
     const auto [addr, ifindex] = key; // the key may live in the element that goes
-    if (neighbours.erase(key) > 0) {
+    const auto found = neighbours.find(key);
+    if (found != neighbours.end()) {
+        know_neighbour(addr, found->second, false);
+        neighbours.erase(found);
         neighbour_changed(addr, ifindex);
     }
 }

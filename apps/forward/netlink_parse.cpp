@@ -268,6 +268,7 @@ std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message)
     }
     neighbour.valid = (header->ndm_state & nud_valid) && mac && rte_is_valid_assigned_ether_addr(&neighbour.mac);
     neighbour.stale = neighbour.valid && (header->ndm_state & NUD_STALE) != 0;
+    neighbour.confirmed = neighbour.valid && (header->ndm_state & (NUD_REACHABLE | NUD_PERMANENT)) != 0;
     return neighbour;
 }
 

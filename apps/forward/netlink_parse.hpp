@@ -35,6 +35,8 @@ struct neighbour_message {
     ip_addr addr;
     bool valid = false; ///< in a state in which the kernel itself would send to `mac`
     bool stale = false; ///< valid, and the kernel looks after it only if it is used
+    /// It has answered the kernel, or people have entered it: no packet alone brings this about.
+    bool confirmed = false;
     rte_ether_addr mac{};
 };
 

@@ -210,6 +210,32 @@ TEST_F(mirror_test, loads_what_is_there)
     expect_equal();
 }
 
+// One that only speaks is not known: anybody is able to invent it.
+TEST_F(mirror_test, the_slow_path_knows_neighbours_that_are_confirmed)
+{
+    const std::array<std::uint8_t, 4> host{192, 0, 2, 2};
+    const std::array<std::uint8_t, 6> link{2, 0xbb, 0, 0, 0, 2}, other{2, 0xbb, 0, 0, 0, 0x99};
+    const auto known = [&](bool host_is, bool link_is, bool other_is) {
+        settle();
+        return slow_->knows(host) == host_is && slow_->knows(link) == link_is && slow_->knows(other) == other_is;
+    };
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:02 dev lan0 nud stale");
+    EXPECT_TRUE(known(false, false, false));
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:02 dev lan0 nud reachable");
+    EXPECT_TRUE(known(true, true, false));
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:02 dev lan0 nud stale");
+    EXPECT_TRUE(known(true, true, false)) << "it is the same one";
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:99 dev lan0 nud stale");
+    EXPECT_TRUE(known(false, false, false)) << "somebody else says that he is it";
+    ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:99 dev lan0 nud permanent");
+    ip("neigh replace 192.0.2.3 lladdr 02:bb:00:00:00:99 dev lan0 nud permanent");
+    EXPECT_TRUE(known(true, false, true));
+    ip("neigh del 192.0.2.3 dev lan0");
+    EXPECT_TRUE(known(true, false, true)) << "a link address may have several";
+    ip("neigh del 192.0.2.2 dev lan0");
+    EXPECT_TRUE(known(false, false, false));
+}
+
 TEST_F(mirror_test, a_gateway_route_follows_its_neighbour)
 {
     ip("route add 203.0.113.0/24 via 192.0.2.2");

@@ -329,7 +329,7 @@ TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
     add_lan0({.limits = {}});
     EXPECT_THAT(refusal([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
                 HasSubstr("1 to 1000000000 packets"));
-    slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 3});
+    slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 6}); // strangers have half of it
     frame f = arp_request("192.0.2.10", "192.0.2.1");
     for (int i = 0; i < 10; ++i) { // each from a source of its own: one alone gets but a share
         f[11]++;                   // of the link address
@@ -358,7 +358,8 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     rt_->call_on(0, [&](softnet_data &) {
         const punt_limits plenty;
-        punt_ring ring(plenty, 8, 0);
+        const known_sources nobody;
+        punt_ring ring(nobody, plenty, 8, 0);
         rte_mbuf *pkts[12];
         ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, 12), 0);
         rte_mbuf *const first = pkts[0];
@@ -377,31 +378,85 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
 }
 
-// One source floods, others send what they always send: they lose nothing.
-TEST_F(slow_path_test, a_source_gets_a_share_of_neighbour_discovery)
+// Sources flood, as many as one likes to invent; who is known loses nothing, and one who floods only others' half.
+TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     rt_->call_on(0, [&](softnet_data &) {
         punt_limits limits;
-        limits[PUNT_ARP_ND] = {.packets_per_second = 0, .burst = 40};
-        punt_ring ring(limits, 1024, 0);
-        const auto punt_from = [&](std::uint8_t host, unsigned n) {
+        limits[PUNT_ARP_ND] = limits[PUNT_ROUTING] = {.packets_per_second = 0, .burst = 40};
+        known_sources known;
+        const auto mac_of = [](std::uint16_t host) {
+            return std::array<std::uint8_t, 6>{
+                2, 0xbb, 0, 0, static_cast<std::uint8_t>(host >> 8), static_cast<std::uint8_t>(host)};
+        };
+        const auto ip_of = [](std::uint16_t host) {
+            return std::array<std::uint8_t, 4>{192, 0, static_cast<std::uint8_t>(host >> 8),
+                                               static_cast<std::uint8_t>(host)};
+        };
+        punt_ring ring(known, limits, 1024, 0);
+        const auto punt_from = [&](punt_class c, std::uint16_t host, unsigned n) {
             unsigned passed = 0;
             for (unsigned i = 0; i < n; ++i) {
-                const frame f = arp_request("192.0.2.2", "192.0.2.1");
+                frame f = c == PUNT_ARP_ND ? arp_request("192.0.2.2", "192.0.2.1")
+                                           : echo_request(wire_.mac, "192.0.2.2", "192.0.2.1");
+                std::ranges::copy(mac_of(host), f.begin() + 6);
+                if (c == PUNT_ROUTING) {
+                    std::ranges::copy(ip_of(host), f.begin() + 26);
+                }
                 rte_mbuf *m = rte_pktmbuf_alloc(pool_);
                 std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
-                rte_pktmbuf_mtod(m, std::uint8_t *)[11] = host;
-                passed += ring.punt(core_->cpu(0), s, PUNT_ARP_ND, &m, 1, 0);
+                passed += ring.punt(core_->cpu(0), s, c, &m, 1, 0);
             }
             return passed;
         };
-        EXPECT_EQ(punt_from(1, 1000), 10U);
-        EXPECT_EQ(punt_from(2, 10), 10U);
-        EXPECT_EQ(punt_from(3, 5), 5U);
-        EXPECT_EQ(punt_from(1, 1000), 0U);
+        for (const std::uint16_t host : {std::uint16_t{2}, std::uint16_t{3}}) {
+            known.add(known.id_of(mac_of(host).data(), 6));
+            known.add(known.id_of(ip_of(host).data(), 4));
+        }
+        for (const punt_class c : {PUNT_ARP_ND, PUNT_ROUTING}) {
+            EXPECT_EQ(punt_from(c, 1, 1000), 10U) << "a quarter for one that floods";
+            unsigned strangers = 10;
+            for (unsigned host = 1000; host < 3000; ++host) {
+                strangers += punt_from(c, static_cast<std::uint16_t>(host), 1);
+            }
+            EXPECT_EQ(strangers, 20U) << "half for all that nobody knows";
+            EXPECT_EQ(punt_from(c, 2, 5), 5U);
+            EXPECT_EQ(punt_from(c, 3, 5), 5U);
+            EXPECT_LE(punt_from(c, 2, 1000), 5U) << "known ones are limited, too";
+        }
+        known.remove(known.id_of(mac_of(3).data(), 6));
+        EXPECT_FALSE(known.contains(known.id_of(mac_of(3).data(), 6)));
+        EXPECT_EQ(punt_from(PUNT_ARP_ND, 3, 10), 0U);
     });
+}
+
+TEST(known_sources, are_counted_and_secret)
+{
+    known_sources a;
+    const known_sources b;
+    const std::uint8_t mac[6] = {2, 0xbb, 0, 0, 0, 1};
+    EXPECT_NE(a.id_of(mac, 6), b.id_of(mac, 6));
+    EXPECT_NE(a.id_of(mac, 6), a.id_of(mac, 4));
+    const source_id id = a.id_of(mac, 6);
+    EXPECT_FALSE(a.contains(id));
+    a.add(id);
+    a.add(id);
+    a.remove(id);
+    EXPECT_TRUE(a.contains(id));
+    a.remove(id);
+    EXPECT_FALSE(a.contains(id));
+    a.remove(id);
+    std::vector<source_id> many;
+    for (std::uint32_t i = 0; i < 8000; ++i) {
+        many.push_back(a.id_of(reinterpret_cast<const std::uint8_t *>(&i), sizeof i));
+        a.add(many.back());
+    }
+    const auto held = std::ranges::count_if(many, [&](source_id each) { return a.contains(each); });
+    EXPECT_GT(held, 7950);
+    std::ranges::for_each(many, [&](source_id each) { a.remove(each); });
+    EXPECT_TRUE(std::ranges::none_of(many, [&](source_id each) { return a.contains(each); }));
 }
 
 TEST_F(slow_path_test, a_grant_is_charged_once)
@@ -411,7 +466,8 @@ TEST_F(slow_path_test, a_grant_is_charged_once)
     rt_->call_on(0, [&](softnet_data &) {
         punt_limits limits;
         limits[PUNT_REDIRECT] = {.packets_per_second = 0, .burst = 2};
-        punt_ring ring(limits, 8, 0);
+        const known_sources nobody;
+        punt_ring ring(nobody, limits, 8, 0);
         for (const bool granted : {true, true, false}) {
             EXPECT_EQ(ring.grant(PUNT_REDIRECT, 0), granted);
             rte_mbuf *m = rte_pktmbuf_alloc(pool_);

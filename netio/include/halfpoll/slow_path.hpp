@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ enum punt_class : unsigned {
 const char *to_string(punt_class c) noexcept;
 
 /// A token bucket per class and CPU. Of PUNT_ARP_ND and PUNT_ROUTING a single source may use a quarter, so that one
-/// that floods does not keep the others out; and a quarter of the ring towards the kernel is theirs.
+/// that floods does not keep the others out, and all sources that are not known (slow_path::add_known()) a half, so
+/// that no number of invented ones keeps out those that are; and a quarter of the ring towards the kernel is theirs.
 struct punt_limit {
     unsigned packets_per_second = 10'000;
     unsigned burst = 1'000;
@@ -114,6 +116,12 @@ public:
     bool grant(net_cpu &cpu, punt_class c) noexcept;
     /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
     void punt_flush(net_cpu &cpu) noexcept;
+
+    /// A source that the kernel knows: a link address (6 bytes), or a host's in network order (4 or 16). It is known
+    /// until it was removed as often as it was added. Control thread.
+    void add_known(std::span<const std::uint8_t> address);
+    void remove_known(std::span<const std::uint8_t> address) noexcept;
+    bool knows(std::span<const std::uint8_t> address) const noexcept;
 
     /// Another limit for a class, from the next burst on. Control thread; throws `error` out of range.
     void set_limit(punt_class c, const punt_limit &limit);
