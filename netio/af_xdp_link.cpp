@@ -14,6 +14,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <system_error>
 
 namespace halfpoll
 {
@@ -21,9 +22,26 @@ namespace halfpoll
 namespace
 {
 
-constexpr int QUEUES_LOOK_MS = 1000; ///< where no message tells of them
+constexpr int LOOK_AGAIN_MS = 1000; ///< after a question without an answer, and where no message tells of queues
 
 } // namespace
+
+link_news link_news_of(const nlmsghdr &message, int ifindex) noexcept
+{
+    if (message.nlmsg_type == NLMSG_ERROR) {
+        const auto *answer = static_cast<const nlmsgerr *>(NLMSG_DATA(&message));
+        const int error = message.nlmsg_len < NLMSG_LENGTH(sizeof *answer) ? -EBADMSG : answer->error;
+        return error == 0 ? link_news::none : error == -ENODEV ? link_news::removed : link_news::failed;
+    }
+    const auto *info = static_cast<const ifinfomsg *>(NLMSG_DATA(&message));
+    if (message.nlmsg_len < NLMSG_LENGTH(sizeof *info) || info->ifi_index != ifindex) {
+        return link_news::none;
+    }
+    if (message.nlmsg_type == RTM_DELLINK && info->ifi_family == AF_UNSPEC) {
+        return link_news::removed;
+    }
+    return message.nlmsg_type == RTM_NEWLINK ? link_news::state : link_news::none;
+}
 
 link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function<bool()> other_queues,
                            std::function<void(port_event)> notify)
@@ -75,16 +93,19 @@ void link_watcher::request_link()
     } request{};
     request.header = {sizeof request, RTM_GETLINK, NLM_F_REQUEST, 1, 0};
     request.info.ifi_index = ifindex_;
-    if (send(netlink_, &request, sizeof request, 0) < 0) {
-        known_ = false; // the next message counts as a change
-    }
+    ask_again_ = send(netlink_, &request, sizeof request, 0) < 0;
+    known_ &= !ask_again_; // then the next message counts as a change
 }
 
 void link_watcher::run()
 {
     pollfd fds[3] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}, {ethtool_, POLLIN, 0}}; // poll() leaves a negative out
     while (!removed_) {
-        if (poll(fds, 3, ethtool_ < 0 ? QUEUES_LOOK_MS : -1) < 0 && errno != EINTR) {
+        const int ready = poll(fds, 3, ask_again_ || ethtool_ < 0 ? LOOK_AGAIN_MS : -1);
+        if (ready < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
             return;
         }
         if (fds[0].revents) {
@@ -92,6 +113,8 @@ void link_watcher::run()
         }
         if (fds[1].revents) {
             receive();
+        } else if (ready == 0 && ask_again_) {
+            request_link();
         }
         if (fds[2].revents) {
             receive_ethtool();
@@ -122,29 +145,29 @@ void link_watcher::receive()
     sockaddr_nl sender{};
     socklen_t size = sizeof sender;
     const ssize_t n = recvfrom(netlink_, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr *>(&sender), &size);
-    if (n >= 0 && sender.nl_pid != 0) {
-        return; // not from the kernel
-    }
     if (n < 0) {
         if (errno == ENOBUFS) {
             request_link();
         }
         return;
     }
+    if (sender.nl_pid != 0) { // another program's
+        return;
+    }
     auto left = static_cast<std::uint32_t>(n);
     for (auto *h = reinterpret_cast<nlmsghdr *>(buffer); NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-        // The answer to a request about an interface that is gone.
-        const bool error = h->nlmsg_type == NLMSG_ERROR;
-        const auto *info = static_cast<const ifinfomsg *>(NLMSG_DATA(h));
-        if (error || (h->nlmsg_type == RTM_DELLINK && info->ifi_index == ifindex_ && info->ifi_family == AF_UNSPEC)) {
+        const link_news news = link_news_of(*h, ifindex_);
+        if (news == link_news::removed) {
             removed_ = true;
             notify_(port_event::removed);
             return;
         }
-        if (h->nlmsg_type != RTM_NEWLINK || info->ifi_index != ifindex_) {
+        ask_again_ |= news == link_news::failed;
+        if (news != link_news::state) {
             continue;
         }
-        const unsigned flags = info->ifi_flags & (IFF_UP | IFF_RUNNING);
+        ask_again_ = false;
+        const unsigned flags = static_cast<const ifinfomsg *>(NLMSG_DATA(h))->ifi_flags & (IFF_UP | IFF_RUNNING);
         if (!known_ || flags != flags_) {
             known_ = true;
             flags_ = flags;

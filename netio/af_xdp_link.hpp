@@ -4,11 +4,21 @@
 #include <halfpoll/port.hpp>
 
 #include <functional>
+#include <linux/netlink.h>
 #include <string>
 #include <thread>
 
 namespace halfpoll
 {
+
+/// What an rtnetlink message says of an interface.
+enum class link_news {
+    none,
+    state,   ///< RTM_NEWLINK: it is there
+    removed, ///< RTM_DELLINK, or the answer that there is no such interface
+    failed,  ///< the kernel could not answer
+};
+link_news link_news_of(const nlmsghdr &message, int ifindex) noexcept;
 
 /// Watches one interface of the constructing thread's namespace through rtnetlink and ethtool's notifications, on a
 /// thread of its own, and reports carrier changes, another number of queues, and removal. Control thread.
@@ -42,6 +52,7 @@ private:
     bool queues_told_ = false;
     unsigned flags_ = 0; ///< last seen, of IFF_UP and IFF_RUNNING
     bool known_ = false;
+    bool ask_again_ = false; ///< the last question got no answer
     std::thread thread_;
 };
 
