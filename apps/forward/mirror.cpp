@@ -34,10 +34,14 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
     : fwd(f), slow(s), socket(netns,
                               {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
                                RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_RULE,
-                               RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF},
+                               RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTNLGRP_IPV6_IFINFO},
                               receive_buffer),
       nexthops(f.nexthops(), {.state = [this](const nexthop_key &key) { return make_state(key); },
                               .contents = [this](const nexthop_group_key &key) { return contents_of(key); }})
+{
+}
+
+void mirror::impl::open()
 {
     local = fwd.nexthops().add(punt_as(PUNT_LOCAL));
     control = fwd.nexthops().add(punt_as(PUNT_CONTROL));
@@ -52,20 +56,22 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch(socket.fd());
-    load_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    tend_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    room_fd = watch(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    watch(load_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    watch(tend_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    watch(link6_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    watch(room_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     const itimerspec period{.it_interval = {tend_seconds, 0}, .it_value = {tend_seconds, 0}};
     timerfd_settime(tend_fd, 0, &period, nullptr);
+    const itimerspec soon{.it_interval = {}, .it_value = {1, 0}};
+    timerfd_settime(link6_fd, 0, &soon, nullptr);
 }
 
-int mirror::impl::watch(int fd)
+void mirror::impl::watch(int fd) const
 {
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
     if (fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
         throw_errno(errno, "mirror: epoll");
     }
-    return fd;
 }
 
 mirror::impl::~impl()
@@ -86,9 +92,11 @@ mirror::impl::~impl()
         fwd.interfaces().set(s->dev->ifindex, {});
     }
     for (const std::uint32_t index : {local, control, other, table_full, blackhole}) {
-        fwd.nexthops().remove(index);
+        if (index != unset) {
+            fwd.nexthops().remove(index);
+        }
     }
-    for (const int fd : {epoll_fd, load_fd, tend_fd, room_fd}) {
+    for (const int fd : {epoll_fd, load_fd, tend_fd, link6_fd, room_fd}) {
         if (fd >= 0) {
             close(fd);
         }
@@ -109,11 +117,21 @@ void mirror::impl::receive_until(ktime_t end)
     begin_load_if_due(); // where notifications never cease
 }
 
+/// The kernel says nothing when net.ipv6.conf.IF.mtu or disable_ipv6 change, by sysctl or a router advertisement.
+void mirror::impl::look_at_links6()
+{
+    stale.links6 = true;
+    const auto ns = NSEC_PER_SEC + static_cast<ktime_t>(links.size()) * NSEC_PER_MSEC;
+    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
+    timerfd_settime(link6_fd, 0, &when, nullptr);
+}
+
 // ---- the public face ----
 
 mirror::mirror(forwarder &fwd, slow_path &slow, const std::string &netns, unsigned receive_buffer)
     : impl_(std::make_unique<impl>(fwd, slow, netns, receive_buffer))
 {
+    impl_->open();
     resync();
 }
 
@@ -125,6 +143,9 @@ void mirror::process()
 {
     impl &m = *impl_;
     std::uint64_t fired;
+    if (read(m.link6_fd, &fired, sizeof fired) > 0) {
+        m.look_at_links6();
+    }
     if (read(m.load_fd, &fired, sizeof fired) > 0) {
         m.look_after_load();
     }

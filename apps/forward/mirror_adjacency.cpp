@@ -63,6 +63,17 @@ bool mirror::impl::usable(int ifindex) const
     return out && out->up;
 }
 
+/// The longest packet: what is longer the kernel gets.
+std::uint32_t mirror::impl::mtu_of(const nexthop_key &key, const egress_path &out) const
+{
+    std::uint32_t mtu = key.mtu == 0 ? out.mtu : std::min(out.mtu, key.mtu);
+    const auto link6 = key.family == AF_INET6 ? links6.find(key.oif) : links6.end();
+    if (link6 != links6.end() && link6->second.mtu != 0) {
+        mtu = std::min(mtu, link6->second.mtu);
+    }
+    return mtu;
+}
+
 nexthop_state mirror::impl::make_state(const nexthop_key &key) const
 {
     const bool policy = key.family == AF_INET ? stats.policy_routing4 : stats.policy_routing6;
@@ -85,7 +96,7 @@ nexthop_state mirror::impl::make_state(const nexthop_key &key) const
     a.dev = out->port->dev;
     a.ifindex = a.dev->ifindex;
     a.oif = static_cast<std::uint32_t>(key.oif);
-    a.mtu = static_cast<std::uint16_t>(std::min({out->mtu, key.mtu == 0 ? out->mtu : key.mtu, 65535U}));
+    a.mtu = static_cast<std::uint16_t>(std::min(mtu_of(key, *out), 65535U));
     write_header(a, *out, neighbour->second.mac, key.family);
     return state;
 }

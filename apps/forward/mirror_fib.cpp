@@ -111,7 +111,7 @@ void mirror::impl::evaluate(const ip_prefix &prefix)
     const auto found = routes.entries().try_emplace(prefix).first;
     route_entry &entry = found->second;
     const bool stands_in = stand_ins.contains(prefix);
-    std::uint32_t wanted = stands_in ? table_full : decide_in_room(prefix, entry.routes);
+    std::uint32_t wanted = stands_in ? table_full : decide_in_room(prefix, alive(prefix.addr.family, entry.routes));
     std::optional<ip_prefix> punting; // in its place
     if (!stands_in && wanted != route_entry::none) {
         const bool fresh = entry.nexthop == route_entry::none;
@@ -133,7 +133,7 @@ void mirror::impl::evaluate(const ip_prefix &prefix)
 }
 
 /// decide(), or `table_full`: there is no room for its next hop.
-std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, const std::vector<kernel_route> &list)
+std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, std::span<const kernel_route> list)
 {
     try {
         return decide(prefix, list);
@@ -144,7 +144,7 @@ std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, const std::v
 }
 
 /// The next hop for a prefix, acquired; none: it belongs not into the FIB.
-std::uint32_t mirror::impl::decide(const ip_prefix &prefix, const std::vector<kernel_route> &list)
+std::uint32_t mirror::impl::decide(const ip_prefix &prefix, std::span<const kernel_route> list)
 {
     choices.erase(prefix);
     const bool host = prefix.len == address_bits(prefix.addr.family);
@@ -171,7 +171,7 @@ std::uint32_t mirror::impl::decide(const ip_prefix &prefix, const std::vector<ke
     default:
         return other;
     }
-    const std::span best(list.begin(), best_end(list));
+    const std::span best = best_of(list);
     if (best.size() > 1 && (prefix.addr.family == AF_INET || !std::ranges::all_of(best, can_share))) {
         choices.insert(prefix);
     }
@@ -181,12 +181,12 @@ std::uint32_t mirror::impl::decide(const ip_prefix &prefix, const std::vector<ke
 /// A neighbour gets a prefix of its own if the kernel would send straight to it.
 std::uint32_t mirror::impl::decide_neighbour(const ip_addr &addr)
 {
-    const auto *cover = routes.lookup(addr);
-    if (!cover || never_forwarded(host_prefix(addr)) || routes.under_local(host_prefix(addr)) ||
-        cover->second.routes.front().type != RTN_UNICAST) {
+    const std::span cover = lookup(addr);
+    if (cover.empty() || never_forwarded(host_prefix(addr)) || routes.under_local(host_prefix(addr)) ||
+        cover.front().type != RTN_UNICAST) {
         return route_entry::none;
     }
-    const kernel_route &route = choose(cover->second.routes);
+    const kernel_route &route = choose(cover);
     const route_hop *hop = only_hop(route);
     if (!hop || hop->gateway.family != AF_UNSPEC || !neighbours.contains({addr, hop->oif}) || !egress_of(hop->oif)) {
         return route_entry::none;
@@ -195,7 +195,7 @@ std::uint32_t mirror::impl::decide_neighbour(const ip_addr &addr)
 }
 
 /// What the best routes of a prefix lead to.
-std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const std::vector<kernel_route> &list)
+std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, std::span<const kernel_route> list)
 {
     const kernel_route &route = choose(list);
     if (route.opaque) {
@@ -217,9 +217,9 @@ std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const std::vec
                 {{.oif = hop.oif, .gateway = gateway, .family = to.family, .mtu = r.mtu}, hop.weight});
         }
     };
-    const auto alive = [](const kernel_route &r) { return can_share(r) && !r.hops.front().dead; };
-    if (to.family != AF_INET && alive(route)) {
-        std::ranges::for_each(std::span(list.begin(), best_end(list)) | std::views::filter(alive), add);
+    const auto shares = [](const kernel_route &r) { return can_share(r) && !r.hops.front().dead; };
+    if (to.family != AF_INET && shares(route)) {
+        std::ranges::for_each(best_of(list) | std::views::filter(shares), add);
     } else {
         add(route);
     }
@@ -227,9 +227,9 @@ std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, const std::vec
 }
 
 /// Among the best routes the first that the data path can use, else the first.
-const kernel_route &mirror::impl::choose(const std::vector<kernel_route> &list) const
+const kernel_route &mirror::impl::choose(std::span<const kernel_route> list) const
 {
-    const std::span best(list.begin(), best_end(list));
+    const std::span best = best_of(list);
     const auto found = std::ranges::find_if(best, [this](const kernel_route &r) { return usable(r); });
     return found == best.end() ? list.front() : *found;
 }

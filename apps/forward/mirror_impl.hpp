@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -72,19 +73,21 @@ inline adjacency drop_as(forward_drop_reason reason)
 }
 
 /// What the mirror knows and does: mirror_load.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
-/// consequences for prefixes, mirror_room.cpp for those that find a table full, mirror_adjacency.cpp for next hops,
-/// mirror_neighbours.cpp keeps neighbours fresh.
+/// consequences for prefixes, mirror_carrier.cpp for those over links without carrier, mirror_room.cpp for those that
+/// find a table full, mirror_adjacency.cpp for next hops, mirror_neighbours.cpp keeps neighbours fresh.
 struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
     netlink_socket socket;
     int epoll_fd = -1;
-    int load_fd = -1; ///< timer: the next load, or a look after the present one
-    int tend_fd = -1; ///< timer: neighbours
-    int room_fd = -1; ///< timer: try again what had no room
+    int load_fd = -1;  ///< timer: the next load, or a look after the present one
+    int tend_fd = -1;  ///< timer: neighbours
+    int link6_fd = -1; ///< timer: read IPv6's settings of the interfaces
+    int room_fd = -1;  ///< timer: try again what had no room
     mirror_stats stats;
 
     std::map<int, known_link> links;
+    std::map<int, link6_message> links6;
     netconf_table netconf;
     neighbour_map neighbours; ///< the valid ones
     std::map<std::uint32_t, known_object> objects;
@@ -107,14 +110,20 @@ struct mirror::impl {
     unsigned failed_loads = 0;                   ///< in a row
     bool dead_hops4 = false, dead_hops6 = false; ///< some were seen since the last dump
 
+    /// Interfaces without carrier, by family, whose routes do not count (ignore_routes_with_linkdown).
+    std::set<std::pair<std::uint8_t, int>> dead_links;
+
     /// Next hops that need nothing but a class.
-    std::uint32_t local, control, other, table_full, blackhole;
+    std::uint32_t local = unset, control = unset, other = unset, table_full = unset, blackhole = unset;
+    static constexpr std::uint32_t unset = route_entry::none;
     /// Never forwarded, whatever the routes say.
     std::map<ip_prefix, std::uint32_t> fixed;
 
     impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer);
+    /// Not the constructor, so that the destructor undoes what was done before it throws.
+    void open();
     ~impl();
-    int watch(int fd);
+    void watch(int fd) const;
 
     // Loading.
     void receive_until(ktime_t end);
@@ -134,6 +143,7 @@ struct mirror::impl {
     void sweep_links();
     void sweep_neighbours(std::uint8_t family);
     void sweep_objects();
+    void look_at_links6();
 
     // Messages.
     void handle(const nlmsghdr &message);
@@ -141,6 +151,7 @@ struct mirror::impl {
     void mark_stale(const link_message &before, const link_message &now);
     void forget_link(int ifindex);
     void apply_address(const nlmsghdr &message);
+    void apply_link6(const link6_message &link);
     void apply_neighbour(const neighbour_message &neighbour);
     void know_neighbour(const ip_addr &addr, known_neighbour &neighbour, bool known);
     void forget_neighbour(const std::pair<ip_addr, int> &key);
@@ -163,16 +174,22 @@ struct mirror::impl {
     void route_changed(const ip_prefix &prefix, bool local);
     void reselect();
     void evaluate(const ip_prefix &prefix);
-    std::uint32_t decide_in_room(const ip_prefix &prefix, const std::vector<kernel_route> &list);
-    std::uint32_t decide(const ip_prefix &prefix, const std::vector<kernel_route> &list);
+    std::uint32_t decide_in_room(const ip_prefix &prefix, std::span<const kernel_route> list);
+    std::uint32_t decide(const ip_prefix &prefix, std::span<const kernel_route> list);
     std::uint32_t decide_neighbour(const ip_addr &addr);
-    std::uint32_t acquire(const ip_addr &to, bool host, const std::vector<kernel_route> &list);
-    const kernel_route &choose(const std::vector<kernel_route> &list) const;
+    std::uint32_t acquire(const ip_addr &to, bool host, std::span<const kernel_route> list);
+    const kernel_route &choose(std::span<const kernel_route> list) const;
     const route_hop *only_hop(const kernel_route &route) const;
     bool usable(const kernel_route &route) const;
     bool never_forwarded(const ip_prefix &prefix) const;
     void write_fib(const ip_prefix &prefix, std::uint32_t nexthop);
     void complain(const std::string &what);
+
+    // Links without carrier.
+    void carrier_changed(int ifindex);
+    void reroute(std::uint8_t family, int ifindex);
+    std::span<const kernel_route> alive(std::uint8_t family, const std::vector<kernel_route> &list) const;
+    std::span<const kernel_route> lookup(const ip_addr &addr) const;
 
     // Full tables.
     bool fits(const ip_prefix &prefix);
@@ -186,6 +203,7 @@ struct mirror::impl {
     // Consequences for next hops.
     std::optional<egress_path> egress_of(int ifindex) const;
     bool usable(int ifindex) const;
+    std::uint32_t mtu_of(const nexthop_key &key, const egress_path &out) const;
     nexthop_state make_state(const nexthop_key &key) const;
     nexthop_contents contents_of(const nexthop_group_key &key) const;
 

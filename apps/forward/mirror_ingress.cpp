@@ -36,7 +36,8 @@ rx_interface mirror::impl::ingress_of(int ifindex, const link_message &link, con
     in.rp_filter = netconf.rp_filter(ifindex);
     in.up = path.up;
     in.forwarding4 = netconf.forwarding4(ifindex);
-    in.forwarding6 = netconf.forwarding6(ifindex);
+    const auto link6 = links6.find(ifindex);
+    in.forwarding6 = netconf.forwarding6(ifindex) && (link6 == links6.end() || !link6->second.disabled);
     in.kernel_only = link.master != 0; // a bridge's, a bond's or a VRF's
     return in;
 }
@@ -46,6 +47,11 @@ void mirror::impl::apply_netconf(const nlmsghdr &message)
     const int changed = netconf.apply(message);
     if (changed != netconf_table::none) {
         publish_ingress(changed); // of all: no interface
+        for (const auto &[ifindex, link] : links) {
+            if (ifindex == changed || changed == netconf_table::every) {
+                carrier_changed(ifindex);
+            }
+        }
     }
 }
 

@@ -25,16 +25,16 @@ constexpr ktime_t stall_time = NSEC_PER_SEC;
 constexpr ktime_t longest_pause = NSEC_PER_SEC;
 constexpr int pause_share = 3; // a load is followed by a pause of so many times its length
 
-constexpr table_request all_tables[] = {
-    {RTM_GETLINK, AF_UNSPEC}, {RTM_GETNETCONF, AF_INET},   {RTM_GETNETCONF, AF_INET6}, {RTM_GETNEIGH, AF_INET},
-    {RTM_GETNEIGH, AF_INET6}, {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},     {RTM_GETRULE, AF_INET6},
-    {RTM_GETROUTE, AF_INET},  {RTM_GETROUTE, AF_INET6}};
+constexpr table_request all_tables[] = {{RTM_GETLINK, AF_UNSPEC},    {RTM_GETLINK, AF_INET6}, {RTM_GETNETCONF, AF_INET},
+                                        {RTM_GETNETCONF, AF_INET6},  {RTM_GETNEIGH, AF_INET}, {RTM_GETNEIGH, AF_INET6},
+                                        {RTM_GETNEXTHOP, AF_UNSPEC}, {RTM_GETRULE, AF_INET},  {RTM_GETRULE, AF_INET6},
+                                        {RTM_GETROUTE, AF_INET},     {RTM_GETROUTE, AF_INET6}};
 
 bool concerns(const stale_tables &stale, const table_request &table)
 {
     switch (table.type) {
     case RTM_GETLINK:
-        return stale.links;
+        return table.family == AF_INET6 ? stale.links6 : stale.links;
     case RTM_GETNEXTHOP:
         return stale.objects;
     case RTM_GETRULE:
@@ -82,7 +82,12 @@ bool mirror::impl::begin_load_if_due()
     std::ranges::copy_if(all_tables, std::back_inserter(load.tables),
                          [&](const table_request &table) { return load.whole || concerns(marks, table); });
     wake_in(stall_time);
-    socket.request_turn();
+    if (load.whole || marks.any_but_links6()) {
+        socket.request_turn();
+    } else { // read again every second: not worth the kernel's lock
+        load.has_turn = true;
+        request_table(false);
+    }
     return true;
 }
 
@@ -226,7 +231,9 @@ void mirror::impl::sweep(const table_request &table)
 {
     switch (table.type) {
     case RTM_GETLINK:
-        sweep_links();
+        if (table.family == AF_UNSPEC) {
+            sweep_links();
+        }
         break;
     case RTM_GETNEIGH:
         sweep_neighbours(table.family);

@@ -22,8 +22,9 @@ struct table_request {
 
 /// What must be dumped again because the kernel changes it without a message, or tells less than it changed.
 struct stale_tables {
-    bool links = false, routes4 = false, routes6 = false, objects = false, rules = false;
-    bool any() const noexcept { return links || routes4 || routes6 || objects || rules; }
+    bool links = false, links6 = false, routes4 = false, routes6 = false, objects = false, rules = false;
+    bool any_but_links6() const noexcept { return links || routes4 || routes6 || objects || rules; }
+    bool any() const noexcept { return links6 || any_but_links6(); }
 };
 
 /// What a message is about: kind of message, prefix or address, ifindex or id.
@@ -42,11 +43,11 @@ struct table_load {
     std::vector<table_request> tables; ///< empty: none is under way
     std::size_t next = 0;              ///< the table that is asked for
     bool whole = false;                ///< all tables: what was lost is made good
-    bool has_turn = false;             ///< the kernel gave the acknowledgement with which a load begins
-    bool heard = false;                ///< replies came since the last look
-    bool interrupted = false;          ///< the kernel says so of the present dump
-    bool disturbed = false;            ///< routes changed during the present dump
-    unsigned attempts = 0;             ///< dumps of the present table
+    bool has_turn = false;    ///< the kernel gave the acknowledgement with which a load begins, if it needs one
+    bool heard = false;       ///< replies came since the last look
+    bool interrupted = false; ///< the kernel says so of the present dump
+    bool disturbed = false;   ///< routes changed during the present dump
+    unsigned attempts = 0;    ///< dumps of the present table
     ktime_t began = 0;
     /// When notifications came during the present dump: netlink_socket::reads().
     std::map<message_subject, std::uint64_t> touched;

@@ -63,6 +63,10 @@ void mirror::impl::handle(const nlmsghdr &message)
             message.nlmsg_type == RTM_NEWLINK ? apply_link(*link) : forget_link(link->ifindex);
             return;
         }
+        if (const auto link6 = parse_link6(message)) {
+            message.nlmsg_type == RTM_NEWLINK ? apply_link6(*link6) : void(links6.erase(link6->ifindex));
+            return;
+        }
         break;
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
@@ -118,6 +122,10 @@ void mirror::impl::apply_link(const link_message &message)
     mark_stale(before.what, message);
     const auto stranded = [](const auto &entry) { return entry.second.what.lower == link_message::lower_elsewhere; };
     stale.links |= before.what.ifindex == 0 && std::ranges::any_of(links, stranded); // what it sits on may be back
+    carrier_changed(message.ifindex);
+    if (message.mtu != before.what.mtu || (message.up && !before.what.up)) {
+        links6[message.ifindex].mtu = 0; // the kernel takes the link's own
+    }
     if (same_link(link.what, before.what) && link.is_shadow == before.is_shadow) {
         return;
     }
@@ -132,7 +140,7 @@ void mirror::impl::apply_link(const link_message &message)
 void mirror::impl::mark_stale(const link_message &before, const link_message &now)
 {
     const bool down = before.up && !now.up;
-    const bool lost = before.carrier && !now.carrier;
+    const bool lost = (before.carrier && !now.carrier) || (before.running && !now.running);
     const bool revived = (!before.up && now.up) || (!before.carrier && now.carrier);
     stale.routes4 |= down || (revived && dead_hops4);
     stale.routes6 |= down || (revived && dead_hops6);
@@ -144,6 +152,8 @@ void mirror::impl::forget_link(int ifindex)
     if (links.erase(ifindex) == 0) {
         return;
     }
+    carrier_changed(ifindex);
+    links6.erase(ifindex);
     stale.routes4 = stale.routes6 = true;
     stale.objects |= !objects.empty();
     std::vector<int> uppers; // VLANs on one that went to another namespace, where the kernel still uses it
@@ -165,6 +175,18 @@ void mirror::impl::apply_address(const nlmsghdr &message)
     const std::uint8_t family = address_family(message);
     stale.routes4 |= family == AF_INET && (gone || dead_hops4);
     stale.routes6 |= family == AF_INET6 && (gone || dead_hops6);
+}
+
+void mirror::impl::apply_link6(const link6_message &message)
+{
+    link6_message &link = links6[message.ifindex];
+    const link6_message before = std::exchange(link, message);
+    if (before.disabled != message.disabled) {
+        publish_ingress(message.ifindex);
+    }
+    if (before.mtu != message.mtu) {
+        nexthops.refresh(message.ifindex, nullptr);
+    }
 }
 
 void mirror::impl::apply_neighbour(const neighbour_message &message)

@@ -80,9 +80,9 @@ kernel_route to_route(const route_message &message, std::uint32_t generation)
 
 bool can_share(const kernel_route &route) { return route.nhid == 0 && route.hops.front().gateway.family != AF_UNSPEC; }
 
-routes_t::const_iterator best_end(const routes_t &routes)
+std::span<const kernel_route> best_of(std::span<const kernel_route> routes)
 {
-    return std::upper_bound(routes.begin(), routes.end(), routes.front(), before);
+    return {routes.begin(), std::upper_bound(routes.begin(), routes.end(), routes.front(), before)};
 }
 
 bool route_table::add_ipv4(routes_t &routes, const kernel_route &route, source from)
@@ -202,10 +202,10 @@ void route_table::count(const ip_prefix &prefix, const routes_t &routes, int sig
     local_lengths_[family][prefix.len] += std::ranges::any_of(routes, in_local_table) ? step : 0;
 }
 
-const route_table::map::value_type *route_table::lookup(const ip_addr &addr) const
+const route_table::map::value_type *route_table::lookup(const ip_addr &addr, unsigned max_len) const
 {
     const auto &lengths = lengths_[family_index(addr.family)];
-    for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
+    for (unsigned len = max_len + 1; len-- > 0;) {
         if (lengths[len] == 0) {
             continue;
         }

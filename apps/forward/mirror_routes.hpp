@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace halfpoll
@@ -57,8 +58,8 @@ public:
     /// there are any.
     std::vector<ip_prefix> sweep(std::uint8_t family, const std::set<ip_prefix> &only);
 
-    /// The most specific prefix with a route that covers the address; null: none.
-    const map::value_type *lookup(const ip_addr &addr) const;
+    /// The most specific prefix of at most `max_len` bits with a route that covers the address; null: none.
+    const map::value_type *lookup(const ip_addr &addr, unsigned max_len) const;
     /// A shorter prefix of the local table covers it: the kernel looks there first.
     bool under_local(const ip_prefix &prefix) const;
 
@@ -81,7 +82,7 @@ private:
 /// IPv6: may be one of several next hops of one route.
 bool can_share(const kernel_route &route);
 
-/// The routes of the first table and metric: those among which the kernel chooses. End iterator in `routes`.
-std::vector<kernel_route>::const_iterator best_end(const std::vector<kernel_route> &routes);
+/// The routes of the first table and metric: those among which the kernel chooses.
+std::span<const kernel_route> best_of(std::span<const kernel_route> routes);
 
 } // namespace halfpoll

@@ -19,7 +19,7 @@ namespace
 constexpr unsigned netconfa_force_forwarding = 9;
 
 struct parsed {
-    std::optional<int> ifindex, rp_filter, forwarding, force_forwarding;
+    std::optional<int> ifindex, rp_filter, forwarding, force_forwarding, ignore_linkdown;
 };
 
 int collect(const nlattr *attr, void *to)
@@ -38,6 +38,9 @@ int collect(const nlattr *attr, void *to)
         break;
     case NETCONFA_FORWARDING:
         out.forwarding = value;
+        break;
+    case NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN:
+        out.ignore_linkdown = value;
         break;
     case netconfa_force_forwarding:
         out.force_forwarding = value;
@@ -74,6 +77,7 @@ int netconf_table::apply(const nlmsghdr &message)
     known.rp_filter = p.rp_filter.value_or(known.rp_filter);
     known.forwarding = p.forwarding.value_or(known.forwarding);
     known.force_forwarding = p.force_forwarding.value_or(known.force_forwarding);
+    known.ignore_linkdown = p.ignore_linkdown.value_or(known.ignore_linkdown);
     return known == before ? none : *p.ifindex == NETCONFA_IFINDEX_ALL ? every : *p.ifindex;
 }
 
@@ -100,6 +104,13 @@ bool netconf_table::forwarding4(int ifindex) const { return of(ip4_, ifindex).fo
 bool netconf_table::forwarding6(int ifindex) const
 {
     return of(ip6_, NETCONFA_IFINDEX_ALL).forwarding != 0 || of(ip6_, ifindex).force_forwarding != 0;
+}
+
+bool netconf_table::ignores_routes_with_linkdown(std::uint8_t address_family, int ifindex) const
+{
+    return address_family == AF_INET
+               ? of(ip4_, ifindex).ignore_linkdown != 0 || of(ip4_, NETCONFA_IFINDEX_ALL).ignore_linkdown != 0
+               : of(ip6_, ifindex).ignore_linkdown != 0;
 }
 
 } // namespace halfpoll

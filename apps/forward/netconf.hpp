@@ -24,12 +24,15 @@ public:
     bool forwarding4(int ifindex) const;
     /// IPv6 has one switch for all interfaces; an interface's own says something else, but for force_forwarding.
     bool forwarding6(int ifindex) const;
+    /// Routes of a family over the interface do not count while it has no carrier. IPv4: its own or that of `all`.
+    bool ignores_routes_with_linkdown(std::uint8_t family, int ifindex) const;
 
 private:
     struct settings {
         int rp_filter = 0;
         int forwarding = 1; ///< until the kernel says otherwise
         int force_forwarding = 0;
+        int ignore_linkdown = 0;
         bool operator==(const settings &) const = default;
     };
     using family = std::map<int, settings>;

@@ -8,6 +8,8 @@
 #include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/ipv6.h>
 #include <linux/neighbour.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
@@ -207,7 +209,8 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
     link_message link;
     link.ifindex = header->ifi_index;
     link.up = (header->ifi_flags & IFF_UP) != 0;
-    link.carrier = (header->ifi_flags & IFF_RUNNING) != 0;
+    link.carrier = (header->ifi_flags & IFF_LOWER_UP) != 0;
+    link.running = (header->ifi_flags & IFF_RUNNING) != 0;
     int lower = 0;
     bool elsewhere = false;
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
@@ -245,6 +248,30 @@ std::uint8_t address_family(const nlmsghdr &message)
 {
     const auto *header = header_of<ifaddrmsg>(message);
     return header ? header->ifa_family : std::uint8_t{AF_UNSPEC};
+}
+
+std::optional<link6_message> parse_link6(const nlmsghdr &message)
+{
+    const auto *header = header_of<ifinfomsg>(message);
+    if (!header || header->ifi_family != AF_INET6) {
+        return {};
+    }
+    std::optional<link6_message> link;
+    const auto take = [&](const nlattr *attr) {
+        const auto *values = static_cast<const std::int32_t *>(mnl_attr_get_payload(attr));
+        const std::size_t count = mnl_attr_get_payload_len(attr) / sizeof *values;
+        if (mnl_attr_get_type(attr) == IFLA_INET6_CONF && count > DEVCONF_DISABLE_IPV6) {
+            link = {.ifindex = header->ifi_index,
+                    .mtu = static_cast<std::uint32_t>(values[DEVCONF_MTU6]),
+                    .disabled = values[DEVCONF_DISABLE_IPV6] != 0};
+        }
+    };
+    for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
+        if (mnl_attr_get_type(attr) == IFLA_PROTINFO) {
+            for_each_nested(attr, take);
+        }
+    });
+    return link;
 }
 
 std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message)

@@ -18,7 +18,8 @@ namespace halfpoll
 struct link_message {
     int ifindex = 0;
     bool up = false;      ///< administratively
-    bool carrier = false; ///< and nothing below it missing
+    bool carrier = false; ///< as the kernel sees it when it chooses among routes
+    bool running = false; ///< its operational state is up, too
     std::uint32_t mtu = 0;
     rte_ether_addr mac{};
     int master = 0; ///< bridge, bond or VRF that it belongs to; 0: none
@@ -27,6 +28,13 @@ struct link_message {
     std::uint16_t vlan_id = 0;
     std::uint16_t vlan_protocol = 0; ///< 0x8100 or 0x88A8
     std::string name;
+};
+
+/// RTM_NEWLINK of AF_INET6: IPv6's own settings of an interface.
+struct link6_message {
+    int ifindex = 0;
+    std::uint32_t mtu = 0;
+    bool disabled = false; ///< disable_ipv6
 };
 
 /// RTM_NEWNEIGH, RTM_DELNEIGH.
@@ -87,6 +95,7 @@ struct route_message {
 
 /// Empty if the message is malformed or of a family that is not followed.
 std::optional<link_message> parse_link(const nlmsghdr &message);
+std::optional<link6_message> parse_link6(const nlmsghdr &message);
 /// Of RTM_NEWADDR, RTM_DELADDR; AF_UNSPEC if malformed.
 std::uint8_t address_family(const nlmsghdr &message);
 std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message);

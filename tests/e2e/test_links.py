@@ -4,7 +4,7 @@
 import time
 import unittest
 
-from lab import KERNEL, NETWORKS, Lab, wait_for
+from lab import FAR4, FAR6, KERNEL, NETWORKS, Lab, wait_for
 from traffic import Sink, Stream, answers, ping, wait_ping
 
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
@@ -73,6 +73,28 @@ class Links(unittest.TestCase):
         self.assertEqual(self.lab.interface("wan")["state"], "up")
         self.assertEqual(self.lab.interface("wan")["device"]["rx_nohandler"], 0)
         self.assertEqual(self.carrier_changes("wan0"), changes)
+
+    def test_prefix_on_a_dead_link_gives_way_to_a_shorter_one(self):
+        """The same where there is no other metric; both families."""
+        for family in ("ipv4", "ipv6"):
+            self.router.sysctl(**{f"{family}__conf__{WAN.dev}__ignore_routes_with_linkdown": 1})
+        for via, lengths in ((WAN, (24, 64)), (ALT, (22, 48))):
+            self.router.ip("route", "add", f"198.51.100.0/{lengths[0]}", "via", via.host4)
+            self.router.ip("route", "add", f"2001:db8:99::/{lengths[1]}", "via", via.host6)
+        for _ in range(2):
+            for address in (FAR4, FAR6):
+                wait_ping(self.client, address, 5)
+            self.lab.host_down(WAN)
+            wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 5)
+            for address in (FAR4, FAR6):
+                wait_ping(self.client, address, 5)
+                if not KERNEL:
+                    wait_for("the data path goes the other way",
+                             lambda a=address: self.lab.show_route(a).get("dev") == "alt", 5)
+            self.lab.host_up(WAN)
+            wait_for("carrier on wan0", lambda: self.lab.carrier("wan0"), 5)
+            if not KERNEL:
+                wait_for("the data path is back", lambda: self.lab.show_route(FAR4).get("dev") == "wan", 5)
 
     def test_shadow_taken_down_and_up(self):
         """ip link set down takes the port out of service; IPv4 addresses stay, as on any interface."""

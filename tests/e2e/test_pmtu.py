@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An egress with a smaller MTU: path MTU discovery, fragmentation, and the shadow's MTU as the port's."""
 
+import pathlib
 import unittest
 
 from scapy.layers.inet import IP, UDP, Ether, fragment
+from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6NDOptMTU, IPv6
 from scapy.packet import Raw
 
-from lab import KERNEL, NETWORKS, Lab, wait_for
+from lab import FAR6, FAR6_NET, KERNEL, NETWORKS, Lab, wait_for
 from traffic import capture, ping, transfer, udp_echo
 
 LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
@@ -91,3 +93,52 @@ class Pmtu(unittest.TestCase):
             if mtu < 1500:
                 done = self.client.run("ping", "-n", "-c", 1, "-W", 10, "-M", "do", "-s", mtu - 27, WAN.host4, check=False)
                 self.assertRegex(done.stdout, rf"mtu ?= ?{mtu}")
+
+
+class Ipv6Mtu(unittest.TestCase):
+    """IPv6 has an MTU of its own on each interface, whoever sets it; a route's counts too, locked or not."""
+
+    def setUp(self):
+        self.lab = Lab(("lan", "wan"))
+        self.client, self.server, self.router = self.lab.client, self.lab.server, self.lab.router
+        self.addCleanup(self.lab.stop)
+
+    def echo(self, address, size):
+        """ping's output about one packet of that size that no one may fragment."""
+        self.client.ip("-6", "route", "flush", "cache")
+        return self.client.run("ping", "-n", "-c", 1, "-W", 1, "-M", "do", "-s", size - 48, address, check=False).stdout
+
+    def passes_up_to(self, address, mtu):
+        for size in {mtu + 1, min(mtu + 88, 1500)}:
+            wait_for(f"{size} bytes are refused with {mtu}", lambda s=size: f"mtu={mtu}" in self.echo(address, s).replace(": ", "="), 20)
+        ping(self.client, address, "-M", "do", "-s", mtu - 48)
+
+    def test_by_sysctl(self):
+        for mtu in (1400, 1300, 1450):
+            self.router.sysctl(ipv6__conf__wan0__mtu=mtu)
+            self.passes_up_to(WAN.host6, mtu)
+            ping(self.client, WAN.host4, "-M", "do", "-s", 1472)
+        self.router.ip("link", "set", WAN.dev, "mtu", 1490)
+        self.passes_up_to(WAN.host6, 1490)
+
+    def test_by_router_advertisement(self):
+        self.router.sysctl(ipv6__conf__wan0__accept_ra=2)
+        source = next(a["local"] for a in self.server.ip_json("-6", "addr", "show", "dev", "eth0")[0]["addr_info"]
+                      if a["scope"] == "link")
+        frame = bytes(Ether(src=WAN.host_mac, dst="33:33:00:00:00:01") / IPv6(src=source, dst="ff02::1", hlim=255)
+                      / ICMPv6ND_RA(routerlifetime=0) / ICMPv6NDOptMTU(mtu=1350))
+        setting = pathlib.Path("/proc/sys/net/ipv6/conf/wan0/mtu")
+
+        def taken():
+            with self.server.packets() as s:
+                s.send(frame)
+            with self.router:
+                return setting.read_text(encoding="ascii") == "1350\n"
+
+        wait_for("the router takes the MTU", taken, 10, 0.2)
+        self.passes_up_to(WAN.host6, 1350)
+
+    def test_of_a_route(self):
+        for lock in ((), ("lock",)):
+            self.router.ip("route", "replace", FAR6_NET, "via", WAN.host6, "mtu", *lock, 1300)
+            self.passes_up_to(FAR6, 1300)

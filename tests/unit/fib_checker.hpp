@@ -110,6 +110,10 @@ public:
                 add_route(entry, family == "-4" ? AF_INET : AF_INET6);
             }
         }
+        for (auto &[prefix, routes] : routes_) {
+            drop_dead(routes);
+        }
+        std::erase_if(routes_, [](const auto &entry) { return entry.second.empty(); });
     }
 
     fib_text fib() const
@@ -131,6 +135,7 @@ private:
     struct hop {
         std::string dev;
         std::optional<ip_addr> gateway;
+        bool dead = false; ///< the kernel does not use it
     };
     struct route {
         bool main = true;
@@ -182,12 +187,30 @@ private:
             r.mtu = metric.value("mtu", r.mtu);
         }
         for (const auto &h : j.value("nexthops", nlohmann::json::array({j}))) {
-            r.hops.push_back({h.value("dev", ""), gateway_of(h)});
+            const auto flags = h.value("flags", nlohmann::json::array());
+            r.hops.push_back({h.value("dev", ""), gateway_of(h), std::ranges::find(flags, "dead") != flags.end()});
         }
         auto &list = routes_[prefix];
         list.insert(std::ranges::upper_bound(list, std::tuple(r.main, r.metric), {},
                                              [](const route &x) { return std::tuple(x.main, x.metric); }),
                     r);
+    }
+
+    /// Takes away the best routes as long as the kernel uses none of them. Others are punted, so that it decides.
+    static void drop_dead(std::vector<route> &routes)
+    {
+        while (!routes.empty()) {
+            const auto end = std::ranges::find_if(routes, [&](const route &r) {
+                return std::tuple(r.main, r.metric) != std::tuple(routes[0].main, routes[0].metric);
+            });
+            const auto dead = [](const route &r) {
+                return r.type == "unicast" && std::ranges::all_of(r.hops, &hop::dead);
+            };
+            if (!std::all_of(routes.begin(), end, dead)) {
+                return;
+            }
+            routes.erase(routes.begin(), end);
+        }
     }
 
     bool usable(const std::string &dev) const

@@ -17,6 +17,7 @@
 #include <linux/rtnetlink.h>
 #include <poll.h>
 #include <random>
+#include <sys/resource.h>
 
 namespace halfpoll
 {
@@ -92,10 +93,9 @@ protected:
     /// Turns of the control loop until nothing is left.
     void settle()
     {
-        while (!mirror_->settled()) {
+        for (mirror_->process(); !mirror_->settled(); mirror_->process()) {
             pollfd p{.fd = mirror_->fd(), .events = POLLIN, .revents = 0};
             poll(&p, 1, -1);
-            mirror_->process();
         }
     }
     /// Commands that may fail, in one process.
@@ -555,6 +555,48 @@ TEST_F(mirror_test, carrier_lost_and_back)
     expect_equal();
 }
 
+TEST_F(mirror_test, routes_over_dead_links_are_passed_over_where_sysctl_says_so)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("neigh replace 2001:db8:1::2 lladdr 02:bb:00:00:01:02 dev lan1");
+    ip_batch({"route add 203.0.113.0/24 via 192.0.2.2 metric 10", "route add 203.0.113.0/24 via 198.51.100.2 metric 20",
+              "route add 203.0.114.0/24 via 192.0.2.2", "route add 203.0.112.0/22 via 198.51.100.2",
+              "route add 192.0.0.0/16 via 198.51.100.2", "route add 2001:db8:f::/64 via 2001:db8::2 metric 10",
+              "route add 2001:db8:f::/64 via 2001:db8:1::2 metric 20", "route add 2001:db8:f:1::/64 via 2001:db8::2",
+              "route add 2001:db8:f::/48 via 2001:db8:1::2"});
+    settle();
+    const std::vector<std::string> addresses = {"203.0.113.1", "203.0.114.1", "2001:db8:f::1", "2001:db8:f:1::1"};
+    const auto all_are = [&](const std::string &what) {
+        return test::eventually([&] {
+            settle();
+            return std::ranges::all_of(addresses, [&](const std::string &a) { return to(a) == what; });
+        });
+    };
+    const auto ignore = [&](const std::string &dev, int value) {
+        for (const char *family : {"ipv4", "ipv6"}) {
+            netns_.exec("sysctl -q net." + std::string(family) + ".conf." + dev +
+                        ".ignore_routes_with_linkdown=" + std::to_string(value));
+        }
+    };
+    ignore("lan0", 1);
+    EXPECT_TRUE(all_are(hop0)) << "it has its carrier";
+    set_carrier(*core_->dev_get_by_name("port0"), false);
+    EXPECT_TRUE(all_are(hop1)) << "the next metric, or the next shorter prefix";
+    EXPECT_EQ(to("192.0.2.2"), hop1) << "not by its own link";
+    expect_equal();
+    ignore("lan0", 0);
+    EXPECT_TRUE(all_are("punt resolve"));
+    expect_equal();
+    ignore("all", 1);
+    EXPECT_TRUE(all_are(hop1));
+    set_carrier(*core_->dev_get_by_name("port0"), true);
+    EXPECT_TRUE(all_are(hop0));
+    EXPECT_EQ(to("192.0.2.2"), hop0);
+    expect_equal();
+}
+
 TEST_F(mirror_test, address_of_the_shadow)
 {
     net_device &dev = *core_->dev_get_by_name("port0");
@@ -588,6 +630,47 @@ TEST_F(mirror_test, mtu_of_the_shadow_and_of_the_route)
     EXPECT_EQ(mirror_->stats().errors, 1U);
     EXPECT_THAT(warnings_, testing::HasSubstr("9100"));
     expect_equal();
+}
+
+TEST_F(mirror_test, ipv6_has_an_mtu_of_its_own)
+{
+    const auto comes_to = [&](const std::string &what) {
+        EXPECT_TRUE(test::eventually([&] {
+            settle();
+            return to("2001:db8:f::1") == "port0 02:bb:00:00:00:02 mtu " + what;
+        })) << what
+            << ", found " << to("2001:db8:f::1");
+    };
+    ip(neigh0);
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    ip("route add 2001:db8:f::/48 via 2001:db8::2");
+    comes_to("1500");
+    netns_.exec("sysctl -q net.ipv6.conf.lan0.mtu=1400");
+    comes_to("1400");
+    EXPECT_EQ(to("203.0.113.1"), hop0) << "IPv4 has another one";
+    mirror_->resync();
+    comes_to("1400");
+    ip("link set lan0 mtu 1450"); // the kernel forgets the other
+    comes_to("1450");
+    ip("route replace 2001:db8:f::/48 via 2001:db8::2 mtu 1300");
+    comes_to("1300");
+}
+
+TEST_F(mirror_test, ipv6_that_is_disabled_on_an_interface)
+{
+    const ifindex_t lan0 = core_->dev_get_by_name("port0")->ifindex;
+    const auto forwards = [&](bool wanted) {
+        return test::eventually([&] {
+            settle();
+            return fwd_->interfaces().get(lan0)->untagged.forwarding6 == wanted;
+        });
+    };
+    EXPECT_TRUE(forwards(true));
+    netns_.exec("sysctl -q net.ipv6.conf.lan0.disable_ipv6=1");
+    EXPECT_TRUE(forwards(false));
+    netns_.exec("sysctl -q net.ipv6.conf.lan0.disable_ipv6=0");
+    EXPECT_TRUE(forwards(true));
 }
 
 TEST_F(mirror_test, multipath_shares_by_weight)
@@ -1211,6 +1294,39 @@ TEST_F(small_tables_test, a_prefix_whose_new_next_hop_has_no_room_is_punted)
     EXPECT_TRUE(all_have_room()) << "it is tried again";
     EXPECT_EQ(to("203.0.113.1"), "punt resolve");
     EXPECT_THAT(warnings_, testing::HasSubstr("all prefixes have room again"));
+    expect_equal();
+}
+
+TEST_F(small_tables_test, a_mirror_that_cannot_start_leaves_nothing_behind)
+{
+    const auto descriptors = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                             std::filesystem::directory_iterator());
+    };
+    mirror_.reset();
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const auto open = descriptors();
+    unsigned refused = 0;
+    for (int round = 0; round < 20; ++round) { // next hops for 8 mirrors
+        for (int more = 1; more < 8; ++more) {
+            const rlimit few{.rlim_cur = static_cast<rlim_t>(open + more), .rlim_max = before.rlim_max};
+            setrlimit(RLIMIT_NOFILE, &few);
+            try {
+                mirror_ = std::make_unique<mirror>(*fwd_, *slow_, netns_.name());
+            } catch (const error &) {
+                ++refused;
+            }
+            setrlimit(RLIMIT_NOFILE, &before);
+            mirror_.reset();
+            fwd_->reclaim();
+            ASSERT_EQ(descriptors(), open);
+            ASSERT_EQ(fwd_->routes4().size() + fwd_->routes6().size(), 0U);
+        }
+    }
+    EXPECT_GT(refused, 20U);
+    mirror_ = std::make_unique<mirror>(*fwd_, *slow_, netns_.name());
+    EXPECT_TRUE(all_have_room()) << "once grace periods are over";
     expect_equal();
 }
 
