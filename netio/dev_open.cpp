@@ -3,7 +3,7 @@
 // A device in and out of service:
 //
 //   register -> open -> start ... stop, close -> unregister
-//                 ^                    |
+//                 ^                    |            (dev_replace.cpp: another device takes over)
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
 #include "net_core_internal.hpp"
 #include "redirect.hpp"
@@ -73,54 +73,60 @@ bool same(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_same
 
 } // namespace
 
-void net_core::check_options(const net_device &dev) const
+void net_core::check_options(const port &driver, const net_device_options &options) const
 {
-    const net_device_options &options = dev.options;
-    const port_info info = dev.driver->info();
+    const port_info info = driver.info();
     if (options.rx_queues == 0 || options.rx_queues > info.max_rx_queues) {
-        throw error(dev.name + ": " + info.driver + " offers " + std::to_string(info.max_rx_queues) +
+        throw error(options.name + ": " + info.driver + " offers " + std::to_string(info.max_rx_queues) +
                     " rx queues, not " + std::to_string(options.rx_queues));
     }
     if (options.mtu < info.min_mtu || options.mtu > info.max_mtu) {
-        throw error(dev.name + ": " + info.driver + " takes an MTU from " + std::to_string(info.min_mtu) + " to " +
+        throw error(options.name + ": " + info.driver + " takes an MTU from " + std::to_string(info.min_mtu) + " to " +
                     std::to_string(info.max_mtu) + ", not " + std::to_string(options.mtu));
     }
     for (unsigned c : options.cpus) {
         if (c >= cpus()) {
-            throw error(dev.name + ": CPU " + std::to_string(c) + " is not one of the " + std::to_string(cpus()) +
+            throw error(options.name + ": CPU " + std::to_string(c) + " is not one of the " + std::to_string(cpus()) +
                         " runtime CPUs (numbered from 0)");
         }
     }
-    rps_check(options.rps, cpus(), dev.name);
+    rps_check(options.rps, cpus(), options.name);
 }
 
-/// Opens the driver with the options and, if it had one before, the address of the interface.
-void net_core::open_driver(net_device &dev)
+/// Opens a driver with the options and, unless that is zero, an address; `mac` is the device's then. Returns how many
+/// tx queues it has. It is the caller's to close, also after a throw.
+unsigned net_core::open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const
 {
-    check_options(dev);
-    const std::string device = dev.driver->info().device;
-    dev.device = device.empty() ? dev.name : device;
-    const net_device_options &options = dev.options;
-    const bool had_mac = !rte_is_zero_ether_addr(&dev.mac);
+    check_options(driver, options);
+    const bool had_mac = !rte_is_zero_ether_addr(&mac);
     port_options wanted{.rx_queues = options.rx_queues,
-                        .tx_queues = std::clamp(dev.driver->info().max_tx_queues, 1U, cores()),
+                        .tx_queues = std::clamp(driver.info().max_tx_queues, 1U, cores()),
                         .descriptors = options.descriptors,
                         .mtu = options.mtu,
                         .pool = pool_};
-    if (had_mac && !same(dev.mac, dev.driver->info().mac)) {
-        wanted.mac = dev.mac;
+    if (had_mac && !same(mac, driver.info().mac)) {
+        wanted.mac = mac;
     }
-    dev.driver->open(wanted);
+    driver.open(wanted);
     if (!had_mac) {
-        dev.mac = dev.driver->info().mac;
-    } else if (!same(dev.mac, dev.driver->info().mac)) {
-        dev.driver->set_mac(dev.mac);
+        mac = driver.info().mac;
+    } else if (!same(mac, driver.info().mac)) {
+        driver.set_mac(mac);
     }
-    dev.mtu.store(options.mtu, std::memory_order_relaxed);
     if (options.promiscuous) {
-        dev.driver->set_promiscuous(true);
+        driver.set_promiscuous(true);
     }
-    dev.tx_queues = wanted.tx_queues;
+    return wanted.tx_queues;
+}
+
+/// Attaches the queues of an open driver, disabled, and watches it.
+void net_core::attach_driver(net_device &dev, unsigned tx_queues)
+{
+    const net_device_options &options = dev.options;
+    const std::string device = dev.driver->info().device;
+    dev.device = device.empty() ? dev.name : device;
+    dev.mtu.store(options.mtu, std::memory_order_relaxed);
+    dev.tx_queues = tx_queues;
     const std::vector<unsigned> rx_cpus = rx_homes(dev);
     route_tx(dev, choose_tx(rx_cpus, dev.tx_queues));
     for (unsigned i = 0; i < options.rx_queues; ++i) {
@@ -133,7 +139,14 @@ void net_core::open_driver(net_device &dev)
     for (auto &q : dev.queues) {
         rps_configure(*q, options.rps);
     }
+    xdp_resize(dev);
     xdp_start(dev);
+    for (auto &cpu : cpus_) {
+        if (dev.tx[cpu->id].owner == cpu->id) {
+            give_tx_queue(dev, *cpu);
+        }
+    }
+    watch_driver(dev);
 }
 
 void net_core::watch_driver(net_device &dev)
@@ -154,13 +167,7 @@ void net_core::dev_open(net_device &dev)
 {
     dev.open = true;
     try {
-        open_driver(dev);
-        for (auto &cpu : cpus_) {
-            if (dev.tx[cpu->id].owner == cpu->id) {
-                give_tx_queue(dev, *cpu);
-            }
-        }
-        watch_driver(dev);
+        attach_driver(dev, open_driver(*dev.driver, dev.options, dev.mac));
     } catch (...) {
         stop_traffic(dev);
         dev_close(dev);

@@ -230,9 +230,14 @@ std::vector<net_device *> net_core::devices()
     return all;
 }
 
-/// The next free number after the last one given: one that was freed comes back as late as possible.
+/// The number that the name had before; else the next free one after the last one given: one that was freed comes back
+/// to another name as late as possible.
 ifindex_t net_core::new_ifindex(const std::string &name)
 {
+    const auto had = static_cast<std::size_t>(std::ranges::find(last_names_, name) - last_names_.begin());
+    if (had < MAX_IFINDEX && !devs_[had]) {
+        return static_cast<ifindex_t>(had);
+    }
     for (unsigned i = 1; i < MAX_IFINDEX; ++i) {
         const unsigned candidate = 1 + (last_ifindex_ - 1 + i) % (MAX_IFINDEX - 1);
         if (!devs_[candidate]) {
@@ -260,6 +265,7 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
         rt_.call_on(cpu->id, [&](softnet_data &) { reset_stats(cpu->dev[dev.ifindex]); });
     }
     dev_open(dev);
+    last_names_[dev.ifindex] = dev.name;
     devs_[dev.ifindex] = std::move(owned);
     redirect_register(*this, dev);
     dev_start(dev);

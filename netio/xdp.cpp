@@ -277,6 +277,20 @@ void set_program(net_core &core, net_device &dev, const std::shared_ptr<xdp_prog
 
 } // namespace
 
+void xdp_resize(net_device &dev)
+{
+    if (!dev.xdp || dev.xdp->queues.size() == dev.options.rx_queues) {
+        return;
+    }
+    auto resized = std::make_shared<xdp_device>(dev);
+    for (std::size_t i = 0; i < resized->queues.size(); ++i) {
+        xdp_queue &x = resized->queues[i];
+        x.owner = dev.xdp->queues[std::min(i, dev.xdp->queues.size() - 1)].owner;
+        x.program.store(x.owner.get(), std::memory_order_release); // pairs with the acquire in xdp_receive()
+    }
+    dev.xdp = std::move(resized);
+}
+
 /// Queues that exist get what belongs to them.
 void xdp_start(net_device &dev) noexcept
 {

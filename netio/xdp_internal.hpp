@@ -18,6 +18,9 @@ extern xdp_metadata xdp_meta;
 /// Reserves it, process-wide; again: nothing. Throws `error`. Control thread.
 void xdp_init();
 
+/// Makes a device's programs fit its number of queues: those that are new get the program of the last one. While no
+/// queue is polled. Control thread.
+void xdp_resize(net_device &dev);
 /// Gives queues that were just opened the programs of their device. Control thread.
 void xdp_start(net_device &dev) noexcept;
 /// Runs the queue's program on 1 to NET_BURST packets and sees to those that do not pass. Returns how many do; they

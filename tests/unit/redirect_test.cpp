@@ -203,6 +203,64 @@ TEST_F(devmap_test, DeviceRemovedInFlight)
     expect_error(xdp_error::einval, 4);
 }
 
+TEST_F(devmap_test, AnotherDeviceTakesOver)
+{
+    const ifindex_t number = a->ifindex;
+    const fake_wire &former = *wires[number - 1U];
+    const auto wire = wires.emplace_back(std::make_shared<fake_wire>());
+    wire->mac = {{2, 0, 0, 0, 0, 9}};
+    wire->open_fails = true;
+    const auto replace = [&] { core->replace_netdevice(*a, a->options, std::make_unique<fake_port>(wire)); };
+    EXPECT_THROW(replace(), error);
+    EXPECT_TRUE(wire->closed);
+    EXPECT_FALSE(former.closed) << "one that does not open costs nothing";
+    redirect(packets(3), to(map, 1));
+    EXPECT_EQ(former.sent, numbers(3));
+    wire->open_fails = false;
+    replace();
+    EXPECT_TRUE(former.closed);
+    EXPECT_EQ(core->dev_get(number), a);
+    EXPECT_EQ(map->entries().size(), 2U);
+    EXPECT_EQ(a->mac.addr_bytes[5], 9);
+    redirect(packets(3), to(map, 1));
+    redirect(packets(3, 3), {nullptr, number, 0});
+    EXPECT_EQ(wire->sent, numbers(6));
+    core->fail_netdevice(*a, "gone");
+    const auto next = wires.emplace_back(std::make_shared<fake_wire>());
+    core->replace_netdevice(*a, a->options, std::make_unique<fake_port>(next), {{2, 0, 0, 0, 0, 7}});
+    EXPECT_EQ(a->failure, "");
+    EXPECT_EQ(next->filter.value().addr_bytes[5], 7);
+    redirect(packets(3), to(map, 1));
+    EXPECT_EQ(next->sent, numbers(3));
+}
+
+TEST_F(devmap_test, OtherOptionsForADevice)
+{
+    fake_wire &wire = wire_of(*a);
+    net_device_options options = a->options;
+    options.rx_queues = 2;
+    EXPECT_THROW(core->replace_netdevice(*a, options), error);
+    EXPECT_EQ(wire.opens, 1U) << "refused before it is closed";
+    options.rx_queues = 1;
+    options.descriptors = 64;
+    wire.open_fails = true;
+    EXPECT_THROW(core->replace_netdevice(*a, options), error);
+    EXPECT_NE(a->failure, "");
+    options.descriptors = 128;
+    core->replace_netdevice(*a, options);
+    EXPECT_EQ(a->options.descriptors, 128U) << "for its return";
+    EXPECT_EQ(map->entries().size(), 2U);
+}
+
+TEST_F(devmap_test, ANameHasTheNumberThatItHadBefore)
+{
+    const ifindex_t number = a->ifindex;
+    core->unregister_netdevice(*a);
+    EXPECT_EQ(map->entries().size(), 1U);
+    EXPECT_NE(add("c").ifindex, number);
+    EXPECT_EQ(add("a").ifindex, number);
+}
+
 TEST_F(devmap_test, BroadcastCopies)
 {
     map->update({.key = 5, .ifindex = in->ifindex});

@@ -184,7 +184,8 @@ public:
     rx_handler handler() const noexcept { return handler_; }
     void *handler_ctx() const noexcept { return handler_ctx_; }
 
-    /// Opens a device and starts polling it. Throws `error`; nothing is left behind then.
+    /// Opens a device and starts polling it. A name that an interface had before gets the same number again, if that is
+    /// free. Throws `error`; nothing is left behind then.
     net_device &register_netdevice(std::unique_ptr<port> driver, net_device_options options);
     /// Out of service, NAPIs disabled, tx flushed, grace period, closed, gone.
     void unregister_netdevice(net_device &dev) noexcept;
@@ -192,6 +193,15 @@ public:
     /// sent to (counted drop). If its options have `reprobe`, the device is looked for from then on, and the interface
     /// returns with it, under the same name, number and address.
     void fail_netdevice(net_device &dev, const std::string &why) noexcept;
+    /// Other options for an interface, which keeps its number, so that those who refer to it (entries of maps,
+    /// programs) are not concerned; its name stays. `driver`: another device, opened before the present one is closed;
+    /// the interface gets `mac`, or if that is zero the device's address. Null: the device stays, and is opened again.
+    /// Of a device that is away the options are for its return. Throws `error`, and everything is as it was then, or
+    /// the interface is out of service, with the reason in `failure`.
+    void replace_netdevice(net_device &dev, net_device_options options, std::unique_ptr<port> driver = nullptr,
+                           const rte_ether_addr &mac = {});
+    /// Throws `error` if the driver cannot be opened with these options, as far as that can be known.
+    void check_options(const port &driver, const net_device_options &options) const;
     /// Null if there is none.
     net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
     net_device *dev_get_by_name(const std::string &name) noexcept;
@@ -234,8 +244,8 @@ private:
     void announce(net_device &dev) noexcept;
 
     // In and out of service (dev_open.cpp).
-    void check_options(const net_device &dev) const;
-    void open_driver(net_device &dev);
+    unsigned open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const;
+    void attach_driver(net_device &dev, unsigned tx_queues);
     void watch_driver(net_device &dev);
     void dev_open(net_device &dev);
     void dev_start(net_device &dev);
@@ -246,6 +256,9 @@ private:
     void reopen(net_device &dev);
     void reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo);
     static void refuse_while_recovering(const net_device &dev);
+
+    // Another device (dev_replace.cpp).
+    void exchange_driver(net_device &dev, net_device_options options, std::unique_ptr<port> driver, rte_ether_addr mac);
 
     // What drivers report (dev_return.cpp).
     void handle_event(net_device &dev, port_event event);
@@ -288,7 +301,8 @@ private:
     std::shared_ptr<rps_state> rps_;
     std::shared_ptr<redirect_state> redirect_;
     ifindex_t last_ifindex_ = 0;
-    unsigned cpuhp_ = 0; ///< handle of the step
+    std::array<std::string, MAX_IFINDEX> last_names_; ///< by number: who has it, or had it last
+    unsigned cpuhp_ = 0;                              ///< handle of the step
     /// By foreign thread: held while it sends, and by the control thread while owners of tx queues change.
     std::vector<std::unique_ptr<std::mutex>> foreign_mutexes_;
     rx_handler handler_ = nullptr;
