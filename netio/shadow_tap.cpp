@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "shadow_tap.hpp"
+#include "shadow_identity.hpp"
 
 #include <halfpoll/netns.hpp>
 
@@ -16,6 +17,7 @@
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <utility>
@@ -141,31 +143,124 @@ void set_header(int fd, const std::string &name)
     }
 }
 
-} // namespace
-
-tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
+void check_name(const std::string &name)
 {
     if (name.empty() || name.size() >= IFNAMSIZ) {
         throw error("shadow " + name + ": an interface name has 1 to 15 characters");
     }
-    const netns_scope scope(netns);
-    fd_guard fd(open_tun());
-    const fd_guard control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (control.fd < 0) {
+}
+
+int control_socket(const std::string &name)
+{
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
         throw_errno(errno, "shadow " + name + ": socket");
     }
-    tap t;
-    t.created = attach_or_create(fd.fd, name);
-    set_header(fd.fd, name);
-    set_address(control.fd, name, mac, mtu);
+    return fd;
+}
+
+int index_of(int control, const std::string &name)
+{
     ifreq ifr = request(name);
-    check_ioctl(control.fd, SIOCGIFINDEX, &ifr, "shadow " + name + ": reading its index");
-    t.ifindex = ifr.ifr_ifindex;
+    check_ioctl(control, SIOCGIFINDEX, &ifr, "shadow " + name + ": reading its index");
+    return ifr.ifr_ifindex;
+}
+
+/// The interface that was made under that name, by its present one.
+std::string present_name(const std::string &name)
+{
+    const std::string present = find_shadow(name);
+    return present.empty() ? name : present;
+}
+
+/// The namespace of the interface of an fd; -1 if the kernel does not tell.
+fd_guard namespace_of(int fd) { return fd_guard(ioctl(fd, TUNGETDEVNETNS)); }
+
+/// The calling thread is in it. `err`: of namespace_of(); one that this process has no rights in is another one.
+bool is_this_namespace(const fd_guard &netns, int err)
+{
+    struct stat there, here;
+    if (netns.fd < 0) {
+        return err != EPERM;
+    }
+    return fstat(netns.fd, &there) == 0 && stat("/proc/thread-self/ns/net", &here) == 0 && there.st_ino == here.st_ino;
+}
+
+/// With its name and a control socket in the namespace where it is now.
+template <typename F>
+void with_interface(const std::string &netns, int fd, const std::string &what, F &&fn)
+{
+    const netns_scope scope(netns);
+    const fd_guard there = namespace_of(fd);
+    const bool here = is_this_namespace(there, errno);
+    const netns_scope moved(here || there.fd < 0 ? "" : "/proc/self/fd/" + std::to_string(there.fd));
+    ifreq ifr{};
+    check_ioctl(fd, TUNGETIFF, &ifr, what + ": reading its present name");
+    const fd_guard control(control_socket(ifr.ifr_name));
+    fn(control.fd, std::string(ifr.ifr_name));
+}
+
+} // namespace
+
+tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
+{
+    check_name(name);
+    const netns_scope scope(netns);
+    fd_guard fd(open_tun());
+    const fd_guard control(control_socket(name));
+    tap t;
+    t.name = present_name(name);
+    t.created = attach_or_create(fd.fd, t.name);
+    set_header(fd.fd, t.name);
+    set_address(control.fd, t.name, mac, mtu);
+    t.ifindex = index_of(control.fd, t.name);
     if (ioctl(fd.fd, TUNSETPERSIST, 1) < 0) {
         throw_errno(errno, "shadow " + name + ": TUNSETPERSIST");
     }
+    identify_shadow(t.ifindex, name);
     t.fd = fd.release();
     return t;
+}
+
+/// Attaches for a moment: only so can be told who has an interface.
+void tap_check(const std::string &netns, const std::string &name)
+{
+    check_name(name);
+    const netns_scope scope(netns);
+    const fd_guard fd(open_tun());
+    const std::string present = present_name(name);
+    if (if_nametoindex(present.c_str()) != 0 && attach_or_create(fd.fd, present)) {
+        tap_forget(fd.fd); // it has just gone, and goes again with the fd
+    }
+}
+
+int tap_unattached() { return open_tun(); }
+
+tap_place tap_find(const std::string &netns, int fd)
+{
+    const netns_scope scope(netns);
+    ifreq ifr{};
+    if (ioctl(fd, TUNGETIFF, &ifr) < 0) {
+        return {.where = tap_place::gone, .name = {}};
+    }
+    const fd_guard there = namespace_of(fd);
+    if (!is_this_namespace(there, errno)) {
+        return {.where = tap_place::elsewhere, .name = ifr.ifr_name};
+    }
+    const fd_guard control(control_socket(ifr.ifr_name));
+    return {.where = tap_place::here, .name = ifr.ifr_name, .ifindex = index_of(control.fd, ifr.ifr_name)};
+}
+
+void tap_identify(const std::string &netns, int ifindex, const std::string &name)
+{
+    const netns_scope scope(netns);
+    identify_shadow(ifindex, name);
+}
+
+void tap_set_address(const std::string &netns, int fd, const rte_ether_addr &mac, std::uint32_t mtu)
+{
+    with_interface(netns, fd, "shadow",
+                   [&](int control, const std::string &present) { set_address(control, present, mac, mtu); });
 }
 
 void tap_set_carrier(int fd, const std::string &name, bool up)
@@ -178,12 +273,11 @@ void tap_set_carrier(int fd, const std::string &name, bool up)
 
 void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu)
 {
-    const netns_scope scope(netns);
-    const fd_guard control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ifreq ifr{};
-    check_ioctl(fd, TUNGETIFF, &ifr, "shadow " + name + ": reading its present name");
-    ifr.ifr_mtu = static_cast<int>(mtu);
-    check_ioctl(control.fd, SIOCSIFMTU, &ifr, "shadow " + name + ": setting its MTU to " + std::to_string(mtu));
+    with_interface(netns, fd, "shadow " + name, [&](int control, const std::string &present) {
+        ifreq ifr = request(present);
+        ifr.ifr_mtu = static_cast<int>(mtu);
+        check_ioctl(control, SIOCSIFMTU, &ifr, "shadow " + name + ": setting its MTU to " + std::to_string(mtu));
+    });
 }
 
 void tap_destroy(const std::string &netns, const std::string &name) noexcept
@@ -191,7 +285,8 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept
     try {
         const netns_scope scope(netns);
         const fd_guard fd(open_tun());
-        if (attach(fd.fd, name, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, name, 0) == 0) {
+        const std::string present = present_name(name);
+        if (attach(fd.fd, present, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, present, 0) == 0) {
             tap_forget(fd.fd);
         }
     } catch (const std::exception &) { // nobody can reach the namespace any more

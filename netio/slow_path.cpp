@@ -112,6 +112,7 @@ struct slow_path::impl {
     bool announce_sleep(bool more) noexcept;
     void from_kernel(shadow &s) noexcept;
     void report_deleted();
+    void exchange_fd(shadow &s, int fd);
     bool refill(unsigned want) noexcept;
     unsigned segments_of(const net_device &dev) const noexcept;
     void release_leaving() noexcept;
@@ -302,10 +303,20 @@ void slow_path::impl::report_deleted()
     for (const auto &s : shadows) {
         if (s->deleted.load(std::memory_order_relaxed) && s->failure.empty()) {
             s->failure = "its kernel interface was deleted";
+            s->kernel_ifindex = shadow::NO_IFINDEX;
+            s->moved = false;
             if (self.on_deleted) {
                 self.on_deleted(*s);
             }
         }
+    }
+}
+
+/// The thread keeps writing to the same number; what it wrote to an interface that is gone has failed.
+void slow_path::impl::exchange_fd(shadow &s, int fd)
+{
+    if (dup3(fd, s.fd, O_CLOEXEC) < 0) {
+        throw_errno(errno, "shadow " + s.name + ": exchanging its file descriptor");
     }
 }
 
@@ -338,7 +349,8 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
     const tap t = tap_open(impl_->options.netns, name, dev.mac, dev.mtu.load(std::memory_order_relaxed));
     auto s = std::make_unique<shadow>();
     s->dev = &dev;
-    s->name = name;
+    s->name = t.name;
+    s->identity = name;
     s->fd = t.fd;
     s->kernel_ifindex = t.ifindex;
     s->created = t.created;
@@ -373,30 +385,98 @@ void slow_path::remove_shadow(shadow &s, bool destroy)
     std::erase_if(impl_->shadows, [&s](const auto &p) { return p.get() == &s; });
 }
 
+void slow_path::exchange_shadow(shadow &s, const std::string &name)
+{
+    const tap t = tap_open(impl_->options.netns, name, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
+    try {
+        impl_->exchange_fd(s, t.fd);
+    } catch (...) {
+        if (t.created) {
+            tap_forget(t.fd);
+        }
+        close(t.fd);
+        throw;
+    }
+    close(t.fd);
+    s.name = t.name;
+    s.identity = name;
+    s.kernel_ifindex = t.ifindex;
+    s.created = t.created;
+    s.moved = false;
+    s.failure.clear();
+    s.deleted.store(false, std::memory_order_relaxed);
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
+    if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
+        const int err = errno;
+        s.failure = "its frames cannot be waited for";
+        throw_errno(err, "shadow " + s.name + ": epoll");
+    }
+    set_carrier(s, s.dev->carrier.load(std::memory_order_relaxed));
+}
+
 void slow_path::reopen_shadow(shadow &s)
 {
     try {
-        const tap t = tap_open(impl_->options.netns, s.name, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
-        // The thread keeps writing to the same number; what it wrote before the exchange has failed.
-        const int exchanged = dup3(t.fd, s.fd, O_CLOEXEC);
-        const int err = errno;
-        close(t.fd);
-        if (exchanged < 0) {
-            throw_errno(err, "shadow " + s.name + ": exchanging its file descriptor");
-        }
-        s.kernel_ifindex = t.ifindex;
-        s.created = t.created;
-        s.deleted.store(false, std::memory_order_relaxed);
-        epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
-        if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
-            throw_errno(errno, "shadow " + s.name + ": epoll");
-        }
-        s.failure.clear();
-        set_carrier(s, s.dev->carrier.load(std::memory_order_relaxed));
+        exchange_shadow(s, s.identity);
     } catch (const std::exception &e) {
         s.failure = e.what();
         throw;
     }
+}
+
+void slow_path::release_shadow(shadow &s, const std::string &why)
+{
+    const int fd = tap_unattached();
+    try {
+        impl_->exchange_fd(s, fd);
+    } catch (...) {
+        close(fd);
+        throw;
+    }
+    close(fd);
+    s.kernel_ifindex = shadow::NO_IFINDEX;
+    s.moved = false;
+    s.failure = why;
+}
+
+void slow_path::check_shadow(const std::string &name) { tap_check(impl_->options.netns, name); }
+
+void slow_path::identify(shadow &s, const std::string &name)
+{
+    if (!s.moved && s.failure.empty()) {
+        tap_identify(impl_->options.netns, s.kernel_ifindex, name);
+    }
+    s.identity = name;
+}
+
+void slow_path::set_address(shadow &s)
+{
+    if (s.failure.empty()) {
+        tap_set_address(impl_->options.netns, s.fd, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
+    }
+}
+
+bool slow_path::look_at(shadow &s)
+{
+    const tap_place place = tap_find(impl_->options.netns, s.fd);
+    const bool moved = place.where == tap_place::elsewhere;
+    if (!s.failure.empty() || place.where == tap_place::gone) {
+        return false; // the slow-path thread reports it
+    }
+    const int ifindex = moved ? shadow::NO_IFINDEX : place.ifindex;
+    if (s.name == place.name && s.moved == moved && s.kernel_ifindex == ifindex) {
+        return false;
+    }
+    s.name = place.name;
+    s.moved = moved;
+    s.kernel_ifindex = ifindex;
+    if (!moved) {
+        tap_identify(impl_->options.netns, ifindex, s.identity);
+    }
+    if (on_place) {
+        on_place(s);
+    }
+    return true;
 }
 
 void slow_path::destroy_released(const std::string &name) noexcept { tap_destroy(impl_->options.netns, name); }

@@ -147,6 +147,8 @@ struct mirror::impl {
 
     // Messages.
     void handle(const nlmsghdr &message);
+    void look_at(shadow &s);
+    shadow *shadow_of(const link_message &link);
     void apply_link(const link_message &link);
     void mark_stale(const link_message &before, const link_message &now);
     void forget_link(int ifindex);

@@ -19,6 +19,13 @@ void mirror::impl::publish_ingress(int ifindex)
             by_port[path->port].push_back(ingress_of(index, link.what, *path));
         }
     }
+    if (!changed) { // the interface of a shadow may be gone, or in another namespace: the kernel sees to all packets
+        rx_interface elsewhere;
+        elsewhere.kernel_only = true;
+        for (const shadow *s : slow.shadows()) {
+            by_port.try_emplace(s, std::vector{elsewhere});
+        }
+    }
     for (const auto &[port, interfaces] : by_port) {
         fwd.interfaces().set(port->dev->ifindex, interfaces);
     }

@@ -113,11 +113,38 @@ void mirror::impl::handle(const nlmsghdr &message)
     ++stats.ignored;
 }
 
+/// The interface was renamed, or moved to another namespace or back.
+void mirror::impl::look_at(shadow &s)
+{
+    try {
+        slow.look_at(s);
+    } catch (const error &e) {
+        complain(e.what());
+    }
+}
+
+/// The shadow that the interface is; of what a shadow is called, its fd has the last word.
+shadow *mirror::impl::shadow_of(const link_message &message)
+{
+    if (shadow *s = slow.of_kernel_ifindex(message.ifindex)) {
+        if (s->name != message.name) {
+            look_at(*s);
+        }
+    } else {
+        for (shadow *moved : slow.shadows()) {
+            if (moved->moved) {
+                look_at(*moved);
+            }
+        }
+    }
+    return slow.of_kernel_ifindex(message.ifindex);
+}
+
 void mirror::impl::apply_link(const link_message &message)
 {
     known_link &link = links[message.ifindex];
     const known_link before = link;
-    const shadow *s = slow.of_kernel_ifindex(message.ifindex);
+    const shadow *s = shadow_of(message);
     link = {.what = message, .is_shadow = s != nullptr, .generation = generation};
     mark_stale(before.what, message);
     const auto stranded = [](const auto &entry) { return entry.second.what.lower == link_message::lower_elsewhere; };
@@ -149,6 +176,9 @@ void mirror::impl::mark_stale(const link_message &before, const link_message &no
 
 void mirror::impl::forget_link(int ifindex)
 {
+    if (shadow *s = slow.of_kernel_ifindex(ifindex)) {
+        look_at(*s);
+    }
     if (links.erase(ifindex) == 0) {
         return;
     }

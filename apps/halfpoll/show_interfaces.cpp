@@ -63,7 +63,18 @@ const char *state_of(const net_device &dev, const shadow *s)
     if (s && !s->failure.empty()) {
         return "no shadow";
     }
+    if (s && s->moved) {
+        return "shadow moved";
+    }
     return dev.carrier.load(std::memory_order_relaxed) ? "up" : "no carrier";
+}
+
+std::string failure_of(const net_device &dev, const shadow *s)
+{
+    if (!dev.failure.empty() || !s) {
+        return dev.failure;
+    }
+    return s->moved ? "its shadow is in another network namespace, whose kernel part sees to all packets" : s->failure;
 }
 
 json interface(router &r, net_device &dev)
@@ -76,7 +87,7 @@ json interface(router &r, net_device &dev)
                 {"mac", lladdr_text(dev.mac)},
                 {"mtu", dev.mtu.load(std::memory_order_relaxed)},
                 {"shadow", s ? s->name : ""},
-                {"failure", dev.failure.empty() && s ? s->failure : dev.failure},
+                {"failure", failure_of(dev, s)},
                 {"rx_packets", sum(r.core(), dev.ifindex, &dev_stats::rx_packets)},
                 {"rx_bytes", sum(r.core(), dev.ifindex, &dev_stats::rx_bytes)},
                 {"rx_dropped", sum(r.core(), dev.ifindex, &dev_stats::rx_dropped)},

@@ -684,6 +684,77 @@ TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
     EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
 }
 
+// ---- somebody renames or moves it ----
+
+TEST_F(slow_path_test, a_renamed_interface_is_followed_and_found_again)
+{
+    shadow &s = add_lan0();
+    const int index = s.kernel_ifindex;
+    netns_.ip("link set lan0 down");
+    netns_.ip("link set lan0 name lan9");
+    EXPECT_TRUE(slow_->look_at(s));
+    EXPECT_EQ(s.name, "lan9");
+    EXPECT_FALSE(slow_->look_at(s)) << "nothing new";
+    for (const std::string name : {"lan0", "lan9", "lan9"}) { // what a configuration calls it at the next starts
+        stop_slow_path();
+        start_slow_path();
+        const shadow &again = slow_->add_shadow(*dev_, name);
+        EXPECT_FALSE(again.created);
+        EXPECT_EQ(again.name, "lan9");
+        EXPECT_EQ(again.identity, name);
+        EXPECT_EQ(again.kernel_ifindex, index);
+    }
+    stop_slow_path();
+    start_slow_path();
+    EXPECT_TRUE(slow_->add_shadow(*dev_, "lan0").created) << "it is called lan9 for good";
+}
+
+TEST_F(slow_path_test, an_interface_in_another_namespace_works_there)
+{
+    test::test_netns there("slow-there");
+    shadow &s = add_lan0();
+    const int index = s.kernel_ifindex;
+    netns_.ip("link set lan0 netns " + there.name());
+    EXPECT_TRUE(slow_->look_at(s));
+    EXPECT_TRUE(s.moved);
+    EXPECT_EQ(slow_->of_kernel_ifindex(index), nullptr) << "that number may be another one's here";
+    slow_->set_mtu(s, 1400);
+    EXPECT_THAT(there.ip("-o link show dev lan0"), HasSubstr("mtu 1400"));
+    there.ip("addr add 192.0.2.1/24 dev lan0");
+    there.ip("link set lan0 up");
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(sent(is_arp_reply));
+    there.ip("link set lan0 name lan7");
+    there.ip("link set lan7 netns " + netns_.name());
+    EXPECT_TRUE(slow_->look_at(s));
+    EXPECT_FALSE(s.moved);
+    EXPECT_EQ(s.name, "lan7");
+    EXPECT_EQ(slow_->of_kernel_ifindex(s.kernel_ifindex), &s);
+}
+
+TEST_F(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
+{
+    shadow &s = add_lan0();
+    EXPECT_THAT(refusal([&] { slow_->check_shadow("lan0"); }), HasSubstr("holds the interface")); // we do
+    slow_->check_shadow("lan1");
+    EXPECT_EQ(netns_.ip("-o link").find("lan1"), std::string::npos);
+    slow_->release_shadow(s, "given up");
+    slow_->check_shadow("lan0");
+    EXPECT_THAT(link_flags("lan0"), HasSubstr("NO-CARRIER"));
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
+    EXPECT_EQ(s.failure, "given up");
+    slow_->exchange_shadow(s, "lan1");
+    EXPECT_TRUE(s.created);
+    slow_->exchange_shadow(s, "lan0");
+    EXPECT_FALSE(s.created);
+    EXPECT_EQ(s.failure, "");
+    slow_->destroy_released("lan1");
+    EXPECT_EQ(netns_.ip("-o link").find("lan1"), std::string::npos);
+    wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
+    EXPECT_TRUE(sent(is_arp_reply)) << "with its addresses";
+}
+
 // ---- another process holds the interface ----
 
 class holder

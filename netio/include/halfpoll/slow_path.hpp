@@ -64,11 +64,15 @@ struct shadow_stats {
 
 /// A port's TAP interface in the kernel: what people configure with `ip`.
 struct shadow {
+    static constexpr int NO_IFINDEX = -1;
+
     net_device *dev = nullptr;
-    std::string name;
+    std::string name;     ///< that the interface has now
+    std::string identity; ///< that it was made under, by which the next process finds it
     int fd = -1;
-    int kernel_ifindex = 0; ///< in the namespace
-    bool created = false;   ///< by this process: false if adopted
+    int kernel_ifindex = NO_IFINDEX; ///< in the namespace
+    bool moved = false;              ///< it is in another namespace, where it works: the fast path has no part in that
+    bool created = false;            ///< by this process: false if adopted
     /// The kernel interface was deleted. Set by the slow-path thread before it posts, cleared by reopen_shadow():
     /// relaxed.
     std::atomic<bool> deleted{false};
@@ -95,11 +99,28 @@ public:
     void remove_shadow(shadow &s, bool destroy);
     /// Called on the control thread after somebody has deleted a shadow's kernel interface (`ip link del`).
     std::function<void(shadow &)> on_deleted;
+    /// Called by look_at() when it has found something new.
+    std::function<void(shadow &)> on_place;
     /// Makes a kernel interface that was reported as deleted again, without the addresses it had. Throws `error`, which
     /// also stays in `failure`. Control thread.
     void reopen_shadow(shadow &s);
     /// Removes the kernel interface of a shadow that was let go of. Control thread.
     void destroy_released(const std::string &name) noexcept;
+    /// Gives a port another kernel interface, made or adopted as by add_shadow(), in the place of the present one,
+    /// which stays in the kernel and is let go of. Throws `error`, and changes nothing then. Control thread.
+    void exchange_shadow(shadow &s, const std::string &name);
+    /// Lets go of the kernel interface, so that another port can have it. What is sent to it is dropped and counted,
+    /// until exchange_shadow() or reopen_shadow(). Throws `error`. Control thread.
+    void release_shadow(shadow &s, const std::string &why);
+    /// Throws `error` if add_shadow() would because of the name or who has it. Control thread.
+    void check_shadow(const std::string &name);
+    /// Another name under which the next process finds it. Throws `error`. Control thread.
+    void identify(shadow &s, const std::string &name);
+    /// Sets the kernel interface's MAC and MTU to the device's. Throws `error`. Control thread.
+    void set_address(shadow &s);
+    /// Looks what a shadow's kernel interface is called now, and whether it was moved to another namespace or is back.
+    /// False: nothing has changed. Throws `error`. Control thread.
+    bool look_at(shadow &s);
     /// Sets the kernel interface's MTU. Control thread; throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
     /// Follows the device's carrier. Control thread.
