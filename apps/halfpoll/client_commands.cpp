@@ -99,10 +99,14 @@ int reload(const command_line &line, const reload_arguments &args)
         std::cout << std::flush;
         print_changes(reply["refused"]);
     }
+    const json impossible = reply.value("impossible", json::array());
+    for (const json &obstacle : impossible) {
+        std::cerr << obstacle.get<std::string>() << "\n";
+    }
     for (const json &problem : reply.value("problems", json::array())) {
         std::cerr << problem.get<std::string>() << "\n";
     }
-    return reply["refused"].empty() ? 0 : 1;
+    return reply["refused"].empty() && impossible.empty() ? 0 : 1;
 }
 
 /// Names of all rows of a table.

@@ -140,7 +140,8 @@ void compare_log(const log_config &from, const log_config &to, config_diff &diff
     compare(diff.changes, "[log]", "target", from.target, to.target);
 }
 
-/// Settings for which the port is closed and opened again; its interrupt threads are made when the program starts.
+/// Settings for which the port's device is opened again, or another one; its interrupt threads are made when the
+/// program starts.
 bool compare_identity(const port_config &from, const port_config &to, config_diff &diff)
 {
     const std::string where = "port " + from.options.name;
@@ -230,8 +231,7 @@ void compare_port(const port_config &from, const port_config &to, config_diff &d
     bool changed = compare_options(from.options, to.options, diff.changes);
     changed |= compare_xdp(from, to, diff.changes);
     if (reopened) {
-        diff.removed.push_back(from.options.name);
-        diff.added.push_back(to.options.name);
+        diff.replaced.push_back(to.options.name);
     } else if (changed) {
         diff.changed.push_back(to.options.name);
     }
@@ -260,7 +260,9 @@ void compare_ports(const config &from, const config &to, config_diff &diff)
 /// What the EAL must have been told at its start, or the runtime.
 void refuse_devices(const config &from, const config &to, bool shareable, config_diff &diff)
 {
-    for (const std::string &name : diff.added) {
+    std::vector<std::string> opened = diff.added;
+    opened.insert(opened.end(), diff.replaced.begin(), diff.replaced.end());
+    for (const std::string &name : opened) {
         const port_config &port = *find_port(to, name);
         const bool needs_threads = !port.irq_priority.empty() && !find_port(from, name);
         if (port.kind == device_kind::pci || (maps_memory(port) && !shareable) || needs_threads) {

@@ -26,8 +26,8 @@ struct config_diff {
     /// Changes that need a restart; with one of these nothing may be changed.
     std::vector<config_change> refused;
 
-    // Names of ports. One whose device, shadow or queues change is in `removed` and in `added`.
-    std::vector<std::string> added, removed, changed;
+    // Names of ports, each in one of them. `replaced`: device, shadow or queues change.
+    std::vector<std::string> added, removed, replaced, changed;
 
     bool empty() const noexcept { return changes.empty() && refused.empty(); }
 };

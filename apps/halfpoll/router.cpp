@@ -87,6 +87,11 @@ void router::start()
     slow.limits = cfg_.punt;
     slow_ = std::make_unique<slow_path>(*core_, slow);
     slow_->on_deleted = [this](shadow &s) { on_deleted(s); };
+    slow_->on_place = [](const shadow &s) {
+        log_line(log_level::info, "shadow",
+                 "shadow of port " + s.dev->name + ": it is " + s.name + " now" +
+                     (s.moved ? ", in another network namespace" : ""));
+    };
     forwarder_ = std::make_unique<forwarder>(*core_, slow_.get());
     core_->set_rx_handler(forwarder::receive, forwarder_.get());
     for (const port_config &port : cfg_.ports) {
@@ -199,20 +204,25 @@ std::vector<unsigned> router::homes_of(const port_config &port) const
     return homes;
 }
 
-net_device &router::open_port(const port_config &port)
+net_device_options router::options_of(const port_config &port)
 {
-    const auto find = [this, port] {
+    net_device_options options = port.options;
+    options.cpus = homes_of(port);
+    options.reprobe = [this, port] {
         const auto warn = [this](const std::string &what) { degrade(what); };
         return port.kind == device_kind::af_xdp ? make_af_xdp_port(port.ifname(), warn)
                                                 : make_ethdev_port(port.device, warn);
     };
-    net_device_options options = port.options;
-    options.cpus = homes_of(port);
-    options.reprobe = find;
+    return options;
+}
+
+net_device &router::open_port(const port_config &port)
+{
+    net_device_options options = options_of(port);
     if (!port.xdp.name.empty()) {
         options.xdp = closed_gate();
     }
-    net_device &dev = core_->register_netdevice(find(), options);
+    net_device &dev = core_->register_netdevice(options.reprobe(), options);
     xdp_[dev.ifindex].assign(options.rx_queues, {});
     try {
         shadow &s = slow_->add_shadow(dev, port.shadow);
@@ -240,6 +250,86 @@ void router::close_port(net_device &dev, bool destroy) noexcept
     said_.erase(dev.ifindex);
     xdp_.erase(dev.ifindex);
     core_->unregister_netdevice(dev);
+}
+
+void router::replace_port(net_device &dev, const port_config &from, const port_config &to, const rte_ether_addr &mac)
+{
+    shadow &s = *slow_->of_device(dev);
+    const std::string identity = s.identity;
+    const bool created = s.created;
+    const bool other_shadow = identity != to.shadow || !s.failure.empty();
+    if (other_shadow) {
+        slow_->exchange_shadow(s, to.shadow);
+    }
+    try {
+        replace_device(dev, from, to, mac);
+    } catch (...) {
+        if (other_shadow) {
+            put_back_shadow(s, identity, created);
+        }
+        throw;
+    }
+    slow_->set_address(s);
+    mirror_->device_changed(dev);
+}
+
+void router::replace_device(net_device &dev, const port_config &from, const port_config &to, const rte_ether_addr &mac)
+{
+    net_device_options options = options_of(to);
+    const bool other = device_identity(from) != device_identity(to);
+    std::unique_ptr<port> driver;
+    if (other || !dev.open) {
+        try {
+            driver = options.reprobe();
+        } catch (const device_absent &) {
+            if (other) {
+                throw;
+            } // the one that it had is away, and is looked for
+        }
+    }
+    core_->replace_netdevice(dev, std::move(options), std::move(driver), mac);
+    std::vector<xdp_placement> &queues = xdp_.at(dev.ifindex);
+    const xdp_placement last = queues.back();
+    queues.resize(dev.options.rx_queues, last); // as netio does with the programs
+}
+
+/// The interface that was made in its place goes.
+void router::put_back_shadow(shadow &s, const std::string &identity, bool created) noexcept
+{
+    const std::string other = s.identity;
+    const bool made = s.created && other != identity;
+    try {
+        slow_->exchange_shadow(s, identity);
+        s.created = created;
+        if (made) {
+            slow_->destroy_released(other);
+        }
+    } catch (const std::exception &e) {
+        s.identity = identity; // mend_shadows() tries again
+        s.failure = e.what();
+    }
+}
+
+void router::release_port(net_device &dev, const std::string &why)
+{
+    said_[dev.ifindex] = "out of service: " + why; // no fault
+    core_->fail_netdevice(dev, why);
+    slow_->release_shadow(*slow_->of_device(dev), why);
+    mirror_->device_changed(dev);
+}
+
+void router::take_out(net_device &dev, const port_config &port, const rte_ether_addr &mac, const std::string &why)
+{
+    core_->fail_netdevice(dev, why);
+    core_->replace_netdevice(dev, options_of(port));
+    dev.failure = dev.cause = why;
+    dev.mac = mac;
+    xdp_.at(dev.ifindex).resize(dev.options.rx_queues, xdp_.at(dev.ifindex).back());
+    shadow &s = *slow_->of_device(dev);
+    if (s.identity != port.shadow || !s.failure.empty()) {
+        put_back_shadow(s, port.shadow, s.created);
+    }
+    mirror_->device_changed(dev);
 }
 
 void router::load_port_xdp(const port_config &port)

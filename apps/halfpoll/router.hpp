@@ -29,6 +29,7 @@ namespace halfpoll
 struct xdp_placement {
     xdp_config from; ///< name empty: none
     std::shared_ptr<xdp_program> program;
+    bool operator==(const xdp_placement &) const = default;
 };
 
 /// The parts of a running forwarder, put together as a configuration says, and changed while it forwards. Control
@@ -70,6 +71,18 @@ public:
     net_device &open_port(const port_config &port);
     /// Takes a port out of service for good and lets go of its shadow, which stays in the kernel unless `destroy`.
     void close_port(net_device &dev, bool destroy) noexcept;
+    /// How the port's device is opened, and found again.
+    net_device_options options_of(const port_config &port);
+    /// Brings a port to another configuration, with another device or shadow if that says so: these are opened before
+    /// the present ones are closed. The interface keeps its number and its programs; it gets `mac`, or if that is zero
+    /// the device's address. A device that it had and that is away is looked for as before. Throws `error`; the port is
+    /// as it was then, or out of service, with the reason.
+    void replace_port(net_device &dev, const port_config &from, const port_config &to, const rte_ether_addr &mac = {});
+    /// Lets go of a port's device and shadow, for others, until replace_port(). Throws `error`.
+    void release_port(net_device &dev, const std::string &why);
+    /// A port that cannot be brought back to a configuration is out of service, with the reason, and its device is
+    /// looked for.
+    void take_out(net_device &dev, const port_config &port, const rte_ether_addr &mac, const std::string &why);
     /// Loads the program that a port was opened for; until then it drops what it receives. Throws `error`.
     void load_port_xdp(const port_config &port);
     /// By rx queue.
@@ -102,6 +115,8 @@ private:
     void start_runtime();
     std::vector<unsigned> homes_of(const port_config &port) const;
     void start_scaler();
+    void replace_device(net_device &dev, const port_config &from, const port_config &to, const rte_ether_addr &mac);
+    void put_back_shadow(shadow &s, const std::string &identity, bool created) noexcept;
     void make_xdp_maps();
     void fill_xdp_maps();
     void place_xdp(net_device &dev, int queue, const xdp_placement &placement);

@@ -2,8 +2,12 @@
 #include "config_diff.hpp"
 #include "log.hpp"
 #include "reload.hpp"
+#include "reload_check.hpp"
 #include "sd_notify.hpp"
 #include "serve.hpp"
+
+#include <algorithm>
+#include <iterator>
 
 namespace halfpoll
 {
@@ -40,6 +44,30 @@ void refuse(const std::vector<config_change> &changes)
     throw error("nothing was changed, for these need a restart:" + text);
 }
 
+void refuse(const std::vector<std::string> &obstacles)
+{
+    std::string text;
+    for (const std::string &obstacle : obstacles) {
+        text += obstacle + "; ";
+    }
+    throw error(text + "everything is as it was before the reload");
+}
+
+/// The configuration in use, with the names that its shadows have now where the wanted one knows them: who renames a
+/// shadow in the kernel may write that into the file.
+config running_as(router &r, const config &wanted)
+{
+    config now = r.running();
+    for (port_config &port : now.ports) {
+        const shadow *s = r.slow().of_device(*r.core().dev_get_by_name(port.options.name));
+        const port_config *same = find_port(wanted, port.options.name);
+        if (s && same && s->name == same->shadow) {
+            port.shadow = s->name;
+        }
+    }
+    return now;
+}
+
 /// Tells the service manager for as long as it lives.
 class reloading
 {
@@ -55,8 +83,13 @@ public:
 json serve_reload(router &r, const std::string &file, bool dry_run)
 {
     const config wanted = load_config(file.empty() ? r.cfg().file : file, r.started_on());
-    const config_diff diff = diff_config(r.running(), wanted, r.shareable(), r.core().backlog_room());
-    json reply = {{"reload", rows(diff.changes)}, {"refused", rows(diff.refused)}, {"applied", false}};
+    config_diff diff = diff_config(running_as(r, wanted), wanted, r.shareable(), r.core().backlog_room());
+    std::ranges::copy(lost_entries(r, diff), std::back_inserter(diff.changes));
+    const std::vector<std::string> impossible = obstacles(r, wanted, diff);
+    json reply = {{"reload", rows(diff.changes)},
+                  {"refused", rows(diff.refused)},
+                  {"impossible", impossible},
+                  {"applied", false}};
     if (dry_run) {
         return reply;
     }
@@ -65,6 +98,9 @@ json serve_reload(router &r, const std::string &file, bool dry_run)
     }
     const reloading busy;
     try {
+        if (!impossible.empty()) {
+            refuse(impossible);
+        }
         apply_config(r, wanted, diff);
     } catch (const std::exception &e) {
         log_line(log_level::error, "reload", std::string("reload: ") + e.what());

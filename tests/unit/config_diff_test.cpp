@@ -89,8 +89,9 @@ TEST(ConfigDiff, APortWhoseDeviceShadowOrQueuesChangeIsOpenedAgain)
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\nntuple = true\n",
           "name = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\ncpus = [0]\nmtu = 1400\n"}) {
         const config_diff d = diff(LAN, "[[port]]\n" + changed);
-        EXPECT_THAT(d.removed, ElementsAre("lan")) << changed;
-        EXPECT_THAT(d.added, ElementsAre("lan")) << changed;
+        EXPECT_THAT(d.replaced, ElementsAre("lan")) << changed;
+        EXPECT_THAT(d.removed, IsEmpty()) << changed;
+        EXPECT_THAT(d.added, IsEmpty()) << changed;
         EXPECT_THAT(d.changed, IsEmpty()) << changed;
         EXPECT_FALSE(d.changes.empty()) << changed;
         EXPECT_THAT(d.refused, IsEmpty()) << changed;
@@ -178,7 +179,7 @@ TEST(ConfigDiff, InterruptThreadsAreMadeAtStart)
     EXPECT_THAT(fewer.refused, IsEmpty());
     EXPECT_THAT(fewer.removed, ElementsAre("lan"));
     EXPECT_THAT(same.refused, IsEmpty());
-    EXPECT_THAT(same.added, ElementsAre("lan")) << "opened again, on its own CPUs";
+    EXPECT_THAT(same.replaced, ElementsAre("lan")) << "opened again, on its own CPUs";
 }
 
 TEST(ConfigDiff, BacklogsThatHoldMoreNeedARestart)
