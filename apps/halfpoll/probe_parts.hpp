@@ -34,7 +34,8 @@ std::vector<unsigned> parse_cpu_list(const std::string &text);
 /// True if the kernel is older.
 bool kernel_before(const host &on, unsigned major, unsigned minor);
 
-// One for each file: the whole program, its memory, its CPUs, limits and folders, what all ports of a kind need, one port.
+// One for each file: the whole program, its memory, its CPUs, limits and folders, what all ports of a kind need, one
+// port.
 void probe_program(probing &p);
 void probe_memory(probing &p);
 void probe_cpus(probing &p);

@@ -27,9 +27,9 @@ struct fake_device {
     std::atomic<bool> overlapped{false};   ///< two at once
     std::atomic<bool> wrong_thread{false}; ///< polled elsewhere than at home
     std::atomic<bool> polled_unmasked{false};
-    bool mute = false;                     ///< accepts enable() and never fires
-    std::atomic<bool> storm{false};        ///< fires whenever it is unmasked
-    std::atomic<bool> starving{false};     ///< it lacks buffers: nothing arrives and nothing fires
+    bool mute = false;                 ///< accepts enable() and never fires
+    std::atomic<bool> storm{false};    ///< fires whenever it is unmasked
+    std::atomic<bool> starving{false}; ///< it lacks buffers: nothing arrives and nothing fires
     std::atomic<int> polls{0};
     int refuse_enable = 0;                 ///< -errno
     std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion

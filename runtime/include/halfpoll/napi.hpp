@@ -115,8 +115,8 @@ struct napi_struct {
     hrtimer timer;                     ///< deferral, timed rung and suspension
     hrtimer park;                      ///< bounded park of the interrupt rung
     ktime_t park_time = 0;
-    ktime_t refill_time = 0; ///< the present park, if the device was starved when it began; else 0
-    bool park_polls = false; ///< the present park ends with a poll, whatever is pending
+    ktime_t refill_time = 0;                  ///< the present park, if the device was starved when it began; else 0
+    bool park_polls = false;                  ///< the present park ends with a poll, whatever is pending
     ktime_t timed_sleep = 50 * NSEC_PER_USEC; ///< rung timed: longest sleep (hybrid_timed_sleep())
     bool scheduled_by_irq = false;            ///< this ownership began with an event
     bool irq_proven = false;                  ///< an event has brought packets

@@ -16,8 +16,8 @@ struct work_struct;
 using work_func = void (*)(work_struct &) noexcept;
 
 /// A function that runs soon in process context: it may allocate, lock, sleep and make system calls. Never beside
-/// itself. Owned by the user, who keeps it until cancel_work_sync() has returned, or flush_work() if nobody queues it any
-/// more, and sets `func` before its first use. On one workqueue at a time.
+/// itself. Owned by the user, who keeps it until cancel_work_sync() has returned, or flush_work() if nobody queues it
+/// any more, and sets `func` before its first use. On one workqueue at a time.
 struct work_struct {
     work_func func = nullptr;
     std::atomic<std::uint32_t> state{0}; ///< read-modify-writes, acq_rel; each pairs with the others
