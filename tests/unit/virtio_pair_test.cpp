@@ -415,7 +415,7 @@ protected:
         for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
             std::string name;
             std::ifstream(task.path() / "comm") >> name;
-            if (name == "vhost-events") {
+            if (name == "vhost-events" || name == "dpdk-vhost-evt") { // the latter since DPDK 23.11
                 ASSERT_EQ(sched_setaffinity(std::stoi(task.path().filename()), sizeof set, &set), 0);
                 ++pinned;
             }
