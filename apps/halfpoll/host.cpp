@@ -92,7 +92,7 @@ int host::open_error(const std::string &file) const
 
 int host::write_access(const std::string &file) const
 {
-    return faccessat(AT_FDCWD, path(file).c_str(), W_OK, AT_EACCESS) == 0 ? 0 : errno;
+    return faccessat(AT_FDCWD, file.c_str(), W_OK, AT_EACCESS) == 0 ? 0 : errno;
 }
 
 int host::write_error(const std::string &file, const std::string &text)

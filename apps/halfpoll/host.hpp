@@ -50,8 +50,6 @@ public:
     std::string sysctl(const std::string &netns, const std::string &path) const;
     /// Opens a device file for reading and writing.
     virtual int open_error(const std::string &path) const;
-    /// Whether the file may be written to, or files made in the folder.
-    virtual int write_access(const std::string &path) const;
     /// Writes to an existing file, in one piece.
     virtual int write_error(const std::string &path, const std::string &text);
     /// Makes or replaces a file, and its directory. Throws `error`.
@@ -63,6 +61,8 @@ public:
     virtual std::uint64_t memlock_limit() const; ///< bytes; UINT64_MAX: none
     virtual std::uint64_t file_limit() const;    ///< open files, as far as the process may raise it; UINT64_MAX: none
     virtual std::uint64_t address_limit() const; ///< bytes; UINT64_MAX: none
+    /// Whether it may write to the file, or make files in the folder. Its own, not below the root.
+    virtual int write_access(const std::string &path) const;
     virtual std::string environment(const char *name) const;
     virtual std::string program() const; ///< its file
 

@@ -4,6 +4,7 @@
 #include "irq_threads.hpp"
 #include "probe_parts.hpp"
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 
@@ -61,15 +62,19 @@ void probe_addresses(probing &p)
     }
 }
 
-/// `key` names the setting; the file itself is made at start.
-void probe_folder(probing &p, const std::string &id, const std::string &key, const std::filesystem::path &folder,
-                  const std::string &what)
+/// `key` names the setting. What does not exist is made, in the folder that it is in.
+void probe_path(probing &p, const std::string &id, const std::string &key, std::filesystem::path path,
+                const std::string &what)
 {
-    if (const int err = p.on.write_access(folder)) {
-        p.add(severity::stops, id, "",
-              "cannot make " + what + " in " + folder.string() + " (" + std::strerror(err) + ")",
-              err == EROFS ? "mount it read-write (a container: --tmpfs " + folder.string() +
-                                 "; systemd: " + "ReadWritePaths=), or choose another path with " + key
+    int err = p.on.write_access(path);
+    if (err == ENOENT) {
+        path = path.parent_path();
+        err = p.on.write_access(path);
+    }
+    if (err != 0) {
+        p.add(severity::stops, id, "", "cannot make " + what + " in " + path.string() + " (" + std::strerror(err) + ")",
+              err == EROFS ? "mount it read-write (a container: --tmpfs " + path.string() +
+                                 "; systemd: ReadWritePaths=), or choose another path with " + key
                            : "choose another path with " + key + ", or give this user the right to write there");
     }
 }
@@ -78,18 +83,15 @@ void probe_folder(probing &p, const std::string &id, const std::string &key, con
 
 void probe_limits(probing &p)
 {
-    namespace fs = std::filesystem;
     probe_files(p);
     probe_addresses(p);
-    const fs::path control = fs::absolute(p.cfg.control).parent_path();
-    probe_folder(p, "control_folder", "control = \"...\" in [runtime]",
-                 p.on.exists(control) ? control : control.parent_path(), "the control socket");
-    if (const fs::path log = p.cfg.log.target; log.is_absolute()) {
-        probe_folder(p, "log_file", "target = \"...\" in [log]", p.on.exists(log) ? log : log.parent_path(),
-                     "the log file");
+    probe_path(p, "control_folder", "control = \"...\" in [runtime]",
+               std::filesystem::absolute(p.cfg.control).parent_path(), "the control socket");
+    if (p.cfg.log.target.starts_with('/')) {
+        probe_path(p, "log_file", "target = \"...\" in [log]", p.cfg.log.target, "the log file");
     }
     if (!p.cfg.trace.empty() && !p.cfg.trace_dir.empty()) {
-        probe_folder(p, "trace_dir", "trace_dir = \"...\" in [runtime]", p.cfg.trace_dir, "traces");
+        probe_path(p, "trace_dir", "trace_dir = \"...\" in [runtime]", p.cfg.trace_dir, "traces");
     }
 }
 

@@ -144,22 +144,25 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Limits, Lack,
-    testing::Values(
-        lack{"OpenFiles", "open_files", severity::stops, [](fake_host &on) { on.files = 32; },
-             "the limit of open files is 32", "LimitNOFILE=", ""},
-        lack{"AddressSpace", "address_space", severity::stops, [](fake_host &on) { on.addresses_limit = 1 << 30; },
-             "the limit of the address space is 1024 MiB", "ulimit -v unlimited", ""},
-        lack{"ReadOnlyRoot", "control_folder", severity::stops, [](fake_host &on) { on.accesses["/run"] = EROFS; },
-             "cannot make the control socket in /run (Read-only file system)", "--tmpfs /run", ""},
-        lack{"ControlFolderOfSomebodyElse", "control_folder", severity::stops,
-             [](fake_host &on) {
-                 on.put("/run/halfpoll/another", "");
-                 on.accesses["/run/halfpoll"] = EACCES;
-             },
-             "in /run/halfpoll (Permission denied)", "another path with control = ", ""},
-        lack{"LogFile", "log_file", severity::stops, [](fake_host &on) { on.accesses["/var/log"] = EACCES; },
-             "cannot make the log file in /var/log (Permission denied)", "target = \"...\" in [log]", "",
-             SMALL + "[log]\ntarget = \"/var/log/halfpoll.log\"\n"}),
+    testing::Values(lack{"OpenFiles", "open_files", severity::stops, [](fake_host &on) { on.files = 32; },
+                         "the limit of open files is 32", "LimitNOFILE=", ""},
+                    lack{"AddressSpace", "address_space", severity::stops,
+                         [](fake_host &on) { on.addresses_limit = 1 << 30; },
+                         "the limit of the address space is 1024 MiB", "ulimit -v unlimited", ""},
+                    lack{"ReadOnlyRoot", "control_folder", severity::stops,
+                         [](fake_host &on) {
+                             on.accesses = {{"/run/halfpoll", ENOENT}, {"/run", EROFS}};
+                         },
+                         "cannot make the control socket in /run (Read-only file system)", "--tmpfs /run", ""},
+                    lack{"ControlFolderOfSomebodyElse", "control_folder", severity::stops,
+                         [](fake_host &on) { on.accesses["/run/halfpoll"] = EACCES; },
+                         "in /run/halfpoll (Permission denied)", "another path with control = ", ""},
+                    lack{"LogFile", "log_file", severity::stops,
+                         [](fake_host &on) {
+                             on.accesses = {{"/var/log/halfpoll.log", ENOENT}, {"/var/log", EACCES}};
+                         },
+                         "cannot make the log file in /var/log (Permission denied)", "target = \"...\" in [log]", "",
+                         SMALL + "[log]\ntarget = \"/var/log/halfpoll.log\"\n"}),
     [](const auto &each) { return std::string(each.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(
