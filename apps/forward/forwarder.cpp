@@ -57,12 +57,13 @@ void forwarder::retire(std::function<void()> fn)
     deferred_->items.push_back({rte_rcu_qsbr_start(core_.rt().qsbr()), std::move(fn)});
 }
 
-void forwarder::reclaim()
+bool forwarder::reclaim()
 {
     auto &items = deferred_->items;
     while (!items.empty() && rte_rcu_qsbr_check(core_.rt().qsbr(), items.front().token, false) == 1) {
         deferred_->run_first();
     }
+    return items.empty();
 }
 
 rx_counts forwarder::counts(ifindex_t ifindex) const

@@ -75,8 +75,9 @@ public:
     interface_table &interfaces() noexcept { return *interfaces_; }
     net_core &core() noexcept { return core_; }
 
-    /// Frees what grace periods have released. Control thread, now and then and after bulk changes.
-    void reclaim();
+    /// Frees what grace periods have released. True if nothing is left to free. Control thread, now and then and after
+    /// bulk changes.
+    bool reclaim();
     /// Defers `fn` past a grace period. Control thread; returns at once.
     void retire(std::function<void()> fn);
 

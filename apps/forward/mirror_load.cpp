@@ -100,6 +100,8 @@ void mirror::impl::end_load(bool complete)
     failed_loads = complete ? 0 : failed_loads + 1;
     lost_messages |= !complete;
     load = {};
+    const itimerspec never{};
+    timerfd_settime(load_fd, 0, &never, nullptr);
 }
 
 /// No reply for long: the end of a dump was lost.

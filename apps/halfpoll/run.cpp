@@ -117,12 +117,8 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
             dog.feed();
         }
         const bool changed = fds[1].revents || fds[2].revents || fds[3].revents; // a request may be a reload
-        if (reclaim_at <= ktime_get()) {
-            r.fwd().reclaim();
-            reclaim_at = KTIME_MAX;
-        }
-        if (changed) {
-            reclaim_at = std::min(reclaim_at, ktime_get() + RECLAIM_DELAY);
+        if (changed || reclaim_at <= ktime_get()) { // again as long as a grace period lasts
+            reclaim_at = r.fwd().reclaim() ? KTIME_MAX : ktime_get() + RECLAIM_DELAY;
         }
     }
     log_line(log_level::info, "program", "stopping on request");
