@@ -7,10 +7,11 @@
 #include "net_core_internal.hpp"
 #include "tagged_ring.hpp"
 
-#include <rte_errno.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace halfpoll
 {
@@ -65,11 +66,12 @@ rte_ring *handover_ring_create(unsigned target, unsigned producer)
 {
     static std::atomic<unsigned> serial{0}; // names are process-wide
     const std::string name = "handover" + std::to_string(serial.fetch_add(1, std::memory_order_relaxed));
-    rte_ring *ring = rte_ring_create_elem(name.c_str(), sizeof(tagged_packet), HANDOVER_RING, SOCKET_ID_ANY,
-                                          RING_F_SP_ENQ | RING_F_SC_DEQ);
-    if (!ring) {
-        throw_errno(rte_errno, "no ring for packets from producer " + std::to_string(producer) + " to CPU " +
-                                   std::to_string(target) + " (more EAL memory?)");
+    const std::size_t bytes = tagged_ring_bytes(HANDOVER_RING);
+    auto *ring = static_cast<rte_ring *>(rte_malloc(name.c_str(), bytes, RTE_CACHE_LINE_SIZE));
+    if (!ring || rte_ring_init(ring, name.c_str(), HANDOVER_RING, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
+        rte_free(ring);
+        throw_errno(ENOMEM, "no ring for packets from producer " + std::to_string(producer) + " to CPU " +
+                                std::to_string(target) + " (more EAL memory?)");
     }
     return ring;
 }
@@ -80,7 +82,7 @@ void handover_ring_free(rte_ring *ring) noexcept
     while (tagged_dequeue(ring, &slot, 1) == 1) {
         rte_pktmbuf_free(slot.pkt);
     }
-    rte_ring_free(ring);
+    rte_free(ring);
 }
 
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept

@@ -58,6 +58,8 @@ void fair_buckets::set(const punt_limit &limit, ktime_t now) noexcept
 namespace
 {
 
+constexpr unsigned RING_SIZE_MAX = 1U << 20;
+
 bool is_reserved(punt_class c) noexcept { return c == PUNT_ARP_ND || c == PUNT_ROUTING; }
 
 /// Of an IP packet its source, else the link address that the frame comes from.
@@ -90,13 +92,12 @@ punt_ring::punt_ring(const known_sources &known, const punt_limits &limits, unsi
     for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
         buckets_[c].set(limits[c], now);
     }
-    const unsigned slots = rte_align32pow2(size + 1);
-    const ssize_t bytes = rte_ring_get_memsize_elem(sizeof(tagged_packet), slots);
-    if (size == 0 || bytes < 0) {
-        throw error("slow path: ring_size " + std::to_string(size) + " is not possible; 1 to 1048576 is");
+    if (size == 0 || size > RING_SIZE_MAX) {
+        throw error("slow path: ring_size " + std::to_string(size) + " is not possible; 1 to " +
+                    std::to_string(RING_SIZE_MAX) + " is");
     }
-    const std::size_t aligned = (static_cast<std::size_t>(bytes) + 63) / 64 * 64;
-    ring_.reset(static_cast<rte_ring *>(std::aligned_alloc(64, aligned)));
+    const std::size_t bytes = tagged_ring_bytes(rte_align32pow2(size + 1));
+    ring_.reset(static_cast<rte_ring *>(std::aligned_alloc(RTE_CACHE_LINE_SIZE, bytes)));
     if (!ring_ || rte_ring_init(ring_.get(), "punt", size, RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ) != 0) {
         throw error("slow path: no memory for a ring of " + std::to_string(size) + " packets");
     }

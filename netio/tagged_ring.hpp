@@ -10,6 +10,7 @@
 #include <rte_ring.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 namespace halfpoll
@@ -21,6 +22,13 @@ struct alignas(16) tagged_packet {
     std::uintptr_t tag;
 };
 static_assert(sizeof(tagged_packet) == 16);
+
+/// How much memory, aligned to a cache line, rte_ring_init() wants for a ring of `slots` (a power of two): the header
+/// of a ring, then its elements. Of rte_ring the functions for elements of such a size have no C linkage in DPDK 24.11.
+constexpr std::size_t tagged_ring_bytes(std::size_t slots) noexcept
+{
+    return RTE_CACHE_LINE_ROUNDUP(sizeof(rte_ring) + slots * sizeof(tagged_packet));
+}
 
 /// Puts packets, all with the same tag, as many as fit; returns how many. The ring's producer.
 inline unsigned tagged_enqueue(rte_ring *ring, std::uintptr_t tag, rte_mbuf *const *pkts, unsigned n) noexcept
