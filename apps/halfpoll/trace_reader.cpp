@@ -5,9 +5,15 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <string_view>
+#include <system_error>
 
 namespace halfpoll
 {
@@ -211,6 +217,100 @@ std::vector<trace_event> run_graph(const std::string &folder)
     return std::move(end.events);
 }
 
+/// babeltrace 2.1 takes for granted that in a stream with a clock each packet begins with a time stamp, and aborts the
+/// process if the metadata has none; DPDK's has none. The last byte of a thread's name, which ends the text, becomes
+/// that time stamp: one of the clock's first 255 cycles, before all events. Metadata with such a time stamp is returned
+/// as it is.
+std::string with_packet_begin(std::string metadata)
+{
+    constexpr std::string_view name = "string_bounded_t name[32];";
+    const std::size_t begin = std::min(metadata.find("packet.context"), metadata.size());
+    const std::string context = metadata.substr(begin, metadata.find("};", begin) - begin);
+    if (context.find("timestamp_begin") == std::string::npos) {
+        const std::size_t at = context.find(name);
+        if (at == std::string::npos) {
+            throw error("its metadata is not what DPDK writes");
+        }
+        metadata.replace(begin + at, name.size(),
+                         "string_bounded_t name[31]; integer { size = 8; map = clock.dpdk.value; } timestamp_begin;");
+    }
+    return metadata;
+}
+
+[[noreturn]] void fail(const char *what, const std::filesystem::path &path)
+{
+    throw std::filesystem::filesystem_error(what, path, std::error_code(errno, std::generic_category()));
+}
+
+std::string content_of(const std::filesystem::path &file)
+{
+    std::ifstream in(file, std::ios::binary);
+    std::string content{std::istreambuf_iterator<char>(in), {}};
+    if (!in) {
+        fail("cannot read", file);
+    }
+    return content;
+}
+
+/// A temporary folder for babeltrace to read in place of a trace: other metadata, and links to the files with events.
+/// Throws `std::filesystem::filesystem_error`.
+class readable_copy
+{
+public:
+    readable_copy(const std::filesystem::path &trace, const std::string &metadata)
+    {
+        if (!mkdtemp(path_.data())) {
+            fail("cannot make", path_);
+        }
+        try {
+            fill(std::filesystem::absolute(trace), metadata);
+        } catch (...) {
+            remove();
+            throw;
+        }
+    }
+    readable_copy(const readable_copy &) = delete;
+    readable_copy &operator=(const readable_copy &) = delete;
+    ~readable_copy() { remove(); }
+
+    const std::string &path() const noexcept { return path_; }
+
+private:
+    void fill(const std::filesystem::path &trace, const std::string &metadata)
+    {
+        std::ofstream out(path_ + "/metadata", std::ios::binary);
+        if (!(out << metadata).flush()) {
+            fail("cannot write", path_ + "/metadata");
+        }
+        for (const auto &file : std::filesystem::directory_iterator(trace)) {
+            if (file.path().filename() != "metadata") {
+                std::filesystem::create_symlink(file.path(), path_ + "/" + file.path().filename().string());
+            }
+        }
+    }
+    void remove() const noexcept
+    {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+
+    std::string path_ = std::filesystem::temp_directory_path() / "halfpoll-trace-XXXXXX";
+};
+
+/// What babeltrace says of the copy is said of the trace.
+std::vector<trace_event> read_copy(const readable_copy &copy, const std::string &trace)
+{
+    try {
+        return run_graph(copy.path());
+    } catch (const error &e) {
+        std::string said = e.what();
+        for (std::size_t at = 0; (at = said.find(copy.path(), at)) != std::string::npos; at += trace.size()) {
+            said.replace(at, copy.path().size(), trace);
+        }
+        throw error(said);
+    }
+}
+
 /// The EAL's default (--trace-bufsz), and more than its longest event.
 constexpr std::uintmax_t BUFFER_BYTES = 1 << 20, EVENT_BYTES = 256;
 
@@ -241,9 +341,11 @@ std::vector<trace_event> read_trace(const std::string &folder)
         throw error(folder + ": no trace, it has no file \"metadata\" (DPDK writes one folder rte-... a start)");
     }
     try {
-        return run_graph(folder);
+        return read_copy({folder, with_packet_begin(content_of(folder + "/metadata"))}, folder);
     } catch (const error &e) {
         throw error(folder + ": this trace is damaged or cut short (" + e.what() + ")");
+    } catch (const std::filesystem::filesystem_error &e) {
+        throw error(folder + ": this trace cannot be copied to be read: " + e.what());
     }
 }
 

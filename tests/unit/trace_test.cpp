@@ -309,6 +309,59 @@ TEST_F(trace, WhatIsNoTraceOrBrokenIsToldInOneLine)
     EXPECT_GE(refused, 18U);
 }
 
+/// A value of the environment for the time of a test.
+class environment
+{
+public:
+    environment(const char *name, const std::string &value) : name_(name) { setenv(name, value.c_str(), 1); }
+    environment(const environment &) = delete;
+    environment &operator=(const environment &) = delete;
+    ~environment() { unsetenv(name_); }
+
+private:
+    const char *name_;
+};
+
+TEST_F(trace, ReadingLeavesNothingBehindAndTheTraceAsItIs)
+{
+    const leaks_of_babeltrace expected;
+    const std::string here = home + "/untouched", temporary = home + "/temporary";
+    std::filesystem::create_directory(here);
+    std::filesystem::create_directory(temporary);
+    const auto folder = some_trace(here);
+    const auto metadata = folder / "metadata";
+    const auto before = std::filesystem::last_write_time(metadata);
+    {
+        const environment tmpdir("TMPDIR", temporary);
+        EXPECT_GT(read_trace(folder).size(), 40U);
+        EXPECT_TRUE(std::filesystem::is_empty(temporary));
+        EXPECT_EQ(std::filesystem::last_write_time(metadata), before);
+        std::filesystem::resize_file(metadata, std::filesystem::file_size(metadata) - 3);
+        const std::string said = refusal([&] { read_trace(folder); });
+        EXPECT_TRUE(said.starts_with(folder.string() + ": this trace is damaged")) << said;
+        EXPECT_EQ(said.find(temporary), std::string::npos) << said;
+        EXPECT_TRUE(std::filesystem::is_empty(temporary));
+    }
+    const environment tmpdir("TMPDIR", here + "/none");
+    EXPECT_TRUE(refusal([&] { read_trace(folder); }).starts_with(folder.string() + ": this trace cannot be copied"));
+}
+
+/// As docs/tracing.md prepares a trace for babeltrace2 2.1.
+TEST_F(trace, MetadataWithPacketTimesIsReadAsItIs)
+{
+    const std::string here = home + "/prepared";
+    std::filesystem::create_directory(here);
+    const auto folder = some_trace(here);
+    const auto events = printed(read_trace(folder));
+    const std::string prepare =
+        "sed -i '/packet.context/,/};/s/name.32.;/name[31]; integer { size = 8; map = clock.dpdk.value; } "
+        "timestamp_begin;/' '" +
+        (folder / "metadata").string() + "'";
+    ASSERT_EQ(std::system(prepare.c_str()), 0);
+    EXPECT_EQ(printed(read_trace(folder)), events);
+    EXPECT_NE(events, "");
+}
+
 } // namespace
 
 } // namespace halfpoll
