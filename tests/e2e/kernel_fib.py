@@ -11,6 +11,7 @@ import struct
 RTM_NEWROUTE, RTM_GETROUTE, NLMSG_ERROR = 24, 26, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 1, 4, 5, 18, 27, 28, 29
 UNICAST, LOCALS, BLACKHOLE = 1, {2, 3, 4, 5}, 6
+IP_MTU, IPV6_MTU = 14, 24
 NO_ROUTE = {"EHOSTUNREACH", "ENETUNREACH", "EACCES", "EAGAIN"}
 FLOWS = (1, 16, 512)  # asked of a group, until all of its members are seen
 
@@ -48,6 +49,18 @@ class Kernel:
             if number == self.number:
                 return self.read(kind, reply[16:length], to)
 
+    def mtu(self, address):
+        """Of packets to an address. None: no socket can send there."""
+        to = ipaddress.ip_address(address)
+        family, level, option = ((socket.AF_INET, socket.IPPROTO_IP, IP_MTU) if to.version == 4 else
+                                 (socket.AF_INET6, socket.IPPROTO_IPV6, IPV6_MTU))
+        with self.namespace, socket.socket(family, socket.SOCK_DGRAM) as s:
+            try:
+                s.connect((address, 7))
+                return s.getsockopt(level, option)
+            except OSError:
+                return None
+
     def read(self, kind, body, to):
         if kind == NLMSG_ERROR:
             name = os.strerror(-struct.unpack_from("=i", body)[0])
@@ -78,9 +91,12 @@ class Fib:
         links = lab.router.ip_json("link", "show")
         self.names = {link["ifindex"]: link["ifname"] for link in links}
         ports = {net.dev: net.name for net in lab.nets}
-        self.ports = {i: ports[name.removesuffix("x")] for i, name in self.names.items() if name.removesuffix("x") in ports}
+        lower = {i: name.partition(".")[0].removesuffix("x") for i, name in self.names.items()}  # of a VLAN
+        self.ports = {i: ports[name] for i, name in lower.items() if name in ports}
+        # A port without carrier sends nothing, whatever it knows of its neighbours.
+        carrier = {link["ifname"] for link in links if "LOWER_UP" in link["flags"]}
         self.neighbours = {(n["dst"], n["dev"]): (n["lladdr"], n["state"][0] == "PERMANENT")
-                           for n in lab.router.ip_json("neigh", "show") if "lladdr" in n}
+                           for n in lab.router.ip_json("neigh", "show") if "lladdr" in n and n["dev"] in carrier}
 
     def look_up(self, address):
         to = ipaddress.ip_address(address)
@@ -95,14 +111,15 @@ class Fib:
         row = self.look_up(address)
         answer = kernel.get(address)
         if self.same(answer, row):
-            return None
+            mtu = kernel.mtu(address) if row["kind"] == "forward" else None
+            return f"{address}: the kernel's MTU is {mtu}, the FIB {row}" if mtu not in (None, row["mtu"]) else None
         members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
         said = set()
         for first, last in zip((0, *FLOWS), FLOWS):
             answers = {kernel.get(address, flow) for flow in range(first, last)}
             said |= {self.fate(a) for a in answers if a[0] == "via"}
             # Members whose neighbour is not known take no packets as long as others can.
-            if members and members == {fate for fate in said if fate[1]}:
+            if members and members == ({fate for fate in said if fate[1]} or said):
                 return None
         return f"{address}: the kernel says {said or answer}, the FIB {row}"
 

@@ -40,6 +40,17 @@ class Events:
         self.prefixes = [(f"11.{i >> 8 & 255}.{i & 255}.0/24", 4) if i % 3 else (f"2001:db8:{i:x}::/48", 6)
                          for i in range(min(ROUTES, 65_000))]
         self.names = {"wan0": "wan0", "alt0": "alt0"}
+        self.undo = []  # what the last event left, for stand()
+        self.lacks = [kind for kind in ("vlan", "vrf", "bridge") if not self.kernel_has(kind)]
+        self.kinds = [event for event in self.ALL if event.__name__ not in self.lacks]
+
+    def kernel_has(self, kind):
+        """Whether it makes such an interface."""
+        more = {"vlan": ("link", "wan0", "id", 4000), "vrf": ("table", 4000)}.get(kind, ())
+        link, options = (more[:2], more[2:]) if kind == "vlan" else ((), more)
+        done = self.router.run("ip", "link", "add", *link, "name", "probe0", "type", kind, *options, check=False)
+        self.router.run("ip", "link", "del", "probe0", check=False)
+        return done.returncode == 0
 
     def batch(self, lines, check=False):
         done = subprocess.run(self.router.command("ip", "-force", "-batch", "-"), input="\n".join(lines) + "\n", text=True,
@@ -95,6 +106,8 @@ class Events:
         return [f"route replace 11.0.0.0/9 {self.hop(4)}", f"route replace 2001:db8::/33 {self.hop(6)}"]
 
     def stand(self, count):
+        while self.undo:
+            self.undo.pop()()
         lines = [f"addr replace {SOURCE}/32 dev lo"]
         for dev in self.names:
             lines += [f"link set {self.names[dev]} up", *self.addresses(dev), *self.neighbours(dev)]
@@ -139,6 +152,79 @@ class Events:
         wait_for(f"{name} has no carrier", lambda: not self.lab.carrier(name))
         self.lab.host_up(net)
         wait_for(f"{name} has its carrier", lambda: self.lab.carrier(name))
+
+    def carrier_ignored(self):
+        """ignore_routes_with_linkdown, of the interface or, IPv4, of all, before or after the carrier goes: routes give way
+        to another metric, to another next hop of theirs, or to a shorter prefix."""
+        net = self.random.choice((WAN, ALT))
+        name = self.names[net.dev]
+        one = [f"{family}__conf__{name}__ignore_routes_with_linkdown" for family in ("ipv4", "ipv6")]
+        keys = self.random.choice((one, one[:1], one[1:], ["ipv4__conf__all__ignore_routes_with_linkdown", one[1]]))
+        changes = [lambda: self.router.sysctl(**{key: 1 for key in keys}), lambda: self.unplugged(net)]
+        self.random.shuffle(changes)
+        changes[0]()
+        if self.random.randrange(2):
+            self.settle()
+        changes[1]()
+
+    def unplugged(self, net):
+        """The cable is out until things stand again."""
+        name = self.names[net.dev]
+        self.lab.host_down(net)
+        self.undo.append(lambda: self.plugged(net))
+        wait_for(f"{name} has no carrier", lambda: not self.lab.carrier(name))
+
+    def plugged(self, net):
+        name = self.names[net.dev]
+        self.lab.host_up(net)
+        wait_for(f"{name} has its carrier", lambda: self.lab.carrier(name))
+        if self.random.randrange(2):
+            for family in ("ipv4", "ipv6"):
+                self.router.sysctl(**{f"{family}__conf__{name}__ignore_routes_with_linkdown": 0})
+            self.router.sysctl(ipv4__conf__all__ignore_routes_with_linkdown=0)
+
+    def mtu(self):
+        """That of the link, which sets IPv6's, and IPv6's own, of which the kernel says nothing."""
+        name = self.names[self.some_port()]
+        self.router.ip("link", "set", name, "mtu", self.random.choice((1280, 1400, 1500)))
+        self.undo.append(lambda: self.router.ip("link", "set", name, "mtu", 1500))
+        if self.random.randrange(3):
+            self.router.sysctl(**{f"ipv6__conf__{name}__mtu": 1280})
+
+    def vlan(self):
+        """One on a port, with routes over it; and what becomes of them."""
+        lower = self.names[self.some_port()]
+        name = f"{lower}.5"
+        for where in (self.router, self.elsewhere):
+            self.undo.append(lambda n=where: n.run("ip", "link", "del", name, check=False))
+        hops = {4: f"10.89.5.{self.random.randrange(2, 9)}", 6: f"fd89:5::{self.random.randrange(2, 9)}"}
+        self.batch([f"link add link {lower} name {name} type vlan id 5", f"link set {name} up",
+                    f"addr add 10.89.5.1/24 dev {name}", f"addr add fd89:5::1/64 dev {name} nodad",
+                    *(f"neigh replace {hop} lladdr {lladdr(hop)} dev {name} nud permanent" for hop in hops.values())],
+                   check=True)
+        self.batch([f"route replace {prefix} via {hops[family]} dev {name}"
+                    for prefix, family in self.random.sample(self.prefixes, min(400, ROUTES // 4))])
+        if self.random.randrange(2):
+            self.settle()
+        self.random.choice((
+            lambda: None,
+            lambda: self.batch([f"link set {name} down"]),
+            lambda: self.batch([f"link set {lower} down"]),
+            lambda: self.batch([f"link set {lower} down", f"link set {lower} up"]),
+            lambda: self.batch([f"link del {name}"]),
+            lambda: self.batch([f"link set {name} netns {self.elsewhere.name}"]),
+            lambda: self.unplugged(NETWORKS[lower.removesuffix("x").removesuffix("0")]),
+            lambda: self.router.sysctl(**{f"ipv6__conf__{name}__mtu": 1300})))()
+
+    def vrf(self):
+        """A port belongs to a VRF for a while: its routes leave the main table."""
+        name = self.names[self.some_port()]
+        self.undo.append(lambda: self.router.run("ip", "link", "del", "vrf0", check=False))
+        self.batch(["link add vrf0 type vrf table 88", "link set vrf0 up", f"link set {name} master vrf0"], check=True)
+        if self.random.randrange(2):
+            self.settle()
+        self.random.choice((lambda: None, lambda: self.batch([f"link set {name} nomaster"]),
+                            lambda: self.batch(["link del vrf0"])))()
 
     def rename(self):
         dev = self.some_port()
@@ -206,7 +292,7 @@ class Events:
         self.settle()
         self.router.sysctl(ipv4__nexthop_compat_mode=1)
 
-    def bridged(self):
+    def bridge(self):
         """A port belongs to a bridge for a while."""
         name = self.names[self.some_port()]
         self.batch(["link add bridge0 type bridge", f"link set {name} master bridge0"])
@@ -223,7 +309,8 @@ class Events:
                  SETTLE_SECONDS)
 
     ALL = (link_down, link_down_up, address_of_routes, last_addresses, last_address_back, object_replaced, object_deleted,
-           carrier, rename, moved, flushed, churn, overrun, silent_ipv6, ipv6_off_and_on, silent_objects, bridged)
+           carrier, carrier_ignored, mtu, vlan, vrf, rename, moved, flushed, churn, overrun, silent_ipv6, ipv6_off_and_on,
+           silent_objects, bridge)
 
 
 @unittest.skipIf(KERNEL, "about halfpoll")
@@ -261,20 +348,21 @@ class FibInvariant(unittest.TestCase):
                   "\n".join(list(told.values())[:20]))
 
     def test_random_events(self):
-        print(f"HALFPOLL_FIB_SEED={SEED} HALFPOLL_FIB_ROUTES={ROUTES}", flush=True)
+        print(f"HALFPOLL_FIB_SEED={SEED} HALFPOLL_FIB_ROUTES={ROUTES}; Linux {os.uname().release}, which lacks: "
+              f"{', '.join(self.events.lacks) or 'nothing'}", flush=True)
         self.events.stand(ROUTES)
         self.compare(["start"])
         end = time.monotonic() + SECONDS
-        once = list(Events.ALL)
+        once = list(self.events.kinds)
         self.random.shuffle(once)
         happened = []
         while once or time.monotonic() < end:
-            event = once.pop() if once else self.random.choice(Events.ALL)
+            event = once.pop() if once else self.random.choice(self.events.kinds)
             happened.append(event.__name__)
             event(self.events)
             self.compare(happened)
             self.events.stand(self.random.choice((200, ROUTES // 4)))
             happened.append("stand")
             self.compare(happened)
-        print(f"{len(happened)} events, 0 differences", flush=True)
+        print(f"{len(happened)} events of {len(self.events.kinds) + 1} kinds, 0 differences", flush=True)
         self.lab.signal(signal.SIGTERM, SETTLE_SECONDS)  # takes many prefixes out of the FIB
