@@ -112,7 +112,7 @@ class Fib:
         answer = kernel.get(address)
         if self.same(answer, row):
             mtu = kernel.mtu(address) if row["kind"] == "forward" else None
-            return f"{address}: the kernel's MTU is {mtu}, the FIB {row}" if mtu not in (None, row["mtu"]) else None
+            return None if mtu is None or mtu == row["mtu"] else f"{address}: the kernel's MTU is {mtu}, the FIB {row}"
         members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
         said = set()
         for first, last in zip((0, *FLOWS), FLOWS):

@@ -107,7 +107,8 @@ class Namespace:
     def sysctl(self, **settings):
         with self:
             for key, value in settings.items():
-                pathlib.Path("/proc/sys/net", *key.split("__")).write_text(f"{value}\n", encoding="ascii")
+                # No newline: of some settings older kernels take the first character alone, and refuse the rest.
+                pathlib.Path("/proc/sys/net", *key.split("__")).write_text(str(value), encoding="ascii")
 
     def __enter__(self):
         self.home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)

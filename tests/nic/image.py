@@ -117,9 +117,9 @@ def kernel_package():
 
 
 class Image:
-    """kernel and initrd: paths for QEMU."""
+    """kernel and initrd: paths for QEMU. `add` puts more into the Initramfs, `modules` are more of the kernel's."""
 
-    def __init__(self, folder, halfpoll):
+    def __init__(self, folder, halfpoll, add=None, modules=()):
         downloads = folder / "downloads"
         kernels = sorted(downloads.glob("linux-image-*.unpacked"))
         package = kernels[-1].stem if kernels else kernel_package()
@@ -128,9 +128,9 @@ class Image:
         self.root, self.version = downloads / "root", package.removeprefix("linux-image-")
         self.kernel = self.root / "boot" / f"vmlinuz-{self.version}"
         self.initrd = folder / f"initrd.{os.getpid()}"
-        self._make(halfpoll)
+        self._make(halfpoll, add, (*MODULES, *modules))
 
-    def _make(self, halfpoll):
+    def _make(self, halfpoll, add, modules):
         image = Initramfs()
         image.file("/init", (HERE / "init").read_bytes())
         for link in ("/bin", "/sbin", "/lib", "/lib64"):
@@ -146,10 +146,12 @@ class Image:
             assert drivers, f"DPDK's driver {pmd} is not installed"
             for driver in drivers:
                 image.program(driver)
-        self._modules(image)
+        self._modules(image, modules)
+        if add:
+            add(image)
         image.write(self.initrd)
 
-    def _modules(self, image):
+    def _modules(self, image, modules):
         """Some of the kernel's modules, and the table that modprobe reads."""
         where = self.root / "lib" / "modules" / self.version
         if not (where / "modules.dep").exists():
@@ -157,7 +159,7 @@ class Image:
         table = dict(line.split(":", 1) for line in (where / "modules.dep").read_text(encoding="ascii").splitlines())
         by_name = {pathlib.Path(path).stem.replace("-", "_"): path for path in table}
         wanted = {}
-        for name in MODULES:
+        for name in modules:
             path = by_name.get(name.replace("-", "_"))
             if path:  # else it is built in
                 for p in (path, *table[path].split()):

@@ -35,6 +35,8 @@ def arguments():
                         help=f"of {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)})")
     parser.add_argument("-k", dest="names", action="append", default=[], metavar="NAME",
                         help="only tests with NAME in their name")
+    parser.add_argument("--e2e", action="append", default=[], metavar="NAME",
+                        help="instead: tests/e2e/test_NAME.py on the guest's kernel, with its environment HALFPOLL_*")
     parser.add_argument("--halfpoll", metavar="PROGRAM", help="a release build (default: made in build/)")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     parser.add_argument("--cache", metavar="FOLDER", default=str(ROOT / "build-nic"),
@@ -128,6 +130,9 @@ def main():
     from image import Image
     signal.signal(signal.SIGALRM, e2e.too_slow)
     lab.PREFIX = f"hp-nic-{os.getpid()}-"
+    if args.e2e:
+        import guest_kernel
+        return guest_kernel.run(pathlib.Path(args.cache), program, args.e2e)
     models = args.models or DEFAULT_MODELS
     image = Image(pathlib.Path(args.cache), program)
     try:
