@@ -121,6 +121,7 @@ TEST_F(trace, ADispatchThatAnotherThreadWaitsFor)
         EXPECT_TRUE(eventually([] { return waiter != 0 && waits_for_futex(waiter); }));
     });
     cpu_attachment attached(rt, 0);
+    ASSERT_TRUE(eventually([&] { return rt.cpu(0).sleeping == 1; })) << "hp/0 takes no part";
     trace_begin(rt, EVENTS);
     std::thread other;
     {
