@@ -117,7 +117,8 @@ void mirror::impl::receive_until(ktime_t end)
     begin_load_if_due(); // where notifications never cease
 }
 
-/// The kernel says nothing when net.ipv6.conf.IF.mtu or disable_ipv6 change, by sysctl or a router advertisement.
+/// The kernel says nothing when net.ipv6.conf.IF.mtu or disable_ipv6 change, by sysctl or a router advertisement,
+/// and some kernels (6.1) nothing either when ignore_routes_with_linkdown does.
 void mirror::impl::look_at_links6()
 {
     stale.links6 = true;

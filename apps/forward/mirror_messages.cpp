@@ -217,6 +217,9 @@ void mirror::impl::apply_link6(const link6_message &message)
     if (before.mtu != message.mtu) {
         nexthops.refresh(message.ifindex, nullptr);
     }
+    if (netconf.set_ignores_routes_with_linkdown6(message.ifindex, message.ignore_linkdown)) {
+        carrier_changed(message.ifindex);
+    }
 }
 
 void mirror::impl::apply_neighbour(const neighbour_message &message)

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <optional>
 #include <sys/socket.h>
+#include <utility>
 
 namespace halfpoll
 {
@@ -79,6 +80,12 @@ int netconf_table::apply(const nlmsghdr &message)
     known.force_forwarding = p.force_forwarding.value_or(known.force_forwarding);
     known.ignore_linkdown = p.ignore_linkdown.value_or(known.ignore_linkdown);
     return known == before ? none : *p.ifindex == NETCONFA_IFINDEX_ALL ? every : *p.ifindex;
+}
+
+bool netconf_table::set_ignores_routes_with_linkdown6(int ifindex, bool ignores)
+{
+    const int now = ignores ? 1 : 0;
+    return std::exchange(ip6_[ifindex].ignore_linkdown, now) != now;
 }
 
 netconf_table::settings netconf_table::of(const family &conf, int ifindex)

@@ -18,6 +18,9 @@ public:
     /// interface concerned, `every` if all are, `none` if nothing changed.
     int apply(const nlmsghdr &message);
     static constexpr int none = 0, every = -1;
+    /// An interface's own ignore_routes_with_linkdown of IPv6, read from its link6_message: some kernels (6.1) change
+    /// it without an RTM_NEWNETCONF. Whether it changed.
+    bool set_ignores_routes_with_linkdown6(int ifindex, bool ignores);
 
     /// The larger of the interface's own and that of `all`.
     rp_filter_mode rp_filter(int ifindex) const;

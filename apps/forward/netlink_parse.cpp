@@ -260,10 +260,11 @@ std::optional<link6_message> parse_link6(const nlmsghdr &message)
     const auto take = [&](const nlattr *attr) {
         const auto *values = static_cast<const std::int32_t *>(mnl_attr_get_payload(attr));
         const std::size_t count = mnl_attr_get_payload_len(attr) / sizeof *values;
-        if (mnl_attr_get_type(attr) == IFLA_INET6_CONF && count > DEVCONF_DISABLE_IPV6) {
+        if (mnl_attr_get_type(attr) == IFLA_INET6_CONF && count > DEVCONF_IGNORE_ROUTES_WITH_LINKDOWN) {
             link = {.ifindex = header->ifi_index,
                     .mtu = static_cast<std::uint32_t>(values[DEVCONF_MTU6]),
-                    .disabled = values[DEVCONF_DISABLE_IPV6] != 0};
+                    .disabled = values[DEVCONF_DISABLE_IPV6] != 0,
+                    .ignore_linkdown = values[DEVCONF_IGNORE_ROUTES_WITH_LINKDOWN] != 0};
         }
     };
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {

@@ -34,7 +34,8 @@ struct link_message {
 struct link6_message {
     int ifindex = 0;
     std::uint32_t mtu = 0;
-    bool disabled = false; ///< disable_ipv6
+    bool disabled = false;        ///< disable_ipv6
+    bool ignore_linkdown = false; ///< ignore_routes_with_linkdown
 };
 
 /// RTM_NEWNEIGH, RTM_DELNEIGH.
