@@ -115,7 +115,8 @@ class Fib:
             return None if mtu is None or mtu == row["mtu"] else f"{address}: the kernel's MTU is {mtu}, the FIB {row}"
         members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
         said = set()
-        for first, last in zip((0, *FLOWS), FLOWS):
+        flows = FLOWS if "members" in row else FLOWS[:-1]
+        for first, last in zip((0, *flows), flows):
             answers = {kernel.get(address, flow) for flow in range(first, last)}
             said |= {self.fate(a) for a in answers if a[0] == "via"}
             # Members whose neighbour is not known take no packets as long as others can.
