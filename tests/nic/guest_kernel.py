@@ -12,6 +12,7 @@ import time
 
 from guest import Guest
 from image import Image
+from lab import PATIENCE
 
 E2E = pathlib.Path(__file__).resolve().parent.parent / "e2e"
 MODULES = ("veth", "8021q", "bridge", "vrf")
@@ -44,7 +45,7 @@ def run(cache, halfpoll, names):
     image = Image(cache, halfpoll, add, MODULES)
     try:
         with tempfile.TemporaryDirectory(prefix=f"hp-nic-{os.getpid()}-") as folder:
-            guest = Guest(folder, image, (), options=("-m", str(MEMORY_MB)))
+            guest = Guest(folder, image, (), options=("-m", str(MEMORY_MB)), patience=PATIENCE)
             try:
                 return run_in(guest)
             finally:
