@@ -8,8 +8,8 @@
 // than their own, and all woken at random moments from another logical CPU, and by one another in the middle of a
 // driver, a delivery or a redirect. Awake, each takes packets from the pool and gives them back, sends, redirects to
 // devices and to the others, steers to their backlogs, starts timers and cancels them.
+#include "../unit/pool_for_tsan.hpp"
 #include "nested_port.hpp"
-#include "pool_for_tsan.hpp"
 
 #include "../../netio/xdp_internal.hpp"
 

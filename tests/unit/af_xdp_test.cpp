@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // AF_XDP ports on veth pairs in a nameless network namespace of this process: it goes with it, however it ends.
 #include "no_threads.hpp"
+#include "pool_for_tsan.hpp"
 #include "refusal.hpp"
 
 #include <halfpoll/af_xdp.hpp>
@@ -802,6 +803,7 @@ protected:
     void SetUp() override
     {
         make_pair("");
+        const test::pool_for_tsan seen(pool);
         core = std::make_unique<net_core>(rt, pool);
         core->set_rx_handler(
             [](void *ctx, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept {

@@ -214,9 +214,8 @@ protected:
         for (unsigned i = 0; i < devices; ++i) {
             net_device **next = &devs[(i + 1) % devices];
             loop.push_back(wire());
-            loop[i]->on_tx = [this, next](rte_mbuf **pkts, unsigned n) {
-                net_cpu &here = core_->cpu(this_softnet_data()->cpu);
-                dev_queue_xmit(here, **next, pkts, n);
+            loop[i]->on_tx = [&core = *core_, next](rte_mbuf **pkts, unsigned n) {
+                dev_queue_xmit(core.cpu(this_softnet_data()->cpu), **next, pkts, n);
             };
             devs[i] = &add("virt" + std::to_string(i), loop[i], {cpus[i % cpus.size()]});
         }

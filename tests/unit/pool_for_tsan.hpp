@@ -21,6 +21,9 @@ class pool_for_tsan
 public:
     explicit pool_for_tsan(const rte_mempool *pool)
     {
+        if (enqueue_) {
+            return; // the handler is the same for all pools of a program
+        }
         rte_mempool_ops *ops = rte_mempool_get_ops(pool->ops_index);
         enqueue_ = ops->enqueue;
         dequeue_ = ops->dequeue;
@@ -40,8 +43,8 @@ public:
     }
 
 private:
-    static inline rte_mempool_enqueue_t enqueue_;
-    static inline rte_mempool_dequeue_t dequeue_;
+    static inline rte_mempool_enqueue_t enqueue_ = nullptr;
+    static inline rte_mempool_dequeue_t dequeue_ = nullptr;
 };
 
 #else
