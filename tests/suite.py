@@ -56,6 +56,7 @@ UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
+    "LSAN_OPTIONS": "suppressions=" + str(ROOT / "tests" / "lsan.supp"),
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:external_symbolizer_path=/usr/bin/llvm-symbolizer-{CLANG}:suppressions="
                     + str(ROOT / "tests" / "tsan.supp"),
