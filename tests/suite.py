@@ -13,7 +13,8 @@ Stages, in this order:
   conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
   nic        end to end on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
   bench      two short benchmarks; their JSON is checked
-  debian13   build and unit tests on Debian 13, in a chroot made of its packages; with --all end to end, too
+  debian13   only by name or with --all: build and unit tests on Debian 13, in a chroot made of its packages; with --all
+             end to end, too
 """
 
 import argparse
@@ -359,11 +360,13 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, *GROUPS, []], metavar="STAGE",
                         help="only these (default: all); stress = asan and tsan")
-    parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine, the benchmark and Debian 13")
-    parser.add_argument("--all", action="store_true", help="the end-to-end tests on Debian 13, too")
+    parser.add_argument("--quick", action="store_true", help="without the sanitizers, the virtual machine and the benchmark")
+    parser.add_argument("--all", action="store_true", help="on Debian 13, too")
     parser.add_argument("--json", type=pathlib.Path, help="write each test's outcome there")
     args = parser.parse_args()
     wanted = {s for name in args.stages for s in GROUPS.get(name, (name,))} or set(STAGES)
+    if not args.all and not args.stages:
+        wanted.remove("debian13")
     if args.quick:
         wanted -= {"asan", "tsan", "nic", "bench", "debian13"}
 
