@@ -16,6 +16,9 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 DEFAULT_MODELS = ("igb", "virtio", "e1000e", "vmxnet3")
 GUEST_TEST_SECONDS = 240
+# QEMU 10's TCG aborts now and then when memory regions change beside DMA, as on a stop under load.
+QEMU_FAULT = "iotlb_to_section: Assertion"
+GUESTS = 6
 
 SHELL_HELP = """\
 A line is a command in the guest, or, behind a name and a colon, elsewhere:
@@ -59,16 +62,31 @@ def build():
     return where / "apps" / "halfpoll" / "halfpoll"
 
 
+def run_case(case, names):
+    """The outcomes of its tests. Where QEMU itself has aborted, which says nothing about halfpoll, those that did not pass
+    are tried again in another guest."""
+    import main as e2e
+    passed = []
+    for guest in range(GUESTS):
+        result = e2e.Result()
+        done = {t["name"] for t in passed}
+        tests = e2e.select(unittest.defaultTestLoader.loadTestsFromTestCase(case), names)
+        unittest.TestSuite(t for t in tests if t.id() not in done).run(result)
+        if guest == GUESTS - 1 or not any(QEMU_FAULT in t["detail"] for t in result.all):
+            return passed + result.all
+        print("QEMU has aborted: another guest", flush=True)
+        passed += [t for t in result.all if t["outcome"] == "passed"]
+
+
 def run_tests(models, args, image):
     import lab
     import main as e2e
     import test_machine
     import test_nic
     e2e.TEST_SECONDS = GUEST_TEST_SECONDS
-    loader, result = unittest.defaultTestLoader, e2e.Result()
+    result = e2e.Result()
     for case in (*test_nic.cases(models, image), *test_machine.cases(models, image)):
-        tests = unittest.TestSuite(e2e.select(loader.loadTestsFromTestCase(case), args.names))
-        tests.run(result)
+        result.all += run_case(case, args.names)
     lab.stop_all()
     if left := lab.leftovers():
         result.note("cleanup", "failed", f"left behind: {left}")
