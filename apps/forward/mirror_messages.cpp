@@ -163,15 +163,16 @@ void mirror::impl::apply_link(const link_message &message)
 }
 
 /// With the link the kernel removes routes (of IPv6 with a message, unless net.ipv6.route.skip_notify_on_dev_down is
-/// set) and, with the carrier, `ip nexthop` objects: not a word about either. With both it revives next hops.
+/// set) and, with the carrier, `ip nexthop` objects: not a word about either. With both it revives next hops. All this
+/// it does after it has told of the link, so that a dump under way may still show what is about to change.
 void mirror::impl::mark_stale(const link_message &before, const link_message &now)
 {
     const bool down = before.up && !now.up;
     const bool lost = (before.carrier && !now.carrier) || (before.running && !now.running);
-    const bool revived = (!before.up && now.up) || (!before.carrier && now.carrier);
-    stale.routes4 |= down || (revived && dead_hops4);
-    stale.routes6 |= down || (revived && dead_hops6);
-    stale.objects |= !objects.empty() && (down || lost);
+    const bool revived = before.ifindex != 0 && ((!before.up && now.up) || (!before.carrier && now.carrier));
+    stale.routes4 |= down || (revived && (dead_hops4 || loading()));
+    stale.routes6 |= down || (revived && (dead_hops6 || loading()));
+    stale.objects |= (!objects.empty() || loading()) && (down || lost);
 }
 
 void mirror::impl::forget_link(int ifindex)
@@ -185,7 +186,7 @@ void mirror::impl::forget_link(int ifindex)
     carrier_changed(ifindex);
     links6.erase(ifindex);
     stale.routes4 = stale.routes6 = true;
-    stale.objects |= !objects.empty();
+    stale.objects |= !objects.empty() || loading();
     std::vector<int> uppers; // VLANs on one that went to another namespace, where the kernel still uses it
     for (auto &[upper, link] : links) {
         if (link.what.lower == ifindex) {
@@ -198,12 +199,12 @@ void mirror::impl::forget_link(int ifindex)
 }
 
 /// With an address go routes that have it as source and, with the last one of an interface, all over that interface;
-/// with the first one next hops are alive again: the kernel is silent about it.
+/// with the first one of IPv4 next hops are alive again, as in mark_stale(): the kernel is silent about it.
 void mirror::impl::apply_address(const nlmsghdr &message)
 {
     const bool gone = message.nlmsg_type == RTM_DELADDR;
     const std::uint8_t family = address_family(message);
-    stale.routes4 |= family == AF_INET && (gone || dead_hops4);
+    stale.routes4 |= family == AF_INET && (gone || dead_hops4 || loading());
     stale.routes6 |= family == AF_INET6 && (gone || dead_hops6);
 }
 

@@ -484,6 +484,24 @@ TEST_F(mirror_test, next_hops_that_are_dead_though_their_link_is_up)
     EXPECT_EQ(to("203.0.113.1"), both);
 }
 
+// The kernel tells of the link first. That it has addresses to add keeps it from its next hops for a while.
+TEST_F(mirror_test, next_hops_that_are_dead_in_a_dump_but_not_before)
+{
+    std::vector<std::string> addresses;
+    for (int i = 0; i < 3000; ++i) {
+        addresses.push_back("addr add 10.79." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1) +
+                            "/32 dev lan0");
+    }
+    ip_batch(addresses);
+    ip(neigh1);
+    ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
+    for (int round = 0; round < 10; ++round) {
+        beside([this] { ip_batch({"link set lan0 down", "link set lan0 up"}); }, [this] { mirror_->process(); });
+        ip(neigh0); // the kernel forgot it
+        ASSERT_EQ(to("203.0.113.1"), both) << "round " << round;
+    }
+}
+
 TEST_F(mirror_test, a_dump_beside_changes_revives_nothing)
 {
     ip(neigh0);
