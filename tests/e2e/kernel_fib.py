@@ -115,11 +115,13 @@ class Fib:
             return None if mtu is None or mtu == row["mtu"] else f"{address}: the kernel's MTU is {mtu}, the FIB {row}"
         members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
         said = set()
-        flows = FLOWS if "members" in row else FLOWS[:-1]
+        # A group may have one member only that takes packets: those of which the neighbour is not known take none as
+        # long as others can.
+        unknown = answer[0] == "via" and self.fate(answer)[1] is None
+        flows = FLOWS if "members" in row or unknown else FLOWS[:-1]
         for first, last in zip((0, *flows), flows):
             answers = {kernel.get(address, flow) for flow in range(first, last)}
             said |= {self.fate(a) for a in answers if a[0] == "via"}
-            # Members whose neighbour is not known take no packets as long as others can.
             if members and members == ({fate for fate in said if fate[1]} or said):
                 return None
         return f"{address}: the kernel says {said or answer}, the FIB {row}"
