@@ -136,10 +136,22 @@ protected:
         const std::lock_guard lock(mutex_);
         return got_.size();
     }
-    /// Everything received so far was delivered.
+    /// False while a CPU has not finished a burst that it has given to the handler.
+    bool backlogs_empty() const
+    {
+        for (unsigned cpu = 0; cpu < CPUS; ++cpu) {
+            const backlog_stats stats = backlog_stats_of(core_->cpu(cpu));
+            if (stats.process_queue + stats.input_pkt_queue != 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+    /// Everything received so far was delivered, and no flow has anything in flight.
     void expect_all()
     {
-        ASSERT_TRUE(eventually([&] { return delivered() == received_; })) << delivered() << " of " << received_;
+        ASSERT_TRUE(eventually([&] { return delivered() == received_ && backlogs_empty(); }))
+            << delivered() << " of " << received_;
     }
     /// Everything, in order within each flow; where each packet of a flow was delivered.
     std::map<std::uint32_t, std::vector<unsigned>> expect_all_in_order()
