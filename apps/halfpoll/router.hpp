@@ -5,8 +5,8 @@
 #include "irq_threads.hpp"
 #include "tracer.hpp"
 
-#include <forwarder.hpp>
-#include <mirror.hpp>
+#include "forward/mirror/mirror.hpp"
+#include "forward/packet/forwarder.hpp"
 
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/net_core.hpp>

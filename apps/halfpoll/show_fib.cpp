@@ -2,7 +2,7 @@
 #include "serve.hpp"
 #include "show_tables.hpp"
 
-#include <ip_text.hpp>
+#include "forward/tables/ip_text.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 
 #include <halfpoll/error.hpp>
 
-#include <ip_prefix.hpp>
+#include "forward/tables/ip_prefix.hpp"
 #include <nlohmann/json.hpp>
 
 #include <optional>

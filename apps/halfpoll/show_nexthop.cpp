@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "show_tables.hpp"
 
-#include <ip_text.hpp>
+#include "forward/tables/ip_text.hpp"
 
 #include <charconv>
 #include <map>

@@ -8,7 +8,7 @@
 //   idle       answers when no netlink message has come for a while
 //   quit
 
-#include "mirror.hpp"
+#include "forward/mirror/mirror.hpp"
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "fib.hpp"
+#include "forward/tables/fib.hpp"
 
 #include <cstdint>
 #include <random>

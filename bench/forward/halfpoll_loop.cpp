@@ -6,7 +6,7 @@
 
 #include "route_file.hpp"
 
-#include "forwarder.hpp"
+#include "forward/packet/forwarder.hpp"
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "doctor.hpp"
+#include "apps/halfpoll/doctor.hpp"
+#include "apps/halfpoll/probe.hpp"
 #include "fake_host.hpp"
-#include "probe.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

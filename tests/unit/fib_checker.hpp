@@ -3,8 +3,8 @@
 
 #include "test_netns.hpp"
 
-#include "forwarder.hpp"
-#include "ip_prefix.hpp"
+#include "forward/packet/forwarder.hpp"
+#include "forward/tables/ip_prefix.hpp"
 
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "fib.hpp"
+#include "forward/tables/fib.hpp"
 #include "grace.hpp"
 
 #include <halfpoll/error.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The group stage of every SIMD level against a plain reading of RFC 1812, on random and damaged headers.
-#include "ip4_check.hpp"
+#include "forward/packet/ip4_check.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 // A router in slow motion: what RFC 1812 and RFC 8200 say of one frame, one rule after the other, on a flat copy.
 // Shares nothing with the forwarder but the numbers of reasons, classes and its adjacencies.
 
-#include "forwarder.hpp"
+#include "forward/packet/forwarder.hpp"
 
 #include <algorithm>
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <ip_text.hpp>
+#include "forward/tables/ip_text.hpp"
 
 #include <gtest/gtest.h>
 

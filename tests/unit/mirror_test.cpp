@@ -2,8 +2,8 @@
 #include "fake_wire.hpp"
 #include "fib_checker.hpp"
 
-#include "mirror.hpp"
-#include "netlink.hpp"
+#include "forward/mirror/mirror.hpp"
+#include "forward/netlink/netlink.hpp"
 
 #include <gmock/gmock.h>
 #include <libmnl/libmnl.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "forward/mirror/mirror_nexthops.hpp"
 #include "grace.hpp"
-#include "mirror_nexthops.hpp"
 
 #include <gtest/gtest.h>
 

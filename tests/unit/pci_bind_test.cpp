@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "bind_record.hpp"
+#include "apps/halfpoll/bind_record.hpp"
+#include "apps/halfpoll/link_use.hpp"
+#include "apps/halfpoll/pci_bind.hpp"
+#include "apps/halfpoll/ssh_session.hpp"
 #include "fake_host.hpp"
-#include "link_use.hpp"
-#include "pci_bind.hpp"
 #include "refusal.hpp"
-#include "ssh_session.hpp"
 
 #include <halfpoll/error.hpp>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "log.hpp"
-#include "log_limit.hpp"
-#include "sd_notify.hpp"
+#include "apps/halfpoll/log.hpp"
+#include "apps/halfpoll/log_limit.hpp"
+#include "apps/halfpoll/sd_notify.hpp"
 
 #include <halfpoll/error.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "rates.hpp"
-#include "render.hpp"
+#include "apps/halfpoll/rates.hpp"
+#include "apps/halfpoll/render.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "fib.hpp"
-#include "interface_table.hpp"
-#include "nexthop.hpp"
+#include "forward/tables/fib.hpp"
+#include "forward/tables/interface_table.hpp"
+#include "forward/tables/nexthop.hpp"
 
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/slow_path.hpp>

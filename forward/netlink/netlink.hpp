@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "ip_prefix.hpp"
+#include "forward/tables/ip_prefix.hpp"
 
 #include <halfpoll/error.hpp>
 

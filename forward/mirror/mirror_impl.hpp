@@ -3,11 +3,11 @@
 
 #include "mirror.hpp"
 
+#include "forward/netlink/netconf.hpp"
+#include "forward/netlink/netlink.hpp"
 #include "mirror_load.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
-#include "netconf.hpp"
-#include "netlink.hpp"
 
 #include <array>
 #include <map>

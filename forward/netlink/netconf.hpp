@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "interface_table.hpp"
+#include "forward/tables/interface_table.hpp"
 
 #include <cstdint>
 #include <linux/netlink.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "netlink_parse.hpp"
+#include "forward/netlink/netlink_parse.hpp"
 
 #include <array>
 #include <cstdint>

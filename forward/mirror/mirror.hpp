@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "forwarder.hpp"
+#include "forward/packet/forwarder.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "input.hpp"
+#include "forward/packet/input.hpp"
 #include "mirror_impl.hpp"
 
 #include <algorithm>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "bucket_share.hpp"
-#include "ip_prefix.hpp"
-#include "nexthop.hpp"
+#include "forward/tables/bucket_share.hpp"
+#include "forward/tables/ip_prefix.hpp"
+#include "forward/tables/nexthop.hpp"
 
 #include <compare>
 #include <cstdint>
