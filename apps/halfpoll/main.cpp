@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "commands.hpp"
-#include "config.hpp"
-#include "machine_commands.hpp"
-#include "probe.hpp"
+#include "apps/halfpoll/client/commands.hpp"
+#include "apps/halfpoll/config/config.hpp"
+#include "apps/halfpoll/doctor/machine_commands.hpp"
+#include "apps/halfpoll/doctor/probe.hpp"
 #include "run.hpp"
 
 #include <CLI/CLI.hpp>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "run.hpp"
-#include "control_server.hpp"
-#include "log.hpp"
-#include "router.hpp"
-#include "sd_notify.hpp"
-#include "serve.hpp"
+#include "apps/halfpoll/log/log.hpp"
+#include "apps/halfpoll/router/router.hpp"
+#include "apps/halfpoll/router/sd_notify.hpp"
+#include "apps/halfpoll/serve/control_server.hpp"
+#include "apps/halfpoll/serve/serve.hpp"
 
 #include <algorithm>
 #include <csignal>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "config.hpp"
+#include "apps/halfpoll/config/config.hpp"
 
 namespace halfpoll
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/config_diff.hpp"
+#include "apps/halfpoll/config/config_diff.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/config.hpp"
-#include "apps/halfpoll/cpu_list.hpp"
-#include "apps/halfpoll/irq_threads.hpp"
+#include "apps/halfpoll/config/config.hpp"
+#include "apps/halfpoll/config/cpu_list.hpp"
+#include "apps/halfpoll/config/irq_threads.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/control_client.hpp"
-#include "apps/halfpoll/control_server.hpp"
+#include "apps/halfpoll/client/control_client.hpp"
+#include "apps/halfpoll/serve/control_server.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

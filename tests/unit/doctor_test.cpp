@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/doctor.hpp"
-#include "apps/halfpoll/probe.hpp"
+#include "apps/halfpoll/doctor/doctor.hpp"
+#include "apps/halfpoll/doctor/probe.hpp"
 #include "fake_host.hpp"
 
 #include <gmock/gmock.h>

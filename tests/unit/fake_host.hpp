@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "apps/halfpoll/host.hpp"
+#include "apps/halfpoll/host/host.hpp"
 
 #include <algorithm>
 #include <cerrno>

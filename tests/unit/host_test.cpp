@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/host.hpp"
-#include "apps/halfpoll/link_use.hpp"
+#include "apps/halfpoll/host/host.hpp"
+#include "apps/halfpoll/nic/link_use.hpp"
 #include "test_netns.hpp"
 
 #include <halfpoll/netns.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/bind_record.hpp"
-#include "apps/halfpoll/link_use.hpp"
-#include "apps/halfpoll/pci_bind.hpp"
-#include "apps/halfpoll/ssh_session.hpp"
+#include "apps/halfpoll/nic/bind_record.hpp"
+#include "apps/halfpoll/nic/link_use.hpp"
+#include "apps/halfpoll/nic/pci_bind.hpp"
+#include "apps/halfpoll/nic/ssh_session.hpp"
 #include "fake_host.hpp"
 #include "refusal.hpp"
 

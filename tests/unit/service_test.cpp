@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/log.hpp"
-#include "apps/halfpoll/log_limit.hpp"
-#include "apps/halfpoll/sd_notify.hpp"
+#include "apps/halfpoll/log/log.hpp"
+#include "apps/halfpoll/log/log_limit.hpp"
+#include "apps/halfpoll/router/sd_notify.hpp"
 
 #include <halfpoll/error.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "apps/halfpoll/rates.hpp"
-#include "apps/halfpoll/render.hpp"
+#include "apps/halfpoll/client/rates.hpp"
+#include "apps/halfpoll/client/render.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -4,9 +4,9 @@
 #include "fake_device.hpp"
 #include "refusal.hpp"
 
+#include "apps/halfpoll/client/trace_print.hpp"
 #include <halfpoll/pi_lock.hpp>
 #include <halfpoll/trace.hpp>
-#include <trace_print.hpp>
 
 #include <gtest/gtest.h>
 
