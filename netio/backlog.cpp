@@ -5,7 +5,7 @@
 #include "backlog_ring.hpp"
 #include "net_core_internal.hpp"
 
-#include "../runtime/race_point.hpp"
+#include "runtime/base/race_point.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_malloc.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "../../runtime/race_point.hpp"
+#include "runtime/base/race_point.hpp"
 
 #include <atomic>
 #include <functional>

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bh_thread.hpp"
+
+#include "runtime/softirq/bh_work.hpp"
+#include "runtime/softirq/irq_work.hpp"
+#include "runtime/softirq/ksoftirqd.hpp"
+#include "runtime/softirq/local_bh.hpp"
+#include "runtime/softirq/rcu.hpp"
+#include "runtime/softirq/tasklet.hpp"
+
+#include <halfpoll/start_thread.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <future>
+#include <optional>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <utility>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// Timers of one CPU that never allocate: several per queue, and no CPU has hundreds of queues.
+constexpr std::size_t TIMERS_RESERVED = 1024;
+
+void doorbell_rang(wait_source &source, int) noexcept
+{
+    stat_add(static_cast<doorbell_source &>(source).sd->stats.doorbells);
+}
+
+void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
+{
+    if (!t.sd.rt->options().interrupts) {
+        t.wait_error = "interrupts are switched off";
+        return;
+    }
+    try {
+        engine.emplace();
+    } catch (const std::exception &e) {
+        t.wait_error = e.what();
+        return;
+    }
+    t.doorbell.sd = &t.sd;
+    t.doorbell.fd = t.sd.doorbell_fd;
+    t.doorbell.kind = source_kind::read8;
+    t.doorbell.fire = doorbell_rang;
+    engine->arm(t.doorbell);
+    t.sd.engine = &*engine;
+}
+
+/// Whoever spins at a priority of its own would keep the others off its logical CPU.
+bool starves_others(const bh_thread &t)
+{
+    const runtime &rt = *t.sd.rt;
+    const auto beside = [&](const cpu_options &other) { return other.affinity == t.options.affinity; };
+    return !t.sd.engine && rt.options().exclusion == exclusion_mode::nested &&
+           std::ranges::count_if(rt.options().cpus, beside) > 1;
+}
+
+/// Empty, or why it has not got its priority.
+std::string take_priority(bh_thread &t)
+{
+    const int priority = std::exchange(t.options.fifo_priority, 0);
+    if (priority != 0 && starves_others(t)) {
+        return t.options.name + " runs without SCHED_FIFO " + std::to_string(priority) +
+               ": it can only spin, which would keep the other threads of its CPU from running";
+    }
+    const std::string warning = set_fifo(priority, t.options.name);
+    t.options.fifo_priority = warning.empty() ? priority : 0;
+    return warning;
+}
+
+void bh_thread_main(bh_thread &t, std::promise<void> &started)
+{
+    std::optional<bh_registration> registered;
+    std::optional<wait_engine> engine;
+    try {
+        pthread_setname_np(pthread_self(), t.options.name.c_str());
+        registered.emplace(t.sd, bh_registration::role::own);
+        t.sd.timers.reserve(TIMERS_RESERVED);
+        make_engine(t, engine);
+        if (const std::string warning = take_priority(t); !warning.empty()) {
+            t.warning = warning;
+        }
+    } catch (...) {
+        started.set_exception(std::current_exception());
+        return;
+    }
+    started.set_value();
+    if (mode_is_big(t.sd)) {
+        cpu_loop_big(t);
+    } else {
+        cpu_loop(t);
+    }
+    if (engine) {
+        engine->remove(t.doorbell);
+    }
+}
+
+/// On `arg`, the CPU that was asked, or on the one that serves it.
+void raise_remote_softirqs(softnet_data &sd, void *arg) noexcept
+{
+    // acq_rel; pairs with the read-modify-write in raise_softirq()
+    sd.softirq_pending |= static_cast<softnet_data *>(arg)->remote_softirqs.exchange(0, std::memory_order_acq_rel);
+}
+
+/// Not in mode `exclusive`; before the CPU's own thread, which knows them from its start.
+void start_further_threads(bh_thread &t)
+{
+    const std::string cpu = std::to_string(t.sd.cpu);
+    t.sd.lock = &t.lock;
+    if (t.sd.rt->options().ksoftirqd) {
+        t.ksoftirqd = std::make_unique<smpboot_thread>(t.sd, "ksoftirqd/" + cpu, 0, run_ksoftirqd);
+        t.sd.ksoftirqd = t.ksoftirqd.get();
+    }
+    if (t.sd.rt->options().irq_workd) {
+        t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work/" + cpu, 1, run_irq_workd);
+        t.sd.irq_works.thread = t.irq_workd.get();
+        t.warning = t.irq_workd->warning();
+    }
+}
+
+void bh_thread_wish(bh_thread &t, cpu_state wish) noexcept
+{
+    t.wish.store(wish, std::memory_order_release); // pairs with the acquire in the main loop
+    kick_cpu(t.sd);
+}
+
+} // namespace
+
+void bh_thread_request(bh_thread &t, cpu_state wish) noexcept
+{
+    bh_thread_wish(t, wish);
+    for (cpu_state now; (now = t.state.load(std::memory_order_acquire)) != wish;) { // pairs with the thread's release
+        t.state.wait(now, std::memory_order_acquire);
+    }
+}
+
+void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
+{
+    t.sd.cpu = cpu;
+    t.sd.rt = &rt;
+    t.sd.now = rt.now();
+    t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking one would not wait
+    if (t.sd.doorbell_fd < 0) {
+        throw_errno(errno, "no eventfd for the doorbell of runtime CPU " + std::to_string(cpu));
+    }
+    irq_work_init(t.sd);
+    bh_work_init(t.sd);
+    tasklet_init(t.sd);
+    rcu_init(t.sd);
+    t.sd.remote_softirqs_call.func = raise_remote_softirqs;
+    t.sd.remote_softirqs_call.arg = &t.sd;
+    if (rt.options().exclusion != exclusion_mode::exclusive) {
+        start_further_threads(t);
+    }
+    auto started = std::make_shared<std::promise<void>>();
+    std::future<void> ready = started->get_future();
+    t.handle = start_thread("runtime CPU " + std::to_string(cpu), [&t, started] { bh_thread_main(t, *started); });
+    ready.get();
+}
+
+void bh_thread_stop(bh_thread &t) noexcept
+{
+    if (t.handle.joinable()) {
+        bh_thread_wish(t, cpu_state::stopped);
+        t.handle.join();
+    }
+    t.irq_workd.reset(); // may raise softirqs to its end, so that ksoftirqd outlives it
+    t.ksoftirqd.reset();
+    if (t.sd.doorbell_fd >= 0) {
+        close(t.sd.doorbell_fd);
+        t.sd.doorbell_fd = -1;
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// CPUs that go and come back while work goes on:
+//
+//   cpu_down: steps' offline -> NAPI instances move -> threads park -> held -> adopt(): the rest moves -> parked
+//   cpu_up:   steps' prepare -> held -> what was its own comes back -> running -> threads, NAPI instances -> steps'
+//   online
+//
+// Whoever publishes work for a CPU does not look whether it is online. Its own thread, parked, passes on what comes.
+#include <halfpoll/runtime.hpp>
+
+#include "bh_thread.hpp"
+#include "runtime/base/race_point.hpp"
+#include "runtime/napi/napi_internal.hpp"
+#include "runtime/softirq/bh_work.hpp"
+#include "runtime/softirq/irq_work.hpp"
+#include "runtime/softirq/rcu.hpp"
+#include "runtime/softirq/remote.hpp"
+#include "runtime/softirq/tasklet.hpp"
+
+#include <rte_rcu_qsbr.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <unistd.h>
+#include <utility>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+/// Until somebody rings. Its io_uring has a read of the doorbell under way; without one the thread reads it itself.
+void sleep_offline(softnet_data &sd) noexcept
+{
+    if (sd.engine) {
+        sd.engine->wait(KTIME_MAX);
+        return;
+    }
+    std::uint64_t rings;
+    while (read(sd.doorbell_fd, &rings, sizeof rings) < 0 && errno == EINTR) {
+    }
+}
+
+/// Everything that is queued on a CPU whose thread is held, but for calls. On `to`, between polls.
+void adopt(softnet_data &from, softnet_data &to)
+{
+    irq_work_adopt(from, to);
+    rcu_adopt(from, to);
+    tasklet_adopt(from, to);
+    bh_work_adopt(from, to);
+    to.softirq_pending |= std::exchange(from.softirq_pending, 0);
+    from.timers.lend_to(to.timers);
+}
+
+/// Waits until the BH work of a CPU that was queued before has run: items of one context do not run beside each other.
+void bh_work_barrier(softnet_data &sd)
+{
+    bh_work end, highpri_end;
+    end.func = highpri_end.func = [](bh_work &) noexcept {};
+    queue_bh_work(sd, end);
+    queue_bh_highpri_work(sd, highpri_end);
+    bh_work_flush(end);
+    bh_work_flush(highpri_end);
+}
+
+} // namespace
+
+void cpu_offline_loop(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
+    for (;;) {
+        announce_sleep(sd); // before the looks: who publishes after them rings
+        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
+        const bool changed = wish != t.state.load(std::memory_order_relaxed);
+        if (!changed && (wish == cpu_state::held || !sd.call_queue.load(std::memory_order_relaxed))) {
+            HALFPOLL_RACE_POINT(idle_before_block, &sd);
+            sleep_offline(sd);
+        }
+        sd.sleeping.store(0, std::memory_order_relaxed);
+        if (changed) {
+            t.state.store(wish, std::memory_order_release); // pairs with the acquire in bh_thread_request()
+            t.state.notify_one();
+        }
+        if (wish == cpu_state::running || wish == cpu_state::stopped) {
+            break;
+        }
+        if (wish == cpu_state::parked) {
+            forward_calls(sd, *sd.adopter);
+        }
+    }
+    rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
+}
+
+bool runtime::cpu_online(unsigned cpu) const noexcept
+{
+    return threads_[cpu]->sd.online.load(std::memory_order_relaxed);
+}
+
+unsigned runtime::num_online_cpus() const noexcept
+{
+    unsigned online = 0;
+    for (unsigned cpu = 0; cpu < cpus(); ++cpu) {
+        online += cpu_online(cpu);
+    }
+    return online;
+}
+
+unsigned runtime::served_by(unsigned cpu) const noexcept
+{
+    const softnet_data *sd = &threads_[cpu]->sd;
+    while (sd->adopter) {
+        sd = sd->adopter;
+    }
+    return sd->cpu;
+}
+
+unsigned runtime::cpuhp_setup_state(cpuhp_step step)
+{
+    steps_.push_back({++last_step_, std::move(step)});
+    return last_step_;
+}
+
+void runtime::cpuhp_remove_state(unsigned handle) noexcept
+{
+    std::erase_if(steps_, [handle](const registered_step &r) { return r.handle == handle; });
+}
+
+/// It exists and is not yet what it is to become.
+void runtime::check_cpu(unsigned cpu, bool online) const
+{
+    if (cpu >= cpus()) {
+        throw error("there is no runtime CPU " + std::to_string(cpu) + ": they are numbered 0 to " +
+                    std::to_string(cpus() - 1));
+    }
+    if (cpu_online(cpu) != online) {
+        throw error("runtime CPU " + std::to_string(cpu) + " is " + (online ? "offline" : "online") + " already");
+    }
+}
+
+bool runtime::takes_over(unsigned cpu) const noexcept { return cpu_online(cpu) && !options_.cpus[cpu].dedicated; }
+
+/// Who takes over its work: one on the same logical CPU, else the next one. Itself if there is none.
+unsigned runtime::survivor_of(unsigned cpu) const noexcept
+{
+    unsigned next = cpu;
+    for (unsigned i = 1; i < cpus(); ++i) {
+        const unsigned other = (cpu + i) % cpus();
+        if (!takes_over(other)) {
+            continue;
+        }
+        if (first_on_core(other) == first_on_core(cpu)) {
+            return other;
+        }
+        if (next == cpu) {
+            next = other;
+        }
+    }
+    return next;
+}
+
+/// The steps' way down, as far as `offline`. Throws what a step threw, all others are up again then.
+void runtime::cpuhp_offline(unsigned cpu)
+{
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+        try {
+            if (step->step.offline) {
+                step->step.offline(cpu);
+            }
+        } catch (const std::exception &e) {
+            threads_[cpu]->sd.online.store(true, std::memory_order_relaxed);
+            for (auto done = step.base(); done != steps_.end(); ++done) {
+                if (done->step.online) {
+                    done->step.online(cpu);
+                }
+            }
+            throw error("runtime CPU " + std::to_string(cpu) + " stays online: " + step->step.name + ": " + e.what());
+        }
+    }
+}
+
+/// Nothing uses it any more but what is still attached, and what comes.
+void runtime::take_down(unsigned cpu)
+{
+    thread &t = *threads_[cpu];
+    softnet_data &to = threads_[survivor_of(cpu)]->sd;
+    for (napi_struct *napi : std::vector(t.sd.napis)) {
+        napi_move(*napi, to);
+    }
+    for (smpboot_thread *further : t.sd.further_threads) {
+        further->park();
+    }
+    bh_thread_request(t, cpu_state::held);
+    call_on(to.cpu, [&](softnet_data &) { adopt(t.sd, to); });
+    t.sd.adopter = &to;
+    bh_thread_request(t, cpu_state::parked);
+}
+
+void runtime::cpu_down(unsigned cpu)
+{
+    check_cpu(cpu, true);
+    if (survivor_of(cpu) == cpu) {
+        throw error("runtime CPU " + std::to_string(cpu) + " is the last one online and has to stay" +
+                    (num_online_cpus() > 1 ? ": the others are there for single queues only" : ""));
+    }
+    softnet_data &sd = threads_[cpu]->sd;
+    sd.online.store(false, std::memory_order_seq_cst); // before the look: pairs with cpu_attachment()
+    try {
+        if (sd.attachments.load(std::memory_order_seq_cst) != 0) {
+            throw error("runtime CPU " + std::to_string(cpu) + " stays online: threads are attached to it");
+        }
+        cpuhp_offline(cpu);
+    } catch (...) {
+        sd.online.store(true, std::memory_order_relaxed);
+        throw;
+    }
+    take_down(cpu);
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+        if (step->step.dead) {
+            step->step.dead(cpu);
+        }
+    }
+}
+
+/// The thread of an offline CPU is held: returns when the calls that it has passed on have run.
+void runtime::drain_calls_of(unsigned cpu)
+{
+    // A batch runs newest first: with the second call, all that came before the first one have run. As many again for
+    // each CPU on the way that is offline, too.
+    for (const softnet_data *sd = &threads_[cpu]->sd; sd; sd = sd->adopter) {
+        call_on(threads_[cpu]->sd.adopter->cpu, [](softnet_data &) {});
+    }
+}
+
+void runtime::bring_up(unsigned cpu)
+{
+    thread &t = *threads_[cpu];
+    bh_thread_request(t, cpu_state::held);
+    drain_calls_of(cpu);
+    bool bh_works = false;
+    call_on(served_by(cpu), [&](softnet_data &by) {
+        bh_works = bh_work_queued(by); // between softirqs: none is running
+        t.sd.timers.take_back();
+    });
+    if (bh_works) {
+        bh_work_barrier(threads_[served_by(cpu)]->sd);
+    }
+    t.sd.adopter = nullptr;
+    bh_thread_request(t, cpu_state::running);
+    for (smpboot_thread *further : t.sd.further_threads) {
+        further->unpark();
+    }
+    t.sd.online.store(true, std::memory_order_seq_cst);
+    for (const auto &other : threads_) {
+        for (napi_struct *napi : std::vector(other->sd.napis)) {
+            if (napi->chosen == &t.sd) {
+                napi_move(*napi, t.sd);
+            }
+        }
+    }
+}
+
+void runtime::cpu_up(unsigned cpu)
+{
+    check_cpu(cpu, false);
+    std::size_t prepared = 0;
+    std::size_t online = 0;
+    try {
+        for (; prepared < steps_.size(); ++prepared) {
+            if (steps_[prepared].step.prepare) {
+                steps_[prepared].step.prepare(cpu);
+            }
+        }
+        bring_up(cpu);
+        for (; online < steps_.size(); ++online) {
+            if (steps_[online].step.online) {
+                steps_[online].step.online(cpu);
+            }
+        }
+    } catch (const std::exception &e) {
+        const std::size_t at = prepared < steps_.size() ? prepared : online;
+        const std::string failed = at < steps_.size() ? steps_[at].step.name + ": " : "";
+        if (cpu_online(cpu)) {
+            threads_[cpu]->sd.online.store(false, std::memory_order_relaxed);
+            for (; online-- > 0;) {
+                if (steps_[online].step.offline) {
+                    steps_[online].step.offline(cpu);
+                }
+            }
+            take_down(cpu);
+        }
+        for (; prepared-- > 0;) {
+            if (steps_[prepared].step.dead) {
+                steps_[prepared].step.dead(cpu);
+            }
+        }
+        throw error("runtime CPU " + std::to_string(cpu) + " stays offline: " + failed + e.what());
+    }
+}
+
+} // namespace halfpoll

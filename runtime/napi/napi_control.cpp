@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/napi.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include "napi_internal.hpp"
+#include "napi_thread.hpp"
+#include "runtime/base/race_point.hpp"
+#include "runtime/thread/smpboot.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+using std::chrono::microseconds;
+
+constexpr microseconds DISABLE_NAP_MIN{20}, DISABLE_NAP_MAX{200}, SYNCHRONIZE_NAP{1000};
+
+void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char *reason) noexcept
+{
+    const bool software = rung == wait_rung::interrupt && !napi.irq; // waits for napi_schedule(), not for a device
+    if (!sd.engine && !software) {
+        rung = wait_rung::spin;
+        reason = sd.rt->no_wait_reason().c_str(); // lives as long as the runtime
+    } else if (rung == wait_rung::interrupt && !software && napi.source.fd < 0) {
+        rung = wait_rung::timed;
+        reason = "the device has no fd to wait on";
+    }
+    napi.rung.store(rung, std::memory_order_relaxed);
+    napi.rung_reason.store(reason, std::memory_order_relaxed);
+}
+
+/// Takes ownership, whoever has it now, from somebody who has been told.
+void take_ownership(napi_struct &napi)
+{
+    microseconds nap = DISABLE_NAP_MIN;
+    std::uint32_t val = napi.state.load(std::memory_order_relaxed);
+    for (;;) {
+        if (val & NAPIF_STATE_SCHED) {
+            std::this_thread::sleep_for(nap);
+            nap = std::min(nap * 2, DISABLE_NAP_MAX);
+            val = napi.state.load(std::memory_order_relaxed);
+            continue;
+        }
+        const std::uint32_t next = (val | NAPIF_STATE_SCHED) & ~NAPIF_STATE_PREFER_BUSY_POLL;
+        // acq_rel; pairs with napi_release(): the last poll is over.
+        if (napi.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+            return;
+        }
+    }
+}
+
+/// Its home CPU knows it no more.
+void detach(napi_struct &napi)
+{
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
+        if (sd.engine && napi.source.fd >= 0) {
+            sd.engine->remove(napi.source);
+        }
+    });
+    if (napi.thread) {
+        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking it
+        delete std::exchange(napi.thread, nullptr);
+    }
+    std::erase(napi.sd->napis, &napi);
+}
+
+/// Attached to a new home: its thread is another one, and if that cannot be it goes without.
+void start_thread_anew(napi_struct &napi)
+{
+    try {
+        napi_thread_start(napi, napi.config.threaded);
+    } catch (const std::exception &e) {
+        napi.config.threaded = napi_threaded::disabled;
+        if (napi.sd->rt->options().warn) {
+            napi.sd->rt->options().warn(std::string(napi.name) + " is not threaded any more: " + e.what());
+        }
+    }
+}
+
+/// Nothing brings the instance back: interrupt masked, event source silent, timers cancelled. Home CPU.
+void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
+{
+    sd.timers.cancel(napi.timer);
+    sd.timers.cancel(napi.park);
+    napi_mask_irq(napi);
+    if (sd.engine && napi.source.fd >= 0) {
+        sd.engine->disarm(napi.source);
+    }
+    napi.spinning = false;
+    napi.drained = true;
+    napi.scheduled_by_irq = false;
+}
+
+} // namespace
+
+void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung, const char *reason)
+{
+    softnet_data &serving = sd.rt->cpu(sd.rt->served_by(sd.cpu));
+    napi.sd = &serving;
+    try {
+        napi_thread_start(napi, napi.config.threaded);
+    } catch (...) {
+        napi.sd = nullptr;
+        throw;
+    }
+    serving.napis.push_back(&napi);
+    napi.chosen = &sd;
+    napi.poll = poll;
+    napi.timer.function = napi_watchdog;
+    napi.park.function = napi_park_expired;
+    napi.source.fire = napi_event;
+    napi.disabled = true;
+    choose_rung(sd, napi, start_rung, reason);
+    // release; pairs with the read-modify-writes of whoever schedules it.
+    napi.state.store(NAPIF_STATE_SCHED | NAPIF_STATE_LISTED, std::memory_order_release);
+}
+
+void napi_backlog_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll)
+{
+    std::snprintf(napi.name, sizeof napi.name, "backlog-%u", sd.cpu);
+    if (sd.rt->options().thread_backlog_napi) {
+        napi.config.threaded = napi_threaded::enabled;
+    }
+    sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = &napi; });
+    try {
+        netif_napi_add(sd, napi, poll);
+    } catch (...) {
+        sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = nullptr; });
+        throw;
+    }
+}
+
+void netif_napi_del(napi_struct &napi)
+{
+    if (!napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is deleted while enabled: call napi_disable() first");
+    }
+    if (softnet_data &chosen = *napi.chosen; chosen.backlog == &napi) {
+        chosen.rt->call_on(chosen.cpu, [&](softnet_data &) {
+            chosen.backlog = nullptr;
+            chosen.send_rps_ipi = nullptr;
+            chosen.rps_ipi_waiting = false;
+        });
+    }
+    detach(napi);
+    napi.state.fetch_and(~NAPIF_STATE_LISTED, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
+}
+
+void napi_enable(napi_struct &napi)
+{
+    if (!napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is enabled twice");
+    }
+    napi.disabled = false;
+    napi.state.fetch_or(napi_threaded_bits(napi.config.threaded), std::memory_order_relaxed); // of the owner
+    // An event while disabled has left MISSED; the schedule below stands for it. acq_rel; pairs with
+    // napi_schedule_prep().
+    napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel);
+    napi_schedule(napi);
+}
+
+void napi_disable_announce(napi_struct &napi)
+{
+    if (napi.disabled) {
+        throw error(std::string("NAPI instance ") + napi.name + " is disabled twice, or was never enabled");
+    }
+    napi.state.fetch_or(NAPIF_STATE_DISABLE, std::memory_order_acq_rel); // pairs with napi_schedule_prep()
+}
+
+void napi_disable(napi_struct &napi)
+{
+    napi_disable_announce(napi);
+    HALFPOLL_RACE_POINT(napi_disable_announced, &napi);
+    take_ownership(napi);
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
+    // Ownership is held until napi_enable(): that alone keeps everybody off from here. Pairs as above.
+    napi.state.fetch_and(~(NAPIF_STATE_DISABLE | NAPI_THREADED_BITS), std::memory_order_acq_rel);
+    napi.disabled = true;
+}
+
+void napi_move(napi_struct &napi, softnet_data &to)
+{
+    if (napi.sd == &to) {
+        return;
+    }
+    const bool enabled = !napi.disabled;
+    if (enabled) {
+        napi_disable(napi);
+    }
+    detach(napi);
+    to.napis.push_back(&napi);
+    napi.sd = &to; // whoever schedules it after napi_enable() sees this
+    start_thread_anew(napi);
+    if (enabled) {
+        napi_enable(napi);
+    }
+}
+
+void napi_set_home(napi_struct &napi, softnet_data &home)
+{
+    napi_move(napi, home.rt->cpu(home.rt->served_by(home.cpu)));
+    napi.chosen = &home;
+}
+
+void napi_synchronize(const napi_struct &napi)
+{
+    runtime &rt = *napi.sd->rt;
+    for (bool busy = !napi.disabled; busy;) {
+        rt.call_on(napi.sd->cpu, [&](softnet_data &) {
+            // A spinner between two polls has nothing under way.
+            busy = (napi.state.load(std::memory_order_acquire) & NAPIF_STATE_SCHED) && !napi.spinning; // napi_release()
+        });
+        if (busy) {
+            std::this_thread::sleep_for(SYNCHRONIZE_NAP);
+        }
+    }
+}
+
+namespace
+{
+
+/// Nobody but its owner is between looking at THREADED and giving it to the thread: who owns it may change that.
+void change_thread(napi_struct &napi, napi_threaded mode)
+{
+    napi_thread_start(napi, mode); // what can fail comes first
+    const bool enabled = !napi.disabled;
+    if (enabled) {
+        napi_disable(napi);
+    }
+    napi.config.threaded = mode;
+    if (mode == napi_threaded::disabled) {
+        napi_thread_stop(napi);
+    }
+    if (enabled) {
+        napi_enable(napi);
+    }
+}
+
+} // namespace
+
+void napi_configure(napi_struct &napi, const napi_config &config)
+{
+    if (config.threaded != napi.config.threaded) {
+        change_thread(napi, config.threaded);
+    }
+    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &) { napi.config = config; });
+}
+
+} // namespace halfpoll

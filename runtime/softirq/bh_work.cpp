@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bh_work.hpp"
+
+#include <halfpoll/runtime.hpp>
+
+#include "runtime/base/container_of.hpp"
+
+#include <chrono>
+#include <thread>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+constexpr std::uint32_t QUEUED = 1;
+constexpr std::uint32_t RUNNING = 2;
+constexpr std::chrono::microseconds FLUSH_NAP{50};
+
+/// True if the list was empty.
+bool push(bh_work_list &list, bh_work &work) noexcept
+{
+    bh_work *first = list.queued.load(std::memory_order_relaxed);
+    do {
+        work.next = first;
+        // release; pairs with the acquire exchange in refill().
+    } while (!list.queued.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
+    return first == nullptr;
+}
+
+bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick, bh_work &work) noexcept
+{
+    if (work.state.fetch_or(QUEUED, std::memory_order_acq_rel) & QUEUED) {
+        return false;
+    }
+    const bool was_empty = push(list, work);
+    if (this_softnet_data() == &sd) {
+        raise_softirq_irqoff(sd, vec);
+    } else if (was_empty) {
+        irq_work_queue_on(kick, sd);
+    }
+    return true;
+}
+
+/// Takes what was queued, oldest first. False: nothing.
+bool refill(bh_work_list &list) noexcept
+{
+    if (!list.queued.load(std::memory_order_relaxed)) {
+        return false;
+    }
+    bh_work *work = list.queued.exchange(nullptr, std::memory_order_acquire); // pairs with the release in queue()
+    while (work) {
+        bh_work *next = work->next;
+        work->next = list.ready;
+        list.ready = work;
+        work = next;
+    }
+    return true;
+}
+
+void run_ready(bh_work_list &list) noexcept
+{
+    while (bh_work *work = list.ready) {
+        list.ready = work->next;
+        // QUEUED goes, RUNNING comes, in one step: a flush sees one of them. acq_rel; pairs with queue().
+        work->state.fetch_add(RUNNING - QUEUED, std::memory_order_acq_rel);
+        work->func(*work);
+        work->state.fetch_sub(RUNNING, std::memory_order_acq_rel); // pairs with bh_work_flush(); it may be gone now
+    }
+}
+
+/// The items of a CPU that is offline go to the one that serves it, oldest first. On that one, not in a softirq.
+void adopt_list(bh_work_list &from, bh_work_list &to) noexcept
+{
+    refill(from);
+    while (bh_work *work = from.ready) {
+        from.ready = work->next;
+        push(to, *work);
+    }
+}
+
+template <softirq_vec vec, bh_work_list softnet_data::*list>
+void kick(irq_work &work) noexcept
+{
+    softnet_data &owner = *HALFPOLL_CONTAINER_OF(work, bh_work_kick, work).owner;
+    softnet_data &sd = *this_softnet_data();
+    if (&owner != &sd) {
+        adopt_list(owner.*list, sd.*list);
+    }
+    __raise_softirq_irqoff(sd, vec);
+}
+
+} // namespace
+
+void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    adopt_list(from.bh_works, to.bh_works);
+    adopt_list(from.bh_highpri_works, to.bh_highpri_works);
+    to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
+}
+
+bool bh_work_queued(const softnet_data &sd) noexcept
+{
+    const auto any = [](const bh_work_list &list) { return list.ready || list.queued.load(std::memory_order_relaxed); };
+    return any(sd.bh_works) || any(sd.bh_highpri_works);
+}
+
+void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
+{
+    const ktime_t deadline = sd.now + MAX_SOFTIRQ_TIME;
+    unsigned round = 0;
+    while (refill(list)) {
+        run_ready(list);
+        if (++round == MAX_SOFTIRQ_RESTART || sd.rt->now() >= deadline) {
+            break;
+        }
+    }
+    if (list.queued.load(std::memory_order_relaxed)) {
+        __raise_softirq_irqoff(sd, vec);
+    }
+}
+
+void bh_work_init(softnet_data &sd) noexcept
+{
+    for (bh_work_kick *each : {&sd.bh_kick, &sd.bh_highpri_kick}) {
+        each->owner = &sd;
+        each->work.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+    }
+    sd.bh_kick.work.func = kick<TASKLET_SOFTIRQ, &softnet_data::bh_works>;
+    sd.bh_highpri_kick.work.func = kick<HI_SOFTIRQ, &softnet_data::bh_highpri_works>;
+}
+
+bool queue_bh_work(softnet_data &sd, bh_work &work) noexcept
+{
+    return queue(sd, sd.bh_works, TASKLET_SOFTIRQ, sd.bh_kick.work, work);
+}
+
+bool queue_bh_highpri_work(softnet_data &sd, bh_work &work) noexcept
+{
+    return queue(sd, sd.bh_highpri_works, HI_SOFTIRQ, sd.bh_highpri_kick.work, work);
+}
+
+void bh_work_flush(const bh_work &work)
+{
+    while (work.state.load(std::memory_order_acquire) != 0) { // pairs with the end in run_ready()
+        std::this_thread::sleep_for(FLUSH_NAP);
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "irq_work.hpp"
+
+#include <halfpoll/runtime.hpp>
+
+#include "runtime/base/race_point.hpp"
+
+#include <chrono>
+#include <thread>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+constexpr std::chrono::microseconds SYNC_NAP{50};
+
+/// Becomes the one who queues it. A loser's writes are seen by the callback: its read-modify-write comes before the one
+/// that clears PENDING (acq_rel; pairs with run_one()).
+bool claim(irq_work &work) noexcept
+{
+    return !(work.flags.fetch_or(IRQ_WORK_PENDING | IRQ_WORK_BUSY, std::memory_order_acq_rel) & IRQ_WORK_PENDING);
+}
+
+/// True if the list was empty.
+bool push(std::atomic<irq_work *> &list, irq_work &work) noexcept
+{
+    irq_work *first = list.load(std::memory_order_relaxed);
+    do {
+        work.next = first;
+        // release; pairs with the acquire exchange in run_list().
+    } while (!list.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
+    return first == nullptr;
+}
+
+void run_one(irq_work &work) noexcept
+{
+    // From here on it may be claimed again, by its own callback too. acq_rel; pairs with claim().
+    std::uint32_t flags = work.flags.fetch_and(~IRQ_WORK_PENDING, std::memory_order_acq_rel) & ~IRQ_WORK_PENDING;
+    HALFPOLL_RACE_POINT(irq_work_started, &work);
+    work.func(work);
+    HALFPOLL_RACE_POINT(irq_work_ended, &work);
+    // Fails if it was claimed again: then it stays busy. release; pairs with the acquires in irq_work_is_busy() and
+    // claim(). The item may be gone afterwards.
+    work.flags.compare_exchange_strong(flags, flags & ~IRQ_WORK_BUSY, std::memory_order_release,
+                                       std::memory_order_relaxed);
+}
+
+/// Newest first.
+void run_list(std::atomic<irq_work *> &list) noexcept
+{
+    if (!list.load(std::memory_order_relaxed)) {
+        return;
+    }
+    irq_work *work = list.exchange(nullptr, std::memory_order_acquire); // pairs with the release in push()
+    while (work) {
+        irq_work *next = work->next; // its callback may queue it again
+        run_one(*work);
+        work = next;
+    }
+}
+
+/// The self- or cross-interrupt: asks the CPU's own thread to run the raised list.
+void interrupt(softnet_data &sd) noexcept
+{
+    // One call under way at a time. acq_rel; pairs with the exchange in interrupted().
+    if (!sd.irq_works.interrupting.exchange(true, std::memory_order_acq_rel)) {
+        call_on_async(sd, sd.irq_works.call);
+    }
+}
+
+void run_in_hardirq(softnet_data &sd, std::atomic<irq_work *> &list) noexcept
+{
+    sd.hardirq = true;
+    run_list(list);
+    sd.hardirq = false;
+}
+
+/// The threads of CPUs that are offline stand still: another CPU's thread runs their work.
+void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
+{
+    irq_work *work = owner.irq_works.lazy.exchange(nullptr, std::memory_order_acquire); // pairs with push()
+    while (work) {
+        irq_work *next = work->next;
+        push(sd.irq_works.lazy, *work);
+        work = next;
+    }
+}
+
+void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
+{
+    if (!sd.irq_works.thread) {
+        return run_in_hardirq(sd, owner.irq_works.lazy);
+    }
+    if (&owner != &sd) {
+        adopt_lazy(owner, sd);
+    }
+    if (sd.irq_works.lazy.load(std::memory_order_relaxed)) {
+        sd.irq_works.thread->wake();
+    }
+}
+
+/// On `owner`, or on the CPU that serves it.
+void interrupted(softnet_data &sd, void *arg) noexcept
+{
+    softnet_data &owner = *static_cast<softnet_data *>(arg);
+    owner.irq_works.interrupting.exchange(false, std::memory_order_acq_rel); // before the lists are taken: interrupt()
+    run_in_hardirq(sd, owner.irq_works.raised);
+    run_lazy(sd, owner);
+}
+
+void tick(hrtimer &) noexcept
+{
+    softnet_data &sd = *this_softnet_data();
+    run_lazy(sd, sd);
+}
+
+void enqueue_raised(softnet_data &sd, irq_work &work) noexcept
+{
+    if (push(sd.irq_works.raised, work)) {
+        interrupt(sd);
+    }
+}
+
+/// To the lazy list, and `irq_work/N` will be woken by the CPU's own HARD item. Each time, not only when the list was
+/// empty, for a LAZY item before it has woken nobody. The item is on this one list: when the wake-up is under way
+/// already, there is nothing else to queue.
+void enqueue_threaded(softnet_data &sd, irq_work &work) noexcept
+{
+    push(sd.irq_works.lazy, work);
+    HALFPOLL_RACE_POINT(irq_work_listed, &work);
+    if (claim(sd.irq_works.wake)) {
+        enqueue_raised(sd, sd.irq_works.wake);
+    }
+}
+
+void enqueue(softnet_data &sd, irq_work &work) noexcept
+{
+    if (sd.irq_works.thread && !(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_HARD_IRQ)) {
+        enqueue_threaded(sd, work);
+    } else {
+        enqueue_raised(sd, work);
+    }
+}
+
+} // namespace
+
+void irq_work_init(softnet_data &sd) noexcept
+{
+    sd.irq_works.call.func = interrupted;
+    sd.irq_works.call.arg = &sd;
+    sd.irq_works.tick.function = tick;
+    sd.irq_works.wake.func = [](irq_work &) noexcept {}; // interrupted() goes on to run_lazy()
+    sd.irq_works.wake.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+}
+
+void irq_work_adopt(softnet_data &from, softnet_data &to) noexcept
+{
+    from.timers.cancel(from.irq_works.tick);
+    run_in_hardirq(to, from.irq_works.raised); // a call for them that is under way finds nothing
+    run_lazy(to, from);
+}
+
+void run_irq_workd(softnet_data &sd, const smpboot_thread &) noexcept { run_list(sd.irq_works.lazy); }
+
+bool irq_work_queue(irq_work &work) noexcept
+{
+    softnet_data &sd = *this_softnet_data();
+    if (!claim(work)) {
+        return false;
+    }
+    if (!(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_LAZY)) {
+        enqueue(sd, work);
+    } else if (push(sd.irq_works.lazy, work) && !sd.irq_works.tick.active()) {
+        sd.timers.start(sd.irq_works.tick, sd.rt->now() + IRQ_WORK_TICK);
+    }
+    return true;
+}
+
+bool irq_work_queue_on(irq_work &work, softnet_data &sd) noexcept
+{
+    if (this_softnet_data() == &sd) {
+        return irq_work_queue(work);
+    }
+    if (!claim(work)) {
+        return false;
+    }
+    enqueue(sd, work);
+    return true;
+}
+
+void irq_work_sync(const irq_work &work)
+{
+    while (irq_work_is_busy(work)) {
+        std::this_thread::sleep_for(SYNC_NAP);
+    }
+}
+
+} // namespace halfpoll

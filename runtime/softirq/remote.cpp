@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "remote.hpp"
+
+#include <halfpoll/announce.hpp>
+#include <halfpoll/runtime.hpp>
+
+#include "runtime/napi/napi_internal.hpp"
+#include "runtime/trace/trace.hpp"
+
+#include <cerrno>
+#include <unistd.h>
+
+namespace halfpoll
+{
+
+namespace
+{
+
+template <typename T>
+void push(std::atomic<T *> &head, T &item) noexcept
+{
+    item.next = head.load(std::memory_order_relaxed);
+    // release; pairs with the acquire exchange in take_remote().
+    while (!head.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
+    }
+}
+
+/// Takes all; a read-modify-write only if there is something.
+template <typename T>
+T *take_all(std::atomic<T *> &head) noexcept
+{
+    return head.load(std::memory_order_relaxed) ? head.exchange(nullptr, std::memory_order_acquire) : nullptr;
+}
+
+template <typename T>
+T *reversed(T *list) noexcept
+{
+    T *oldest = nullptr;
+    while (list) {
+        T *next = list->next;
+        list->next = oldest;
+        oldest = list;
+        list = next;
+    }
+    return oldest;
+}
+
+} // namespace
+
+void announce_sleep(softnet_data &sd) noexcept { announce(sd.sleeping); }
+
+void kick_cpu(softnet_data &sd) noexcept
+{
+    // One doorbell per sleep: who clears the flag rings, and the CPU looks at everything once it is awake.
+    if (!announced(sd.sleeping) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
+        return;
+    }
+    if (trace_enabled()) {
+        const cpu_options &thread = sd.rt->options().cpus[sd.cpu];
+        trace_sched_wakeup(thread.name.c_str(), thread.fifo_priority);
+    }
+    const std::uint64_t one = 1;
+    while (write(sd.doorbell_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void napi_enqueue_remote(softnet_data &sd, napi_struct &napi) noexcept
+{
+    push(sd.remote_napi, napi);
+    kick_cpu(sd);
+}
+
+void call_on_async(softnet_data &sd, call_single_data &call) noexcept
+{
+    push(sd.call_queue, call);
+    kick_cpu(sd);
+}
+
+void forward_calls(softnet_data &from, softnet_data &to) noexcept
+{
+    call_single_data *call = reversed(take_all(from.call_queue)); // acquire; pairs with the release in push()
+    while (call) {
+        call_single_data *next = call->next;
+        call_on_async(to, *call);
+        call = next;
+    }
+}
+
+bool take_remote(softnet_data &sd) noexcept
+{
+    napi_struct *napi = reversed(take_all(sd.remote_napi)); // acquire; pairs with the release in push()
+    while (napi) {
+        napi_struct *next = napi->next;
+        if (napi == sd.backlog) {
+            stat_add(sd.stats.received_rps);
+        }
+        napi_enqueue(sd, *napi);
+        napi = next;
+    }
+    call_single_data *call = take_all(sd.call_queue); // acquire; pairs with the release in push()
+    const bool called = call;
+    while (call) {
+        call_single_data *next = call->next; // the owner may free it as soon as it ran
+        call->func(sd, call->arg);
+        call = next;
+    }
+    return called;
+}
+
+} // namespace halfpoll
