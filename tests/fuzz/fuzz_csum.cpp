@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The completion of unfinished checksums: it reads and writes within the frame, changes one field at most, and a frame
 // that it has completed is finished.
-#include "../../netio/af_xdp_csum.hpp"
+#include "netio/af_xdp/af_xdp_csum.hpp"
 
 #include "fuzz_packets.hpp"
 

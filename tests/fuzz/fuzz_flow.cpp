@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The dissector and the flow hash: every way to compute it gives the same, and what is found lies in the packet.
-#include "../../netio/flow_hash.hpp"
 #include "fuzz_frames.hpp"
 #include "fuzz_packets.hpp"
+#include "netio/flow/flow_hash.hpp"
 
 using namespace halfpoll;
 

@@ -11,7 +11,7 @@
 #include "../unit/pool_for_tsan.hpp"
 #include "nested_port.hpp"
 
-#include "../../netio/xdp_internal.hpp"
+#include "netio/xdp/xdp_internal.hpp"
 
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/eal.hpp>

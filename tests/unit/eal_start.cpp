@@ -3,7 +3,7 @@
 // eal_start POLICY:PRIORITY[:DEVARGS[:NOFILE]] initialises the EAL on one CPU with that policy (sched(7), as a
 // number), with NOFILE descriptors, and, if there are DEVARGS, opens a port. Answers a line on stdin: what became of
 // it.
-#include "ordinary_policy.hpp"
+#include "netio/base/ordinary_policy.hpp"
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>

@@ -2,11 +2,11 @@
 //
 // What a DPDK port is asked for, and devices that go and return, on virtual devices that need no peer.
 #define ALLOW_EXPERIMENTAL_API // to report a removal as a bus does
-#include "../../netio/ethdev_conf.hpp"
-#include "../../netio/ethdev_flow.hpp"
-#include "../../netio/pci_device.hpp"
-#include "../../netio/rx_vectors.hpp"
 #include "control_until.hpp"
+#include "netio/eal/pci_device.hpp"
+#include "netio/ethdev/ethdev_conf.hpp"
+#include "netio/ethdev/ethdev_flow.hpp"
+#include "netio/ethdev/rx_vectors.hpp"
 #include "refusal.hpp"
 
 #include <halfpoll/eal.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The flow hash of every kind of frame, in each way that this machine can compute it.
-#include "../../netio/flow_hash.hpp"
+#include "netio/flow/flow_hash.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the watcher of a link makes of rtnetlink messages.
-#include "../../netio/af_xdp_link.hpp"
+#include "netio/af_xdp/af_xdp_link.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/rtnetlink.h>

@@ -3,7 +3,7 @@
 
 #include "fake_port.hpp"
 
-#include "../../netio/xdp_internal.hpp"
+#include "netio/xdp/xdp_internal.hpp"
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/xdp_map.hpp>

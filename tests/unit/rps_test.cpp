@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Steering of received packets: by the map, by flows, limits of flows, and no reordering whatever changes.
-#include "../../netio/rps_internal.hpp"
 #include "fake_port.hpp"
+#include "netio/steering/rps_internal.hpp"
 #include "refusal.hpp"
 
 #include <halfpoll/eal.hpp>

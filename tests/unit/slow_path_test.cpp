@@ -2,9 +2,9 @@
 #include <halfpoll/netns.hpp>
 #include <halfpoll/slow_path.hpp>
 
-#include "../../netio/punt_ring.hpp"
-#include "../../netio/shadow_tap.hpp"
 #include "fake_wire.hpp"
+#include "netio/shadow/punt_ring.hpp"
+#include "netio/shadow/shadow_tap.hpp"
 #include "refusal.hpp"
 #include "test_netns.hpp"
 

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "net_core_internal.hpp"
+#include "netio/buffers/defer_ring.hpp"
+#include "netio/steering/backlog_ring.hpp"
+#include "netio/steering/rps_internal.hpp"
+#include "netio/xdp/redirect.hpp"
+#include "netio/xdp/xdp_internal.hpp"
+
+#include <halfpoll/flow_hash.hpp>
+#include <halfpoll/xdp.hpp>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+
+namespace halfpoll
+{
+namespace
+{
+
+void free_rings(net_cpu &cpu) noexcept
+{
+    std::ranges::for_each(cpu.handover_in, handover_ring_free);
+    cpu.handover_in.clear();
+    cpu.backlog_in.clear();
+    cpu.defer_in.clear();
+}
+
+void reset_stats(dev_stats &stats) noexcept
+{
+    for (auto *counter : {&stats.rx_packets, &stats.rx_bytes, &stats.rx_dropped, &stats.tx_packets, &stats.tx_bytes,
+                          &stats.tx_dropped}) {
+        counter->store(0, std::memory_order_relaxed);
+    }
+}
+
+} // namespace
+
+net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
+    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
+{
+    xdp_init();
+    flow_hash_key(); // it is there before the first packet
+    rps_ = std::make_shared<rps_state>(rt.cpus());
+    redirect_ = std::make_shared<redirect_state>();
+    for (unsigned c = 0; c < rt.cpus(); ++c) {
+        auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
+        cpu->sd = &rt.cpu(c);
+        cpu->core = this;
+        cpu->id = cpu->receiver = c;
+        cpu->cache = std::make_unique<napi_alloc_cache>(pool, cpu->sd);
+        cpu->xmit_retry.function = xmit_retry_timer;
+        cpu->xmit_retry.cpu = cpu.get();
+        cpu->handover_dirty.resize(rt.cpus());
+        cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
+        cpu->redirect = std::make_shared<redirect_cpu>();
+        cpu->active.store(rt.cpu_online(c), std::memory_order_relaxed);
+        rps_->online[c] = rt.cpu_online(c);
+    }
+    for (unsigned producer = 0; producer < foreign_threads; ++producer) {
+        foreign_mutexes_.push_back(std::make_unique<std::mutex>());
+    }
+    set_netdev_max_backlog(netdev_max_backlog);
+    try {
+        make_rings(foreign_threads);
+        open_control();
+        add_napis();
+    } catch (...) {
+        remove_napis();
+        for (auto &cpu : cpus_) {
+            free_rings(*cpu);
+        }
+        close_control();
+        throw;
+    }
+    cpuhp_ = rt.cpuhp_setup_state({.name = "netio",
+                                   .online = [this](unsigned cpu) { cpu_moves(cpu, true); },
+                                   .offline = [this](unsigned cpu) { cpu_moves(cpu, false); }});
+}
+
+net_core::~net_core()
+{
+    trace_finish(rt_);
+    on_change = nullptr; // who listened may be gone
+    rt_.cpuhp_remove_state(cpuhp_);
+    for (net_device *dev : devices()) {
+        unregister_netdevice(*dev);
+    }
+    for (const auto &map : xdp_maps(*this)) {
+        xdp_map_destroy(*this, *map);
+    }
+    remove_napis();
+    for (auto &cpu : cpus_) {
+        rt_.call_on(cpu->id, [&](softnet_data &sd) {
+            sd.timers.cancel(cpu->xmit_retry);
+            cpu->cache->drain();
+        });
+    }
+    for (auto &cpu : cpus_) {
+        free_rings(*cpu);
+    }
+    close_control();
+}
+
+/// From every CPU (and foreign thread) to every CPU.
+void net_core::make_rings(unsigned foreign_threads)
+{
+    // Every packet may come from another device than the one before, and needs two slots then.
+    const unsigned slots = std::bit_ceil(2 * (backlog_room_ + 1));
+    for (auto &target : cpus_) {
+        for (unsigned producer = 0; producer < cpus() + foreign_threads; ++producer) {
+            target->handover_in.push_back(handover_ring_create(target->id, producer));
+        }
+        for (auto &producer : cpus_) {
+            target->backlog_in.emplace_back(backlog_ring::create(*target, slots));
+            producer->backlog_out.push_back(target->backlog_in.back().get());
+            target->defer_in.emplace_back(new defer_ring);
+            producer->defer_out.push_back(target->defer_in.back().get());
+        }
+    }
+}
+
+void net_core::add_napis()
+{
+    for (auto &cpu : cpus_) {
+        cpu->handover.cpu = cpu->backlog.cpu = cpu.get();
+        std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
+        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
+        napi_enable(cpu->handover);
+        napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
+        rt_.call_on(cpu->id, [&](softnet_data &) {
+            cpu->sd->send_rps_ipi = send_rps_ipi;
+            napi_enable(cpu->backlog); // from there: no received_rps
+        });
+    }
+}
+
+void net_core::remove_napis() noexcept
+{
+    for (auto &cpu : cpus_) {
+        for (napi_struct *napi :
+             {static_cast<napi_struct *>(&cpu->backlog), static_cast<napi_struct *>(&cpu->handover)}) {
+            if (napi->sd) { // it was added
+                napi_disable(*napi);
+                netif_napi_del(*napi);
+            }
+        }
+    }
+}
+
+void net_core::set_netdev_max_backlog(unsigned packets)
+{
+    if (packets == 0 || packets > backlog_room_) {
+        throw error("netdev_max_backlog must be 1 to " + std::to_string(backlog_room_) + ", not " +
+                    std::to_string(packets) + (packets == 0 ? "" : " (the rings were made for that at start)"));
+    }
+    netdev_max_backlog_.store(packets, std::memory_order_relaxed);
+    backlog_share_.store((packets + 1) / cpus(), std::memory_order_relaxed);
+}
+
+/// One fd for those who wait: posted work and the timer stand behind it.
+void net_core::open_control()
+{
+    posted_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    timer_fd_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    control_fd_ = epoll_create1(EPOLL_CLOEXEC);
+    for (const int fd : {posted_fd_, timer_fd_}) {
+        epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+        if (control_fd_ < 0 || fd < 0 || epoll_ctl(control_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
+            throw_errno(errno, "no fds for the control loop");
+        }
+    }
+}
+
+void net_core::close_control() noexcept
+{
+    for (const int fd : {control_fd_, timer_fd_, posted_fd_}) {
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+}
+
+/// Sets the timer to the next look at a link or for a device.
+void net_core::arm_timer() noexcept
+{
+    ktime_t next = KTIME_MAX;
+    for (const auto &dev : devs_) {
+        if (dev) {
+            next = std::min({next, dev->link_look_at, dev->return_look_at, dev->arfs_look_at});
+        }
+    }
+    if (next == armed_for_) {
+        return;
+    }
+    armed_for_ = next;
+    itimerspec when{};
+    if (next != KTIME_MAX) {
+        when.it_value = {.tv_sec = next / NSEC_PER_SEC, .tv_nsec = next % NSEC_PER_SEC};
+    }
+    timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+void net_core::set_rx_handler(rx_handler receive, void *ctx) noexcept
+{
+    handler_ = receive;
+    handler_ctx_ = ctx;
+}
+
+net_device *net_core::dev_get_by_name(const std::string &name) noexcept
+{
+    auto it = std::find_if(devs_.begin(), devs_.end(), [&](const auto &dev) { return dev && dev->name == name; });
+    return it == devs_.end() ? nullptr : it->get();
+}
+
+std::vector<net_device *> net_core::devices()
+{
+    std::vector<net_device *> all;
+    for (auto &dev : devs_) {
+        if (dev) {
+            all.push_back(dev.get());
+        }
+    }
+    return all;
+}
+
+/// The number that the name had before; else the next free one after the last one given: one that was freed comes back
+/// to another name as late as possible.
+ifindex_t net_core::new_ifindex(const std::string &name)
+{
+    const auto had = static_cast<std::size_t>(std::ranges::find(last_names_, name) - last_names_.begin());
+    if (had < MAX_IFINDEX && !devs_[had]) {
+        return static_cast<ifindex_t>(had);
+    }
+    for (unsigned i = 1; i < MAX_IFINDEX; ++i) {
+        const unsigned candidate = 1 + (last_ifindex_ - 1 + i) % (MAX_IFINDEX - 1);
+        if (!devs_[candidate]) {
+            return last_ifindex_ = static_cast<ifindex_t>(candidate);
+        }
+    }
+    throw error(name + ": all " + std::to_string(MAX_IFINDEX - 1) + " interface numbers are in use");
+}
+
+net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_device_options options)
+{
+    if (options.name.empty() || dev_get_by_name(options.name)) {
+        throw error("interface name \"" + options.name + "\" is empty or in use already");
+    }
+    auto owned = std::make_unique<net_device>();
+    net_device &dev = *owned;
+    dev.name = options.name;
+    dev.options = std::move(options);
+    dev.driver = std::move(driver);
+    dev.ifindex = new_ifindex(dev.name);
+    if (const std::shared_ptr<xdp_program> program = std::move(dev.options.xdp)) {
+        xdp_attach(*this, dev, program);
+    }
+    for (auto &cpu : cpus_) {
+        rt_.call_on(cpu->id, [&](softnet_data &) { reset_stats(cpu->dev[dev.ifindex]); });
+    }
+    dev_open(dev);
+    last_names_[dev.ifindex] = dev.name;
+    devs_[dev.ifindex] = std::move(owned);
+    redirect_register(*this, dev);
+    dev_start(dev);
+    return dev;
+}
+
+void net_core::unregister_netdevice(net_device &dev) noexcept
+{
+    redirect_unregister(*this, dev);
+    if (dev.open) {
+        shut(dev);
+    }
+    devs_[dev.ifindex].reset();
+}
+
+std::uint64_t net_core::drops(unsigned reason) const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto &cpu : cpus_) {
+        sum += cpu->drops[reason].load(std::memory_order_relaxed);
+    }
+    return sum;
+}
+
+void net_core::post(std::function<void()> work)
+{
+    {
+        const std::lock_guard lock(posted_mutex_);
+        posted_.push_back(std::move(work));
+    }
+    const std::uint64_t one = 1;
+    if (write(posted_fd_, &one, sizeof one) < 0 && errno != EAGAIN) {
+        throw_errno(errno, "control loop cannot be woken");
+    }
+}
+
+void net_core::run_control()
+{
+    for (const int fd : {posted_fd_, timer_fd_}) {
+        std::uint64_t count;
+        if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN) {
+            throw_errno(errno, "control loop");
+        }
+    }
+    armed_for_ = KTIME_MAX; // it may just have fired
+    std::vector<std::function<void()>> work;
+    {
+        const std::lock_guard lock(posted_mutex_);
+        work.swap(posted_);
+    }
+    for (auto &fn : work) {
+        fn();
+    }
+    const ktime_t now = ktime_get();
+    look_at_links(now);
+    look_for_failed(now);
+    look_at_flows(now);
+    arm_timer();
+}
+
+} // namespace halfpoll

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Which CPU receives from a queue and which one sends, and how that changes while packets flow: the devices keep what
+// arrives, everything that has been received is sent, homes change, reception goes on. So no packet is lost, and none
+// overtakes an earlier one of its flow on another way.
+#include "net_core_internal.hpp"
+#include "netio/xdp/redirect.hpp"
+#include "netio/xmit/shared_tx_queue.hpp"
+
+#include <halfpoll/rps.hpp>
+
+#include <rte_ring.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+namespace halfpoll
+{
+namespace
+{
+
+constexpr ktime_t DRAIN_PATIENCE = NSEC_PER_SEC; ///< a full tx ring is given up after a millisecond, see xmit.cpp
+constexpr std::chrono::microseconds DRAIN_NAP{20};
+
+/// What a CPU has not sent yet. On that CPU, or the one that serves it, between polls.
+bool has_unsent(net_cpu &cpu) noexcept
+{
+    xmit_flush(cpu);
+    for (unsigned target = 0; target < cpu.core->cpus(); ++target) {
+        if (backlog_tail(cpu, target) != backlog_head(cpu, target)) {
+            return true;
+        }
+    }
+    return cpu.flush_count != 0 || cpumap_in_flight(cpu) ||
+           std::ranges::any_of(cpu.handover_in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
+}
+
+/// Waits until nothing is under way. Two rounds, for the first may look at a CPU before another one hands it something.
+template <typename F>
+void wait_while(F under_way, const char *what)
+{
+    const ktime_t give_up = ktime_get() + DRAIN_PATIENCE;
+    for (unsigned idle = 0; idle < 2;) {
+        if (!under_way()) {
+            ++idle;
+            continue;
+        }
+        idle = 0;
+        if (ktime_get() > give_up) {
+            throw error(std::string(what) + " after a second; the CPUs are too busy, or a device does not send");
+        }
+        std::this_thread::sleep_for(DRAIN_NAP);
+    }
+}
+
+} // namespace
+
+void route_tx(net_device &dev, const std::vector<tx_choice> &choices)
+{
+    if (dev.tx.empty()) {
+        dev.tx = std::vector<tx_route>(choices.size());
+    }
+    for (std::size_t c = 0; c < choices.size(); ++c) {
+        dev.tx[c].queue.store(choices[c].queue, std::memory_order_relaxed);
+        dev.tx[c].owner.store(choices[c].owner, std::memory_order_relaxed);
+    }
+}
+
+/// While it lives nothing is received and nothing is under way. Control thread.
+class net_core::traffic_hold
+{
+public:
+    /// Throws `error` if packets do not come to an end.
+    explicit traffic_hold(net_core &core) : core_(core)
+    {
+        try {
+            stop_receiving();
+            wait_while([&] { return core_.elsewhere_in_flight && core_.elsewhere_in_flight(); },
+                       "packets wait for the slow path");
+            for (const auto &mutex : core_.foreign_mutexes_) {
+                foreign_.emplace_back(*mutex);
+            }
+            wait_while([&] { return core_.in_flight(); }, "packets are under way");
+        } catch (...) {
+            receive();
+            throw;
+        }
+    }
+    ~traffic_hold() { receive(); }
+    traffic_hold(const traffic_hold &) = delete;
+    traffic_hold &operator=(const traffic_hold &) = delete;
+
+private:
+    void stop_receiving()
+    {
+        for (const net_device *dev : core_.devices()) {
+            for (const auto &q : dev->queues) {
+                if (q->enabled) {
+                    napi_disable_announce(q->napi);
+                    held_.push_back(q.get());
+                }
+            }
+        }
+        for (rx_queue *q : held_) {
+            napi_disable(q->napi);
+        }
+    }
+    void receive() noexcept
+    {
+        foreign_.clear();
+        for (rx_queue *q : held_) {
+            napi_enable(q->napi);
+        }
+    }
+
+    net_core &core_;
+    std::vector<rx_queue *> held_;
+    std::vector<std::unique_lock<std::mutex>> foreign_;
+};
+
+/// Some CPU has packets for another one, or for a device.
+bool net_core::in_flight()
+{
+    bool any = false;
+    for (const auto &cpu : cpus_) {
+        rt_.call_on(cpu->id, [&](softnet_data &) { any |= has_unsent(*cpu); });
+    }
+    return any;
+}
+
+/// Logical CPUs, as far as runtime CPUs share them: so many tx queues are of use.
+unsigned net_core::cores() const noexcept
+{
+    unsigned n = 0;
+    for (unsigned c = 0; c < cpus(); ++c) {
+        n += rt_.first_on_core(c) == c;
+    }
+    return n;
+}
+
+/// For a CPU that is away: for a dedicated one somebody on its logical CPU, else who has the fewest queues.
+unsigned net_core::stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept
+{
+    const auto cost = [&](unsigned c) {
+        const bool near = !is_general(cpu) && rt_.first_on_core(c) == rt_.first_on_core(cpu);
+        return std::pair(!near, load[c]);
+    };
+    unsigned best = cpus();
+    for (unsigned c = 0; c < cpus(); ++c) {
+        if (is_general(c) && cpu_active(c) && (best == cpus() || cost(c) < cost(best))) {
+            best = c;
+        }
+    }
+    return best;
+}
+
+/// By rx queue: the CPU of the options, or in place of one that is away another one.
+std::vector<unsigned> net_core::rx_homes(const net_device &dev) const
+{
+    const net_device_options &options = dev.options;
+    std::vector<unsigned> wanted = options.cpus;
+    for (unsigned c = 0; c < cpus() && options.cpus.empty(); ++c) {
+        if (is_general(c)) {
+            wanted.push_back(c);
+        }
+    }
+    std::vector<unsigned> homes(options.rx_queues);
+    std::vector<unsigned> load(cpus());
+    for (unsigned i = 0; i < options.rx_queues; ++i) {
+        homes[i] = wanted[i % wanted.size()];
+        load[homes[i]] += cpu_active(homes[i]);
+    }
+    for (unsigned &home : homes) {
+        if (!cpu_active(home)) {
+            home = stand_in(home, load);
+            ++load[home];
+        }
+    }
+    return homes;
+}
+
+/// Who takes what other logical CPUs hand over to this one, for the queue that both share: nobody's bulk traffic is to
+/// be sent at the priority of a dedicated CPU.
+unsigned net_core::collector(unsigned cpu) const noexcept
+{
+    for (unsigned c = 0; c < cpus() && !is_general(cpu); ++c) {
+        if (is_general(c) && cpu_active(c) && rt_.first_on_core(c) == rt_.first_on_core(cpu)) {
+            return c;
+        }
+    }
+    return cpu;
+}
+
+/// By runtime CPU. The CPUs that poll the device own its tx queues first: what is forwarded back needs no hand-over
+/// then. CPUs that are away own none.
+std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const
+{
+    std::vector<unsigned> order = rx_cpus;
+    for (const bool active : {true, false}) {
+        for (unsigned c = 0; c < cpus(); ++c) {
+            if (cpu_active(c) == active) {
+                order.push_back(c);
+            }
+        }
+    }
+    std::vector<tx_choice> choices(cpus());
+    std::vector<bool> seen(cpus());
+    std::vector<std::uint16_t> owners;
+    std::vector<int> queue_of(cpus(), -1); // by first_on_core(): who preempt each other there share a queue
+    unsigned next = 0;
+    for (unsigned c : order) {
+        if (seen[c]) {
+            continue;
+        }
+        seen[c] = true;
+        int &shared = queue_of[rt_.first_on_core(c)];
+        if (shared >= 0 && cpu_active(c)) {
+            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
+            continue;
+        }
+        if (owners.size() < tx_queues && cpu_active(c)) {
+            shared = static_cast<int>(owners.size());
+            owners.push_back(static_cast<std::uint16_t>(collector(c)));
+            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
+            continue;
+        }
+        const std::size_t queue = next++ % owners.size();
+        choices[c] = {static_cast<std::uint16_t>(queue), owners[queue]};
+    }
+    return choices;
+}
+
+/// The CPU owns the queue that its route says.
+/// Alone on its logical CPU it sends by the device itself.
+tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queue)
+{
+    if (!rt_.shares_core(cpu.id)) {
+        return dev.driver.get();
+    }
+    dev.shared_tx.resize(dev.tx_queues);
+    std::shared_ptr<shared_tx_queue> &shared = dev.shared_tx[queue];
+    const int affinity = rt_.options().cpus[cpu.id].affinity;
+    if (!shared || shared->cpu() != affinity) { // nobody sends by the one before any more
+        shared = std::make_shared<shared_tx_queue>(*dev.driver, affinity);
+    }
+    return shared.get();
+}
+
+void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
+{
+    auto q = std::make_unique<xmit_queue>();
+    q->dev = &dev;
+    q->queue = dev.tx[cpu.id].queue.load(std::memory_order_relaxed);
+    q->driver = driver_for(dev, cpu, q->queue);
+    rt_.call_on(cpu.id, [&](softnet_data &) { cpu.xmit[dev.ifindex] = std::move(q); });
+}
+
+/// Homes and owners as they are to be with the CPUs that are there. Nothing is under way.
+void net_core::place(net_device &dev)
+{
+    const std::vector<unsigned> homes = rx_homes(dev);
+    for (std::size_t i = 0; i < dev.queues.size(); ++i) {
+        rx_queue &q = *dev.queues[i];
+        net_cpu &home = *cpus_[homes[i]];
+        if (q.cpu != &home) {
+            napi_set_home(q.napi, *home.sd);
+            q.cpu = &home;
+        }
+    }
+    const std::vector<tx_choice> choices = choose_tx(homes, dev.tx_queues);
+    for (const auto &cpu : cpus_) {
+        const xmit_queue *q = cpu->xmit[dev.ifindex].get();
+        const tx_choice &choice = choices[cpu->id];
+        if (q && (choice.owner != cpu->id || choice.queue != q->queue)) {
+            rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, true); });
+        }
+    }
+    route_tx(dev, choices);
+    for (const auto &cpu : cpus_) {
+        if (choices[cpu->id].owner == cpu->id && !cpu->xmit[dev.ifindex]) {
+            give_tx_queue(dev, *cpu);
+        }
+    }
+}
+
+/// A CPU, which runs, takes packets from now on, or no more.
+void net_core::cpu_moves(unsigned cpu, bool active)
+{
+    {
+        const traffic_hold hold(*this);
+        cpus_[cpu]->active.store(active, std::memory_order_relaxed);
+        for (net_device *dev : devices()) {
+            if (dev->open) {
+                place(*dev);
+            }
+        }
+        rps_set_online(*this, cpu, active); // in force at once, for nothing is in flight
+    }
+    if (!active) {
+        rt_.call_on(cpu, [&](softnet_data &) {
+            defer_take(*cpus_[cpu]);
+            cpus_[cpu]->cache->drain();
+        });
+    }
+}
+
+} // namespace halfpoll

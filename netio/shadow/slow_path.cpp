@@ -1,0 +1,581 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/slow_path.hpp>
+
+#include "netio/device/net_core_internal.hpp"
+#include "punt_ring.hpp"
+#include "shadow_tap.hpp"
+
+#include <halfpoll/start_thread.hpp>
+
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <fcntl.h>
+#include <future>
+#include <mutex>
+#include <optional>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <thread>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define HALFPOLL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HALFPOLL_TSAN 1
+#endif
+#endif
+
+namespace halfpoll
+{
+
+namespace
+{
+
+constexpr unsigned events_per_turn = 16;
+
+/// Orders "I published" against "do you sleep?" on both sides.
+void dekker_fence([[maybe_unused]] std::atomic<std::uint32_t> &flag) noexcept
+{
+#ifdef HALFPOLL_TSAN
+    flag.fetch_add(0, std::memory_order_seq_cst); // ThreadSanitizer does not see fences
+#else
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
+
+void ring_doorbell(int fd) noexcept
+{
+    const std::uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void check_limit(const punt_limit &limit)
+{
+    if (limit.burst == 0 || limit.burst > 1'000'000'000) {
+        throw error("slow path: the burst of a punt class is " + std::to_string(limit.burst) +
+                    "; 1 to 1000000000 packets are possible");
+    }
+}
+
+} // namespace
+
+const char *to_string(punt_class c) noexcept
+{
+    static constexpr const char *names[] = {"arp_nd",  "routing", "local",    "control",  "resolve",    "ttl",
+                                            "too_big", "options", "no_route", "redirect", "table_full", "other"};
+    static_assert(std::size(names) == PUNT_CLASSES);
+    return c < PUNT_CLASSES ? names[c] : "unknown";
+}
+
+struct slow_path::impl {
+    slow_path &self;
+    net_core &core;
+    slow_path_options options;
+    known_sources known;
+    std::vector<std::unique_ptr<punt_ring>> rings; ///< by runtime CPU
+    /// By ifindex; written by the control thread: release, pairs with the acquire in of_device().
+    std::array<std::atomic<shadow *>, MAX_IFINDEX> by_device{};
+    std::vector<std::unique_ptr<shadow>> shadows; ///< control thread
+
+    int epoll_fd = -1;
+    int doorbell_fd = -1;
+    /// Set by the thread before its last look at the rings; a producer that published looks at it. Both sides put a
+    /// seq_cst fence between store and load; pairs with each other in announce_sleep() and punt_flush().
+    alignas(64) std::atomic<std::uint32_t> sleeping{0};
+    /// Release in the destructor; pairs with the acquire in the thread's loop.
+    std::atomic<bool> stop{false};
+    std::mutex leaving_mutex;
+    std::condition_variable left;
+    shadow *leaving = nullptr; ///< under leaving_mutex: the thread lets go of it and sets null
+    std::thread thread;
+    std::shared_ptr<void> alive = std::make_shared<int>(); ///< what the thread posts looks whether it still is
+
+    // The thread's own.
+    std::array<rte_mbuf *, 2 * NET_BURST> stock; ///< empty mbufs for the next reads
+    unsigned stocked = 0;
+
+    impl(slow_path &s, net_core &c, slow_path_options o) : self(s), core(c), options(std::move(o)) {}
+    ~impl();
+
+    void start();
+    void run() noexcept;
+    bool carry_punted() noexcept;
+    void carry_all_punted() noexcept;
+    bool rings_empty() const noexcept;
+    bool announce_sleep(bool more) noexcept;
+    void from_kernel(shadow &s) noexcept;
+    void report_deleted();
+    void exchange_fd(shadow &s, int fd);
+    bool refill(unsigned want) noexcept;
+    unsigned segments_of(const net_device &dev) const noexcept;
+    void release_leaving() noexcept;
+};
+
+slow_path::impl::~impl()
+{
+    if (thread.joinable()) {
+        stop.store(true, std::memory_order_release);
+        ring_doorbell(doorbell_fd);
+        thread.join();
+    }
+    for (const auto &s : shadows) {
+        close(s->fd);
+    }
+    for (const int fd : {epoll_fd, doorbell_fd}) {
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+}
+
+/// Starts the thread with all signals blocked: they belong to the program.
+void slow_path::impl::start()
+{
+    std::ranges::for_each(options.limits, check_limit);
+    for (unsigned n = 0; n < core.cpus(); ++n) {
+        rings.push_back(std::make_unique<punt_ring>(known, options.limits, options.ring_size, core.rt().now()));
+    }
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    doorbell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
+    if (epoll_fd < 0 || doorbell_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, doorbell_fd, &event) != 0) {
+        throw_errno(errno, "slow path: epoll");
+    }
+    std::promise<std::string> started;
+    std::optional<signals_blocked> inherited(std::in_place);
+    thread = start_thread("slow path", [this, &started] {
+        pthread_setname_np(pthread_self(), "slow_path");
+        const bool registered = rte_thread_register() == 0;
+        started.set_value(registered ? "" : "slow path: no lcore id is left for its thread (RTE_MAX_LCORE)");
+        if (registered) {
+            run();
+            rte_thread_unregister();
+        }
+    });
+    inherited.reset();
+    if (const std::string problem = started.get_future().get(); !problem.empty()) {
+        throw error(problem);
+    }
+    if (options.affinity >= 0) {
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        CPU_SET(options.affinity, &cpus);
+        if (const int err = pthread_setaffinity_np(thread.native_handle(), sizeof cpus, &cpus)) {
+            throw_errno(err, "slow path: pinning its thread to CPU " + std::to_string(options.affinity));
+        }
+    }
+}
+
+/// The thread: punted packets to the TAPs, frames from the TAPs to the devices, else sleep.
+void slow_path::impl::run() noexcept
+{
+    epoll_event events[events_per_turn];
+    while (!stop.load(std::memory_order_acquire)) { // pairs with the release in ~impl()
+        const bool more = carry_punted();
+        const int timeout = announce_sleep(more) ? -1 : 0;
+        const int n = epoll_wait(epoll_fd, events, events_per_turn, timeout);
+        sleeping.store(0, std::memory_order_relaxed);
+        bool rung = false;
+        for (int i = 0; i < n; ++i) {
+            if (auto *s = static_cast<shadow *>(events[i].data.ptr)) {
+                from_kernel(*s);
+            } else {
+                rung = true;
+            }
+        }
+        if (rung) {
+            std::uint64_t count;
+            [[maybe_unused]] const ssize_t got = read(doorbell_fd, &count, sizeof count);
+            release_leaving();
+        }
+    }
+    rte_pktmbuf_free_bulk(stock.data(), stocked);
+}
+
+/// A burst from each CPU's ring; true if one of them may hold more.
+bool slow_path::impl::carry_punted() noexcept
+{
+    bool more = false;
+    for (const auto &ring : rings) {
+        rte_mbuf *pkts[NET_BURST];
+        shadow *to[NET_BURST];
+        const unsigned n = ring->dequeue(pkts, to);
+        for (unsigned i = 0; i < n; ++i) {
+            shadow_stats &stats = to[i]->stats;
+            stat_add(tap_write(to[i]->fd, *pkts[i]) ? stats.to_kernel : stats.to_kernel_drops);
+        }
+        rte_pktmbuf_free_bulk(pkts, n);
+        more |= n == NET_BURST;
+    }
+    return more;
+}
+
+/// Everything that was published before the call.
+void slow_path::impl::carry_all_punted() noexcept
+{
+    const unsigned turns = options.ring_size / NET_BURST + 1;
+    for (unsigned i = 0; i < turns; ++i) {
+        carry_punted();
+    }
+}
+
+bool slow_path::impl::rings_empty() const noexcept
+{
+    return std::ranges::all_of(rings, [](const auto &ring) { return ring->empty(); });
+}
+
+/// First phase of going to sleep; true if it may block.
+bool slow_path::impl::announce_sleep(bool more) noexcept
+{
+    if (more) {
+        return false;
+    }
+    sleeping.store(1, std::memory_order_relaxed);
+    dekker_fence(sleeping); // pairs with the fence in punt_flush()
+    return rings_empty();
+}
+
+bool slow_path::impl::refill(unsigned want) noexcept
+{
+    const auto missing = static_cast<unsigned>(stock.size()) - stocked;
+    if (stocked < want && rte_pktmbuf_alloc_bulk(core.pool(), stock.data() + stocked, missing) == 0) {
+        stocked += missing;
+    }
+    return stocked >= want;
+}
+
+/// mbufs that the longest frame of a device needs.
+unsigned slow_path::impl::segments_of(const net_device &dev) const noexcept
+{
+    const unsigned room = rte_pktmbuf_data_room_size(core.pool()) - RTE_PKTMBUF_HEADROOM;
+    return std::min((xmit_max_frame(dev) + room - 1) / room, static_cast<unsigned>(stock.size()));
+}
+
+/// One burst from a TAP to its device; the rest waits for the next turn, so that rings and TAPs are served fairly.
+void slow_path::impl::from_kernel(shadow &s) noexcept
+{
+    rte_mbuf *pkts[NET_BURST];
+    const unsigned segments = segments_of(*s.dev);
+    unsigned n = 0;
+    for (unsigned reads = 0; reads < NET_BURST; ++reads) {
+        if (!refill(segments)) {
+            tap_discard(s.fd);
+            stat_add(s.stats.from_kernel_drops);
+            break;
+        }
+        unsigned used = 0;
+        const tap_result result = tap_read(s.fd, &stock[stocked - 1], segments, used);
+        if (result == tap_result::frame) {
+            pkts[n++] = stock[stocked - 1];
+            stocked -= used;
+        } else if (result == tap_result::bad) {
+            stat_add(s.stats.from_kernel_drops);
+        } else {
+            if (result == tap_result::removed) {
+                epoll_ctl(epoll_fd, EPOLL_CTL_DEL, s.fd, nullptr); // it would report the error for ever
+                s.deleted.store(true, std::memory_order_relaxed);
+                core.post([this, here = std::weak_ptr<void>(alive)] {
+                    if (!here.expired()) {
+                        report_deleted();
+                    }
+                });
+            }
+            break;
+        }
+    }
+    if (n > 0) {
+        const unsigned sent = core.foreign_xmit(0, *s.dev, pkts, n);
+        stat_add(s.stats.from_kernel, sent);
+        stat_add(s.stats.from_kernel_drops, n - sent);
+    }
+}
+
+/// On the control thread: a shadow may have been let go of since.
+void slow_path::impl::report_deleted()
+{
+    for (const auto &s : shadows) {
+        if (s->deleted.load(std::memory_order_relaxed) && s->failure.empty()) {
+            s->failure = "its kernel interface was deleted";
+            s->kernel_ifindex = shadow::NO_IFINDEX;
+            s->moved = false;
+            if (self.on_deleted) {
+                self.on_deleted(*s);
+            }
+        }
+    }
+}
+
+/// The thread keeps writing to the same number; what it wrote to an interface that is gone has failed.
+void slow_path::impl::exchange_fd(shadow &s, int fd)
+{
+    if (dup3(fd, s.fd, O_CLOEXEC) < 0) {
+        throw_errno(errno, "shadow " + s.name + ": exchanging its file descriptor");
+    }
+}
+
+void slow_path::impl::release_leaving() noexcept
+{
+    const std::lock_guard lock(leaving_mutex);
+    if (!leaving) {
+        return;
+    }
+    carry_all_punted(); // what the data cores sent to it before the grace period
+    epoll_ctl(epoll_fd, EPOLL_CTL_DEL, leaving->fd, nullptr);
+    leaving = nullptr;
+    left.notify_all();
+}
+
+slow_path::slow_path(net_core &core, slow_path_options options)
+    : impl_(std::make_unique<impl>(*this, core, std::move(options)))
+{
+    impl_->start();
+    core.elsewhere_in_flight = [this] { return !impl_->rings_empty(); };
+}
+
+slow_path::~slow_path() { impl_->core.elsewhere_in_flight = nullptr; }
+
+shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
+{
+    if (const shadow *old = of_device(dev)) {
+        throw error("shadow " + name + ": port " + dev.name + " already has the shadow " + old->name);
+    }
+    const tap t = tap_open(impl_->options.netns, name, dev.mac, dev.mtu.load(std::memory_order_relaxed));
+    auto s = std::make_unique<shadow>();
+    s->dev = &dev;
+    s->name = t.name;
+    s->identity = name;
+    s->fd = t.fd;
+    s->kernel_ifindex = t.ifindex;
+    s->created = t.created;
+    shadow &added = *impl_->shadows.emplace_back(std::move(s));
+    try {
+        epoll_event event{.events = EPOLLIN, .data = {.ptr = &added}};
+        if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, added.fd, &event) != 0) {
+            throw_errno(errno, "shadow " + name + ": epoll");
+        }
+        impl_->by_device[dev.ifindex].store(&added, std::memory_order_release);
+        set_carrier(added, dev.carrier.load(std::memory_order_relaxed));
+    } catch (...) {
+        remove_shadow(added, t.created);
+        throw;
+    }
+    return added;
+}
+
+void slow_path::remove_shadow(shadow &s, bool destroy)
+{
+    impl_->by_device[s.dev->ifindex].store(nullptr, std::memory_order_release);
+    impl_->core.rt().synchronize_rcu(); // no data core still punts to it
+    std::unique_lock lock(impl_->leaving_mutex);
+    impl_->leaving = &s;
+    ring_doorbell(impl_->doorbell_fd);
+    impl_->left.wait(lock, [this] { return impl_->leaving == nullptr; });
+    lock.unlock();
+    if (destroy) {
+        tap_forget(s.fd);
+    }
+    close(s.fd);
+    std::erase_if(impl_->shadows, [&s](const auto &p) { return p.get() == &s; });
+}
+
+void slow_path::exchange_shadow(shadow &s, const std::string &name)
+{
+    const tap t = tap_open(impl_->options.netns, name, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
+    try {
+        impl_->exchange_fd(s, t.fd);
+    } catch (...) {
+        if (t.created) {
+            tap_forget(t.fd);
+        }
+        close(t.fd);
+        throw;
+    }
+    close(t.fd);
+    s.name = t.name;
+    s.identity = name;
+    s.kernel_ifindex = t.ifindex;
+    s.created = t.created;
+    s.moved = false;
+    s.failure.clear();
+    s.deleted.store(false, std::memory_order_relaxed);
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
+    if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
+        const int err = errno;
+        s.failure = "its frames cannot be waited for";
+        throw_errno(err, "shadow " + s.name + ": epoll");
+    }
+    set_carrier(s, s.dev->carrier.load(std::memory_order_relaxed));
+}
+
+void slow_path::reopen_shadow(shadow &s)
+{
+    try {
+        exchange_shadow(s, s.identity);
+    } catch (const std::exception &e) {
+        s.failure = e.what();
+        throw;
+    }
+}
+
+void slow_path::release_shadow(shadow &s, const std::string &why)
+{
+    const int fd = tap_unattached();
+    try {
+        impl_->exchange_fd(s, fd);
+    } catch (...) {
+        close(fd);
+        throw;
+    }
+    close(fd);
+    s.kernel_ifindex = shadow::NO_IFINDEX;
+    s.moved = false;
+    s.failure = why;
+}
+
+void slow_path::check_shadow(const std::string &name) { tap_check(impl_->options.netns, name); }
+
+void slow_path::identify(shadow &s, const std::string &name)
+{
+    if (!s.moved && s.failure.empty()) {
+        tap_identify(impl_->options.netns, s.kernel_ifindex, name);
+    }
+    s.identity = name;
+}
+
+void slow_path::set_address(shadow &s)
+{
+    if (s.failure.empty()) {
+        tap_set_address(impl_->options.netns, s.fd, s.dev->mac, s.dev->mtu.load(std::memory_order_relaxed));
+    }
+}
+
+bool slow_path::look_at(shadow &s)
+{
+    const tap_place place = tap_find(impl_->options.netns, s.fd);
+    const bool moved = place.where == tap_place::elsewhere;
+    if (!s.failure.empty() || place.where == tap_place::gone) {
+        return false; // the slow-path thread reports it
+    }
+    const int ifindex = moved ? shadow::NO_IFINDEX : place.ifindex;
+    if (s.name == place.name && s.moved == moved && s.kernel_ifindex == ifindex) {
+        return false;
+    }
+    s.name = place.name;
+    s.moved = moved;
+    s.kernel_ifindex = ifindex;
+    if (!moved) {
+        tap_identify(impl_->options.netns, ifindex, s.identity);
+    }
+    if (on_place) {
+        on_place(s);
+    }
+    return true;
+}
+
+void slow_path::destroy_released(const std::string &name) noexcept { tap_destroy(impl_->options.netns, name); }
+
+void slow_path::set_mtu(shadow &s, std::uint32_t mtu) { tap_set_mtu(impl_->options.netns, s.fd, s.name, mtu); }
+
+void slow_path::set_carrier(shadow &s, bool up)
+{
+    if (s.failure.empty() && !s.deleted.load(std::memory_order_relaxed)) {
+        tap_set_carrier(s.fd, s.name, up);
+    }
+}
+
+void slow_path::set_limit(punt_class c, const punt_limit &limit)
+{
+    check_limit(limit);
+    runtime &rt = impl_->core.rt();
+    for (unsigned cpu = 0; cpu < rt.cpus(); ++cpu) {
+        rt.call_on(cpu, [&](softnet_data &) { impl_->rings[cpu]->set_limit(c, limit, rt.now()); });
+    }
+}
+
+std::vector<shadow *> slow_path::shadows()
+{
+    std::vector<shadow *> all;
+    std::ranges::transform(impl_->shadows, std::back_inserter(all), [](const auto &s) { return s.get(); });
+    return all;
+}
+
+shadow *slow_path::of_kernel_ifindex(int kernel_ifindex) noexcept
+{
+    const auto found =
+        std::ranges::find(impl_->shadows, kernel_ifindex, [](const auto &s) { return s->kernel_ifindex; });
+    return found == impl_->shadows.end() ? nullptr : found->get();
+}
+
+shadow *slow_path::of_device(const net_device &dev) noexcept
+{
+    return impl_->by_device[dev.ifindex].load(std::memory_order_acquire); // pairs with add_shadow()
+}
+
+void slow_path::add_known(std::span<const std::uint8_t> address)
+{
+    impl_->known.add(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
+}
+
+void slow_path::remove_known(std::span<const std::uint8_t> address) noexcept
+{
+    impl_->known.remove(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
+}
+
+bool slow_path::knows(std::span<const std::uint8_t> address) const noexcept
+{
+    return impl_->known.contains(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
+}
+
+unsigned slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept
+{
+    shadow *const to = of_device(in);
+    if (!to) {
+        drop_packets(cpu, DROP_DEV_READY, pkts, n);
+        return 0;
+    }
+    return impl_->rings[cpu.id]->punt(cpu, *to, c, pkts, n, impl_->core.rt().now());
+}
+
+bool slow_path::grant(net_cpu &cpu, punt_class c) noexcept
+{
+    return impl_->rings[cpu.id]->grant(c, impl_->core.rt().now());
+}
+
+void slow_path::punt_flush(net_cpu &cpu) noexcept
+{
+    if (!impl_->rings[cpu.id]->take_dirty()) {
+        return;
+    }
+    dekker_fence(impl_->sleeping); // pairs with the fence in announce_sleep()
+    if (impl_->sleeping.load(std::memory_order_relaxed) != 0 &&
+        impl_->sleeping.exchange(0, std::memory_order_relaxed) != 0) {
+        ring_doorbell(impl_->doorbell_fd);
+    }
+}
+
+std::uint64_t slow_path::punted(punt_class c) const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto &ring : impl_->rings) {
+        sum += ring->punted(c);
+    }
+    return sum;
+}
+
+std::uint64_t slow_path::policed(punt_class c) const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto &ring : impl_->rings) {
+        sum += ring->policed(c);
+    }
+    return sum;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/announce.hpp>
+#include <halfpoll/backlog.hpp>
+
+#include "backlog_ring.hpp"
+#include "netio/device/net_core_internal.hpp"
+
+#include "runtime/base/race_point.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cassert>
+#include <new>
+#include <string>
+
+namespace halfpoll
+{
+
+backlog_ring *backlog_ring::create(net_cpu &target, unsigned slots)
+{
+    void *memory = rte_zmalloc(nullptr, sizeof(backlog_ring) + slots * sizeof(std::uintptr_t), alignof(backlog_ring));
+    if (!memory) {
+        throw error("no memory for a backlog of " + std::to_string(slots) +
+                    " packets between two CPUs (more EAL memory, "
+                    "or a smaller netdev_max_backlog?)");
+    }
+    auto *behind = reinterpret_cast<std::uintptr_t *>(static_cast<char *>(memory) + sizeof(backlog_ring));
+    return new (memory) backlog_ring(target, behind, slots);
+}
+
+void backlog_ring::destroy(backlog_ring *ring) noexcept
+{
+    ring->publish();
+    net_device *in;
+    rte_mbuf *m;
+    while (ring->take(in, &m, 1) != 0) {
+        rte_pktmbuf_free(m);
+    }
+    ring->~backlog_ring();
+    rte_free(ring);
+}
+
+void backlog_ring_deleter::operator()(backlog_ring *ring) const noexcept { backlog_ring::destroy(ring); }
+
+namespace
+{
+
+/// How many of n packets are below the limit. While every producer keeps to its share nobody looks at the others'
+/// rings. Beyond that they look without a lock: the sum may exceed the limit for a moment.
+unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) noexcept
+{
+    std::atomic<bool> &crowded = ring.target().backlog_crowded;
+    const std::uint32_t share = cpu.core->backlog_share();
+    const bool own_share = ring.length(false) + n <= share || ring.length(true) + n <= share;
+    if (likely(own_share && !crowded.load(std::memory_order_relaxed))) {
+        return n;
+    }
+    if (!own_share) {
+        crowded.store(true, std::memory_order_relaxed);
+    }
+    const std::uint32_t limit = cpu.core->netdev_max_backlog() + 1; // one more fits, as in the kernel
+    const std::uint32_t waiting = backlog_length(cpu, target);
+    return waiting >= limit ? 0 : std::min(n, limit - waiting);
+}
+
+void push(backlog_ring *&list, backlog_ring &ring, backlog_list_entry &entry) noexcept
+{
+    if (!entry.listed) {
+        entry = {.next = list, .listed = true};
+        list = &ring;
+    }
+}
+
+/// Delivers on `cpu` what CPU `from` has put on a ring.
+unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) noexcept
+{
+    rte_mbuf *pkts[NET_BURST];
+    net_device *in;
+    unsigned work = 0;
+    defer_begin(cpu, from);
+    while (work < limit) {
+        const unsigned n = ring.take(in, pkts, std::min(NET_BURST, limit - work));
+        if (n == 0) {
+            break;
+        }
+        net_deliver(cpu, *in, pkts, n);
+        work += n;
+    }
+    defer_end(cpu);
+    return work;
+}
+
+/// After a round: what the handler sent leaves first, so that "delivered" means that nothing can overtake it here.
+void finish(net_cpu &cpu, net_cpu &by) noexcept
+{
+    xmit_flush(by);
+    for (const auto &ring : cpu.backlog_in) {
+        ring->deliver();
+    }
+}
+
+bool pending(const net_cpu &cpu) noexcept
+{
+    return std::any_of(cpu.backlog_in.begin(), cpu.backlog_in.end(), [](const auto &ring) { return ring->pending(); });
+}
+
+} // namespace
+
+void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    cpu.backlog_out[target]->count_drops(n);
+    stat_add(cpu.dev[in.ifindex].rx_dropped, n);
+    drop_packets(cpu, DROP_CPU_BACKLOG, pkts, n);
+}
+
+void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
+{
+    assert(this_softnet_data() == cpu.sd);
+    backlog_ring &ring = *cpu.backlog_out[target];
+    unsigned fit = admit(cpu, target, ring, n);
+    const std::uint32_t room = ring.room(fit + 1); // the device takes a slot, too
+    if (unlikely(room <= fit)) {
+        fit = room == 0 ? 0 : room - 1;
+    }
+    if (likely(fit != 0)) {
+        ring.put(in, pkts, fit);
+        push(cpu.backlog_staged, ring, ring.staged());
+    }
+    if (unlikely(fit < n)) {
+        drop_backlog(cpu, target, in, pkts + fit, n - fit);
+    }
+}
+
+void net_rps_flush(net_cpu &cpu) noexcept
+{
+    while (backlog_ring *ring = cpu.backlog_staged) {
+        cpu.backlog_staged = ring->staged().next;
+        ring->staged() = {};
+        ring->publish();
+        net_cpu &target = ring->target();
+        if (target.backlog_idle.load(std::memory_order_relaxed) != 0) {
+            napi_schedule(target.backlog);
+        } else if (&target != &cpu) { // what the own CPU says is so
+            push(cpu.backlog_unchecked, *ring, ring->unchecked());
+            cpu.sd->rps_ipi_waiting = true;
+        }
+    }
+}
+
+/// A target that goes idle as packets are published for it may have looked too early, and what it says may not have
+/// been seen. The fence that decides who sees whom waits for all stores before it, other CPUs' cache lines among them:
+/// it is paid once a turn, not once a poll.
+void send_rps_ipi(softnet_data &sd) noexcept
+{
+    net_cpu &cpu = *static_cast<cpu_napi &>(*sd.backlog).cpu;
+    sd.rps_ipi_waiting = false;
+    while (backlog_ring *ring = cpu.backlog_unchecked) {
+        cpu.backlog_unchecked = ring->unchecked().next;
+        ring->unchecked() = {};
+        HALFPOLL_RACE_POINT(backlog_unchecked, &cpu);
+        if (announced(ring->target().backlog_idle)) { // else it will look at the ring before it stops looking
+            napi_schedule(ring->target().backlog);
+        }
+    }
+}
+
+int process_backlog(napi_struct &napi, int quota) noexcept
+{
+    net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
+    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // another one while it is offline
+    const unsigned rings = static_cast<unsigned>(cpu.backlog_in.size());
+    const unsigned limit = static_cast<unsigned>(quota);
+    if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
+        cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are looked at below
+    }
+    defer_take_waiting(by);
+    unsigned work = 0;
+    for (unsigned i = 0; i < rings && work < limit; ++i) {
+        const unsigned from = (cpu.backlog_next + i) % rings;
+        work += serve(by, *cpu.backlog_in[from], from, limit - work);
+    }
+    cpu.backlog_next = (cpu.backlog_next + 1) % rings;
+    if (work != 0) {
+        finish(cpu, by);
+    }
+    if (work < limit && cpu.backlog_crowded.load(std::memory_order_relaxed)) {
+        cpu.backlog_crowded.store(false, std::memory_order_relaxed); // every ring was empty
+    }
+    if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
+        HALFPOLL_RACE_POINT(backlog_unannounced, &cpu);
+        announce(cpu.backlog_idle); // pairs with announced() in send_rps_ipi()
+        HALFPOLL_RACE_POINT(backlog_announced, &cpu);
+        if (pending(cpu)) {
+            napi_schedule(napi);
+        }
+    }
+    return static_cast<int>(work);
+}
+
+void flush_backlog(net_cpu &cpu) noexcept
+{
+    net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
+    for (unsigned from = 0; from < cpu.backlog_in.size(); ++from) {
+        serve(by, *cpu.backlog_in[from], from, cpu.backlog_in[from]->visible());
+    }
+    finish(cpu, by);
+}
+
+std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->tail(); }
+
+std::uint32_t backlog_head(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->head(); }
+
+std::uint32_t backlog_length(const net_cpu &cpu, unsigned target) noexcept
+{
+    std::uint32_t sum = 0;
+    for (const auto &ring : cpu.core->cpu(target).backlog_in) {
+        sum += ring.get() == cpu.backlog_out[target] ? ring->tail() - ring->head() : ring->visible();
+    }
+    return sum;
+}
+
+backlog_stats backlog_stats_of(const net_cpu &cpu) noexcept
+{
+    backlog_stats stats;
+    for (const auto &ring : cpu.backlog_in) {
+        const auto [process, input] = ring->lengths();
+        stats.dropped += ring->dropped();
+        stats.process_queue += process;
+        stats.input_pkt_queue += input;
+    }
+    return stats;
+}
+
+} // namespace halfpoll

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+//   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: xmit_flush -> rest, one doorbell a device
+//                                                              ring full: kept, xmit_retry tries again, then dropped
+#include "netio/base/burst_length.hpp"
+#include "netio/device/net_core_internal.hpp"
+#include "netio/xdp/xdp_internal.hpp"
+
+#include <rte_branch_prediction.h>
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <cassert>
+
+namespace halfpoll
+{
+namespace
+{
+
+constexpr unsigned XMIT_RECURSION_LIMIT = 8;
+constexpr ktime_t XMIT_RETRY_INTERVAL = 20 * NSEC_PER_USEC;
+constexpr unsigned XMIT_RETRIES = 50; // a ring that stood still for a millisecond has lost its consumer
+
+void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.dev[dev.ifindex].tx_dropped, n);
+    drop_packets(cpu, reason, pkts, n);
+}
+
+/// Drops what is longer than the device takes; returns how many are left.
+unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const std::uint32_t limit = xmit_max_frame(dev);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; ++i) {
+        if (pkts[i]->pkt_len > limit) {
+            drop_xmit(cpu, dev, DROP_TX_OVERSIZE, &pkts[i], 1);
+        } else {
+            pkts[kept++] = pkts[i];
+        }
+    }
+    return kept;
+}
+
+/// While a queue's driver is called: what that sends is nested in what it was given, which may have been staged for it
+/// by a driver, too.
+class driver_call
+{
+public:
+    driver_call(net_cpu &cpu, xmit_queue &q) noexcept : cpu_(cpu), q_(q), outer_(cpu.xmit_recursion)
+    {
+        q.xmitting = true;
+        cpu.xmit_recursion = q.depth + 1;
+    }
+    ~driver_call()
+    {
+        cpu_.xmit_recursion = outer_;
+        q_.xmitting = false;
+    }
+    driver_call(const driver_call &) = delete;
+    driver_call &operator=(const driver_call &) = delete;
+
+private:
+    net_cpu &cpu_;
+    xmit_queue &q_;
+    const unsigned outer_;
+};
+
+unsigned tx_burst(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
+{
+    const driver_call call(cpu, q);
+    return q.driver->tx_burst(q.queue, pkts, static_cast<std::uint16_t>(n));
+}
+
+bool tx_doorbell(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    const driver_call call(cpu, q);
+    return q.driver->tx_doorbell(q.queue);
+}
+
+/// Offers packets of that many bytes to the driver; returns how many it took.
+unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    const unsigned sent = tx_burst(cpu, q, pkts, n);
+    q.full = sent < n;
+    if (unlikely(sent < n)) {
+        bytes -= bytes_of(pkts + sent, n - sent);
+    }
+    if (likely(sent != 0)) {
+        q.rung = false;
+        dev_stats &stats = cpu.dev[q.dev->ifindex];
+        stat_add(stats.tx_packets, sent);
+        stat_add(stats.tx_bytes, bytes);
+    }
+    return sent;
+}
+
+/// Offers what is staged; the rest moves to the front.
+unsigned offer_staged(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    const unsigned sent = offer(cpu, q, q.pkts.data(), q.staged, bytes_of(q.pkts.data(), q.staged));
+    std::copy(q.pkts.begin() + sent, q.pkts.begin() + q.staged, q.pkts.begin());
+    q.staged -= sent;
+    return sent;
+}
+
+void mark_dirty(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    if (!q.dirty) {
+        q.dirty = true;
+        cpu.flush_list[cpu.flush_count++] = &q;
+    }
+}
+
+/// Stages packets, sending as often as a burst is complete; what finds no room is dropped.
+void stage(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
+{
+    while (n != 0) {
+        const unsigned burst = q.full || q.staged >= NET_BURST ? static_cast<unsigned>(q.pkts.size()) : NET_BURST;
+        const unsigned k = std::min(n, burst - q.staged);
+        if (k == 0) {
+            drop_xmit(cpu, *q.dev, DROP_TX_FULL, pkts, n);
+            return;
+        }
+        std::copy_n(pkts, k, q.pkts.begin() + q.staged);
+        q.staged += k;
+        pkts += k;
+        n -= k;
+        if (q.staged >= NET_BURST && !q.full) {
+            offer_staged(cpu, q);
+        }
+    }
+}
+
+/// True if nothing is left to do for the queue.
+bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
+{
+    if (q.staged != 0 && offer_staged(cpu, q) != 0) {
+        q.retries = 0;
+    }
+    if (!q.rung) {
+        q.rung = tx_doorbell(cpu, q);
+    }
+    return q.staged == 0 && q.rung;
+}
+
+/// Flushes the queues that are on the list now, but for the first `kept`, which wait for room already. Returns how many
+/// wait then, in front; behind them are those that were sent to meanwhile.
+unsigned flush_round(net_cpu &cpu, unsigned kept) noexcept
+{
+    const unsigned end = cpu.flush_count;
+    for (unsigned i = kept; i < end; ++i) {
+        xmit_queue &q = *cpu.flush_list[i];
+        q.dirty = false;
+        if (unlikely(!flush_queue(cpu, q))) {
+            q.dirty = true;
+            cpu.flush_list[kept++] = &q;
+        }
+    }
+    const unsigned meanwhile = cpu.flush_count - end;
+    cpu.flush_count = kept + meanwhile;
+    if (unlikely(meanwhile != 0)) {
+        std::copy_n(&cpu.flush_list[end], meanwhile, &cpu.flush_list[kept]);
+    }
+    return kept;
+}
+
+void schedule_handover(net_cpu &cpu) noexcept
+{
+    for (unsigned target = 0; cpu.handover_targets != 0; ++target) {
+        if (cpu.handover_dirty[target]) {
+            cpu.handover_dirty[target] = false;
+            --cpu.handover_targets;
+            napi_schedule(cpu.core->cpu(target).handover);
+        }
+    }
+}
+
+} // namespace
+
+std::uint32_t xmit_max_frame(const net_device &dev) noexcept
+{
+    return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN;
+}
+
+void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.drops[reason], n);
+    consume_packets(cpu, pkts, n);
+}
+
+namespace
+{
+
+/// A burst of that many bytes, for a device that runs and takes their length.
+void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    xmit_queue *q = cpu.xmit[dev.ifindex].get();
+    if (unlikely(cpu.xmit_recursion > XMIT_RECURSION_LIMIT || (q && q->xmitting))) {
+        return drop_xmit(cpu, dev, DROP_RECURSION_LIMIT, pkts, n);
+    }
+    if (!q) {
+        return handover_xmit(cpu, dev, pkts, n);
+    }
+    mark_dirty(cpu, *q);
+    const bool nothing_waits = q->staged == 0 && q->rung;
+    q->depth = nothing_waits ? cpu.xmit_recursion : std::max(q->depth, cpu.xmit_recursion);
+    if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
+        const unsigned sent = offer(cpu, *q, pkts, n, bytes);
+        pkts += sent;
+        n -= sent;
+    }
+    stage(cpu, *q, pkts, n);
+}
+
+} // namespace
+
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
+{
+    burst_length length = length_of(pkts, n, xmit_max_frame(dev));
+    if (unlikely(length.oversize)) {
+        n = drop_oversize(cpu, dev, pkts, n);
+        length.bytes = bytes_of(pkts, n);
+    }
+    dev_queue_xmit(cpu, dev, pkts, n, length.bytes);
+}
+
+void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
+{
+    assert(this_softnet_data() == cpu.sd);
+    if (unlikely(!dev.running.load(std::memory_order_relaxed))) {
+        return drop_xmit(cpu, dev, DROP_DEV_READY, pkts, n);
+    }
+    xmit_burst(cpu, dev, pkts, n, bytes);
+}
+
+void xmit_flush(net_cpu &cpu) noexcept
+{
+    if (unlikely(cpu.xmit_recursion != 0)) {
+        return; // inside a driver: the poll that called it flushes
+    }
+    unsigned kept = 0;
+    do {
+        if (unlikely(cpu.xdp_pending)) {
+            xdp_do_flush(cpu);
+        }
+        if (unlikely(cpu.backlog_staged != nullptr)) {
+            net_rps_flush(cpu); // first: the others begin while this CPU rings its devices
+        }
+        kept = flush_round(cpu, kept);
+        // What virtual devices have sent, redirected and steered meanwhile. It is nested one deeper with each round.
+    } while (unlikely(cpu.flush_count != kept || cpu.xdp_pending || cpu.backlog_staged != nullptr));
+    if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
+        cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
+    }
+    if (unlikely(cpu.handover_targets != 0)) {
+        schedule_handover(cpu);
+    }
+}
+
+void xmit_retry_timer(hrtimer &timer) noexcept
+{
+    net_cpu &cpu = *static_cast<xmit_timer &>(timer).cpu;
+    for (unsigned i = 0; i < cpu.flush_count; ++i) {
+        xmit_queue &q = *cpu.flush_list[i];
+        if (q.staged != 0 && ++q.retries > XMIT_RETRIES) {
+            drop_xmit(cpu, *q.dev, DROP_TX_FULL, q.pkts.data(), q.staged);
+            q.staged = 0;
+            q.retries = 0;
+            q.full = false;
+        }
+    }
+    xmit_flush(cpu);
+}
+
+void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept
+{
+    std::unique_ptr<xmit_queue> q = std::move(cpu.xmit[dev.ifindex]);
+    if (!q) {
+        return;
+    }
+    if (send) {
+        flush_queue(cpu, *q);
+    }
+    if (q->staged != 0) {
+        drop_xmit(cpu, dev, DROP_DEV_READY, q->pkts.data(), q->staged);
+    }
+    xmit_queue **end = cpu.flush_list.data() + cpu.flush_count;
+    cpu.flush_count = static_cast<unsigned>(std::remove(cpu.flush_list.data(), end, q.get()) - cpu.flush_list.data());
+}
+
+} // namespace halfpoll
