@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The backlog of a CPU, with a thread backlog_napi/N (netio/backlog.cpp, runtime/napi_thread.cpp, runtime/smpboot.cpp):
-// other CPUs put packets on rings without a lock and kick only if the backlog has said that nobody looks, for which they
-// look at once, and at the end of the turn behind a fence; the CPU itself has it polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
+// The backlog of a CPU, with a thread backlog_napi/N (netio/steering/backlog.cpp, runtime/napi/napi_thread.cpp,
+// runtime/thread/smpboot.cpp): other CPUs put packets on rings without a lock and kick only if the backlog has said
+// that nobody looks, for which they look at once, and at the end of the turn behind a fence; the CPU itself has it
+// polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
 //
 //   no lost wake-up: when nothing can happen any more, everything that was put has been taken
 //   one owner:       SCHED has one holder, which is in one place: with the thread, or on the poll list

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A CPU that goes offline and returns, and work that comes for it all the time (runtime/cpu_hotplug.cpp). CPU 0 comes
-// and goes, CPU 1 serves it meanwhile. Whoever publishes does not look whether the CPU is online.
+// A CPU that goes offline and returns, and work that comes for it all the time (runtime/cpu/cpu_hotplug.cpp). CPU 0
+// comes and goes, CPU 1 serves it meanwhile. Whoever publishes does not look whether the CPU is online.
 //
 //   no lost wake-up: when nothing can happen any more, everything that was published has been done, once
 //   one owner:       what waits on CPU 0 (timers, tasklets, ...) is touched by one thread at a time

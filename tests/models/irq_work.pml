@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// irq_work on a CPU that has a thread irq_work/N (runtime/irq_work.cpp): claims, the raised and the lazy list, the
-// interrupt of the CPU's own thread, and the CPU's HARD item that wakes irq_work/N. Other threads queue; a LAZY item is
-// on the lazy list from the start, and the tick that it waits for never comes.
+// irq_work on a CPU that has a thread irq_work/N (runtime/softirq/irq_work.cpp): claims, the raised and the lazy
+// list, the interrupt of the CPU's own thread, and the CPU's HARD item that wakes irq_work/N. Other threads queue; a
+// LAZY item is on the lazy list from the start, and the tick that it waits for never comes.
 //
 //   no lost wake-up: when nothing can happen any more, every item's callback has seen what was written for it, by those
 //                    who lost the claim, too

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // A NAPI instance on its home CPU: schedule, completion with MISSED, and the interrupt that is unmasked again
-// (runtime/napi.cpp, runtime/napi_irq.cpp). Packets of a device and work of another thread arrive at any time.
+// (runtime/napi/napi.cpp, runtime/napi/napi_irq.cpp). Packets of a device and work of another thread arrive at any
+// time.
 //
 //   no lost wake-up: when nothing can happen any more, the device's ring and the other thread's work are empty
 //   one owner:       SCHED has one holder, and the instance is in one place

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Packets of one flow while CPU 0, which receives and sends them, goes offline (netio/net_hotplug.cpp):
+// Packets of one flow while CPU 0, which receives and sends them, goes offline (netio/device/net_hotplug.cpp):
 //
 //   device -> rx poll on `home` -> backlog of `target` -> handler there -> hand-over ring of `owner` -> sent
 //

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The two-phase sleep of a CPU, and producers that ring its doorbell (runtime/cpu_loop.cpp, runtime/remote.cpp).
-// Plain stores go through store buffers, as the C++ and the hardware memory models allow: they become visible some time
-// later, at the latest with a fence.
+// The two-phase sleep of a CPU, and producers that ring its doorbell (runtime/cpu/cpu_loop.cpp,
+// runtime/softirq/remote.cpp). Plain stores go through store buffers, as the C++ and the hardware memory models
+// allow: they become visible some time later, at the latest with a fence.
 //
 //   no lost wake-up: when nothing can happen any more, everything that was published has been taken
 //   one owner:       one producer rings for each announced sleep

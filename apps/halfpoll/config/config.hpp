@@ -66,7 +66,7 @@ struct port_config {
 /// Its directory is made if it is missing.
 inline constexpr const char *DEFAULT_CONTROL = "/run/halfpoll/halfpoll.sock";
 
-/// What a configuration file says. The README of this folder lists the keys.
+/// What a configuration file says. docs/configuration.md lists the keys.
 struct config {
     std::string file;
     std::vector<unsigned> cpus; ///< logical CPUs
