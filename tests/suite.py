@@ -32,7 +32,7 @@ import xml.etree.ElementTree as xml
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build-tests"
 PREFIX = OUT / "prefix"
-SOURCES = ("runtime", "netio", "apps", "bench", "tests")
+SOURCES = ("runtime", "netio", "forward", "apps", "bench", "tests")
 STAGES = ("format", "build", "unit", "asan", "tsan", "models", "installed", "e2e", "conformance", "nic", "bench", "debian13")
 GROUPS = {"stress": ("asan", "tsan")}
 
