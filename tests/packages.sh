@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Sourced by ./demo and tests/run: the packages of Debian 12 and 13 that they need, and functions that install what is
-# missing.
+# Sourced by ./demo, tests/run, tests/debian13 and tests/nic/run: the packages of Debian 12 and 13 that they need, and
+# functions that install missing packages.
 
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
 
@@ -18,17 +18,17 @@ test_packages=(python3-scapy frr ethtool strace)
 suite_packages=(clang-$clang libclang-rt-$clang-dev llvm-$clang dpdk-doc dpdk-dev make gcc spin)
 nic_packages=(kmod)
 if [[ $codename == bookworm ]]; then
-    suite_packages+=(clang-format-14 debootstrap) # the version that judges the format; the chroot of Debian 13
+    suite_packages+=(clang-format-14 debootstrap) # the version that judges the format; makes the chroot of Debian 13
 fi
 
-# debian_origin: the machine's own source of Debian's packages.
+# debian_origin: prints the URI from which this machine gets Debian's packages.
 debian_origin()
 {
     apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
         awk -v codename="$codename" '$1 == codename { print $2; exit }'
 }
 
-# need_packages LOG PACKAGE...: installs, by name, those packages that are not there yet; apt's output goes to LOG.
+# need_packages LOG PACKAGE...: installs, by name, the packages that are missing; apt's output goes to LOG.
 need_packages()
 {
     local log=$1 missing=() p
@@ -51,9 +51,9 @@ need_packages()
     fi
 }
 
-# need_qemu FOLDER: installs a QEMU that has the NIC model igb (from version 8 on), unless there is one. Where the release
-# has only an older one it comes from its backports, by an apt configuration of its own in FOLDER: the machine's is left
-# as it is.
+# need_qemu FOLDER: installs a QEMU that has the NIC model igb (version 8 or newer), unless there is one. If the release has
+# only an older version, QEMU comes from the release's backports, through an apt configuration of its own in FOLDER; the
+# machine's apt configuration does not change.
 need_qemu()
 {
     local folder=$1 origin apt
