@@ -51,9 +51,9 @@ need_packages()
     fi
 }
 
-# need_qemu FOLDER: installs a QEMU that has the NIC model igb (version 8 or newer), unless there is one. If the release has
-# only an older version, QEMU comes from the release's backports, through an apt configuration of its own in FOLDER; the
-# machine's apt configuration does not change.
+# need_qemu FOLDER: installs a QEMU that has the NIC model igb (version 8 or newer), unless there is one. If the release
+# has only an older version, QEMU comes from the release's backports, through an apt configuration of its own in FOLDER;
+# the machine's apt configuration does not change.
 need_qemu()
 {
     local folder=$1 origin apt
