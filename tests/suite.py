@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Builds halfpoll in every way that must work, runs all tests and counts them.
+"""Builds halfpoll with each compiler and sanitizer, runs all tests and counts them.
 
 Stages, in this order:
   format     clang-format 14 over all sources (on Debian 12)
   build      gcc (release) and clang (with ThreadSanitizer), warnings as errors
   unit       unit and race-forcing tests, gcc build
-  asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
-  tsan       the same under ThreadSanitizer
+  asan       these tests under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
+  tsan       these tests under ThreadSanitizer
   models     the protocols of the bottom half, verified with Spin; broken variants must be caught
   installed  the installed library: each public header alone, and the embedding example
   e2e        end to end in network namespaces, with real clients
-  conformance  what RFCs ask of a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
+  conformance  requirements of RFCs on a router, case by case: the kernel, halfpoll on AF_XDP, halfpoll on virtio
   nic        end to end on emulated NICs igb and virtio, in a virtual machine (tests/nic/README.md)
   bench      two short benchmarks; their JSON is checked
-  debian13   only by name or with --all: build and unit tests on Debian 13, in a chroot made of its packages; with --all
-             end to end, too
+  debian13   only by name or with --all: build and unit tests on Debian 13, in a chroot made of its packages; with
+             --all also end to end
 """
 
 import argparse
@@ -43,16 +43,17 @@ CLANG_ENV = {"CC": f"clang-{CLANG}", "CXX": f"clang++-{CLANG}"}
 # Build folder -> environment and meson options.
 BUILDS = {
     "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
-    # clang: gcc 12 takes three times as long over the sanitized sources.
+    # clang, because gcc 12 compiles sanitized sources three times as slowly.
     "asan": (CLANG_ENV, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
-    # Judges clang's warnings too: a fourth build of everything would take five minutes more.
+    # This build also checks clang's warnings: a separate fourth build would take five minutes more.
     "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"]),
 }
-# Left out under ThreadSanitizer: in these nothing runs beside anything, and virtio_pair is about DPDK's drivers, whose own
-# synchronisation is not instrumented, so that every packet looks like a race.
+# Left out under ThreadSanitizer: these tests have no concurrent threads, except virtio_pair, which tests DPDK's
+# drivers. Their synchronisation is not instrumented, so that every packet looks like a race.
 NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash", "forward_check", "hrtimer",
                 "hybrid_policy", "trace")
-# In these (and in trace) DPDK's memif driver or its tracing runs beside our threads, and their locks are not seen.
+# In these cases (and in test trace) DPDK's memif driver or its tracing runs beside halfpoll's threads, and
+# ThreadSanitizer does not see their locks.
 UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
 ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*")
 SANITIZERS = {
@@ -65,23 +66,23 @@ SANITIZERS = {
 
 
 class Suite:
-    """Runs commands and keeps count."""
+    """Runs commands and counts outcomes."""
 
     def __init__(self, everything):
         self.everything = everything
         self.count = {"passed": 0, "failed": 0, "skipped": 0}
         self.cases = []
-        self.broken = {}  # build folder -> why it cannot be used
+        self.broken = {}  # build folder -> True if it cannot be used
 
     def case(self, outcome, name, detail=""):
-        """Counts one test; prints those that did not pass."""
+        """Counts one test; prints it if it did not pass."""
         self.count[outcome] += 1
         self.cases.append({"name": name, "outcome": outcome, "detail": detail})
         if outcome != "passed":
             print(f"  {outcome}: {name}", *([f"    {line}" for line in detail.splitlines()[-40:]]), sep="\n", flush=True)
 
     def run(self, log, command, timeout, env=None, cwd=ROOT):
-        """Runs a command into a log file; returns its exit status (None: out of time)."""
+        """Runs a command, with its output in a log file; returns its exit status (None: timeout)."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "w", encoding="utf-8") as out:
             print("+", " ".join(map(str, command)), file=out, flush=True)
@@ -97,14 +98,14 @@ class Suite:
                     end(process)
 
     def check(self, name, log, command, timeout, env=None):
-        """One command that is one test."""
+        """Runs one command that counts as one test."""
         ok = self.run(log, command, timeout, env) == 0
         self.case("passed" if ok else "failed", name, "" if ok else tail(log))
         return ok
 
 
 def end(process):
-    """Ends a child with all it started (its own process group): first asks, so that it can clean up."""
+    """Ends a child and all processes that it started (its process group). SIGTERM comes first: they can clean up."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sig)
@@ -132,7 +133,7 @@ def stage_format(suite):
 
 
 def build(suite, folder, targets=()):
-    """Configures and builds once; counts as one test. False: its programs cannot be used."""
+    """Configures and builds once, which counts as one test. False: the programs of this build cannot be used."""
     if folder in suite.broken:
         return not suite.broken[folder]
     env, options = BUILDS[folder]
@@ -150,7 +151,7 @@ def build(suite, folder, targets=()):
 
 
 def need_build(suite, folder, stage):
-    """For stages that use a build: counts the stage as failed if there is none."""
+    """For stages that use a build: makes it if necessary; counts the stage as failed if it cannot be used."""
     if folder not in suite.broken:
         build(suite, folder)
     if suite.broken[folder]:
@@ -164,8 +165,8 @@ def stage_build(suite):
 
 
 def gtest_cases(suite, where, program, ok, log):
-    """Counts the cases of one GoogleTest program from the XML it wrote. A program that failed without naming a case
-    (it crashed or ran out of time) counts as one failure; so does one without cases."""
+    """Counts the cases of one GoogleTest program from the XML that it wrote. A program that failed without naming a
+    case (a crash, a timeout) counts as one failure, and so does a program without cases."""
     seen, failed = 0, 0
     try:
         cases = list(xml.parse(where / f"{program}.xml").getroot().iter("testcase"))
@@ -190,13 +191,13 @@ def gtest_cases(suite, where, program, ok, log):
 
 
 def meson_tests(suite, folder, multiplier, env=None, without=()):
-    """The tests that meson knows, two programs at a time: most wait for something, and none judges by time."""
+    """Runs the tests that meson knows, two programs at a time: most of them wait, and none judges by time."""
     where = OUT / folder
     for stale in where.glob("*.xml"):
         stale.unlink()
     results = where / "meson-logs" / "testlog.json"
     results.unlink(missing_ok=True)
-    # setarch -R: old sanitizer runtimes cannot place their shadow memory when mmap is randomised over 32 bits.
+    # setarch -R: old sanitizer runtimes cannot place their shadow memory if mmap has 32 bits of randomness.
     command = ["setarch", "-R", "meson", "test", "-C", str(where), "--no-rebuild", "--num-processes", "2",
                "--timeout-multiplier", str(multiplier)]
     known = subprocess.run(["meson", "introspect", str(where), "--tests"], stdout=subprocess.PIPE, check=True)
@@ -244,7 +245,7 @@ def stage_models(suite):
 
 
 def count_cases(suite, stage, status, log, results):
-    """Counts what a command, which ended with `status`, wrote as JSON."""
+    """Counts the outcomes that a command, which ended with `status`, wrote as JSON."""
     if not results.exists():
         suite.case("failed", f"{stage}: it did not finish", tail(log))
         return
@@ -256,7 +257,7 @@ def count_cases(suite, stage, status, log, results):
 
 
 def stage_installed(suite):
-    """What an embedder sees: only the installed files."""
+    """Tests what an embedder has: only the installed files."""
     if not need_build(suite, "gcc", "installed"):
         return
     shutil.rmtree(PREFIX, ignore_errors=True)
@@ -284,7 +285,7 @@ def stage_installed(suite):
 
 
 def python_tests(suite, stage, command, timeout):
-    """Tests that write their outcomes as JSON. `command` gets the program of the gcc build."""
+    """Runs tests that write their outcomes as JSON. `command` gets the program of the gcc build."""
     if not need_build(suite, "gcc", stage):
         return
     log, results = OUT / f"{stage}.log", OUT / f"{stage}.json"
@@ -307,7 +308,7 @@ def stage_nic(suite):
 
 
 def stage_bench(suite):
-    """Benchmarks run and say what they must; their figures are not judged here."""
+    """Runs benchmarks and checks the form of their JSON; the figures themselves are not judged here."""
     if not need_build(suite, "gcc", "bench"):
         return
     bench(suite, "forward")
@@ -341,7 +342,7 @@ def bench(suite, scenario):
 
 
 def stage_debian13(suite):
-    """The chroot stays for the next run. Its packages are all that comes over the network."""
+    """Runs stages in a chroot, which stays for the next run. Only its packages are downloaded."""
     if RELEASE != "bookworm":
         suite.case("skipped", "debian13", "this machine is one: all stages ran on it")
         return
@@ -379,7 +380,7 @@ def main():
         print(f"== {stage}", flush=True)
         try:
             globals()[f"stage_{stage}"](suite)
-        except Exception as e:  # a defect here must not hide the rest, nor be hidden
+        except Exception as e:  # a defect of a stage must neither hide the other stages nor stay hidden
             suite.case("failed", f"{stage}: {e!r}")
         done = ", ".join(f"{suite.count[k] - before[k]} {k}" for k in suite.count if suite.count[k] > before[k])
         print(f"   {done or 'nothing run'} ({time.monotonic() - start:.0f} s)", flush=True)
