@@ -10,11 +10,13 @@
 namespace halfpoll
 {
 
-/// A kernel interface of the calling thread's network namespace, driven through AF_XDP sockets, one per queue. mbuf
-/// memory is the UMEM (pool from packet_pool_create()); copy mode where zero-copy is refused. While open it takes every
-/// frame of the interface and keeps the kernel from using IPv6 on it; close() restores that. The program goes when the
-/// process does. Control thread. Throws `error` that names the missing capability or kernel feature. `warn` gets
-/// one-line messages about what works only in part (called from open()).
+/// Makes a port of a kernel interface in the calling thread's network namespace, driven through one AF_XDP socket for
+/// each queue. The UMEM is the memory of the packet pool, which must come from packet_pool_create(); copy mode is used
+/// where the kernel refuses zero-copy. While the port is open it takes every frame of the interface and keeps the
+/// kernel from using IPv6 on it; close() restores both. The kernel detaches the XDP program when the process ends.
+/// Control thread. Throws device_absent if there is no such interface, else `error`; this call and open() name the
+/// missing capability or kernel feature. `warn` is called from open() with one-line messages about features that work
+/// only in part.
 std::unique_ptr<port> make_af_xdp_port(const std::string &ifname, std::function<void(const std::string &)> warn = {});
 
 } // namespace halfpoll

@@ -10,10 +10,11 @@
 namespace halfpoll
 {
 
-/// A DPDK port: `devargs` is a PCI address ("0000:01:00.0"), a vdev string ("net_virtio_user0,path=/run/v.sock") that
-/// is probed now, or "port:N" for one that the embedder probed. Control thread. Throws `error`; device_absent for a PCI
-/// device that is not there, or bound to another driver. `warn` gets one-line messages about what works only in part
-/// (called from open()). Destroying it gives the device back: it can be unplugged, bound otherwise or probed again.
+/// Makes a port of a DPDK device. `devargs` is a PCI address ("0000:01:00.0"), the string of a virtual device that is
+/// probed now ("net_virtio_user0,path=/run/v.sock"), or "port:N" for a port that the embedder probed. Control thread.
+/// Throws device_absent if a PCI device is not present or is bound to another driver, else `error`. `warn` is called
+/// with one-line messages about features that work only in part. The destructor removes the device from DPDK if it was
+/// not given as "port:N": it can then be unplugged, bound to another driver or probed again.
 std::unique_ptr<port> make_ethdev_port(const std::string &devargs, std::function<void(const std::string &)> warn = {});
 
 } // namespace halfpoll

@@ -12,16 +12,17 @@ namespace halfpoll
 
 struct softnet_data;
 
-/// A CPU's stock of free mbufs of one pool, filled and emptied in bulk, so that the mempool is touched once per many
-/// packets (the kernel's napi_alloc_cache; capacity, refill and keep follow its skb cache, scaled to bursts). Only
-/// threads in a section of the home CPU come here; what others free goes to the mempool. Debug builds look after that.
+/// A CPU's stock of free mbufs of one pool. It is filled and emptied in bulk, so that the mempool is touched once for
+/// many packets (the kernel's napi_alloc_cache; capacity, refill and keep follow its skb cache, scaled to bursts). Only
+/// a thread in a section of the home CPU may use it, which debug builds assert; mbufs that other threads free go to the
+/// mempool.
 class napi_alloc_cache
 {
 public:
     static constexpr unsigned capacity = 512;
     static constexpr unsigned refill = 128;
 
-    /// `home`: null if it has one thread.
+    /// `home`: the CPU that the cache belongs to; null if only one thread uses it.
     explicit napi_alloc_cache(rte_mempool *pool, const softnet_data *home = nullptr) noexcept : pool_(pool), home_(home)
     {
     }
@@ -29,15 +30,16 @@ public:
     napi_alloc_cache(const napi_alloc_cache &) = delete;
     napi_alloc_cache &operator=(const napi_alloc_cache &) = delete;
 
-    /// All n (<= capacity) or none; raw mbufs (rte_mbuf_raw_alloc): refcnt 1, next null, the rest to be reset. False:
-    /// the pool is empty; counted.
+    /// Takes n mbufs (n <= capacity), all or none. They are raw as from rte_mbuf_raw_alloc(): refcnt is 1, next is
+    /// null, the caller sets the rest. False: the pool is empty; counted in alloc_failures().
     bool alloc_raw(rte_mbuf **pkts, unsigned n) noexcept;
-    /// Returns mbufs of any pool, segmented or not; those that are plain and of this pool are kept.
+    /// Frees packets of any pool, with all segments. Segments without further references and of this pool are kept in
+    /// the stock.
     void free(rte_mbuf **pkts, unsigned n) noexcept;
-    /// Gives everything back to the pool. Also where its home's work is done while that is offline.
+    /// Returns all mbufs to the pool. Also on the CPU that serves the home CPU while that is offline.
     void drain() noexcept;
 
-    /// Mbufs in stock.
+    /// Mbufs in the stock.
     unsigned count() const noexcept { return count_; }
     std::uint64_t alloc_failures() const noexcept { return failures_; }
     rte_mempool *pool() const noexcept { return pool_; }

@@ -27,36 +27,38 @@ struct redirect_state;
 struct rps_cpu;
 struct rps_state;
 
-/// Packets that may wait in the backlog of a CPU: the kernel's default, and what each hand-over ring has room for at
-/// least.
+/// Packets that may wait in the backlog of one CPU: the kernel's default. BACKLOG_ROOM is the number of packets that
+/// the backlog rings hold at least.
 inline constexpr unsigned NETDEV_MAX_BACKLOG = 1000;
 inline constexpr unsigned BACKLOG_ROOM = 2047;
-/// The largest limit that a net_core may start with.
+/// The largest netdev_max_backlog that a net_core may start with.
 inline constexpr unsigned BACKLOG_MAX = 65535;
 
-/// The most that skb_defer_max may be: packets that wait on a CPU to go back to the one that received them. At start it
-/// is 0, none, and not the kernel's 128: the pool has caches per CPU already, and exchanges packets with them in bulk.
+/// The largest skb_defer_max: packets that wait on one CPU to go back to the CPU that received them. The initial value
+/// is 0 (none) and not the kernel's 128, because the pool already has a cache for each CPU and exchanges packets with
+/// it in bulk.
 inline constexpr unsigned SKB_DEFER_ROOM = 1023;
 
-/// Most packets a tx queue stages before it hands them to the device; also the receive burst.
+/// Packets that a tx queue stages before it offers them to the device; also the size of a receive burst.
 inline constexpr unsigned NET_BURST = 32;
 
-/// What waits for one device on its owner CPU: staged during a poll, and kept when the ring was full.
+/// The packets that wait for one device on a CPU that owns a tx queue of it: staged during a poll, or kept because the
+/// device's ring was full. Home CPU.
 struct xmit_queue {
     net_device *dev = nullptr;
-    tx_port *driver = nullptr; ///< the device's, or one that shares it with others of the logical CPU
+    tx_port *driver = nullptr; ///< the device's driver, or a shared_tx_queue that runtime CPUs of one logical CPU share
     std::uint16_t queue = 0;
-    unsigned staged = 0;
+    unsigned staged = 0;   ///< packets in `pkts`
     bool dirty = false;    ///< on the CPU's flush list
-    bool rung = true;      ///< doorbell not owed
-    bool full = false;     ///< took less than offered: not tried again before the next flush
-    bool xmitting = false; ///< inside the driver: sending on it again is recursion
-    unsigned depth = 0;    ///< nested sends that have led to what waits; of packets that differ the most
-    unsigned retries = 0;  ///< timer runs that moved nothing
+    bool rung = true;      ///< no doorbell is owed to the device
+    bool full = false;     ///< the driver took less than it was offered; it is not tried again before the next flush
+    bool xmitting = false; ///< the driver is being called; a send on this queue from inside it is recursion
+    unsigned depth = 0;    ///< nested sends that have led to the staged packets; the maximum if they differ
+    unsigned retries = 0;  ///< timer runs in a row that sent nothing
     std::array<rte_mbuf *, 256> pkts;
 };
 
-/// Members of net_cpu that find their way back to it.
+/// Members of net_cpu from which their callback finds the net_cpu.
 struct xmit_timer : hrtimer {
     net_cpu *cpu = nullptr;
 };
@@ -72,81 +74,92 @@ struct defer_ring_deleter {
 };
 using defer_ring_ptr = std::unique_ptr<defer_ring, defer_ring_deleter>;
 
-/// The tx queue of a device that a CPU's packets go to, and whose it is. Runtime CPUs on one logical CPU (mode
-/// `nested`) share a queue, and each is its owner.
+/// A CPU's choice for one device: the tx queue that its packets use, and the runtime CPU that sends on it. Runtime CPUs
+/// on one logical CPU (mode `nested`) share a queue, and each of them is an owner of it.
 struct tx_choice {
     std::uint16_t queue;
     std::uint16_t owner;
 };
 
-/// netio's part of a runtime CPU. Home CPU only.
+/// netio's part of a runtime CPU. Home CPU only, unless a member says otherwise.
 struct net_cpu {
     softnet_data *sd = nullptr;
     net_core *core = nullptr;
     unsigned id = 0; ///< runtime CPU number
-    /// Packets are directed to it: false while it is offline. Written by the control thread while none is under way.
+    /// False while the CPU is offline: no packet is directed to it. Written by the control thread while no packet is
+    /// under way.
     std::atomic<bool> active{true};
     std::unique_ptr<napi_alloc_cache> cache;
-    std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: not this CPU's to send
-    /// Dirty queues of this poll. While they are flushed virtual devices may put them there once more.
+    std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: this CPU owns no tx queue of it
+    /// Queues that this poll has to flush. A virtual device may put a queue here a second time while the queues are
+    /// flushed.
     std::array<xmit_queue *, 2 * MAX_IFINDEX> flush_list{};
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;               ///< sends that led here: of virtual devices, by one another
-    bool xdp_pending = false;                  ///< redirected in this poll: xdp_do_flush() has something to do
-    xmit_timer xmit_retry;                     ///< full rings are tried again
-    cpu_napi handover;                         ///< polls the rings that others fill for this CPU
+    unsigned xmit_recursion = 0;               ///< nesting depth of the present send, through virtual devices
+    bool xdp_pending = false;                  ///< packets were redirected in this poll: xdp_do_flush() has work
+    xmit_timer xmit_retry;                     ///< offers packets to full rings again
+    cpu_napi handover;                         ///< polls the rings in handover_in
     std::vector<rte_ring *> handover_in;       ///< by producer: runtime CPUs, then foreign threads
     unsigned handover_next = 0;                ///< producer whose ring is served first in the next poll
     std::vector<bool> handover_dirty;          ///< by target CPU: filled in this poll, not yet scheduled
-    unsigned handover_targets = 0;             ///< how many of these are set
-    std::vector<backlog_ring *> backlog_out;   ///< by target CPU: packets from this one (backlog.hpp)
-    backlog_ring *backlog_staged = nullptr;    ///< those of them with something staged in this poll
-    backlog_ring *backlog_unchecked = nullptr; ///< published in this turn: does the target look?
+    unsigned handover_targets = 0;             ///< number of targets that are set in handover_dirty
+    std::vector<backlog_ring *> backlog_out;   ///< by target CPU: rings for packets from this CPU (backlog.hpp)
+    backlog_ring *backlog_staged = nullptr;    ///< list of the rings that this poll has staged packets on
+    backlog_ring *backlog_unchecked = nullptr; ///< list of rings published in this turn whose target may be idle
     std::vector<backlog_ring_ptr> backlog_in;  ///< by producing CPU
     unsigned backlog_next = 0;                 ///< producer whose ring is served first in the next poll
-    cpu_napi backlog;                          ///< polls these
-    unsigned receiver = 0;                     ///< CPU that received what is being delivered; else the own one
-    std::vector<defer_ring *> defer_out;       ///< by receiving CPU: its packets that were freed here
+    cpu_napi backlog;                          ///< polls the rings in backlog_in
+    unsigned receiver = 0;                     ///< CPU that received the packets being delivered; `id` unless they came
+                                               ///< by the backlog and skb_defer_max is not 0
+    std::vector<defer_ring *> defer_out;       ///< by receiving CPU: packets of that CPU that were freed here
     std::vector<defer_ring_ptr> defer_in;      ///< by freeing CPU
     /// Steering of packets to other CPUs.
     std::shared_ptr<rps_cpu> rps;
-    /// What XDP programs redirect: bulk queues, flush lists, errors.
+    /// State of XDP redirects: bulk queues, flush lists, error counters.
     std::shared_ptr<redirect_cpu> redirect;
-    /// Nobody looks at the rings: who publishes schedules `backlog`. announce() in process_backlog(); pairs with
-    /// announced() in send_rps_ipi().
+    /// Not 0: the consumer no longer looks at the rings, so a producer that publishes must schedule `backlog`. Set by
+    /// announce() in process_backlog(); pairs with announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
-    /// A producer has more in its ring than its share of netdev_max_backlog: the others look at the sum. Relaxed hint,
-    /// set by producers and cleared here.
+    /// A producer has more packets in its ring than its share of netdev_max_backlog, so the other producers must check
+    /// the sum over all rings. A relaxed hint, set by producers and cleared here.
     std::atomic<bool> backlog_crowded{false};
-    /// Something was put on one of `defer_in`. Release by who did; pairs with the exchange of this CPU.
+    /// One of `defer_in` holds packets. Stored with release by the CPU that published; pairs with the acquire exchange
+    /// of this CPU in defer_take().
     std::atomic<bool> defer_waits{false};
     alignas(128) std::array<dev_stats, MAX_IFINDEX> dev{};
-    std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< home CPU writes, anyone reads, relaxed
-    /// Packets (segments) of other CPUs that were freed here: sent back, and freed here because too many waited or they
-    /// are of another pool. The same.
+    std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< this CPU writes, any thread reads, relaxed
+    /// Segments of other CPUs' packets that were freed here. `deferred`: sent back. `defer_over`: freed on the spot,
+    /// because skb_defer_max segments were waiting or the segment is of another pool. This CPU writes, any thread
+    /// reads, relaxed.
     std::atomic<std::uint64_t> deferred{0}, defer_over{0};
 };
 
-/// Sends a burst (consumed) out of a device: staged, and made visible at the end of the poll. From a CPU that does not
-/// own a queue of the device the packets cross to the owner. Home CPU of `cpu`.
+/// Sends a burst out of a device and takes ownership of the packets. They are staged, and become visible to the peer at
+/// the end of the poll (xmit_flush()). If `cpu` owns no tx queue of the device, the packets cross to the owner of one.
+/// What cannot be sent is freed and counted: DROP_DEV_READY, DROP_TX_FULL, DROP_TX_OVERSIZE, DROP_RECURSION_LIMIT or
+/// DROP_HANDOVER_FULL. Home CPU of `cpu`.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
-/// The same without another look at the packets: the caller knows that they have `bytes` in all and that none is longer
-/// than the device's MTU and link header.
+/// As dev_queue_xmit() above, without the check of the lengths: the caller states that the packets have `bytes` in all
+/// and that none is longer than the device's MTU plus the link header and two VLAN tags.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept;
-/// Ends a poll: hands staged packets to the devices, one doorbell each, one schedule per hand-over target. Home CPU.
+/// Ends a poll: sends what XDP programs redirected, publishes packets for other CPUs, offers staged packets to the
+/// devices with one doorbell for each device, and schedules each hand-over target once. Home CPU of `cpu`.
 void xmit_flush(net_cpu &cpu) noexcept;
-/// Frees packets that are done with (the kernel's napi_consume_skb()). Those that came by the backlog from another CPU
-/// go back to that one while fewer than skb_defer_max wait for it. Home CPU.
+/// Frees packets whose processing has ended (the kernel's napi_consume_skb()). Packets that another CPU received, and
+/// that came by the backlog, go back to that CPU while fewer than skb_defer_max wait for it. Home CPU of `cpu`.
 void consume_packets(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept;
-/// Frees packets under a counted reason; as consume_packets(). Home CPU.
+/// Counts packets under `reason` (a drop_reason or an application's own number below DROP_REASONS) and frees them as
+/// consume_packets() does. Home CPU of `cpu`.
 void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept;
 
-/// Interfaces on a runtime. Construct, use and destroy on the control thread, unless a call says otherwise.
+/// Interfaces on a runtime. Control thread, the destructor included, unless a member says otherwise.
 class net_core
 {
 public:
-    /// `pool` supplies receive buffers of all devices. `foreign_threads`: threads other than the runtime's that may
-    /// send (the slow path). `netdev_max_backlog`: at start; rings are made for it. Throws `error`.
+    /// `pool` supplies the receive buffers of all devices and outlives the net_core, as does `rt`. `foreign_threads`:
+    /// number of threads outside the runtime that may call foreign_xmit() (the slow path is one). `netdev_max_backlog`:
+    /// initial limit in packets; the rings are made for it, and set_netdev_max_backlog() cannot exceed their size.
+    /// Throws `error` if a value is out of range or if memory for rings, mbuf fields or file descriptors is missing.
     net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1,
              unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG);
     ~net_core();
@@ -159,78 +172,95 @@ public:
     redirect_state &redirect() const noexcept { return *redirect_; }
     net_cpu &cpu(unsigned n) const noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
-    /// Packets may be directed to that CPU. Does not change while a packet is under way from a device's rx queue to the
-    /// driver that sends it. Any thread.
+    /// Whether packets may be directed to CPU n. The value does not change while a packet is on its way from a device's
+    /// rx queue to the driver that sends it. Any thread.
     bool cpu_active(unsigned n) const noexcept { return cpus_[n]->active.load(std::memory_order_relaxed); }
-    /// For who takes packets further than the devices: whether he still has some that CPUs gave him. Control thread.
+    /// Set by a component that keeps packets after delivery; returns true while it still holds packets that a data CPU
+    /// gave it. Called on the control thread when a CPU comes or goes.
     std::function<bool()> elsewhere_in_flight;
 
-    /// Packets that may wait in the backlog of one CPU, from all others and itself. Any thread.
+    /// Packets that may wait in the backlog of one CPU, from all CPUs including itself. Any thread.
     unsigned netdev_max_backlog() const noexcept { return netdev_max_backlog_.load(std::memory_order_relaxed); }
-    /// Changes it, from the next burst on. Control thread; throws `error` out of range, and changes nothing then.
+    /// Sets netdev_max_backlog from the next burst on, 1 to backlog_room(). Throws `error` if it is out of range, and
+    /// then changes nothing.
     void set_netdev_max_backlog(unsigned packets);
-    /// The most that set_netdev_max_backlog() takes: what the rings hold.
+    /// The largest value that set_netdev_max_backlog() takes: the size of the rings in packets.
     unsigned backlog_room() const noexcept { return backlog_room_; }
-    /// Of that limit the part that every producer may use without a look at the others. Any thread.
+    /// The part of netdev_max_backlog that each producer may use without checking the other producers' rings. Any
+    /// thread.
     unsigned backlog_share() const noexcept { return backlog_share_.load(std::memory_order_relaxed); }
 
-    /// Packets that may wait on one CPU to go back to another; 0: all are freed where they are. Any thread.
+    /// Segments that may wait on one CPU to go back to the CPU that received them; 0: all are freed on the spot. Any
+    /// thread.
     unsigned skb_defer_max() const noexcept { return skb_defer_max_.load(std::memory_order_relaxed); }
-    /// Changes it. Control thread; throws `error` out of range, and changes nothing then.
+    /// Sets skb_defer_max, 0 to SKB_DEFER_ROOM. 0 also takes back all segments that wait. Throws `error` if it is out
+    /// of range, and then changes nothing.
     void set_skb_defer_max(unsigned packets);
 
-    /// Where received packets go. Before the first device.
+    /// Sets the function that gets received packets, and its argument. Call it before the first register_netdevice().
+    /// Without a handler packets are dropped (DROP_NO_HANDLER).
     void set_rx_handler(rx_handler receive, void *ctx) noexcept;
     rx_handler handler() const noexcept { return handler_; }
     void *handler_ctx() const noexcept { return handler_ctx_; }
 
-    /// Opens a device and starts polling it. A name that an interface had before gets the same number again, if that is
-    /// free. Throws `error`; nothing is left behind then.
+    /// Opens a device and starts to poll it. The interface gets a number from 1 to MAX_IFINDEX - 1: the one that its
+    /// name had before, if that is free. The reference is valid until unregister_netdevice(). Throws `error` if the
+    /// name is empty or in use, if no number is free, or if the driver does not open with `options`; then nothing is
+    /// left behind.
     net_device &register_netdevice(std::unique_ptr<port> driver, net_device_options options);
-    /// Out of service, NAPIs disabled, tx flushed, grace period, closed, gone.
+    /// Removes an interface: takes it out of maps and of service, disables its NAPI instances, sends what is staged,
+    /// waits a grace period, closes the driver and destroys the net_device.
     void unregister_netdevice(net_device &dev) noexcept;
-    /// The device misbehaved or vanished: as unregister, but the interface stays listed, with the reason, and can be
-    /// sent to (counted drop). If its options have `reprobe`, the device is looked for from then on, and the interface
-    /// returns with it, under the same name, number and address.
+    /// Takes a device that failed or vanished out of service: closes and destroys its driver. Unlike after
+    /// unregister_netdevice(), the interface stays registered, with `why` in net_device::failure, and packets sent to
+    /// it are dropped and counted. If its options have `reprobe`, net_core looks for the device from then on, and the
+    /// interface returns with it under the same name, number and address. Does nothing if the device is not open.
     void fail_netdevice(net_device &dev, const std::string &why) noexcept;
-    /// Other options for an interface, which keeps its number, so that those who refer to it (entries of maps,
-    /// programs) are not concerned; its name stays. `driver`: another device, opened before the present one is closed;
-    /// the interface gets `mac`, or if that is zero the device's address. Null: the device stays, and is opened again.
-    /// Of a device that is away the options are for its return. Throws `error`, and everything is as it was then, or
-    /// the interface is out of service, with the reason in `failure`.
+    /// Gives an interface other options. It keeps its name and number, so map entries and programs that refer to it
+    /// stay valid. A `driver` is another device, which is opened before the present one is closed; the interface then
+    /// gets `mac`, or the new device's address if `mac` is zero. With a null `driver` the device stays, and is closed
+    /// and opened again. If the device is away, the options apply at its return. Throws `error`; then either everything
+    /// is as before, or the interface is out of service with the reason in net_device::failure.
     void replace_netdevice(net_device &dev, net_device_options options, std::unique_ptr<port> driver = nullptr,
                            const rte_ether_addr &mac = {});
-    /// Throws `error` if the driver cannot be opened with these options, as far as that can be known.
+    /// Throws `error` if the driver cannot be opened with these options, as far as that can be known before it is
+    /// opened.
     void check_options(const port &driver, const net_device_options &options) const;
-    /// Null if there is none.
+    /// Null if no interface has that number.
     net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
     net_device *dev_get_by_name(const std::string &name) noexcept;
     std::vector<net_device *> devices();
-    /// Both close and open the port again if its driver takes the setting only then; throw `error` if it does not. Of a
-    /// device that is away they are for its return.
+    /// Sets the MTU (bytes of layer 3) or the address of an interface. If the driver takes the setting only when it is
+    /// opened, the port is closed and opened again. If the device is away, the setting applies at its return. Throws
+    /// `error` if the driver refuses the value or is repairing the device; then the former value stays, or the
+    /// interface is out of service with the reason in net_device::failure.
     void set_mtu(net_device &dev, std::uint32_t mtu);
     void set_mac(net_device &dev, const rte_ether_addr &mac);
-    /// Of a device that is away it is for its return. Throws `error`.
+    /// Sets promiscuous mode. If the device is away, the setting applies at its return. Throws `error` if the driver
+    /// refuses it or is repairing the device.
     void set_promiscuous(net_device &dev, bool on);
-    /// Sum over CPUs.
+    /// Packets dropped under `reason` (below DROP_REASONS), summed over CPUs. Any thread.
     std::uint64_t drops(unsigned reason) const noexcept;
 
-    /// A foreign thread sends a burst (consumed) out of a device; `producer` < foreign_threads belongs to that thread
-    /// alone. One doorbell at most. Returns how many were accepted; the rest were freed and counted in foreign_drops().
-    /// Waits while a CPU comes or goes.
+    /// Sends a burst from a thread outside the runtime and takes ownership of the packets. The number `producer`, below
+    /// foreign_threads, belongs to one thread alone. Rings at most one doorbell. Returns the number of packets
+    /// accepted; the others were freed and counted in foreign_drops(). Blocks while a CPU comes or goes.
     unsigned foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
     std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
 
-    /// The control loop: readable when run_control() has something to do.
+    /// An fd that is readable when run_control() has work.
     int control_fd() const noexcept { return control_fd_; }
-    /// Runs posted work (link changes, removals, resets), looks at links that send no events and for devices that are
-    /// away. Control thread.
+    /// Runs posted work (link changes, removals, resets), polls the link of devices that send no link events, looks for
+    /// devices that are away, and moves flows to other queues (accelerated RFS). Takes long when a device is opened,
+    /// closed or reset. Throws `error` if the control fds fail, and what posted work throws.
     void run_control();
-    /// Queues work for the control thread. Any thread but data cores.
+    /// Queues work for run_control(). Any thread except data CPUs: it takes a lock and allocates. Throws `error` if the
+    /// control thread cannot be woken.
     void post(std::function<void()> work);
-    /// Called on the control thread after a device's carrier, mtu or failure changed.
+    /// Called on the control thread after a device's carrier, MTU or failure has changed.
     std::function<void(net_device &)> on_change;
-    /// Called on the control thread after a device was closed and opened again by itself, with the reason.
+    /// Called on the control thread after net_core has closed and opened a device on its own initiative, with the
+    /// reason.
     std::function<void(net_device &, const std::string &)> on_reopen;
 
 private:
@@ -243,7 +273,7 @@ private:
     void arm_timer() noexcept;
     void announce(net_device &dev) noexcept;
 
-    // In and out of service (dev_open.cpp).
+    // Taking devices into and out of service (dev_open.cpp).
     unsigned open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const;
     void attach_driver(net_device &dev, unsigned tx_queues);
     void watch_driver(net_device &dev);
@@ -257,10 +287,10 @@ private:
     void reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo);
     static void refuse_while_recovering(const net_device &dev);
 
-    // Another device (dev_replace.cpp).
+    // Replacing a device (dev_replace.cpp).
     void exchange_driver(net_device &dev, net_device_options options, std::unique_ptr<port> driver, rte_ether_addr mac);
 
-    // What drivers report (dev_return.cpp).
+    // Events that drivers report (dev_return.cpp).
     void handle_event(net_device &dev, port_event event);
     void abandon(net_device &dev, const std::string &why) noexcept;
     void forget_driver(net_device &dev) noexcept;
@@ -274,7 +304,7 @@ private:
     // Accelerated RFS (arfs.cpp).
     void look_at_flows(ktime_t now);
 
-    // CPUs that come and go (net_hotplug.cpp).
+    // CPU hotplug (net_hotplug.cpp).
     class traffic_hold;
     void cpu_moves(unsigned cpu, bool active);
     void place(net_device &dev);
@@ -301,20 +331,20 @@ private:
     std::shared_ptr<rps_state> rps_;
     std::shared_ptr<redirect_state> redirect_;
     ifindex_t last_ifindex_ = 0;
-    std::array<std::string, MAX_IFINDEX> last_names_; ///< by number: who has it, or had it last
-    unsigned cpuhp_ = 0;                              ///< handle of the step
-    /// By foreign thread: held while it sends, and by the control thread while owners of tx queues change.
+    std::array<std::string, MAX_IFINDEX> last_names_; ///< by number: the name that has it, or had it last
+    unsigned cpuhp_ = 0;                              ///< handle of the CPU hotplug state
+    /// By foreign thread: held while the thread sends, and by the control thread while owners of tx queues change.
     std::vector<std::unique_ptr<std::mutex>> foreign_mutexes_;
     rx_handler handler_ = nullptr;
     void *handler_ctx_ = nullptr;
     unsigned backlog_room_;
-    /// Written by the control thread, read by data cores; relaxed, values of their own.
+    /// Written by the control thread, read by data CPUs; relaxed, each value stands for itself.
     std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0}, skb_defer_max_{0};
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
-    int control_fd_ = -1;                         ///< epoll over the next two
+    int control_fd_ = -1;                         ///< epoll over posted_fd_ and timer_fd_
     int posted_fd_ = -1;                          ///< eventfd
     int timer_fd_ = -1;                           ///< timerfd
-    ktime_t armed_for_ = KTIME_MAX;               ///< what the timer is set to
+    ktime_t armed_for_ = KTIME_MAX;               ///< expiry that timer_fd_ is set to
     std::mutex posted_mutex_;
     std::vector<std::function<void()>> posted_;
 };

@@ -14,17 +14,19 @@ class net_core;
 struct rx_queue;
 
 // Steering of received packets to other CPUs (the kernel's RPS and RFS, Documentation/networking/scaling.rst). A queue
-// has a map of CPUs; the flow hash chooses among them, and the packet goes through the backlog of that CPU, of the own
-// one too. With a flow table, flows go where the embedder has said that they are consumed, as far as it is known.
+// has a map of CPUs. The flow hash chooses one of them, and the packet goes through the backlog of that CPU, even if it
+// is the receiving CPU. With a flow table, a flow goes to the CPU on which the embedder has recorded that it is
+// consumed, if that is known.
 //
-// No change of its CPU reorders a flow, up to where it is delivered or leaves by a tx queue: with a flow table it stays
-// where it is while it has packets there or on the way from there to the owner of the tx queue; a change of the map or
-// table comes into force when the queue has none, for which it pauses if that does not happen within a millisecond.
+// A change of its CPU does not reorder a flow, up to its delivery or to the tx queue by which it leaves. With a flow
+// table, a flow stays on its CPU while it has packets there or on the way from there to the owner of the tx queue. A
+// change of the map or table comes into force when the queue has no packet in flight; the queue pauses if that does not
+// happen within a millisecond.
 
-/// Settings of one rx queue.
+/// Steering settings of one rx queue.
 struct rps_config {
     std::vector<unsigned> rps_cpus; ///< runtime CPUs, ascending; empty: no steering by the map
-    unsigned rps_flow_cnt = 0;      ///< entries of the flow table, a power of two is made of them; 0: none
+    unsigned rps_flow_cnt = 0;      ///< entries of the flow table, rounded up to a power of two; 0: none
     bool operator==(const rps_config &) const = default;
 };
 
@@ -32,51 +34,54 @@ inline constexpr unsigned RPS_FLOW_CNT_MAX = 1U << 20;
 inline constexpr unsigned RPS_SOCK_FLOW_ENTRIES_MAX = 1U << 24;
 inline constexpr unsigned FLOW_LIMIT_TABLE_LEN_MAX = 1U << 20;
 
-/// Against few flows that fill the backlog of a CPU: once it is half full, a flow (a bucket of the table) that has more
-/// than 64 of the last 128 packets loses the next ones.
+/// Protects a CPU's backlog from a few large flows. Once the backlog is half full, a flow (a bucket of the table) that
+/// has more than 64 of the last 128 packets loses its next packets.
 struct flow_limit_config {
-    std::vector<unsigned> flow_limit_cpu_bitmap; ///< runtime CPUs whose rx queues are limited, ascending; empty: off
-    unsigned flow_limit_table_len = 4096;        ///< buckets, a power of two
+    /// Runtime CPUs whose rx queues are limited, ascending; empty: no limit.
+    std::vector<unsigned> flow_limit_cpu_bitmap;
+    unsigned flow_limit_table_len = 4096; ///< buckets, a power of two
     bool operator==(const flow_limit_config &) const = default;
 };
 
-/// Steering of a queue from now on. Control thread; throws `error` that names the legal range, and changes nothing
-/// then.
+/// Sets the steering of a queue from now on. Control thread. Throws `error` that names the legal range, and then
+/// changes nothing.
 void rps_configure(rx_queue &queue, const rps_config &config);
-/// Throws what rps_configure() would throw on a core of `cpus` CPUs; `name`: whose settings they are.
+/// Throws what rps_configure() would throw with `cpus` runtime CPUs. `name` begins the message. Any thread.
 void rps_check(const rps_config &config, unsigned cpus, const std::string &name);
-/// The last rps_configure() is in force. Control thread; looks, does not wait.
+/// Whether the last rps_configure() is in force. Does not wait. Control thread.
 bool rps_settled(rx_queue &queue);
-/// Everything that the queue has handed to other CPUs, or to its own backlog, was delivered. A queue that is disabled
-/// stays so, and may then get another home; rps_configure() after that. Control thread.
+/// Whether all packets that the queue has handed to other CPUs, or to its own CPU's backlog, have been delivered. A
+/// disabled queue for which this holds may get another home; call rps_configure() after that. Control thread.
 bool rps_drained(rx_queue &queue);
 
-/// Whether packets may be steered to a CPU (at first, all). Queues go over to it as after rps_configure(): once
-/// rps_settled() for each of them, nothing of them is left on a CPU that was taken out. Control thread.
+/// Sets whether packets may be steered to a CPU (initially, to all that are online). Queues adopt this as after
+/// rps_configure(): once rps_settled() is true for each queue, no packet of theirs is left on a CPU that was taken out.
+/// Control thread.
 void rps_set_online(net_core &core, unsigned cpu, bool online);
 
-/// The table of what is consumed where: `entries` are rounded up to a power of two; 0: off. Control thread; throws
-/// `error`, and changes nothing then.
+/// Sets the size of the table of recorded flows; `entries` is rounded up to a power of two, 0: off. Control thread.
+/// Throws `error` if it exceeds RPS_SOCK_FLOW_ENTRIES_MAX, and then changes nothing.
 void set_rps_sock_flow_entries(net_core &core, unsigned entries);
 unsigned rps_sock_flow_entries(const net_core &core) noexcept;
-/// The flow with that hash (mbuf->hash.rss) is consumed on a CPU: queues with a flow table steer it there from now on.
-/// To be called as it is consumed, each time: a few stores, and none if nothing changed. Flows whose hashes collide in
-/// the table overwrite one another and go by the map meanwhile. Any thread.
+/// Records that the flow with that hash (mbuf->hash.rss) is consumed on a CPU: queues with a flow table steer it there
+/// from now on. Call it each time the flow is consumed; it costs a few stores, and none if nothing has changed. Flows
+/// whose hashes collide in the table overwrite each other's entry and then go by the map. Any thread.
 void rps_record_sock_flow(net_core &core, std::uint32_t hash, unsigned cpu) noexcept;
 
-/// Control thread; throws `error`, and changes nothing then.
+/// Sets the flow limit. Control thread. Throws `error` if a CPU or the table length is out of range, and then changes
+/// nothing.
 void set_flow_limit(net_core &core, const flow_limit_config &config);
 const flow_limit_config &flow_limit(const net_core &core) noexcept;
 
-/// Figures of a queue, since it was opened.
+/// Counters of a queue since it was opened.
 struct rps_counters {
-    std::uint64_t steered = 0; ///< to a backlog
-    std::uint64_t direct = 0;  ///< processed where they were received
+    std::uint64_t steered = 0; ///< packets given to a backlog
+    std::uint64_t direct = 0;  ///< packets processed on the CPU that received them
     std::uint64_t moved = 0;   ///< changes of a flow's CPU
-    std::uint64_t put_off = 0; ///< packets whose flow was to move, but had others in flight
-    std::uint64_t pauses = 0;  ///< polls that waited for a change of the settings
-    std::uint64_t filters = 0; ///< flows that the device brings to the queue (ntuple)
-    std::uint64_t refused = 0; ///< flows that it did not bring elsewhere
+    std::uint64_t put_off = 0; ///< packets whose flow should move, but had others in flight
+    std::uint64_t pauses = 0;  ///< polls that received nothing because a change of the settings was waiting
+    std::uint64_t filters = 0; ///< flows that the device brings to this queue at present (ntuple)
+    std::uint64_t refused = 0; ///< flows of this queue that the device did not bring to another one
 };
 /// Control thread.
 rps_counters rps_counters_of(const rx_queue &queue) noexcept;

@@ -15,33 +15,34 @@
 namespace halfpoll
 {
 
-/// Classes of packets that go to the kernel, each policed on its own before the ring.
+/// Classes of packets that go to the kernel. Each is policed by itself, before the ring.
 enum punt_class : unsigned {
     PUNT_ARP_ND,     ///< ARP, IPv6 neighbour and router discovery
     PUNT_ROUTING,    ///< routing protocols' packets for the box: BGP, OSPF, BFD, VRRP, …
-    PUNT_LOCAL,      ///< others addressed to the box
+    PUNT_LOCAL,      ///< other packets addressed to the box
     PUNT_CONTROL,    ///< multicast and link-layer protocols (OSPF, LLDP, …)
     PUNT_RESOLVE,    ///< next hop not resolved
     PUNT_TTL,        ///< TTL or hop limit expired
     PUNT_TOO_BIG,    ///< larger than the egress MTU
     PUNT_OPTIONS,    ///< IPv4 options, IPv6 hop-by-hop
     PUNT_NO_ROUTE,   ///< no route, unreachable, prohibit: the kernel answers
-    PUNT_REDIRECT,   ///< leaves where it came from: a sample, for which the kernel sends ICMP redirects
-    PUNT_TABLE_FULL, ///< its route has no room in a table of the fast path
-    PUNT_OTHER,      ///< anything else the fast path does not do
+    PUNT_REDIRECT,   ///< leaves by the interface it came in on: a sample, for which the kernel sends ICMP redirects
+    PUNT_TABLE_FULL, ///< the route of the packet has no room in a table of the fast path
+    PUNT_OTHER,      ///< anything else that the fast path does not do
     PUNT_CLASSES
 };
 const char *to_string(punt_class c) noexcept;
 
-/// A token bucket per class and CPU. Of PUNT_ARP_ND and PUNT_ROUTING a single source may use a quarter, so that one
-/// that floods does not keep the others out, and all sources that are not known (slow_path::add_known()) a half, so
-/// that no number of invented ones keeps out those that are; and a quarter of the ring towards the kernel is theirs.
+/// Limit of a class: a token bucket on each CPU. In PUNT_ARP_ND and PUNT_ROUTING a single source may use a quarter of
+/// it, so that a source that floods does not starve the others. All sources that are not known (slow_path::add_known())
+/// may use half of it together, so that no number of invented sources starves the known ones. A quarter of the ring
+/// towards the kernel is reserved for these two classes.
 struct punt_limit {
     unsigned packets_per_second = 10'000;
     unsigned burst = 1'000;
     bool operator==(const punt_limit &) const = default;
 };
-/// By class. TCP to the box needs more than 100 Mbit/s; redirects are few.
+/// Limits by class. TCP to the box needs more than 100 Mbit/s; redirects are rare.
 struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
     punt_limits() : array{}
     {
@@ -52,102 +53,116 @@ struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
 
 struct slow_path_options {
     std::string netns; ///< name under /run/netns or a path; empty: the namespace of the process
-    int affinity = -1; ///< logical CPU of the slow-path thread; -1: wherever the system puts it
+    int affinity = -1; ///< logical CPU of the slow-path thread; -1: the scheduler chooses
     punt_limits limits;
-    unsigned ring_size = 1024; ///< per CPU, towards the kernel
+    unsigned ring_size = 1024; ///< packets from each CPU that may wait for the kernel, 1 to 2^20
 };
 
-/// Counters of one shadow; relaxed atomics, written by the slow-path thread.
+/// Counters of one shadow, in packets. Relaxed atomics; the slow-path thread writes, any thread reads.
 struct shadow_stats {
     std::atomic<std::uint64_t> to_kernel{0}, to_kernel_drops{0}, from_kernel{0}, from_kernel_drops{0};
 };
 
-/// A port's TAP interface in the kernel: what people configure with `ip`.
+/// The TAP interface of a port in the kernel: what the operator configures with `ip`. Control thread, unless a member
+/// says otherwise.
 struct shadow {
     static constexpr int NO_IFINDEX = -1;
 
     net_device *dev = nullptr;
-    std::string name;     ///< that the interface has now
-    std::string identity; ///< that it was made under, by which the next process finds it
+    std::string name;     ///< present name of the interface
+    std::string identity; ///< name under which it was created, and under which the next process finds it
     int fd = -1;
-    int kernel_ifindex = NO_IFINDEX; ///< in the namespace
-    bool moved = false;              ///< it is in another namespace, where it works: the fast path has no part in that
-    bool created = false;            ///< by this process: false if adopted
-    /// The kernel interface was deleted. Set by the slow-path thread before it posts, cleared by reopen_shadow():
-    /// relaxed.
+    int kernel_ifindex = NO_IFINDEX; ///< in the namespace of slow_path_options
+    /// The interface is in another namespace; it works there, but the fast path does not follow its configuration.
+    bool moved = false;
+    bool created = false; ///< this process created the interface; false: it was adopted
+    /// The kernel interface was deleted. Set by the slow-path thread before it posts, cleared by exchange_shadow() and
+    /// reopen_shadow(): relaxed.
     std::atomic<bool> deleted{false};
-    std::string failure; ///< why there is no kernel interface, else empty. Control thread
+    std::string failure; ///< why there is no kernel interface, else empty
     shadow_stats stats;
 };
 
-/// Carries packets between the data cores and the shadows, on a thread of its own: a TAP write runs the kernel's stack.
-/// One single-producer ring per CPU towards it; back through net_core::foreign_xmit(). The kernel's checksum offload is
-/// completed here; segmentation offload stays off.
+/// Carries packets between the data CPUs and the shadows, on a thread of its own, because a write to a TAP runs the
+/// kernel's stack on the caller. Each CPU has a single-producer ring towards the thread; packets from the kernel go
+/// through net_core::foreign_xmit(), as producer 0. Checksums that the kernel leaves to offload are completed here;
+/// segmentation offload stays off. Control thread, unless a member says otherwise.
 class slow_path
 {
 public:
-    /// Starts the thread. Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace). Control thread.
+    /// Starts the thread. `core` outlives this object. Throws `error` if an option is out of range, or if the thread
+    /// cannot be started or pinned.
     slow_path(net_core &core, slow_path_options options);
     ~slow_path();
     slow_path(const slow_path &) = delete;
     slow_path &operator=(const slow_path &) = delete;
 
-    /// Creates the shadow, persistent, or adopts one that a predecessor left; sets MAC and MTU to the device's, carrier
-    /// to its link, and brings nothing up. Control thread; throws `error`.
+    /// Creates the shadow of a device, persistent, or adopts the TAP interface that an earlier process left. Sets MAC
+    /// and MTU to the device's and the carrier to its link; brings nothing up. The reference is valid until
+    /// remove_shadow(). Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace, name in use, another
+    /// process holds it).
     shadow &add_shadow(net_device &dev, const std::string &name);
-    /// Lets go of it: carrier down, and removed from the kernel if `destroy`. Control thread.
+    /// Closes a shadow. Blocks until no data CPU can punt to it and the thread has written the packets that were queued
+    /// for it. The kernel interface loses its carrier; it is removed if `destroy`, else it stays for the next process.
     void remove_shadow(shadow &s, bool destroy);
-    /// Called on the control thread after somebody has deleted a shadow's kernel interface (`ip link del`).
+    /// Called on the control thread after another program has deleted the kernel interface of a shadow (`ip link del`).
     std::function<void(shadow &)> on_deleted;
-    /// Called by look_at() when it has found something new.
+    /// Called by look_at() when the name or the namespace of a shadow has changed.
     std::function<void(shadow &)> on_place;
-    /// Makes a kernel interface that was reported as deleted again, without the addresses it had. Throws `error`, which
-    /// also stays in `failure`. Control thread.
+    /// Creates the kernel interface again after it was reported as deleted, without the addresses that it had. Throws
+    /// `error`, whose text also stays in `failure`.
     void reopen_shadow(shadow &s);
-    /// Removes the kernel interface of a shadow that was let go of. Control thread.
+    /// Removes the persistent kernel interface that was created under `name`, if no process holds it.
     void destroy_released(const std::string &name) noexcept;
-    /// Gives a port another kernel interface, made or adopted as by add_shadow(), in the place of the present one,
-    /// which stays in the kernel and is let go of. Throws `error`, and changes nothing then. Control thread.
+    /// Replaces the kernel interface of a port by another one, created or adopted as by add_shadow(). The former one
+    /// stays in the kernel, without an owner. Throws `error`. If only the last steps failed, the new interface is in
+    /// place, without carrier or with the reason in `failure`; else nothing has changed.
     void exchange_shadow(shadow &s, const std::string &name);
-    /// Lets go of the kernel interface, so that another port can have it. What is sent to it is dropped and counted,
-    /// until exchange_shadow() or reopen_shadow(). Throws `error`. Control thread.
+    /// Closes the kernel interface of a port, so that another port can have it. `why` becomes `failure`. What is sent
+    /// to it is dropped and counted until exchange_shadow() or reopen_shadow(). Throws `error`; then nothing has
+    /// changed.
     void release_shadow(shadow &s, const std::string &why);
-    /// Throws `error` if add_shadow() would because of the name or who has it. Control thread.
+    /// Throws `error` if add_shadow() would fail because of the name or because another process holds the interface.
     void check_shadow(const std::string &name);
-    /// Another name under which the next process finds it. Throws `error`. Control thread.
+    /// Changes the name under which the next process finds the interface. Throws `error`.
     void identify(shadow &s, const std::string &name);
-    /// Sets the kernel interface's MAC and MTU to the device's. Throws `error`. Control thread.
+    /// Sets the kernel interface's MAC and MTU to the device's. Throws `error`.
     void set_address(shadow &s);
-    /// Looks what a shadow's kernel interface is called now, and whether it was moved to another namespace or is back.
-    /// False: nothing has changed. Throws `error`. Control thread.
+    /// Reads the present name and namespace of a shadow's kernel interface. False: neither has changed. Throws `error`.
     bool look_at(shadow &s);
-    /// Sets the kernel interface's MTU. Control thread; throws `error`.
+    /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
-    /// Follows the device's carrier. Control thread.
+    /// Sets the kernel interface's carrier. Throws `error`.
     void set_carrier(shadow &s, bool up);
     std::vector<shadow *> shadows();
+    /// Null if no shadow has that kernel interface.
     shadow *of_kernel_ifindex(int kernel_ifindex) noexcept;
+    /// Null if the device has no shadow. Also data CPUs, in a poll.
     shadow *of_device(const net_device &dev) noexcept;
 
-    /// Hands packets (consumed) that came in on `in` to its shadow, after policing; a doorbell per poll by
-    /// punt_flush(). Returns how many went there. Home CPU.
+    /// Hands packets that came in on `in` to its shadow, after policing, and takes ownership of them. punt_flush()
+    /// wakes the thread. Returns how many were queued; the others were dropped: DROP_DEV_READY (the device has no
+    /// shadow), DROP_PUNT_POLICED or DROP_PUNT_FULL. Home CPU of `cpu`.
     unsigned punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
-    /// Whether a packet that could do without may be punted now: charged here, and punt() polices PUNT_REDIRECT no
-    /// more.
+    /// Whether a packet that the kernel need not see may be punted now (PUNT_REDIRECT). Charges the packet; punt() does
+    /// not police PUNT_REDIRECT again. Home CPU of `cpu`.
     bool grant(net_cpu &cpu, punt_class c) noexcept;
-    /// End of the receive handler: wakes the thread if something was punted and it sleeps. Home CPU.
+    /// Ends a receive handler: wakes the thread if packets were punted and it sleeps. Home CPU of `cpu`.
     void punt_flush(net_cpu &cpu) noexcept;
 
-    /// A source that the kernel knows: a link address (6 bytes), or a host's in network order (4 or 16). It is known
-    /// until it was removed as often as it was added. Control thread.
+    /// Marks a source as known to the kernel: a link address (6 bytes), or a host's address in network order (4 or 16
+    /// bytes). It is known until it was removed as often as it was added. Of a large number some find no room and stay
+    /// unknown.
     void add_known(std::span<const std::uint8_t> address);
     void remove_known(std::span<const std::uint8_t> address) noexcept;
     bool knows(std::span<const std::uint8_t> address) const noexcept;
 
-    /// Another limit for a class, from the next burst on. Control thread; throws `error` out of range.
+    /// Sets the limit of a class, from the next burst on. Throws `error` if `burst` is not 1 to 1,000,000,000, and then
+    /// changes nothing.
     void set_limit(punt_class c, const punt_limit &limit);
 
-    /// Sums over CPUs, any thread.
+    /// Packets of a class that were queued for the kernel, and that were dropped as over its limit; sums over CPUs. Any
+    /// thread.
     std::uint64_t punted(punt_class c) const noexcept;
     std::uint64_t policed(punt_class c) const noexcept;
 

@@ -16,10 +16,10 @@ namespace halfpoll
 
 class net_core;
 
-// XDP: a program of an rx queue sees each burst first, before RPS, and says of each packet what becomes of it
+// XDP: a program of an rx queue sees each burst first, before RPS, and decides the action for each packet
 // (xdp_program.h). A packet of any number of segments is one packet.
 
-/// A program. Constructed and destroyed on the control thread; destroyed after the last burst that it has seen.
+/// A program. Constructed and destroyed on the control thread; destroyed after its last run() has returned.
 class xdp_program
 {
 public:
@@ -29,17 +29,18 @@ public:
     xdp_program &operator=(const xdp_program &) = delete;
 
     const std::string &name() const noexcept { return name_; }
-    /// Judges a burst: sets each of the n actions. Any data core, several at the same time. Must not block or throw.
+    /// Judges a burst: sets the action of each of the n packets. On any data CPU, on several at the same time. Must not
+    /// block or throw.
     virtual void run(halfpoll_xdp_burst &burst) noexcept = 0;
-    /// Its own figures, lines of "name value". Control thread, while packets are judged.
+    /// The program's own figures, as lines of "name value". Control thread, while data CPUs run the program.
     virtual std::string show() const { return {}; }
 
 private:
     std::string name_;
 };
 
-/// A program known at compile time: `F` is called for each packet, inlined into the loop over the burst:
-/// std::uint8_t f(halfpoll_xdp_burst &, std::uint32_t i) noexcept returns an xdp_action.
+/// A program known at compile time. `F` is called for each packet and inlined into the loop over the burst:
+/// std::uint8_t f(halfpoll_xdp_burst &, std::uint32_t i) noexcept returns the xdp_action of packet i.
 template <typename F>
 class xdp_inline final : public xdp_program
 {
@@ -66,31 +67,32 @@ std::shared_ptr<xdp_program> make_xdp_program(std::string name, F f)
 }
 
 /// Opens the program of a shared object (xdp_program.h) with its configuration. Each call makes an instance of its own;
-/// the object is unloaded after the last one. An object that is to be replaced on disk gets a new file of that name,
-/// for the old one may be in use. `core` lives longer than the program. Throws `error` that names the file: it is
-/// missing, or no object, or others could change it (trusted_file.hpp), or it is for another version of halfpoll or
-/// DPDK, or it says itself what it lacks. Control thread.
+/// the object is unloaded after the last one. To replace an object on disk, write a new file and rename it: the old
+/// file may be in use. `core` outlives the program. Control thread. Throws `error` that names the file: it cannot be
+/// read, an untrusted user could change it (trusted_file.hpp), it is not a complete shared object, it exports no
+/// complete halfpoll_xdp_program, it was built for another HALFPOLL_XDP_ABI or DPDK release, or its open() failed (with
+/// the text that open() gave).
 std::shared_ptr<xdp_program> xdp_load(net_core &core, const std::string &file, const std::string &config = {});
 
 inline constexpr int XDP_ALL_QUEUES = -1;
 
-/// Puts a program on an rx queue of a device, in place of the one that is there. Each burst is judged by one program
-/// alone, none passes by without one, and none is lost. Returns when nobody runs the former one any more, which is then
-/// let go. It stays through failure and return of the device. Control thread; throws `error` if there is no such queue,
-/// and changes nothing then.
+/// Puts a program on an rx queue of a device, or on all queues, in place of the present one. Each burst is judged by
+/// exactly one of the two, and no packet is lost. Returns when no data CPU runs the former program any more, whose
+/// reference is then released. The program stays attached when the device fails and returns. Control thread. Throws
+/// `error` if `program` is null or there is no such queue, and then changes nothing.
 void xdp_attach(net_core &core, net_device &dev, std::shared_ptr<xdp_program> program, int queue = XDP_ALL_QUEUES);
-/// Packets go on without a program from now on. Likewise.
+/// Detaches the program: from now on packets of the queue pass without one. Otherwise as xdp_attach().
 void xdp_detach(net_core &core, net_device &dev, int queue = XDP_ALL_QUEUES);
 
-/// Packets of an rx queue by what became of them, since the device was registered.
+/// Packets of an rx queue by action, since the device was registered.
 struct xdp_counters {
     std::uint64_t pass = 0, drop = 0, tx = 0;
-    std::uint64_t redirect = 0; ///< given to a redirect; errors are counted there
-    std::uint64_t aborted = 0;  ///< XDP_ABORTED, or no valid action
+    std::uint64_t redirect = 0; ///< taken by a redirect, packets that its target dropped included
+    std::uint64_t aborted = 0;  ///< XDP_ABORTED, or not a valid action
 };
-/// Control thread. `queue` is one of the device's.
+/// `queue` is one of the device's. Control thread.
 xdp_counters xdp_counters_of(const net_device &dev, unsigned queue) noexcept;
-/// Null: none. Control thread.
+/// Null: the queue has no program. Control thread.
 std::shared_ptr<xdp_program> xdp_program_of(const net_device &dev, unsigned queue) noexcept;
 
 } // namespace halfpoll

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What an XDP program and halfpoll agree on, in C and C++: a program is a function that looks at a burst of received
- * packets, before anything else does, and says of each what becomes of it. Actions and flags are those of <linux/bpf.h>
- * (enum xdp_action, BPF_F_BROADCAST, BPF_F_EXCLUDE_INGRESS).
+ * The contract between an XDP program and halfpoll, in C and C++. A program is a function that gets each burst of
+ * received packets before anything else does, and decides the action for each packet. Actions and flags are those of
+ * <linux/bpf.h> (enum xdp_action, BPF_F_BROADCAST, BPF_F_EXCLUDE_INGRESS).
  *
- * A shared object exports one `const struct halfpoll_xdp_program halfpoll_xdp_program` and needs this header and DPDK's
- * only. Programs run on data cores: no system call, no lock that may be waited for, no allocation.
+ * A shared object exports one `const struct halfpoll_xdp_program halfpoll_xdp_program`; it needs only this header and
+ * DPDK. Programs run on data CPUs: they make no system call, wait for no lock and allocate nothing.
  */
 #ifndef HALFPOLL_XDP_PROGRAM_H
 #define HALFPOLL_XDP_PROGRAM_H
@@ -24,15 +24,15 @@
 extern "C" {
 #endif
 
-/* Raised when anything below changes its meaning or place. */
+/* Incremented when a declaration below changes its meaning or layout. */
 #define HALFPOLL_XDP_ABI 1
-/* Most packets that a program is shown at a time. */
+/* Most packets in a burst. */
 #define HALFPOLL_XDP_BURST 64
 
 /* A redirect map (devmap, cpumap, xskmap). */
 struct halfpoll_xdp_map;
 
-/* Where a packet is redirected to: an entry of a map, or without a map the interface whose number is the key. */
+/* Target of a redirect: an entry of a map, or, if `map` is NULL, the interface whose number is the key. */
 struct halfpoll_xdp_target {
     struct halfpoll_xdp_map *map;
     uint32_t key;
@@ -40,54 +40,56 @@ struct halfpoll_xdp_target {
 };
 
 /*
- * Packets in the order of their arrival. They belong to halfpoll: the program changes what is in them, and their length
- * by the calls below, not the array.
+ * Packets in the order of their arrival. halfpoll owns them. A program may change their content, and their length by
+ * the calls below; it does not change the array.
  */
 struct halfpoll_xdp_burst {
     struct rte_mbuf **pkts;
     uint32_t n; /* 1 to HALFPOLL_XDP_BURST */
     uint32_t ingress_ifindex;
-    uint32_t egress_ifindex; /* of a program of a devmap entry, else 0 */
+    uint32_t egress_ifindex; /* set for the program of a devmap entry, else 0 */
     uint16_t rx_queue_index;
-    uint16_t cpu; /* runtime CPU: for state per CPU */
-    uint64_t now; /* ns, CLOCK_MONOTONIC; as old as the poll */
-    /* Set by halfpoll: where the length of a packet's metadata is, and which flag says that it has some. */
+    uint16_t cpu; /* runtime CPU, to index state that is kept per CPU */
+    uint64_t now; /* ns, CLOCK_MONOTONIC; as last read before the poll */
+    /* Set by halfpoll: offset of the metadata's length in an mbuf, and the flag that says that there is metadata. */
     int32_t meta_offset;
     uint64_t meta_flag;
-    /* The program's answer: an enum xdp_action each, at first XDP_ABORTED. Other values are as XDP_ABORTED. */
+    /* Set by the program: an enum xdp_action for each packet. Initially XDP_ABORTED; other values mean XDP_ABORTED. */
     uint8_t action[HALFPOLL_XDP_BURST];
-    /* Read where the action is XDP_REDIRECT (xdp_redirect(), xdp_redirect_map()); not initialised. */
+    /* Read if the action is XDP_REDIRECT; set by xdp_redirect() and xdp_redirect_map(). Not initialised. */
     struct halfpoll_xdp_target target[HALFPOLL_XDP_BURST];
 };
 
-/* What halfpoll does for a program while it opens; control thread. */
+/* What halfpoll offers to a program's open(). Control thread. */
 struct halfpoll_xdp_host {
     void *ctx;
     uint32_t cpus; /* runtime CPUs, numbered from 0 */
-    /* One sentence on why open() fails: what, where, remedy. */
+    /* Tells why open() fails, in one sentence: what, where, remedy. The text is copied. */
     void (*error)(void *ctx, const char *text);
-    /* Number of an interface, 0: there is none of that name. */
+    /* Returns the number of an interface; 0: no interface has that name. */
     uint32_t (*ifindex)(void *ctx, const char *name);
-    /* A map of the configuration, NULL: there is none of that name. It lives as long as the program. */
+    /* Returns a map of the configuration; NULL: no map has that name. The map lives as long as the program. */
     struct halfpoll_xdp_map *(*map)(void *ctx, const char *name);
 };
 
 struct halfpoll_xdp_program {
     uint32_t abi;     /* HALFPOLL_XDP_ABI */
-    uint32_t version; /* RTE_VERSION: packets look as in the DPDK that it was built with */
+    uint32_t version; /* RTE_VERSION of the build, which decides the layout of packets */
     const char *name;
     /*
-     * Makes one instance; `config` is the text from the configuration, "" if there is none. 0 or -errno, after
-     * host->error(). Control thread.
+     * Makes an instance and stores it in *state. `config` is the text of the configuration, valid during the call, ""
+     * if there is none. Returns 0, or -errno of the program's choice after host->error(); close() is not called then.
+     * Without host->error() halfpoll reports the interface or map that was missing, or else the errno. Control thread.
      */
     int (*open)(const struct halfpoll_xdp_host *host, const char *config, void **state);
-    /* Judges a burst. Any data core, several at the same time; an instance that nobody runs is closed. */
+    /* Judges a burst. On any data CPU, on several at the same time. */
     void (*run)(void *state, struct halfpoll_xdp_burst *burst);
-    /* Control thread, after the last run() has returned. */
+    /* Destroys an instance, after its last run() has returned. Control thread. */
     void (*close)(void *state);
     /*
-     * Figures for `halfpoll xdp show`, lines of "name value\n", at most `size` bytes with the closing 0; returns as
-     * snprintf(). May be NULL. Control thread, while packets are judged.
+     * Writes figures for `halfpoll xdp show` as lines of "name value\n", at most `size` bytes with the closing 0.
+     * Returns what snprintf() returns: the length of the whole text in bytes. May be NULL. Control thread, while data
+     * CPUs run the program.
      */
     int (*show)(void *state, char *text, size_t size);
 };
@@ -97,7 +99,10 @@ struct halfpoll_xdp_program {
     const struct halfpoll_xdp_program halfpoll_xdp_program = {HALFPOLL_XDP_ABI, RTE_VERSION, (name_), (open_),         \
                                                               (run_),           (close_),    (show_)}
 
-/* The first segment of packet i: what a program may read and write without a look at further ones. */
+/*
+ * The bytes of packet i from xdp_data() to xdp_data_end() are its first segment, which a program may read and write
+ * directly.
+ */
 static inline uint8_t *xdp_data(const struct halfpoll_xdp_burst *b, uint32_t i)
 {
     return rte_pktmbuf_mtod(b->pkts[i], uint8_t *);
@@ -108,10 +113,13 @@ static inline uint8_t *xdp_data_end(const struct halfpoll_xdp_burst *b, uint32_t
     return xdp_data(b, i) + b->pkts[i]->data_len;
 }
 
-/* Length over all segments. */
+/* Length of packet i in bytes, over all segments. */
 static inline uint32_t xdp_get_buff_len(const struct halfpoll_xdp_burst *b, uint32_t i) { return b->pkts[i]->pkt_len; }
 
-/* Metadata: up to 252 bytes directly before the data, for whoever gets the packet. */
+/*
+ * Metadata: up to 252 bytes directly before the data, for the next receiver of the packet. xdp_meta_len() returns its
+ * length.
+ */
 static inline uint32_t xdp_meta_len(const struct halfpoll_xdp_burst *b, uint32_t i)
 {
     const struct rte_mbuf *m = b->pkts[i];
@@ -123,7 +131,10 @@ static inline uint8_t *xdp_data_meta(const struct halfpoll_xdp_burst *b, uint32_
     return xdp_data(b, i) - xdp_meta_len(b, i);
 }
 
-/* Gives a packet room for metadata in front (delta < 0), or takes it away. -EINVAL: no room, or not a multiple of 4. */
+/*
+ * Makes room for metadata (delta < 0) or removes some of it (delta > 0), in bytes. Returns 0, or -EINVAL: no headroom
+ * is left, or the new length is not a multiple of 4 from 0 to 252.
+ */
 static inline int xdp_adjust_meta(struct halfpoll_xdp_burst *b, uint32_t i, int32_t delta)
 {
     struct rte_mbuf *m = b->pkts[i];
@@ -137,9 +148,9 @@ static inline int xdp_adjust_meta(struct halfpoll_xdp_burst *b, uint32_t i, int3
 }
 
 /*
- * Takes bytes away at the front (delta > 0), or adds some (delta < 0), whose content is whatever lies there; metadata
- * moves along. -EINVAL: no room (headroom less metadata), or less than an Ethernet header would be left in the first
- * segment.
+ * Removes bytes at the front (delta > 0), or adds bytes of undefined content (delta < 0); metadata moves along. Returns
+ * 0, or -EINVAL: not enough headroom (less the metadata), less than an Ethernet header (14 bytes) would be left in the
+ * first segment, or more than UINT16_MAX bytes would be in it.
  */
 static inline int xdp_adjust_head(struct halfpoll_xdp_burst *b, uint32_t i, int32_t delta)
 {
@@ -160,8 +171,8 @@ static inline int xdp_adjust_head(struct halfpoll_xdp_burst *b, uint32_t i, int3
 }
 
 /*
- * Takes bytes away at the end (delta < 0; segments that become empty are freed), or adds zeros (delta > 0). -EINVAL: no
- * room in the last segment, or less than an Ethernet header would be left in the first one.
+ * Removes bytes at the end (delta < 0), and frees segments that become empty, or adds zeros (delta > 0). Returns 0, or
+ * -EINVAL: no room in the last segment, or less than an Ethernet header (14 bytes) would be left.
  */
 static inline int xdp_adjust_tail(struct halfpoll_xdp_burst *b, uint32_t i, int32_t delta)
 {
@@ -195,7 +206,7 @@ static inline int xdp_adjust_tail(struct halfpoll_xdp_burst *b, uint32_t i, int3
     return 0;
 }
 
-/* Answers of a program: action[i] = xdp_redirect(...). Out of the interface with that number. */
+/* Action of packet i: action[i] = xdp_redirect(...) sends it out of the interface with that number. */
 static inline uint8_t xdp_redirect(struct halfpoll_xdp_burst *b, uint32_t i, uint32_t ifindex)
 {
     b->target[i].map = NULL;
@@ -205,9 +216,10 @@ static inline uint8_t xdp_redirect(struct halfpoll_xdp_burst *b, uint32_t i, uin
 }
 
 /*
- * To the entry of a map. If there is none of that key, the action is the one in the two low bits of `flags` (0:
- * XDP_ABORTED). Further flags: BPF_F_BROADCAST (to all entries of a devmap, the key does not matter),
- * BPF_F_EXCLUDE_INGRESS.
+ * Action of packet i: redirects it to an entry of a map. If the map has no entry with that key, the two low bits of
+ * `flags` are the action (0: XDP_ABORTED). Further flags, for a devmap: BPF_F_BROADCAST (to all entries; the key is
+ * ignored) and BPF_F_EXCLUDE_INGRESS (not to the interface that received the packet). Other flags make the action
+ * XDP_ABORTED.
  */
 static inline uint8_t xdp_redirect_map(struct halfpoll_xdp_burst *b, uint32_t i, struct halfpoll_xdp_map *map,
                                        uint32_t key, uint32_t flags)
