@@ -28,14 +28,14 @@ namespace
 {
 
 constexpr std::uint32_t PAGE = 4096;
-constexpr std::uint32_t FRAME_OVERHEAD = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN; ///< of a frame over its MTU
+constexpr std::uint32_t FRAME_OVERHEAD = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN; ///< bytes of a frame over its MTU
 constexpr std::uint32_t XDP_ROOM = 256;                                         ///< XDP_PACKET_HEADROOM
 
-/// An rx queue of the port: the socket of one or, if the interface has more queues than asked for, the sockets of
-/// several interface queues, which share an epoll fd to wait on.
+/// One rx queue of the port. It has the socket of one interface queue or, if the interface has more queues than were
+/// asked for, the sockets of several, which share an epoll fd to wait on.
 struct folded_queue {
     std::vector<xsk_queue *> sockets;
-    unsigned next = 0; ///< who is asked first, in turns. Owner of the rx queue
+    unsigned next = 0; ///< socket that is polled first in the next burst. Owner of the rx queue
     int wait_fd = -1;
     bool own_wait_fd = false;
 
@@ -101,10 +101,10 @@ private:
     netdev_facts facts_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<xdp_redirect_prog> prog_;
-    std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, and by tx queue
+    std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, which is also the tx queue
     std::vector<std::unique_ptr<folded_queue>> queues_; ///< by rx queue
     std::unique_ptr<link_watcher> watcher_;
-    std::uint64_t nohandler_ = 0; ///< frames of queues without a socket, before the last close()
+    std::uint64_t nohandler_ = 0; ///< frames of queues without a socket, counted until the last close()
 };
 
 port_info af_xdp_port::info() const
@@ -176,7 +176,7 @@ void af_xdp_port::prepare_interface(const port_options &options)
     netdev_.set_up();
 }
 
-/// The program cannot fetch a tag that the kernel keeps beside the frame, so it has to stay inside.
+/// The XDP program cannot fetch a tag that the kernel keeps beside the frame, so the tag must stay in the frame.
 void af_xdp_port::keep_vlan_tags()
 {
     if (!netdev_.clear_ethtool_flags(ETH_FLAG_RXVLAN)) {
@@ -191,7 +191,8 @@ void af_xdp_port::keep_vlan_tags()
     }
 }
 
-/// Hardware takes no frame across pages that do not lie together; copies do.
+/// Whether the pool has buffers that cross a page boundary. Hardware cannot use such buffers, because the pages need
+/// not be contiguous; copy mode can.
 bool frames_cross_pages(rte_mempool *pool)
 {
     bool crosses = false;
@@ -219,7 +220,7 @@ void af_xdp_port::open_queues(const port_options &options)
     if (config.force_copy && !facts_.software) {
         say("copy mode: packet buffers cross pages; zero-copy needs hugepages");
     }
-    // Sockets that share a queue share its descriptors.
+    // Sockets that share an rx queue share its descriptors.
     const unsigned per_queue = (facts_.rx_queues + options.rx_queues - 1) / options.rx_queues;
     config.descriptors = std::bit_ceil(std::clamp(options.descriptors / per_queue, 64U, 8192U));
 

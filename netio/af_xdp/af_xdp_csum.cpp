@@ -20,7 +20,7 @@ namespace halfpoll
 namespace
 {
 
-/// IP protocols below 64 behind whose header a checksum to complete may be: IP, options, routes, GRE.
+/// IP protocols below 64 whose payload may contain a checksum to complete: IP, options, routing headers, GRE.
 constexpr std::uint64_t CARRIERS = 1ULL << IPPROTO_HOPOPTS | 1ULL << IPPROTO_IPIP | 1ULL << IPPROTO_IPV6 |
                                    1ULL << IPPROTO_ROUTING | 1ULL << IPPROTO_GRE | 1ULL << IPPROTO_DSTOPTS;
 
@@ -29,7 +29,7 @@ constexpr bool carries_more(std::uint8_t proto) noexcept
     return proto < 64 ? CARRIERS >> proto & 1 : proto == IPPROTO_SCTP || next_of_ip(proto) != proto;
 }
 
-/// `pseudo`: folded sum of the pseudo-header, as the field would hold it.
+/// Completes the checksum at `field` if it holds `pseudo`, the folded sum of the pseudo-header.
 void complete(std::uint8_t *l4, std::uint32_t length, std::uint32_t field, std::uint16_t pseudo) noexcept
 {
     auto *checksum = reinterpret_cast<unaligned_uint16_t *>(l4 + field);
@@ -37,10 +37,10 @@ void complete(std::uint8_t *l4, std::uint32_t length, std::uint32_t field, std::
         return;
     }
     const auto sum = static_cast<std::uint16_t>(~rte_raw_cksum(l4, length));
-    *checksum = sum == 0 ? 0xffff : sum; // zero says "no checksum" in UDP, and both verify
+    *checksum = sum == 0 ? 0xffff : sum; // in UDP zero means that there is no checksum; both values verify
 }
 
-/// Completes the payload of an IP packet. False: its checksum may be further inside.
+/// Completes the checksum in the payload of an IP packet. False: an unfinished checksum may be further inside.
 template <auto pseudo_header, typename Header>
 inline bool complete_payload(std::uint8_t *l4, std::uint32_t length, std::uint8_t proto, const Header *ip) noexcept
 {

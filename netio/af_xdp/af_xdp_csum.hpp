@@ -6,10 +6,11 @@
 namespace halfpoll
 {
 
-/// Completes the checksum of a frame whose sender left it to the hardware: the field then holds the folded sum of the
-/// pseudo-header alone (CHECKSUM_PARTIAL on a software interface), and nothing says where it is. Every other frame is
-/// left alone: one whose right checksum happens to look so gets the same value again. TCP, UDP, GRE and SCTP, in
-/// whatever chain of headers and tunnels: see csum_walk. Bytes behind the IP packet do not count. Any thread.
+/// Completes the checksum of a frame whose sender left it to the hardware. The checksum field then holds only the
+/// folded sum of the pseudo-header (CHECKSUM_PARTIAL on a software interface), and nothing says where the field is.
+/// Other frames are not changed: if a finished checksum happens to have that value, the computation gives the same
+/// value again. Handles TCP, UDP, GRE and SCTP in any chain of headers and tunnels (csum_walk.hpp). Bytes behind the IP
+/// packet are ignored. Any thread.
 void complete_partial_checksum(std::uint8_t *frame, std::uint32_t length) noexcept;
 
 } // namespace halfpoll

@@ -22,7 +22,8 @@ namespace halfpoll
 namespace
 {
 
-constexpr int LOOK_AGAIN_MS = 1000; ///< after a question without an answer, and where no message tells of queues
+/// After a request without an answer, and where no message reports a change of queues.
+constexpr int LOOK_AGAIN_MS = 1000;
 
 } // namespace
 
@@ -58,7 +59,7 @@ link_watcher::link_watcher(const std::string &ifname, int ifindex, std::function
         throw_errno(errnum, "af_xdp:" + ifname + ": cannot watch the link through rtnetlink");
     }
     ethtool_ = open_ethtool_monitor();
-    request_link(); // the answer brings the first look at the queues, too
+    request_link(); // the answer also makes run() check the queues
     try {
         const signals_blocked inherited;
         thread_ = start_thread("af_xdp:" + ifname + ": watching the link", [this] { run(); });
@@ -84,7 +85,7 @@ void link_watcher::close_all() noexcept
     }
 }
 
-/// Asks for the present state: at start, and after the socket lost messages.
+/// Requests the present state: at the start, and after the socket lost messages.
 void link_watcher::request_link()
 {
     struct {
@@ -99,7 +100,7 @@ void link_watcher::request_link()
 
 void link_watcher::run()
 {
-    pollfd fds[3] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}, {ethtool_, POLLIN, 0}}; // poll() leaves a negative out
+    pollfd fds[3] = {{stop_, POLLIN, 0}, {netlink_, POLLIN, 0}, {ethtool_, POLLIN, 0}}; // poll() ignores a negative fd
     while (!removed_) {
         const int ready = poll(fds, 3, ask_again_ || ethtool_ < 0 ? LOOK_AGAIN_MS : -1);
         if (ready < 0) {
@@ -123,10 +124,10 @@ void link_watcher::run()
     }
 }
 
-/// Which setting of which interface does not matter: what does is looked at.
+/// Empties the socket. Which setting of which interface has changed does not matter: the caller checks the queues.
 void link_watcher::receive_ethtool()
 {
-    char message[1024]; // the rest is cut off
+    char message[1024]; // a longer message is cut off
     while (recv(ethtool_, message, sizeof message, 0) >= 0 || errno == ENOBUFS) {
     }
 }
@@ -151,7 +152,7 @@ void link_watcher::receive()
         }
         return;
     }
-    if (sender.nl_pid != 0) { // another program's
+    if (sender.nl_pid != 0) { // a message of another program
         return;
     }
     auto left = static_cast<std::uint32_t>(n);

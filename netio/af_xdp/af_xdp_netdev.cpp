@@ -22,14 +22,14 @@ namespace halfpoll
 namespace
 {
 
-/// A failed call about an interface, with the remedy that its errno suggests.
+/// Throws for a failed call about an interface, with the remedy that its errno suggests.
 [[noreturn]] void throw_netdev(int errnum, const std::string &name, const std::string &what)
 {
     const char *remedy = errnum == EPERM || errnum == EACCES ? " (needs CAP_NET_ADMIN)" : "";
     throw_errno(errnum, "af_xdp:" + name + ": " + what + remedy);
 }
 
-/// Answers of one RTM_GETLINK.
+/// Attributes in the answer to one RTM_GETLINK.
 struct link_message {
     std::uint32_t rx_queues = 0, min_mtu = 0, max_mtu = 0;
     int link = 0;
@@ -67,7 +67,7 @@ void parse_attribute(link_message &out, const rtattr *attr)
     }
 }
 
-/// False if the kernel does not answer with a link: gone.
+/// False: the kernel does not answer with a link, so the interface is gone.
 bool get_link(int ifindex, link_message &out) noexcept
 {
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -83,7 +83,8 @@ bool get_link(int ifindex, link_message &out) noexcept
     alignas(nlmsghdr) char reply[32768];
     sockaddr_nl kernel{};
     kernel.nl_family = AF_NETLINK;
-    ssize_t n = connect(fd, reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel); // nobody else is heard
+    // Only the kernel's messages are received.
+    ssize_t n = connect(fd, reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel);
     n = n < 0 ? n : send(fd, &request, sizeof request, 0);
     n = n < 0 ? n : recv(fd, reply, sizeof reply, 0);
     ::close(fd);
@@ -132,7 +133,8 @@ netdev::~netdev()
     ::close(socket_);
 }
 
-/// An ioctl on the interface by its present name. 0 or errno.
+/// An ioctl on the interface by its present name. Returns 0 or errno: ENODEV if the interface is gone, else the error
+/// of the ioctl.
 int netdev::control(unsigned long request, void *ifr, int index) const noexcept
 {
     ifreq name{};
@@ -270,7 +272,8 @@ void netdev::set_mtu(std::uint32_t mtu)
     });
 }
 
-/// /proc/sys/net shows the namespace of the thread that opens it: the one that this interface was found in.
+/// /proc/sys/net shows the namespace of the thread that opens it, which must be the one in which the interface was
+/// found.
 std::string netdev::disable_ipv6_path() const { return "/proc/sys/net/ipv6/conf/" + present_name() + "/disable_ipv6"; }
 
 void netdev::disable_ipv6()
@@ -278,7 +281,7 @@ void netdev::disable_ipv6()
     const std::string path = disable_ipv6_path();
     char before = '1';
     if (!(std::ifstream(path) >> before) || before != '0') {
-        return; // no IPv6 in this kernel or namespace, or already off
+        return; // this kernel or namespace has no IPv6, or it is already disabled
     }
     if (!(std::ofstream(path) << '1' << std::flush)) {
         throw error("af_xdp:" + name_ + ": cannot write 1 to " + path +
@@ -295,7 +298,7 @@ bool netdev::clear_ethtool_flags(unsigned flags, int index)
 {
     ethtool_value value{ETHTOOL_GFLAGS, 0};
     if (ethtool(&value, index) != 0 || !(value.data & flags)) {
-        return true; // nothing of the kind is on
+        return true; // none of the flags is set
     }
     const unsigned before = value.data;
     value = {ETHTOOL_SFLAGS, before & ~flags};
@@ -329,7 +332,7 @@ bool netdev::disable_gro()
 void netdev::set_promiscuous(bool on)
 {
     if (on && packet_socket_ < 0) {
-        // A membership goes away with the process; protocol 0 receives nothing.
+        // The membership ends with the process; a socket of protocol 0 receives nothing.
         const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
         packet_mreq request{};
         request.mr_ifindex = ifindex_;

@@ -13,10 +13,10 @@
 namespace halfpoll
 {
 
-/// What the kernel says of an interface.
+/// Properties of an interface that the kernel reports.
 struct netdev_facts {
     std::string driver;
-    bool software = false; ///< no device behind it: frames of local sockets reach it with checksums left to complete
+    bool software = false; ///< not a hardware device: frames of local sockets reach it with unfinished checksums
     rte_ether_addr mac{};
     unsigned rx_queues = 1;
     std::uint32_t mtu = 0;
@@ -25,40 +25,43 @@ struct netdev_facts {
     int peer_ifindex = 0;      ///< veth: the other end, if it is in the same namespace
 };
 
-/// A kernel interface in the namespace of the thread that constructs this: facts, and settings that are put back.
-/// Followed by index, so a rename does not matter and a namesake that comes later is left alone. Control thread.
+/// A kernel interface in the namespace of the constructing thread: its properties, and settings that restore() undoes.
+/// The interface is followed by its index, so it may be renamed, and another interface that later gets its name is left
+/// alone. Control thread.
 class netdev
 {
 public:
-    /// Throws `error` if there is no such interface.
+    /// Throws device_absent if there is no such interface, else `error`.
     explicit netdev(const std::string &ifname);
     ~netdev();
     netdev(const netdev &) = delete;
     netdev &operator=(const netdev &) = delete;
 
     int ifindex() const noexcept { return ifindex_; }
-    const std::string &name() const noexcept { return name_; } ///< that it was found by
-    std::string present_name() const;                          ///< empty if it is gone
+    const std::string &name() const noexcept { return name_; } ///< name by which it was found
+    std::string present_name() const;                          ///< empty if the interface is gone
     /// Throws `error` if the interface is gone.
     netdev_facts facts() const;
-    /// Receive queues that it has now; 0: unknown, or the interface is gone. Any thread.
+    /// Number of receive queues at present; 0: unknown, or the interface is gone. Any thread.
     unsigned rx_queues() const noexcept;
-    /// Down if the interface is gone.
+    /// The link state; down if the interface is gone.
     link_state link() const noexcept;
-    /// The first IPv4 address on it, as text; empty if none.
+    /// The first IPv4 address of the interface, as text; empty if it has none.
     std::string ipv4_address() const;
 
-    // Each changes one thing and remembers how to undo it; throws `error`, or returns false where the text says so.
+    // Each function changes one setting and records how to undo it. They throw `error`, except those that return false
+    // on failure.
     void set_up();
     void set_mtu(std::uint32_t mtu);
     void disable_ipv6();
-    /// ETH_FLAG_… of the interface or of `index`; false if the driver does not let go of one of them.
+    /// Clears ETH_FLAG_… of the interface, or of the interface `index`. False: the driver refuses.
     bool clear_ethtool_flags(unsigned flags, int index = 0);
+    /// False: the driver refuses.
     bool disable_gro();
-    /// For as long as this object lives.
+    /// Lasts at most until this object is destroyed. Throws `error`.
     void set_promiscuous(bool on);
 
-    /// Undoes the changes, newest first. What fails is left: the interface is gone then.
+    /// Undoes the changes, newest first. Errors are ignored: they mean that the interface is gone.
     void restore() noexcept;
 
 private:

@@ -36,7 +36,7 @@ const char *remedy(int errnum)
     }
 }
 
-// Not in the headers of Debian 12; kernel >= 6.3.
+// Missing in the headers of Debian 12; kernel >= 6.3.
 constexpr std::uint32_t DEV_BOUND_ONLY = 1U << 6; ///< BPF_F_XDP_DEV_BOUND_ONLY
 constexpr std::uint8_t KFUNC_CALL = 2;            ///< BPF_PSEUDO_KFUNC_CALL
 
@@ -59,7 +59,7 @@ constexpr bpf_insn jump(std::uint8_t condition, std::uint8_t dst, int value, int
 }
 constexpr bpf_insn leave() { return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}; }
 
-/// Adds 1 to a member of xdp_prog_drops; keeps r0.
+/// Appends code that adds 1 to a member of xdp_prog_drops. It keeps r0.
 constexpr int COUNT_LENGTH = 4;
 void append_count(std::vector<bpf_insn> &code, int drops, std::size_t member)
 {
@@ -72,7 +72,8 @@ void append_count(std::vector<bpf_insn> &code, int drops, std::size_t member)
     code.insert(code.end(), std::begin(count), std::end(count));
 }
 
-/// r6 = ctx; r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count }; return r0
+/// Appends: r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count }; return r0.
+/// r6 is ctx.
 void append_redirect(std::vector<bpf_insn> &code, int map, int drops)
 {
     const bpf_insn redirect[] = {
@@ -88,7 +89,7 @@ void append_redirect(std::vector<bpf_insn> &code, int map, int drops)
     code.push_back(leave());
 }
 
-/// Puts a VLAN tag that the kernel keeps beside the frame back into it:
+/// Appends code that puts a VLAN tag that the kernel keeps beside the frame back into it:
 /// if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci) == 0) { make 4 bytes of room; move the addresses; write the tag
 /// }
 void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag, int drops)
@@ -102,11 +103,11 @@ void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag, int drops)
         move(BPF_REG_3, BPF_REG_10),
         add(BPF_REG_3, tci),
         call_kernel(rx_vlan_tag),
-        jump(BPF_JNE, BPF_REG_0, 0, 20 + no_room), // no tag: redirect
+        jump(BPF_JNE, BPF_REG_0, 0, 20 + no_room), // no tag: go on with the redirect
         move(BPF_REG_1, BPF_REG_6),
         set(BPF_REG_2, -4),
         call(BPF_FUNC_xdp_adjust_head),
-        jump(BPF_JNE, BPF_REG_0, 0, 5), // no room: XDP_ABORTED, below
+        jump(BPF_JNE, BPF_REG_0, 0, 5), // no room: return XDP_ABORTED, below
         load(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(xdp_md, data)),
         load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, data_end)),
         move(BPF_REG_3, BPF_REG_1),
@@ -133,7 +134,7 @@ void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag, int drops)
     code.insert(code.end(), std::begin(put), std::end(put));
 }
 
-/// The kernel's id of the function that knows the tag; 0: it has none (kernel < 6.8, or no BTF).
+/// BTF id of the kernel function that returns the tag; 0: the kernel has none (kernel < 6.8, or no BTF).
 int rx_vlan_tag_id()
 {
     btf *kernel = btf__load_vmlinux_btf();
@@ -142,7 +143,8 @@ int rx_vlan_tag_id()
     return id > 0 ? id : 0;
 }
 
-/// fd or -errno. Kernel functions are for programs that say they may be used under the GPL, so this one is dual.
+/// Returns an fd or -errno of bpf(BPF_PROG_LOAD). Only programs under a license compatible with the GPL may call kernel
+/// functions, so the program has a dual license.
 int load_program(const std::vector<bpf_insn> &code, int bound_to)
 {
     LIBBPF_OPTS(bpf_prog_load_opts, options);
@@ -218,7 +220,7 @@ void xdp_redirect_prog::set_socket(unsigned queue, int fd)
     }
 }
 
-/// The generic path takes no program that is bound to a device, and sees no tag.
+/// The generic path accepts no program that is bound to a device, and has no access to the tag.
 void xdp_redirect_prog::reload_unbound()
 {
     if (!keeps_vlan_) {
@@ -237,7 +239,7 @@ bool xdp_redirect_prog::attach()
 {
     const auto attach_as = [&](unsigned flags) {
         LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
-        // A predecessor that was killed a moment ago may still be letting go.
+        // A predecessor that was just killed may still hold the attachment.
         link_ = retry_while_busy([&] { return bpf_link_create(prog_, ifindex_, BPF_XDP, &options); });
         return link_ >= 0;
     };

@@ -7,36 +7,38 @@
 namespace halfpoll
 {
 
-/// What the program has dropped.
+/// Frames that the program has dropped.
 struct xdp_prog_drops {
-    std::uint64_t no_socket = 0; ///< the frame's queue has no socket
-    std::uint64_t no_room = 0;   ///< its VLAN tag did not fit in front of it
+    std::uint64_t no_socket = 0; ///< the queue of the frame has no socket
+    std::uint64_t no_room = 0;   ///< there was no room for the VLAN tag in front of the frame
 };
 
-/// The XDP program that sends every frame to the socket of its queue, attached to one interface by a link, which the
-/// kernel drops with the process. No frame goes on to the kernel while it is attached: those of a queue without a
-/// socket are dropped and counted. Control thread.
+/// The XDP program that redirects every frame to the socket of its queue. It is attached to one interface by a link,
+/// which the kernel removes when the process ends. While the program is attached, no frame reaches the kernel's stack:
+/// a frame of a queue without a socket is dropped and counted. Control thread.
 class xdp_redirect_prog
 {
 public:
-    /// Loads program and socket map; nothing is attached. Throws `error`.
+    /// Loads the program and creates the socket map; attaches nothing. Throws `error`.
     xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues);
     ~xdp_redirect_prog();
     xdp_redirect_prog(const xdp_redirect_prog &) = delete;
     xdp_redirect_prog &operator=(const xdp_redirect_prog &) = delete;
 
     void set_socket(unsigned queue, int fd);
-    /// In the driver if it can, else (returns false) in the generic path. Throws `error`, also when another program
-    /// stays attached.
+    /// Attaches the program in the driver and returns true, or, if the driver has no XDP, in the generic path and
+    /// returns false. Throws `error`, also if another program is attached.
     bool attach();
-    /// VLAN tags that the kernel keeps beside the frame are put back into it. Decided when it is attached.
+    /// Whether VLAN tags that the kernel keeps beside the frame are put back into it. Valid after attach().
     bool keeps_vlan() const noexcept { return keeps_vlan_; }
     void detach() noexcept;
-    /// Since the program was loaded.
+    /// Counted since the program was loaded.
     xdp_prog_drops drops() const noexcept;
 
 private:
-    /// The program; fd or -errno. With the VLAN tag if kernel and driver can, which `bound_to` asks for.
+    /// Loads the program and returns its fd, or -errno: the error of bpf(BPF_PROG_LOAD), or -ENOTSUP if the kernel has
+    /// no function that returns the VLAN tag. `bound_to`: index of the interface whose VLAN tags the program restores;
+    /// 0: it restores none.
     int load(int bound_to) const;
     void reload_unbound();
 

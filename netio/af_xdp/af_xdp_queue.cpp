@@ -24,8 +24,8 @@ namespace
 {
 
 constexpr unsigned BULK = 64;           ///< buffers moved between pool and rings at a time
-constexpr unsigned REFILL = 32;         ///< worth a trip to the pool
-constexpr std::uint32_t XDP_ROOM = 256; ///< XDP_PACKET_HEADROOM: the kernel leaves it in front of the data
+constexpr unsigned REFILL = 32;         ///< buffers owed that justify a refill from the pool
+constexpr std::uint32_t XDP_ROOM = 256; ///< XDP_PACKET_HEADROOM: room that the kernel leaves in front of the data
 constexpr int MAX_TX_BUDGET_OPTION = 9; ///< XDP_MAX_TX_SKB_BUDGET, kernel >= 6.17; not in older headers
 
 std::string remedy(int errnum)
@@ -80,7 +80,7 @@ xsk_queue::xsk_queue(const xsk_config &config, unsigned queue)
     }
 }
 
-/// 0 or -errno; nothing is left behind then.
+/// Returns 0 or -errno, the error of xsk_umem__create() or xsk_socket__create_shared(); then nothing is left behind.
 int xsk_queue::create(const xsk_config &config, unsigned queue)
 {
     xsk_umem_config umem_config{};
@@ -112,17 +112,17 @@ int xsk_queue::create(const xsk_config &config, unsigned queue)
     return 0;
 }
 
-/// Both settings only spare system calls; a kernel that refuses them works.
+/// Both settings only save system calls; the socket also works on a kernel that refuses them.
 void xsk_queue::configure_socket()
 {
     xdp_options options{};
     socklen_t length = sizeof options;
     zero_copy_ =
         getsockopt(fd_, SOL_XDP, XDP_OPTIONS, &options, &length) == 0 && (options.flags & XDP_OPTIONS_ZEROCOPY);
-    // In copy mode a send turns at most this many descriptors into packets (else 32) ...
+    // In copy mode a send turns at most this many descriptors into packets (by default 32) ...
     const int budget = static_cast<int>(descriptors_);
     setsockopt(fd_, SOL_XDP, MAX_TX_BUDGET_OPTION, &budget, sizeof budget);
-    // ... and no more than the send buffer takes, which counts a page and an skb for each.
+    // ... and at most as many as the send buffer takes, which is charged a page and an skb for each.
     const int bytes = static_cast<int>(std::min<std::uint64_t>(descriptors_ * 4096ULL, INT32_MAX / 2));
     setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
 }
@@ -148,17 +148,17 @@ xsk_kernel_counters xsk_queue::kernel_counters() const noexcept
 
 void xsk_queue::mark(rte_mbuf *m) const noexcept
 {
-    // Relaxed; another port's release_marked() may look at it.
+    // Relaxed: release_marked() of another port may read the flags at the same time.
     __atomic_store_n(&m->ol_flags, reinterpret_cast<std::uint64_t>(this), __ATOMIC_RELAXED);
 }
 
-/// The mbuf of a ring entry; the kernel no longer holds it.
+/// The mbuf of a ring entry that the kernel has given back.
 rte_mbuf *xsk_queue::take(std::uint64_t address) const noexcept
 {
     return reinterpret_cast<rte_mbuf *>(base_ + xsk_umem__extract_addr(address));
 }
 
-/// The sockets are closed: the kernel holds nothing any more.
+/// Called when the sockets are closed, so that the kernel holds no buffer any more.
 void xsk_queue::release_marked() noexcept
 {
     rte_mempool_obj_iter(
@@ -175,16 +175,16 @@ void xsk_queue::release_marked() noexcept
 
 // ---- receive ----
 
-/// Up to n of what the pool has.
+/// Takes up to n buffers, as many as the pool has.
 unsigned xsk_queue::take_buffers(rte_mbuf **bufs, unsigned n) noexcept
 {
     while (n > 0 && rte_mempool_get_bulk(pool_, reinterpret_cast<void **>(bufs), n) != 0) {
-        n /= 2; // all or nothing: less may be there
+        n /= 2; // the pool gives all or none; it may have fewer
     }
     return n;
 }
 
-/// Gives the owed buffers to the fill ring, as many as the pool has; the debt stays else.
+/// Gives the owed buffers to the fill ring, as many as the pool has; the others stay owed.
 void xsk_queue::refill() noexcept
 {
     rte_mbuf *bufs[BULK];
@@ -225,7 +225,7 @@ std::uint16_t xsk_queue::rx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept
         rte_mbuf *m = take(desc.addr);
         m->data_off = static_cast<std::uint16_t>(xsk_umem__extract_offset(desc.addr) - headroom_);
         m->port = RTE_MBUF_PORT_INVALID;
-        __atomic_store_n(&m->ol_flags, 0, __ATOMIC_RELAXED); // the mark, see mark()
+        __atomic_store_n(&m->ol_flags, 0, __ATOMIC_RELAXED); // clears the mark, see mark()
         m->packet_type = 0;
         m->pkt_len = desc.len;
         m->data_len = static_cast<std::uint16_t>(desc.len);
@@ -261,7 +261,7 @@ bool xsk_queue::rx_pending() const noexcept
 
 // ---- transmit ----
 
-/// Takes back what the kernel has sent.
+/// Takes back the buffers that the kernel has sent, and returns them to the pool.
 void xsk_queue::reclaim() noexcept
 {
     rte_mbuf *bufs[BULK];
@@ -269,14 +269,14 @@ void xsk_queue::reclaim() noexcept
     while (const std::uint32_t n = xsk_ring_cons__peek(&tx_.completion, BULK, &slot)) {
         for (std::uint32_t i = 0; i < n; i++) {
             bufs[i] = take(*xsk_ring_cons__comp_addr(&tx_.completion, slot + i));
-            __atomic_store_n(&bufs[i]->ol_flags, 0, __ATOMIC_RELAXED); // the mark, see mark()
+            __atomic_store_n(&bufs[i]->ol_flags, 0, __ATOMIC_RELAXED); // clears the mark, see mark()
         }
         xsk_ring_cons__release(&tx_.completion, n);
         rte_mempool_put_bulk(pool_, reinterpret_cast<void *const *>(bufs), n);
     }
 }
 
-/// A copy, linear and in a buffer of our pool; null if there is no buffer.
+/// A linear copy in a buffer of this pool; null: no buffer is free.
 rte_mbuf *xsk_queue::copy_of(const rte_mbuf *m) noexcept
 {
     rte_mbuf *copy = rte_pktmbuf_alloc(pool_);
@@ -291,7 +291,8 @@ rte_mbuf *xsk_queue::copy_of(const rte_mbuf *m) noexcept
     return copy;
 }
 
-/// `m` itself if the kernel may read and return it, else a copy; `m` is consumed either way. Null: dropped.
+/// Returns `m` if the kernel may read it and give it back, else a copy. Takes ownership of `m`. Null: the packet was
+/// dropped.
 rte_mbuf *xsk_queue::sendable(rte_mbuf *m) noexcept
 {
     const bool sized = m->pkt_len >= RTE_ETHER_HDR_LEN && m->pkt_len <= max_frame_;
@@ -348,7 +349,7 @@ bool xsk_queue::tx_doorbell() noexcept
     const int result = sendto(fd_, nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 ? errno : 0;
     reclaim();
     if (result != 0 && result != EAGAIN && result != EBUSY && result != ENOBUFS) {
-        return true; // down or gone: nothing that a retry could mend; the link event tells
+        return true; // the interface is down or gone, which no retry mends; the link event reports it
     }
     return zero_copy_ ? result == 0 : __atomic_load_n(tx_.ring.consumer, __ATOMIC_ACQUIRE) == tx_.ring.cached_prod;
 }

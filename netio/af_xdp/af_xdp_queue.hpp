@@ -16,40 +16,40 @@ struct rte_mempool;
 namespace halfpoll
 {
 
-/// What all sockets of a port have in common.
+/// The settings that all sockets of a port share.
 struct xsk_config {
     std::string ifname;
     rte_mempool *pool = nullptr;
     pool_region region;
     unsigned descriptors = 1024; ///< per ring, a power of two
     bool complete_checksums = false;
-    bool force_copy = false; ///< frames cross pages, which zero-copy does not take
+    bool force_copy = false; ///< buffers cross page boundaries, which zero-copy does not accept
 };
 
-/// Bytes of a buffer before which the kernel puts no frame data, mbuf header included.
+/// Bytes at the start of a buffer in which the kernel puts no frame data, mbuf header included.
 std::uint32_t xsk_frame_headroom(const rte_mempool *pool) noexcept;
-/// Longest frame that the kernel delivers into a buffer of the pool.
+/// Length in bytes of the longest frame that the kernel delivers into a buffer of the pool.
 std::uint32_t xsk_max_frame(const rte_mempool *pool) noexcept;
 
-/// Counters that the kernel keeps of a socket.
+/// Counters of a socket that the kernel keeps.
 struct xsk_kernel_counters {
     std::uint64_t rx_dropped = 0, rx_ring_full = 0, rx_invalid = 0, tx_invalid = 0;
 };
 
-/// One AF_XDP socket: four rings between an interface queue and a packet pool, whose memory is the UMEM. A buffer's
-/// address in the UMEM is that of its mbuf header, so ring entries and mbufs turn into each other by one addition, and
-/// the kernel writes behind the header only.
+/// One AF_XDP socket: four rings between an interface queue and a packet pool, whose memory is the UMEM. The address of
+/// a buffer in the UMEM is that of its mbuf header, so one addition converts a ring entry into an mbuf, and the kernel
+/// writes only behind the header.
 ///
-/// A buffer that the kernel holds carries this object's address in ol_flags. Kernels keep buffers outside the rings as
-/// well, so this mark, not the rings, says at close what has to go back to the pool.
+/// A buffer that the kernel holds carries the address of this object in ol_flags. Kernels keep buffers outside the
+/// rings too, so close uses this mark, and not the rings, to find the buffers that must go back to the pool.
 ///
-/// rx: one thread at a time; tx: one thread at a time, may be another.
+/// Receive functions: one thread at a time. Transmit functions: one thread at a time, which may be another one.
 class xsk_queue
 {
 public:
-    /// Registers the region, fills the fill ring and binds. Throws `error`. Control thread.
+    /// Registers the region, fills the fill ring and binds the socket. Throws `error`. Control thread.
     xsk_queue(const xsk_config &config, unsigned queue);
-    /// Returns every buffer to the pool. Control thread; the program no longer delivers here.
+    /// Returns every buffer to the pool. Control thread, when the program no longer redirects to this socket.
     ~xsk_queue();
     xsk_queue(const xsk_queue &) = delete;
     xsk_queue &operator=(const xsk_queue &) = delete;
@@ -60,14 +60,14 @@ public:
 
     std::uint16_t rx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept;
     bool rx_pending() const noexcept;
-    /// The fill ring lacks buffers that the pool did not have.
+    /// Whether the fill ring lacks buffers that the pool did not have.
     bool rx_starved() const noexcept { return rx_.refused != 0; }
 
     std::uint16_t tx_burst(rte_mbuf **pkts, std::uint16_t n) noexcept;
     /// False: the kernel left packets in the ring.
     bool tx_doorbell() noexcept;
 
-    /// Written by the owner of the direction, read by anyone, relaxed.
+    /// Written by the thread of the direction, read by any thread, relaxed.
     struct rx_counters {
         std::atomic<std::uint64_t> packets{0}, bytes{0}, nombuf{0};
     };
@@ -112,8 +112,8 @@ private:
     struct alignas(64) rx_side {
         xsk_ring_cons ring{};
         xsk_ring_prod fill{};
-        std::uint32_t owed = 0;    ///< buffers that the fill ring still has to get
-        std::uint32_t refused = 0; ///< of these the pool has refused so many, which are counted
+        std::uint32_t owed = 0;    ///< buffers that the fill ring must still get
+        std::uint32_t refused = 0; ///< the part of `owed` that the pool has refused; it is counted in nombuf
         rx_counters stats;
     } rx_;
     struct alignas(64) tx_side {

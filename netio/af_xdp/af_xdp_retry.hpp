@@ -10,8 +10,8 @@
 namespace halfpoll
 {
 
-/// Calls `attempt` until it answers something else than -EBUSY or two seconds have passed: the kernel frees a queue's
-/// buffer pool in the background after the socket was closed. Control thread; sleeps.
+/// Calls `attempt` until it returns a value other than -EBUSY, for two seconds at most, and returns the last value. The
+/// kernel frees the buffer pool of a queue in the background after its socket was closed. Control thread; sleeps.
 template <typename Attempt>
 int retry_while_busy(Attempt attempt)
 {

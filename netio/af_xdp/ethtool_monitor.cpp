@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-/// What one multicast group of a family is called, and its number.
+/// Name and number of one multicast group of a family.
 struct group {
     const char *name = "";
     std::uint32_t id = 0;
@@ -49,7 +49,7 @@ int find_groups(const nlattr *attr, void *id)
     return groups ? mnl_attr_parse_nested(attr, find_monitor, id) : MNL_CB_OK;
 }
 
-/// Number of the group that is told; 0: there is none.
+/// Number of the group that gets the notifications; 0: there is none.
 std::uint32_t monitor_group(int fd) noexcept
 {
     alignas(nlmsghdr) char buffer[8192];

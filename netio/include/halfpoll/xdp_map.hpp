@@ -32,9 +32,9 @@ const char *to_string(xdp_map_type type) noexcept;
 /// The target of a key. The type of the map decides which members are used.
 struct xdp_map_entry {
     std::uint32_t key = 0;
-    /// Devmap: packets leave by it. xskmap: they leave to the process at its other end (memif).
+    /// devmap: packets leave by it. xskmap: they leave to the process at its other end (memif).
     ifindex_t ifindex = 0;
-    /// Cpumap: packets that may wait, at most CPUMAP_MAX_QSIZE; 0 deletes the entry.
+    /// cpumap: packets that may wait, at most CPUMAP_MAX_QSIZE; 0 deletes the entry.
     unsigned qsize = 0;
     std::shared_ptr<xdp_socket> socket; ///< xskmap, instead of `ifindex`
     /// devmap: judges packets that leave (PASS or DROP). cpumap: judges packets on the target CPU (PASS, DROP or
