@@ -20,10 +20,11 @@ inline std::uint64_t bytes_of(rte_mbuf *const *pkts, unsigned n) noexcept
 
 struct burst_length {
     std::uint64_t bytes = 0;
-    bool oversize = false; ///< one at least is longer than the limit
+    bool oversize = false; ///< at least one packet is longer than the limit
 };
 
-/// One pass, no branch and no running maximum: an oversize packet leaves a borrow in the upper half.
+/// One pass without branches and without a running maximum: a packet over the limit leaves a borrow in the upper half
+/// of the difference.
 inline burst_length length_of(rte_mbuf *const *pkts, unsigned n, std::uint32_t limit) noexcept
 {
     std::uint64_t bytes = 0, borrow = 0;

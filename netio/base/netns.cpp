@@ -40,7 +40,7 @@ netns_scope::~netns_scope()
         return;
     }
     if (setns(home_, CLONE_NEWNET) != 0) {
-        std::terminate(); // the thread would go on in a namespace that is not its own
+        std::terminate(); // the thread would continue in a namespace that is not its own
     }
     close(home_);
 }

@@ -12,13 +12,15 @@
 namespace halfpoll
 {
 
-/// Puts the calling thread from SCHED_FIFO or SCHED_RR to SCHED_OTHER and back. While DPDK creates a control thread, it
-/// asks again and again, with sleeps of a microsecond, whether that thread runs. A real-time thread on the same CPU
-/// would not make room for it. Threads created meanwhile inherit SCHED_OTHER.
+/// Changes the calling thread from SCHED_FIFO or SCHED_RR to SCHED_OTHER, and back in the destructor. While DPDK
+/// creates a control thread, it checks repeatedly, with sleeps of a microsecond, whether that thread runs; a real-time
+/// thread on the same CPU would not let it run. Threads created meanwhile inherit SCHED_OTHER. Does nothing if the
+/// thread has no real-time policy.
 class ordinary_policy
 {
 public:
-    /// `what` is about to happen. Throws `error`, with nothing changed, if the thread could not get its policy back.
+    /// `what` begins the message of the exception. Throws `error`, with nothing changed, if the thread could not get
+    /// its policy back.
     explicit ordinary_policy(const std::string &what) : policy_(sched_getscheduler(0))
     {
         sched_getparam(0, &param_);
@@ -26,7 +28,7 @@ public:
             return;
         }
         int err = 0;
-        std::thread([&] { err = lower() == 0 && restore() == 0 ? 0 : errno; }).join(); // tried out on another thread
+        std::thread([&] { err = lower() == 0 && restore() == 0 ? 0 : errno; }).join(); // tried on another thread
         if (err == 0 && lower() != 0) {
             err = errno;
         }
@@ -48,7 +50,8 @@ public:
 
     /// True if threads that the calling thread had created would be real-time threads too.
     bool inherited() const noexcept { return real_time() && (policy_ & SCHED_RESET_ON_FORK) == 0; }
-    /// Gives the calling thread the policy. 0 or -1 with errno.
+    /// Gives the calling thread the saved policy. Returns 0, or -1 with errno (EPERM without CAP_SYS_NICE or
+    /// RLIMIT_RTPRIO).
     int restore() const noexcept { return sched_setscheduler(0, policy_, &param_); }
 
 private:

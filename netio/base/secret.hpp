@@ -11,8 +11,8 @@
 namespace halfpoll
 {
 
-/// Random bytes that nobody outside the process can foresee. At most 256, which the kernel gives at once. Throws
-/// `error`.
+/// Random bytes that nobody outside the process can predict. At most 256 bytes, which the kernel delivers in one call.
+/// Throws `error`.
 template <typename T>
 T random_secret()
 {

@@ -7,8 +7,8 @@
 namespace halfpoll
 {
 
-/// Keeps SIGPIPE from the calling thread: vhost-user drivers write to sockets whose peer may be gone. Threads created
-/// meanwhile inherit the mask. A signal that was raised inside is swallowed at the end.
+/// Blocks SIGPIPE for the calling thread: vhost-user drivers write to sockets whose peer may be gone. Threads created
+/// meanwhile inherit the mask. The destructor discards a SIGPIPE that was raised meanwhile, and restores the mask.
 class sigpipe_guard
 {
 public:
@@ -37,7 +37,7 @@ private:
     bool was_pending_;
 };
 
-/// For good; for threads that belong to no application.
+/// Blocks SIGPIPE for the calling thread for good; for threads that belong to no application.
 inline void block_sigpipe() noexcept
 {
     sigset_t pipe;

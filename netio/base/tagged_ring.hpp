@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Rings of packets, each with a word that says where it goes. The word travels beside the packet and not in its buffer:
-// programs and drivers may leave no headroom there, and others may hold the packet as well. Who includes this defines
-// RTE_USE_C11_MEM_MODEL first.
+// Rings of packets, each with a word (tag) that says where it goes. The tag is kept beside the packet and not in its
+// buffer, because programs and drivers may leave no headroom, and because the packet may have other references. A
+// source file defines RTE_USE_C11_MEM_MODEL before it includes this header.
 #pragma once
 
 #include <halfpoll/net_core.hpp>
@@ -16,21 +16,22 @@
 namespace halfpoll
 {
 
-/// An element. 16 bytes, which rte_ring copies as such.
+/// An element of 16 bytes, which rte_ring copies as a unit.
 struct alignas(16) tagged_packet {
     rte_mbuf *pkt;
     std::uintptr_t tag;
 };
 static_assert(sizeof(tagged_packet) == 16);
 
-/// How much memory, aligned to a cache line, rte_ring_init() wants for a ring of `slots` (a power of two): the header
-/// of a ring, then its elements. Of rte_ring the functions for elements of such a size have no C linkage in DPDK 24.11.
+/// Bytes that rte_ring_init() needs for a ring of `slots` elements (a power of two), aligned to a cache line: the
+/// header of a ring, then its elements. It is computed here because rte_ring's functions for elements of that size have
+/// no C linkage in DPDK 24.11.
 constexpr std::size_t tagged_ring_bytes(std::size_t slots) noexcept
 {
     return RTE_CACHE_LINE_ROUNDUP(sizeof(rte_ring) + slots * sizeof(tagged_packet));
 }
 
-/// Puts packets, all with the same tag, as many as fit; returns how many. The ring's producer.
+/// Enqueues as many of n packets as fit, all with the same tag; returns how many. The ring's producer.
 inline unsigned tagged_enqueue(rte_ring *ring, std::uintptr_t tag, rte_mbuf *const *pkts, unsigned n) noexcept
 {
     tagged_packet slots[NET_BURST];
@@ -48,7 +49,7 @@ inline unsigned tagged_enqueue(rte_ring *ring, std::uintptr_t tag, rte_mbuf *con
     return put;
 }
 
-/// Takes up to n; returns how many. The ring's consumer.
+/// Dequeues up to n packets with their tags; returns how many. The ring's consumer.
 inline unsigned tagged_dequeue(rte_ring *ring, tagged_packet *to, unsigned n) noexcept
 {
     return rte_ring_sc_dequeue_burst_elem(ring, to, sizeof *to, n, nullptr);

@@ -45,7 +45,8 @@ std::string wrong_with(const std::string &part)
 
 } // namespace
 
-/// From the root downwards: what was found good above cannot be replaced while the rest is looked at.
+/// Checks from the root downwards: once a folder has been found trustworthy, no other user can replace what lies below
+/// it while the check goes on.
 std::string others_may_change(const std::string &path)
 {
     std::string wrong = wrong_with("/");

@@ -9,15 +9,16 @@ struct rte_mbuf;
 namespace halfpoll
 {
 
-/// Free packets of one pool on their way from the CPU that was done with them to the CPU that had received them.
-/// Neither side writes a cache line of the other's but the slots.
+/// Free segments of one pool on their way from the CPU that freed them to the CPU that received them. Apart from the
+/// slots, neither side writes a cache line of the other side.
 class defer_ring
 {
 public:
     static constexpr std::uint32_t SLOTS = 1024;
 
     // --- freeing CPU ---
-    /// Packets put and not known to be taken, looked up anew only if there seem to be `limit` or more.
+    /// Segments put and not known to be taken. Reads the consumer's position again only if there seem to be `limit` or
+    /// more.
     std::uint32_t length(std::uint32_t limit) noexcept
     {
         if (put_ - seen_head_ >= limit) {
@@ -25,9 +26,10 @@ public:
         }
         return put_ - seen_head_;
     }
-    /// There are fewer than SLOTS.
+    /// The caller has checked that fewer than SLOTS segments wait.
     void put(rte_mbuf *m) noexcept { slots_[put_++ % SLOTS] = m; }
-    /// True if this brought the number of those that wait to more than `kick_at`.
+    /// Makes the segments that were put visible. True: this raised the number of waiting segments to more than
+    /// `kick_at`.
     bool publish(std::uint32_t kick_at) noexcept
     {
         const std::uint32_t before = tail_.load(std::memory_order_relaxed) - seen_head_;
@@ -37,8 +39,8 @@ public:
     }
     bool staged() const noexcept { return put_ != tail_.load(std::memory_order_relaxed); }
 
-    // --- the CPU that they go to ---
-    /// Takes up to n.
+    // --- receiving CPU ---
+    /// Takes up to n segments; returns how many.
     std::uint32_t take(rte_mbuf **pkts, std::uint32_t n) noexcept
     {
         const std::uint32_t head = head_.load(std::memory_order_relaxed);
@@ -55,7 +57,7 @@ public:
     }
 
 private:
-    // The freeing CPU's own, and what it publishes.
+    // The freeing CPU's own members; tail_ is what it publishes.
     alignas(128) std::uint32_t put_ = 0;
     std::uint32_t seen_head_ = 0;
     alignas(128) std::atomic<std::uint32_t> tail_{0};

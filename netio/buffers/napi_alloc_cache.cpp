@@ -23,7 +23,7 @@ bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
         unsigned got = std::min(std::max(missing, refill), capacity - count_);
         void **room = reinterpret_cast<void **>(&stock_[count_]);
         if (rte_mempool_get_bulk(pool_, room, got) != 0) {
-            got = missing; // a nearly empty pool may still have what is asked for
+            got = missing; // a nearly empty pool may still have the missing ones
             if (rte_mempool_get_bulk(pool_, room, got) != 0) {
                 ++failures_;
                 return false;
@@ -44,7 +44,7 @@ void napi_alloc_cache::free(rte_mbuf **pkts, unsigned n) noexcept
             next = m->next;
             m = rte_pktmbuf_prefree_seg(m);
             if (!m) {
-                continue; // somebody else still holds it
+                continue; // it has other references
             }
             if (m->pool != pool_) {
                 rte_mempool_put(m->pool, m);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Packets that another CPU had received go back to it when they are done with, so that its driver finds them in its own
-// cache of the pool, and not the CPU that has no use for them:
+// Packets that another CPU received go back to it when they are freed, so that its driver finds them in its own cache
+// of the pool, and not in the cache of a CPU that has no use for them:
 //
 //   receiving CPU --(backlog)--> handler -> consume_packets() -> staged, published with the round
 //        skb_defer_flush() <--------------- one ring per pair of CPUs <-------'
@@ -24,7 +24,8 @@ namespace
 
 constexpr unsigned BULK = 64;
 
-/// Frees the packets of CPU `home`, as many as may wait for it on its ring, else here.
+/// Frees the packets that CPU `home` received: onto the ring to it as long as fewer than skb_defer_max wait there, else
+/// on the spot.
 void defer(net_cpu &cpu, unsigned home, rte_mbuf **pkts, unsigned n) noexcept
 {
     defer_ring &ring = *cpu.defer_out[home];
@@ -36,7 +37,7 @@ void defer(net_cpu &cpu, unsigned home, rte_mbuf **pkts, unsigned n) noexcept
             next = m->next;
             m = rte_pktmbuf_prefree_seg(m);
             if (!m) {
-                continue; // somebody else still holds it
+                continue; // it has other references
             }
             if (m->pool == pool && ring.length(max) < max) {
                 ring.put(m);
@@ -72,14 +73,14 @@ void defer_publish(net_cpu &cpu) noexcept
     const bool half_full = cpu.defer_out[receiver]->publish(cpu.core->skb_defer_max() / 2);
     home.defer_waits.store(true, std::memory_order_release); // pairs with the exchange in defer_take()
     if (half_full) {
-        napi_schedule(home.backlog); // it may not poll anything for long
+        napi_schedule(home.backlog); // `home` may poll nothing for a long time
     }
 }
 
 void defer_take(net_cpu &cpu) noexcept
 {
-    // acquire; pairs with the release in defer_publish(): what was published before is seen below, or the flag is set
-    // anew.
+    // acquire; pairs with the release in defer_publish(). Segments published before that store are seen below; for
+    // later ones the flag is set again.
     cpu.defer_waits.exchange(false, std::memory_order_acquire);
     rte_mbuf *pkts[BULK];
     for (const auto &ring : cpu.defer_in) {
@@ -109,7 +110,7 @@ void net_core::set_skb_defer_max(unsigned packets)
     skb_defer_max_.store(packets, std::memory_order_relaxed);
     if (packets == 0) {
         for (const auto &cpu : cpus_) {
-            rt_.call_on(cpu->id, [](softnet_data &) {}); // what was deferred in the poll before is published
+            rt_.call_on(cpu->id, [](softnet_data &) {}); // publishes what the previous poll deferred
         }
         for (const auto &cpu : cpus_) {
             rt_.call_on(cpu->id, [&](softnet_data &) { defer_take(*cpu); });

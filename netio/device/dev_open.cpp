@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A device in and out of service:
+// Taking a device into and out of service:
 //
 //   register -> open -> start ... stop, close -> unregister
 //                 ^                    |            (dev_replace.cpp: another device takes over)
@@ -36,21 +36,22 @@ struct start_of_ladder {
     const char *reason;
 };
 
-/// An instance of that CPU that polled without end would keep those below it from their logical CPU.
+/// Whether the CPU has a real-time priority and shares its logical CPU: an instance that polls without end would then
+/// starve the runtime CPUs of lower priority.
 bool keeps_others_waiting(const net_cpu &cpu)
 {
     const runtime &rt = cpu.core->rt();
     return rt.shares_core(cpu.id) && rt.options().cpus[cpu.id].fifo_priority > 0;
 }
 
-/// Chooses how a queue may wait, and tells the instance what it needs for that.
+/// Chooses how a queue waits, and sets the members of the NAPI instance that this needs.
 start_of_ladder choose_rung(rx_queue &q)
 {
     net_device &dev = *q.dev;
     const rx_wait wait = dev.driver->wait_of(q.queue);
     const unsigned descriptors = dev.driver->info().rx_descriptors;
     const std::uint64_t bps = dev.driver->link().speed_mbps * std::uint64_t{1'000'000};
-    constexpr std::uint64_t assumed_bps = 10'000'000'000; // a virtual device that states none
+    constexpr std::uint64_t assumed_bps = 10'000'000'000; // for a virtual device that states no speed
     if (descriptors != 0) {
         q.napi.timed_sleep = hybrid_timed_sleep(descriptors, bps != 0 ? bps : assumed_bps);
     }
@@ -93,8 +94,8 @@ void net_core::check_options(const port &driver, const net_device_options &optio
     rps_check(options.rps, cpus(), options.name);
 }
 
-/// Opens a driver with the options and, unless that is zero, an address; `mac` is the device's then. Returns how many
-/// tx queues it has. It is the caller's to close, also after a throw.
+/// Opens a driver with the options and, unless `mac` is zero, with that address; afterwards `mac` is the device's
+/// address. Returns the number of tx queues. The caller closes the driver, also after a throw.
 unsigned net_core::open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const
 {
     check_options(driver, options);
@@ -119,7 +120,7 @@ unsigned net_core::open_driver(port &driver, const net_device_options &options, 
     return wanted.tx_queues;
 }
 
-/// Attaches the queues of an open driver, disabled, and watches it.
+/// Attaches the queues of an open driver, disabled, and subscribes to the driver's events.
 void net_core::attach_driver(net_device &dev, unsigned tx_queues)
 {
     const net_device_options &options = dev.options;
@@ -161,8 +162,8 @@ void net_core::watch_driver(net_device &dev)
     });
 }
 
-/// Everything but traffic: the driver is open and watched, the queues are attached and disabled. Throws `error`;
-/// nothing is open then.
+/// Opens and watches the driver and attaches the queues, disabled; no traffic yet. Throws `error`; then nothing is
+/// open.
 void net_core::dev_open(net_device &dev)
 {
     dev.open = true;
@@ -175,10 +176,10 @@ void net_core::dev_open(net_device &dev)
     }
 }
 
-/// Traffic begins.
+/// Announces the device and starts traffic.
 void net_core::dev_start(net_device &dev)
 {
-    announce(dev); // those who keep state for it are ready before its first packet
+    announce(dev); // listeners that keep state for the device set it up before its first packet
     start_traffic(dev);
 }
 
@@ -200,10 +201,10 @@ void net_core::stop_traffic(net_device &dev) noexcept
             q->enabled = false;
         }
     }
-    rt_.synchronize_rcu(); // no data core is inside the driver any more
+    rt_.synchronize_rcu(); // no data CPU is inside the driver any more
 }
 
-/// After stop_traffic(): the rest, in the order that leaves nobody with a pointer into it.
+/// Closes the device after stop_traffic(), in an order in which no CPU keeps a pointer into it.
 void net_core::dev_close(net_device &dev) noexcept
 {
     if (dev.up) {
@@ -216,7 +217,7 @@ void net_core::dev_close(net_device &dev) noexcept
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { net_rps_flush(*cpu); });
     }
-    for (auto &cpu : cpus_) { // what was received from it and waits in backlogs
+    for (auto &cpu : cpus_) { // delivers packets of the device that wait in backlogs
         rt_.call_on(cpu->id, [&](softnet_data &) { flush_backlog(*cpu); });
     }
     cpumap_drain(*this);
@@ -224,7 +225,7 @@ void net_core::dev_close(net_device &dev) noexcept
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, send); });
     }
-    for (auto &cpu : cpus_) { // nobody fills the rings for it any more; what they hold is dropped
+    for (auto &cpu : cpus_) { // no CPU fills the rings for the device any more; the packets in them are dropped
         rt_.call_on(cpu->id, [&](softnet_data &) { handover_drain(*cpu); });
     }
     rt_.synchronize_rcu();
@@ -246,8 +247,8 @@ void net_core::shut(net_device &dev) noexcept
     dev_close(dev);
 }
 
-/// For settings that a driver takes only while it is stopped. Listeners see no change but the link's. Throws `error`,
-/// out of service then.
+/// Reopens a device, for settings that a driver takes only while it is stopped. Listeners see no change except the
+/// link's. Throws `error`; then the device is closed.
 void net_core::reopen(net_device &dev)
 {
     stop_traffic(dev);
@@ -256,7 +257,8 @@ void net_core::reopen(net_device &dev)
     dev_start(dev);
 }
 
-/// Reopens with a changed setting; if the driver does not take it, with the former one.
+/// Reopens with a changed setting, or, if the driver does not take it, with the former one. Throws `error` in the
+/// latter case.
 void net_core::reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo)
 {
     change();
@@ -282,9 +284,9 @@ void net_core::set_mtu(net_device &dev, std::uint32_t mtu)
     };
     refuse_while_recovering(dev);
     if (!dev.open) {
-        return take(mtu); // for its return
+        return take(mtu); // applies at its return
     }
-    stop_traffic(dev); // some drivers set their queues up anew
+    stop_traffic(dev); // some drivers set their queues up again
     try {
         dev.driver->set_mtu(mtu);
         take(mtu);
@@ -314,10 +316,10 @@ void net_core::set_mac(net_device &dev, const rte_ether_addr &mac)
     refuse_while_recovering(dev);
     const rte_ether_addr before = dev.mac;
     if (!dev.open) {
-        dev.mac = mac; // for its return
+        dev.mac = mac; // applies at its return
         return;
     }
-    stop_traffic(dev); // receivers compare with the address
+    stop_traffic(dev); // receivers compare frames with the address
     dev.mac = mac;
     try {
         dev.driver->set_mac(mac);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Another device, or other settings that a driver takes only when it is opened, below an interface that stays.
+// Replacing the device below an interface that stays, or settings that a driver takes only when it is opened.
 #include "netio/xdp/xdp_internal.hpp"
 
 #include <halfpoll/net_core.hpp>
@@ -19,7 +19,7 @@ void net_core::replace_netdevice(net_device &dev, net_device_options options, st
         return exchange_driver(dev, std::move(options), std::move(driver), mac);
     }
     if (!dev.open) {
-        dev.options = std::move(options); // for its return
+        dev.options = std::move(options); // applies at its return
         xdp_resize(dev);
         return;
     }
@@ -28,7 +28,7 @@ void net_core::replace_netdevice(net_device &dev, net_device_options options, st
     reopen_with(dev, exchange, exchange);
 }
 
-/// All that is likely to fail happens while the present device still runs.
+/// The steps that are likely to fail come first, while the present device still runs.
 void net_core::exchange_driver(net_device &dev, net_device_options options, std::unique_ptr<port> driver,
                                rte_ether_addr mac)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What drivers report beyond the link, and devices that come back.
+// Events that drivers report, other than link changes, and the return of devices.
 #include <halfpoll/net_core.hpp>
 
 #include <algorithm>
@@ -10,8 +10,9 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t RETURN_LOOK = NSEC_PER_SEC;          ///< for a device that is away
-constexpr ktime_t RETURN_LOOK_MAX = 60 * NSEC_PER_SEC; ///< for one that is there and does not open; doubles up to this
+constexpr ktime_t RETURN_LOOK = NSEC_PER_SEC; ///< between attempts to find a device that is away
+/// Maximum for a device that is present and does not open; the interval doubles up to this.
+constexpr ktime_t RETURN_LOOK_MAX = 60 * NSEC_PER_SEC;
 
 } // namespace
 
@@ -66,7 +67,7 @@ void net_core::fail_netdevice(net_device &dev, const std::string &why) noexcept
     forget_driver(dev);
 }
 
-/// A device that is closed stays so, for a reason.
+/// Records why a closed device stays closed, and lets go of it.
 void net_core::abandon(net_device &dev, const std::string &why) noexcept
 {
     dev.failure = why;
@@ -75,7 +76,7 @@ void net_core::abandon(net_device &dev, const std::string &why) noexcept
     announce(dev);
 }
 
-/// Lets go of the device, which a kernel that removes it waits for, and looks for it from then on.
+/// Destroys the port, because a kernel that removes the device waits for that, and starts to look for the device.
 void net_core::forget_driver(net_device &dev) noexcept
 {
     dev.driver.reset();

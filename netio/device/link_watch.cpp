@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The carrier of interfaces, as events tell or, where none do, as looking now and then finds.
+// The carrier of interfaces, as events report it or, if a driver sends none, as polling finds it.
 #include <halfpoll/net_core.hpp>
 
 namespace halfpoll
@@ -9,13 +9,13 @@ namespace halfpoll
 namespace
 {
 
-/// Some drivers sleep several times to read a link. One that was up and has carried nothing since the last look is left
-/// alone for so many periods.
+/// Some drivers sleep several times to read a link. A link that was up and has carried no packet since it was last read
+/// is read only once in so many periods.
 constexpr unsigned SILENT_PERIODS = 16;
 
 } // namespace
 
-/// `told`: by an event; else it was only looked.
+/// Reads the link of a device. `told`: an event reported a change; else the link is polled.
 void net_core::refresh_link(net_device &dev, bool told)
 {
     bool up = false;
@@ -41,7 +41,7 @@ void net_core::refresh_link(net_device &dev, bool told)
     }
 }
 
-/// At a multiple of the period, so that one wake-up serves all devices.
+/// Plans the next poll of the link, at a multiple of the period, so that one wake-up serves all devices.
 void net_core::plan_link_look(net_device &dev)
 {
     const ktime_t period = dev.driver->link_period();
@@ -49,7 +49,7 @@ void net_core::plan_link_look(net_device &dev)
     arm_timer();
 }
 
-/// Packets that passed in either direction, and those that did not get away.
+/// Packets received, sent and not sent.
 std::uint64_t net_core::link_packets(const net_device &dev) const noexcept
 {
     std::uint64_t sum = 0;

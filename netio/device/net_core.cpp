@@ -46,7 +46,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
     xdp_init();
-    flow_hash_key(); // it is there before the first packet
+    flow_hash_key(); // creates the key before the first packet
     rps_ = std::make_shared<rps_state>(rt.cpus());
     redirect_ = std::make_shared<redirect_state>();
     for (unsigned c = 0; c < rt.cpus(); ++c) {
@@ -87,7 +87,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
 net_core::~net_core()
 {
     trace_finish(rt_);
-    on_change = nullptr; // who listened may be gone
+    on_change = nullptr; // the listener may be gone
     rt_.cpuhp_remove_state(cpuhp_);
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
@@ -108,10 +108,10 @@ net_core::~net_core()
     close_control();
 }
 
-/// From every CPU (and foreign thread) to every CPU.
+/// Creates the rings from every CPU (and foreign thread) to every CPU.
 void net_core::make_rings(unsigned foreign_threads)
 {
-    // Every packet may come from another device than the one before, and needs two slots then.
+    // Each packet may come from another device than the packet before it, and then takes two slots.
     const unsigned slots = std::bit_ceil(2 * (backlog_room_ + 1));
     for (auto &target : cpus_) {
         for (unsigned producer = 0; producer < cpus() + foreign_threads; ++producer) {
@@ -136,7 +136,7 @@ void net_core::add_napis()
         napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
         rt_.call_on(cpu->id, [&](softnet_data &) {
             cpu->sd->send_rps_ipi = send_rps_ipi;
-            napi_enable(cpu->backlog); // from there: no received_rps
+            napi_enable(cpu->backlog); // on the CPU itself, so that it does not count as received_rps
         });
     }
 }
@@ -164,7 +164,7 @@ void net_core::set_netdev_max_backlog(unsigned packets)
     backlog_share_.store((packets + 1) / cpus(), std::memory_order_relaxed);
 }
 
-/// One fd for those who wait: posted work and the timer stand behind it.
+/// Opens one fd for the control loop, over posted work and the timer.
 void net_core::open_control()
 {
     posted_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -187,7 +187,7 @@ void net_core::close_control() noexcept
     }
 }
 
-/// Sets the timer to the next look at a link or for a device.
+/// Sets the timer to the next time at which a link is polled, a device is looked for or flows are processed.
 void net_core::arm_timer() noexcept
 {
     ktime_t next = KTIME_MAX;
@@ -230,8 +230,8 @@ std::vector<net_device *> net_core::devices()
     return all;
 }
 
-/// The number that the name had before; else the next free one after the last one given: one that was freed comes back
-/// to another name as late as possible.
+/// Returns the number that the name had before; else the next free one after the last number given, so that a freed
+/// number goes to another name as late as possible.
 ifindex_t net_core::new_ifindex(const std::string &name)
 {
     const auto had = static_cast<std::size_t>(std::ranges::find(last_names_, name) - last_names_.begin());
@@ -310,7 +310,7 @@ void net_core::run_control()
             throw_errno(errno, "control loop");
         }
     }
-    armed_for_ = KTIME_MAX; // it may just have fired
+    armed_for_ = KTIME_MAX; // the timer may just have expired
     std::vector<std::function<void()>> work;
     {
         const std::lock_guard lock(posted_mutex_);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Which CPU receives from a queue and which one sends, and how that changes while packets flow: the devices keep what
-// arrives, everything that has been received is sent, homes change, reception goes on. So no packet is lost, and none
-// overtakes an earlier one of its flow on another way.
+// The assignment of CPUs to rx and tx queues, and its change while packets flow. Meanwhile arriving packets stay in the
+// devices. The packets that were received are sent, then homes and owners change, then reception continues. So no
+// packet is lost, and none overtakes an earlier packet of its flow on another way.
 #include "net_core_internal.hpp"
 #include "netio/xdp/redirect.hpp"
 #include "netio/xmit/shared_tx_queue.hpp"
@@ -24,7 +24,8 @@ namespace
 constexpr ktime_t DRAIN_PATIENCE = NSEC_PER_SEC; ///< a full tx ring is given up after a millisecond, see xmit.cpp
 constexpr std::chrono::microseconds DRAIN_NAP{20};
 
-/// What a CPU has not sent yet. On that CPU, or the one that serves it, between polls.
+/// Whether a CPU has packets that are not sent yet. On that CPU, or on the CPU that serves it while it is offline;
+/// between polls.
 bool has_unsent(net_cpu &cpu) noexcept
 {
     xmit_flush(cpu);
@@ -37,7 +38,8 @@ bool has_unsent(net_cpu &cpu) noexcept
            std::ranges::any_of(cpu.handover_in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
 }
 
-/// Waits until nothing is under way. Two rounds, for the first may look at a CPU before another one hands it something.
+/// Waits until nothing is under way, for two rounds in a row: the first round may check a CPU before another CPU hands
+/// it a packet.
 template <typename F>
 void wait_while(F under_way, const char *what)
 {
@@ -68,11 +70,11 @@ void route_tx(net_device &dev, const std::vector<tx_choice> &choices)
     }
 }
 
-/// While it lives nothing is received and nothing is under way. Control thread.
+/// While it exists, no packet is received and none is under way. Control thread.
 class net_core::traffic_hold
 {
 public:
-    /// Throws `error` if packets do not come to an end.
+    /// Throws `error` if packets are still under way after DRAIN_PATIENCE.
     explicit traffic_hold(net_core &core) : core_(core)
     {
         try {
@@ -120,7 +122,7 @@ private:
     std::vector<std::unique_lock<std::mutex>> foreign_;
 };
 
-/// Some CPU has packets for another one, or for a device.
+/// Whether some CPU has packets for another CPU or for a device.
 bool net_core::in_flight()
 {
     bool any = false;
@@ -130,7 +132,7 @@ bool net_core::in_flight()
     return any;
 }
 
-/// Logical CPUs, as far as runtime CPUs share them: so many tx queues are of use.
+/// Number of logical CPUs that have runtime CPUs: a device needs no more tx queues than that.
 unsigned net_core::cores() const noexcept
 {
     unsigned n = 0;
@@ -140,7 +142,8 @@ unsigned net_core::cores() const noexcept
     return n;
 }
 
-/// For a CPU that is away: for a dedicated one somebody on its logical CPU, else who has the fewest queues.
+/// The stand-in of a CPU that is offline: for a dedicated CPU preferably one on the same logical CPU, else the one with
+/// the fewest queues.
 unsigned net_core::stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept
 {
     const auto cost = [&](unsigned c) {
@@ -156,7 +159,7 @@ unsigned net_core::stand_in(unsigned cpu, const std::vector<unsigned> &load) con
     return best;
 }
 
-/// By rx queue: the CPU of the options, or in place of one that is away another one.
+/// By rx queue: the CPU of the options, or the stand-in of a CPU that is offline.
 std::vector<unsigned> net_core::rx_homes(const net_device &dev) const
 {
     const net_device_options &options = dev.options;
@@ -181,8 +184,8 @@ std::vector<unsigned> net_core::rx_homes(const net_device &dev) const
     return homes;
 }
 
-/// Who takes what other logical CPUs hand over to this one, for the queue that both share: nobody's bulk traffic is to
-/// be sent at the priority of a dedicated CPU.
+/// The CPU that takes packets which other logical CPUs hand over to `cpu`, on the tx queue that both share. Bulk
+/// traffic must not be sent at the priority of a dedicated CPU.
 unsigned net_core::collector(unsigned cpu) const noexcept
 {
     for (unsigned c = 0; c < cpus() && !is_general(cpu); ++c) {
@@ -193,8 +196,8 @@ unsigned net_core::collector(unsigned cpu) const noexcept
     return cpu;
 }
 
-/// By runtime CPU. The CPUs that poll the device own its tx queues first: what is forwarded back needs no hand-over
-/// then. CPUs that are away own none.
+/// By runtime CPU: the tx queue and its owner. The CPUs that poll the device get tx queues first, because what they
+/// forward back then needs no hand-over. CPUs that are offline get none.
 std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const
 {
     std::vector<unsigned> order = rx_cpus;
@@ -208,7 +211,7 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
     std::vector<tx_choice> choices(cpus());
     std::vector<bool> seen(cpus());
     std::vector<std::uint16_t> owners;
-    std::vector<int> queue_of(cpus(), -1); // by first_on_core(): who preempt each other there share a queue
+    std::vector<int> queue_of(cpus(), -1); // by first_on_core(): CPUs that preempt each other share a queue
     unsigned next = 0;
     for (unsigned c : order) {
         if (seen[c]) {
@@ -232,8 +235,8 @@ std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus,
     return choices;
 }
 
-/// The CPU owns the queue that its route says.
-/// Alone on its logical CPU it sends by the device itself.
+/// What a CPU that owns a tx queue sends by: the device itself if the CPU is alone on its logical CPU, else the locked
+/// queue that the runtime CPUs there share.
 tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queue)
 {
     if (!rt_.shares_core(cpu.id)) {
@@ -242,12 +245,13 @@ tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queu
     dev.shared_tx.resize(dev.tx_queues);
     std::shared_ptr<shared_tx_queue> &shared = dev.shared_tx[queue];
     const int affinity = rt_.options().cpus[cpu.id].affinity;
-    if (!shared || shared->cpu() != affinity) { // nobody sends by the one before any more
+    if (!shared || shared->cpu() != affinity) { // no CPU sends by the former one any more
         shared = std::make_shared<shared_tx_queue>(*dev.driver, affinity);
     }
     return shared.get();
 }
 
+/// Makes a CPU the owner of the tx queue in its route.
 void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
 {
     auto q = std::make_unique<xmit_queue>();
@@ -257,7 +261,7 @@ void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
     rt_.call_on(cpu.id, [&](softnet_data &) { cpu.xmit[dev.ifindex] = std::move(q); });
 }
 
-/// Homes and owners as they are to be with the CPUs that are there. Nothing is under way.
+/// Gives queues the homes and owners that suit the CPUs which are online. Nothing is under way.
 void net_core::place(net_device &dev)
 {
     const std::vector<unsigned> homes = rx_homes(dev);
@@ -285,7 +289,7 @@ void net_core::place(net_device &dev)
     }
 }
 
-/// A CPU, which runs, takes packets from now on, or no more.
+/// Takes a running CPU into service for packets, or out of it.
 void net_core::cpu_moves(unsigned cpu, bool active)
 {
     {
@@ -296,7 +300,7 @@ void net_core::cpu_moves(unsigned cpu, bool active)
                 place(*dev);
             }
         }
-        rps_set_online(*this, cpu, active); // in force at once, for nothing is in flight
+        rps_set_online(*this, cpu, active); // in force at once, because no packet is in flight
     }
     if (!active) {
         rt_.call_on(cpu, [&](softnet_data &) {

@@ -44,14 +44,14 @@ bool rx_starved(const napi_struct &napi) noexcept
     return q.driver->rx_starved(q.queue);
 }
 
-/// Neither XDP nor RPS, in one test.
+/// Whether the queue has neither an XDP program nor RPS, in one test.
 bool is_plain(const rx_queue &q) noexcept
 {
     return (reinterpret_cast<std::uintptr_t>(q.rps) |
             reinterpret_cast<std::uintptr_t>(q.xdp.load(std::memory_order_relaxed))) == 0;
 }
 
-/// XDP, then RPS, then the handler; each of the first two may be absent.
+/// Passes packets to the XDP program, then to RPS or to the handler. The queue may lack either of the first two.
 [[gnu::noinline]] void rx_divert(rx_queue &q, rte_mbuf **pkts, unsigned n) noexcept
 {
     if (xdp_queue *const xdp = q.xdp.load(std::memory_order_acquire)) {
@@ -69,8 +69,9 @@ bool is_plain(const rx_queue &q) noexcept
 
 constexpr ktime_t CHANGE_RETRY = 50 * NSEC_PER_USEC;
 
-/// Receives nothing for now, and is polled again after others. In mode `nested` those that the change waits for may be
-/// below this thread on its logical CPU: it sleeps meanwhile.
+/// Receives nothing in this poll, because a change of the settings waits, and polls again after the other instances. In
+/// mode `nested` the CPUs that the change waits for may have a lower priority on the same logical CPU, so this thread
+/// sleeps meanwhile.
 int wait_for_change(napi_struct &napi) noexcept
 {
     if (napi_complete_done(napi, 0)) {
@@ -91,7 +92,7 @@ const napi_irq_ops net_rx_irq_ops = {
 int net_rx_poll(napi_struct &napi, int budget) noexcept
 {
     if (budget == 0) {
-        return 0; // drivers reap transmissions as they send
+        return 0; // drivers reclaim sent packets when they send
     }
     rx_queue &q = queue_of(napi);
     net_cpu &cpu = *q.cpu;

@@ -42,7 +42,8 @@ unsigned long free_hugepage_mb()
     return mb;
 }
 
-/// Puts the calling thread on one CPU and back. The EAL's own threads inherit what it finds at start.
+/// Moves the calling thread to one CPU, and back in the destructor. The EAL's own threads inherit the affinity that
+/// they find at start.
 class affinity_scope
 {
 public:
@@ -64,7 +65,7 @@ private:
     cpu_set_t before_;
 };
 
-/// Catches the EAL's log, so that its last word becomes part of the error.
+/// Captures the EAL's log, so that its last line can be part of the exception.
 class log_capture
 {
 public:
@@ -132,7 +133,7 @@ std::vector<std::string> arguments(const eal_options &options, bool hugepages)
         if (options.shareable) {
             args.push_back("--single-file-segments");
         }
-    } else { // the EAL refuses --in-memory here; these leave no files either, and its one memfd is shareable
+    } else { // the EAL refuses --in-memory here; these leave no files either, and the one memfd is shareable
         args.push_back("--no-huge");
         args.push_back("--no-shconf");
     }
@@ -179,10 +180,11 @@ std::vector<std::string> eal_init(const eal_options &options)
         const int reason = rte_errno;
         throw_errno(reason, "DPDK's EAL does not start (" + log.last_line() + ")");
     }
-    if (while_threads_start.inherited()) { // as it would have, so that it is not held up with a lock that others need
+    // The interrupt thread gets the caller's policy too, so that it is not preempted with a lock that others need.
+    if (while_threads_start.inherited()) {
         run_on_eal_intr_thread([&] { while_threads_start.restore(); });
     }
-    pools_in_eal_memory = hugepages || options.shareable || !options.pci.empty(); // which DMA reaches
+    pools_in_eal_memory = hugepages || options.shareable || !options.pci.empty(); // DMA reaches only EAL memory
     return notes;
 }
 

@@ -15,7 +15,7 @@ namespace
 struct intr_call {
     const std::function<void()> &work;
     std::binary_semaphore done{0};
-    /// EAL's lock orders caller and thread already, but ThreadSanitizer does not see into DPDK.
+    /// EAL's lock orders the caller and the thread already, but ThreadSanitizer does not see it.
     std::atomic<bool> handed_over{false};
 };
 
@@ -27,8 +27,9 @@ void run(void *arg) noexcept
     call.done.release();
 }
 
-/// Interrupt callbacks set alarms too, some after ours was set. Those run before the alarm that is set here, and as
-/// that one is due when this returns, EAL runs them all before it looks at interrupts again.
+/// Sets a second alarm for the work. Interrupt callbacks set alarms too, some of them after the first alarm was set;
+/// those expire before the second alarm. Because the second alarm has expired when this function returns, EAL runs all
+/// of them before it handles interrupts again.
 void run_after_pending_alarms(void *arg) noexcept
 {
     constexpr unsigned DUE_US = 1;

@@ -6,9 +6,9 @@
 namespace halfpoll
 {
 
-/// Runs `work` (must not throw) on EAL's interrupt thread and waits for it. While it runs no interrupt callback and no
-/// alarm of any driver runs, and none that was set before is pending. Not from that thread itself. Without memory for
-/// an alarm it runs on the caller.
+/// Runs `work` (which must not throw) on EAL's interrupt thread and waits for it. Meanwhile no interrupt callback and
+/// no alarm of a driver runs, and no alarm that was set before is pending. It must not be called on that thread.
+/// Without memory for an alarm, `work` runs on the caller.
 void run_on_eal_intr_thread(const std::function<void()> &work) noexcept;
 
 } // namespace halfpoll

@@ -27,10 +27,11 @@ namespace
 {
 
 constexpr std::size_t HUGE_PAGE = std::size_t{2} << 20;
-constexpr std::size_t PAGE = 4096; // what a UMEM is aligned to
+constexpr std::size_t PAGE = 4096; // alignment of a UMEM
 
-/// The mempool handler. With ring_mt_rts a thread may overtake one that is preempted in the middle of an operation, up
-/// to an eighth of the ring: enough while that one's CPU is not kept by who overtakes it.
+/// The mempool handler. With ring_mt_rts a thread may overtake a thread that is preempted in the middle of an
+/// operation, by up to an eighth of the ring. That is enough unless the overtaking threads are the ones that keep the
+/// preempted thread from its CPU.
 const char *handler_for(pool_users users) noexcept
 {
     return users == pool_users::preempted ? "lf_stack" : "ring_mt_rts";
@@ -38,7 +39,7 @@ const char *handler_for(pool_users users) noexcept
 
 struct region {
     pool_region memory;
-    bool eal = false; ///< from the EAL's heap, else mapped here
+    bool eal = false; ///< from the EAL's heap; else mapped here
 };
 
 std::mutex regions_mutex;
@@ -68,7 +69,7 @@ region allocate(const std::string &what, std::size_t length)
         munmap(p, before);
     }
     munmap(base + r.memory.length, HUGE_PAGE - before);
-    madvise(base, r.memory.length, MADV_HUGEPAGE); // a wish: refused where the system has none
+    madvise(base, r.memory.length, MADV_HUGEPAGE); // only advice: the kernel refuses it where it has no huge pages
     r.memory.base = base;
     return r;
 }
@@ -95,7 +96,7 @@ rte_mempool *packet_pool_create(const char *name, unsigned count, unsigned data_
     const char *handler = handler_for(users);
     const std::string what = std::string("packet pool \"") + name + "\"";
     cache = std::min({cache, unsigned{RTE_MEMPOOL_CACHE_MAX_SIZE}, count * 2 / 3});
-    // Where the IOVA is the address the region is contiguous, and packets may cross its pages.
+    // With IOVA as virtual addresses the region is contiguous for devices too, so packets may cross its pages.
     const bool va = rte_eal_iova_mode() == RTE_IOVA_VA;
     rte_mempool *pool =
         rte_mempool_create_empty(name, count, sizeof(rte_mbuf) + data_room, cache, sizeof(rte_pktmbuf_pool_private),

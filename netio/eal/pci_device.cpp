@@ -26,7 +26,7 @@ void require_pci_device(const std::string &address, const std::string &sysfs)
     }
     const std::string driver = fs::read_symlink(device / "driver", none).filename();
     const bool usable = driver == "vfio-pci" || driver == "uio_pci_generic" || driver == "igb_uio" ||
-                        driver.starts_with("mlx"); // which shares the device with DPDK
+                        driver.starts_with("mlx"); // whose kernel driver shares the device with DPDK
     if (!usable) {
         throw device_absent("PCI device " + address + " is bound to " + (driver.empty() ? "no driver" : driver) +
                             ", not to vfio-pci (dpdk-devbind.py -b vfio-pci " + address + ")");
