@@ -34,28 +34,32 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t LINK_LOOK = NSEC_PER_SEC; ///< at links of which no interrupt tells
+constexpr ktime_t LINK_LOOK = NSEC_PER_SEC; ///< between polls of a link without a link interrupt
 
-/// What a driver does that ethdev has no words for. The defaults are those of a PCI NIC with MSI-X: an eventfd a queue
-/// that nobody reads; net_vhost's epoll fd fires a multishot poll at each event, too.
+/// Properties of a driver that ethdev does not report. The defaults are those of a PCI NIC with MSI-X, which has an
+/// eventfd for each queue that nobody reads. net_vhost has them too: its epoll fd also makes a multishot poll complete
+/// at each event.
 struct driver_quirk {
     const char *driver = "";
-    source_kind kind = source_kind::multishot; ///< of its rx interrupt's fd
-    bool maskable = true;                      ///< rx_intr_enable works; else the fd is level-triggered and always on
-    bool deaf_msix = false;                    ///< grants rx interrupts with MSI-X, which never come; with MSI they do
-    bool descriptors = true;                   ///< the ring has the number of descriptors that was configured
-    bool link_moves = true;                    ///< its link comes and goes
-    bool link_events = true;                   ///< if it grants a link interrupt, that comes
-    bool maps_memory = false;                  ///< its peer maps the packets' memory
-    bool live_mtu = true;                      ///< else it restarts itself for a new MTU, and forgets what was armed
-    /// Its interrupt callback talks to the peer or takes long; when it runs, stopping fails to take it back, and it and
-    /// the alarms it sets are called when the device is freed (DPDK 22.11): to be stopped on EAL's interrupt thread.
+    source_kind kind = source_kind::multishot; ///< kind of its rx interrupt's fd
+    bool maskable = true;                      ///< rx_intr_enable works; false: the fd is level-triggered and always on
+    /// Grants rx interrupts with MSI-X, but they never come; with MSI they do.
+    bool deaf_msix = false;
+    bool descriptors = true;  ///< the ring has as many descriptors as were configured
+    bool link_moves = true;   ///< its link goes up and down
+    bool link_events = true;  ///< a link interrupt that it grants does come
+    bool maps_memory = false; ///< its peer maps the packets' memory
+    /// false: it restarts itself for a new MTU, and forgets which interrupts were armed.
+    bool live_mtu = true;
+    /// Its interrupt callback talks to the peer or takes long. DPDK 22.11 cannot remove the callback while it runs: the
+    /// callback, and the alarms that it sets, are then called when the device has been freed. So the port is stopped on
+    /// EAL's interrupt thread.
     bool talks_in_interrupt = false;
-    bool shares_mask = false; ///< its queues' interrupts are armed by a word of the device, read, changed and written
+    bool shares_mask = false; ///< a read-modify-write of one device register arms the interrupts of all its queues
 };
 
 constexpr driver_quirk quirks[] = {
-    // Its fd is the tun fd itself, a read empties it.
+    // The fd is the tun fd itself; a read takes a packet from it.
     {.driver = "net_tap", .kind = source_kind::oneshot, .maskable = false, .descriptors = false},
     {.driver = "net_virtio_user", .maps_memory = true, .talks_in_interrupt = true},
     {.driver = "net_virtio", .talks_in_interrupt = true},
@@ -76,8 +80,8 @@ const driver_quirk &quirk_of(const char *driver)
     return it == std::end(quirks) ? no_quirk : *it;
 }
 
-/// A burst that was received only to see whether there is one; the next rx_burst() starts with it. For drivers that
-/// cannot count their ring.
+/// A burst that was received only to see whether packets wait; the next rx_burst() returns it first. For drivers that
+/// cannot count the packets in their ring.
 struct rx_peek {
     std::uint16_t first = 0;
     std::uint16_t count = 0;
@@ -148,7 +152,7 @@ private:
     std::string name_;
     std::uint16_t id_ = RTE_MAX_ETHPORTS;
     bool pci_ = false;
-    bool probed_ = false; ///< here: removed with the object
+    bool probed_ = false; ///< probed by this object, which removes the device from DPDK
     bool open_ = false;
     bool started_ = false;
     rte_eth_conf conf_{};
@@ -156,16 +160,18 @@ private:
     std::function<void(const std::string &)> warn_;
     std::uint16_t descriptors_ = 0;
     rte_mempool *pool_ = nullptr;
-    bool promiscuous_wanted_ = false;   ///< by the caller
-    bool multicast_unfiltered_ = false; ///< because it cannot receive all multicast otherwise
-    bool mac_unfiltered_ = false;       ///< because it does not filter for the address that was wished
+    bool promiscuous_wanted_ = false;   ///< set_promiscuous() asked for it
+    bool multicast_unfiltered_ = false; ///< promiscuous because the device cannot receive all multicast otherwise
+    bool mac_unfiltered_ = false;       ///< promiscuous because the device does not filter for its address
     port_counters last_;
-    mutable std::vector<std::unique_ptr<rx_peek>> peek_; ///< by queue; its owner's, through const rx_pending() too
-    std::vector<int> rx_fds_;                            ///< of the queues' interrupts; -1: none
+    /// By queue. Owner of the queue, which changes it in rx_pending() too.
+    mutable std::vector<std::unique_ptr<rx_peek>> peek_;
+    std::vector<int> rx_fds_; ///< fd of each queue's interrupt; -1: none
     rx_vectors vectors_;
-    pi_lock mask_lock_{"rx interrupt mask"}; ///< owners of rx queues, whatever their CPU and urgency; if shares_mask
+    /// Taken by the owners of rx queues, whatever their CPU and priority, if shares_mask.
+    pi_lock mask_lock_{"rx interrupt mask"};
     std::unique_ptr<ethdev_events> events_;
-    std::optional<ethdev_flows> flows_; ///< while it is open
+    std::optional<ethdev_flows> flows_; ///< present while the port is open
 };
 
 std::optional<std::uint16_t> existing_port(const std::string &devargs)
@@ -181,7 +187,7 @@ std::optional<std::uint16_t> existing_port(const std::string &devargs)
         return id;
     }
     if (rte_eth_dev_get_port_by_name(devargs.c_str(), &id) == 0) {
-        return id; // a PCI device that the EAL probed at start
+        return id; // a PCI device that the EAL probed at its start
     }
     return std::nullopt;
 }
@@ -223,7 +229,7 @@ void ethdev_port::probe()
     quirk_ = &quirk_of(device().driver_name);
 }
 
-/// Gives the device back if it was probed here.
+/// Removes the device from DPDK if this object probed it.
 void ethdev_port::detach() noexcept
 {
     if (!probed_ || !rte_eth_dev_is_valid_port(id_)) {
@@ -232,7 +238,7 @@ void ethdev_port::detach() noexcept
     rte_eth_dev_info dev;
     rte_device *device = rte_eth_dev_info_get(id_, &dev) == 0 ? dev.device : nullptr;
     rte_eth_dev_close(id_);
-    run_on_eal_intr_thread([] {}); // whoever told of a removal there is done: EAL frees what it stands on
+    run_on_eal_intr_thread([] {}); // waits for a callback that reports a removal: rte_dev_remove() frees what it uses
     if (const int ret = device ? rte_dev_remove(device) : 0; ret < 0) {
         say("DPDK does not let go of the device (" + std::string(rte_strerror(-ret)) + ")");
     }
@@ -298,7 +304,8 @@ void ethdev_port::spread(const port_options &options)
     }
 }
 
-/// Routing protocols and neighbour discovery use groups that only the kernel knows; the slow path polices them.
+/// Routing protocols and neighbour discovery use multicast groups that only the kernel knows. The slow path polices
+/// their packets.
 void ethdev_port::receive_multicast() { multicast_unfiltered_ = rte_eth_allmulticast_enable(id_) != 0; }
 
 void ethdev_port::apply_promiscuous()
@@ -342,7 +349,7 @@ void ethdev_port::set_up_queues(const port_options &options, const rte_eth_dev_i
     descriptors_ = rx;
 }
 
-/// Some drivers refuse rx and link interrupts together, or either: the rx interrupt is worth more.
+/// Some drivers refuse rx and link interrupts together, or one of them. The rx interrupt is preferred.
 void ethdev_port::start(const port_options &options)
 {
     const rte_eth_dev_info dev = device();
@@ -361,7 +368,7 @@ void ethdev_port::start(const port_options &options)
             if (!a.rxq || !a.lsc || !pci_ || pci_interrupts_of(name_).vectors != 1) {
                 return;
             }
-            stop(); // drivers leave a single vector to the queues, and say nothing of the link
+            stop(); // drivers give a single vector to the queues, and then report no link change
         } catch (const std::exception &) {
             if (!a.rxq && !a.lsc) {
                 throw;
@@ -370,7 +377,7 @@ void ethdev_port::start(const port_options &options)
     }
 }
 
-/// Of a device that vanished it fails, and nothing can be done.
+/// Ignores errors: stopping a device that has vanished fails, and nothing can be done.
 void ethdev_port::stop() noexcept
 {
     if (quirk_->talks_in_interrupt) {
@@ -458,11 +465,11 @@ void ethdev_port::set_mtu(std::uint32_t mtu)
         throw error(name_ + ": an MTU of " + std::to_string(mtu) + " needs the port to be opened for it");
     }
     if (!quirk_->live_mtu) {
-        return; // receives what it was opened for; less is the sender's business
+        return; // it receives frames of the MTU that it was opened for; a smaller MTU concerns only senders
     }
     const int ret = mtu <= UINT16_MAX ? rte_eth_dev_set_mtu(id_, static_cast<std::uint16_t>(mtu)) : -EINVAL;
     if (ret < 0 && mtu <= conf_.rxmode.mtu) {
-        return; // as above
+        return; // as for `live_mtu`: it still receives what it was opened for
     }
     check(ret, ("MTU " + std::to_string(mtu) + " is refused").c_str());
 }
@@ -495,7 +502,7 @@ void ethdev_port::reset()
     const sigpipe_guard guard;
     const ordinary_policy while_threads_start(name_);
     const int ret = rte_eth_dev_reset(id_);
-    if (ret == -ENOTSUP && probed_) { // as thorough
+    if (ret == -ENOTSUP && probed_) { // as thorough as a reset
         detach();
         return probe();
     }
@@ -583,8 +590,9 @@ bool ethdev_port::rx_pending(std::uint16_t queue) const noexcept
     return peek.count != 0;
 }
 
-/// Drivers say of no queue whether it has buffers. Some (virtio, the vector paths of Intel's) give a ring new ones in
-/// the next burst only, all or none: with less in the pool than a ring takes, that may have failed.
+/// Drivers do not report whether a queue has buffers. Some (virtio, the vector paths of Intel's) refill a ring only in
+/// the next burst, with all buffers or none. With fewer buffers in the pool than a ring has descriptors, that may have
+/// failed.
 bool ethdev_port::rx_starved(std::uint16_t) const noexcept { return packet_pool_common(pool_) < descriptors_; }
 
 std::unique_lock<pi_lock> ethdev_port::lock_mask() noexcept

@@ -17,16 +17,16 @@ void choose_rss(rte_eth_conf &conf, const port_options &options, const rte_eth_d
         return;
     }
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rxmode.offloads |= dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH; // spares flow_hash_burst() its work
+    conf.rxmode.offloads |= dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH; // saves flow_hash_burst() its work
     rte_eth_rss_conf &rss = conf.rx_adv_conf.rss_conf;
     rss.rss_hf = hash;
-    if (dev.hash_key_size != 0) {                                         // else the driver has a key of its own
+    if (dev.hash_key_size != 0) {                                         // else the driver uses its own key
         rss.rss_key = const_cast<std::uint8_t *>(flow_hash_key().data()); // only read
         rss.rss_key_len = dev.hash_key_size;
     }
 }
 
-/// Frames that do not fit a buffer are received and sent in several.
+/// Lets a frame that does not fit one buffer be received and sent in several segments.
 void choose_segments(rte_eth_conf &conf, const std::string &name, const port_options &options,
                      const rte_eth_dev_info &dev)
 {

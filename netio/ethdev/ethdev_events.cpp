@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Device events are experimental in DPDK 22.11 and became stable unchanged; nothing else tells that the kernel wants a
-// vfio device back.
+// Device events are experimental in DPDK 22.11 and became stable without a change. No other interface reports that the
+// kernel wants a vfio device back.
 #define ALLOW_EXPERIMENTAL_API
 #include "ethdev_events.hpp"
 
@@ -33,10 +33,10 @@ constexpr translation translations[] = {
     {RTE_ETH_EVENT_RECOVERY_FAILED, port_event::failed},
 };
 
-/// Who wants to hear about which device. EAL knows one callback for all, for good: taking one of several back takes
-/// others' along in some versions.
+/// The listeners of each device. EAL has a single callback for all devices, which is never unregistered: in some
+/// versions, removing one of several callbacks also removes others.
 struct {
-    std::mutex mutex; ///< held while a listener runs, which only posts
+    std::mutex mutex; ///< held while a listener runs; listeners only post
     std::multimap<std::string, const std::function<void(port_event)> *> by_device;
     bool registered = false;
 } listeners;
@@ -96,8 +96,8 @@ void ethdev_events::listen()
     }
 }
 
-/// Waits for callbacks that are running; they only post. Sleeps: the thread that runs them may be of lower priority and
-/// on this CPU.
+/// Unregisters the callbacks and waits for callbacks that are running; they only post. It sleeps while it waits,
+/// because the thread that runs them may have a lower priority on this CPU.
 void ethdev_events::listen_no_more() noexcept
 {
     for (const translation &t : translations) {

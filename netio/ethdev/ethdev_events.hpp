@@ -12,16 +12,17 @@
 namespace halfpoll
 {
 
-/// What DPDK reports about one port and its device: link, removal, reset, recovery. Control thread.
+/// Events of one port and its device that DPDK reports: link, removal, reset, recovery. Control thread.
 ///
-/// A device on vfio-pci is taken away in order: the kernel asks, EAL reports it here, and the kernel waits until the
-/// device is let go. No SIGBUS handler is needed for that, and rte_dev_hotplug_handle_enable() installs none.
+/// The removal of a device on vfio-pci is orderly: the kernel asks for the device, EAL reports that here, and the
+/// kernel waits until the port lets the device go. That needs no SIGBUS handler, so rte_dev_hotplug_handle_enable() is
+/// not called.
 class ethdev_events
 {
 public:
-    /// `notify` runs on EAL's threads. Throws `error`.
+    /// `notify` runs on EAL's threads and must only post. Throws `error`.
     ethdev_events(std::uint16_t port_id, const rte_device *device, std::function<void(port_event)> notify);
-    /// No notification runs or comes after it returns.
+    /// After it returns, no notification runs or comes.
     ~ethdev_events();
     ethdev_events(const ethdev_events &) = delete;
     ethdev_events &operator=(const ethdev_events &) = delete;

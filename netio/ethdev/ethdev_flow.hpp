@@ -12,7 +12,8 @@
 namespace halfpoll
 {
 
-/// What DPDK is asked for to bring one flow to one queue. Points into itself: stays where it was made.
+/// The DPDK flow rule that brings one flow to one queue. It contains pointers into itself, so it cannot be copied or
+/// moved.
 class ethdev_flow_rule
 {
 public:
@@ -43,11 +44,14 @@ class ethdev_flows
 {
 public:
     explicit ethdev_flows(std::uint16_t port_id) : id_(port_id) {}
-    /// The driver takes such rules, as far as can be told without making one.
+    /// Whether the driver takes such rules, as far as DPDK can tell without creating one.
     bool usable() const noexcept;
+    /// Creates a rule and returns its number, or -errno: -ENOSPC if RX_FLOW_FILTERS_MAX rules exist, -EINVAL if the
+    /// driver refuses it.
     int steer(const flow_tuple &flow, std::uint16_t queue) noexcept;
+    /// Destroys the rule with that number.
     void expire(int filter) noexcept;
-    /// Before the port stops.
+    /// Destroys all rules, before the port stops.
     void clear() noexcept;
 
 private:

@@ -33,7 +33,8 @@ std::uint16_t sum_of(const std::uint8_t *begin, const std::uint8_t *end) noexcep
     return rte_raw_cksum(begin, static_cast<std::size_t>(end - begin));
 }
 
-/// SCTP's checksum (RFC 9260, 6.8). rte_hash_crc() itself reads words from any address as if they were aligned.
+/// The checksum of SCTP (RFC 9260, 6.8), a CRC32c. rte_hash_crc() is not used because it reads words from any address
+/// as if they were aligned.
 std::uint32_t crc32c(const std::uint8_t *begin, const std::uint8_t *end) noexcept
 {
     std::uint32_t crc = UINT32_MAX;
@@ -46,32 +47,32 @@ std::uint32_t crc32c(const std::uint8_t *begin, const std::uint8_t *end) noexcep
     return rte_cpu_to_le_32(~crc);
 }
 
-/// The way through one frame.
+/// The way through the headers of one frame.
 class csum_walk
 {
 public:
     csum_walk(std::uint8_t *frame, std::uint32_t length) noexcept : at_(frame), end_(frame + length) {}
-    /// Completes the checksum, if there is one to complete. Once.
+    /// Completes the unfinished checksum, if there is one. Called once.
     void run() noexcept;
 
 private:
     /// A checksum on the way.
     struct field {
-        std::uint8_t *begin, *end; ///< what it sums
-        std::uint32_t offset;      ///< of the field
-        std::uint16_t unfinished;  ///< what the field holds before it is completed
-        bool crc;                  ///< of 32 bits
+        std::uint8_t *begin, *end; ///< bytes that it covers
+        std::uint32_t offset;      ///< of the checksum field, from `begin`
+        std::uint16_t unfinished;  ///< value of the field before it is completed
+        bool crc;                  ///< a CRC of 32 bits
     };
 
     std::uint32_t room() const noexcept { return static_cast<std::uint32_t>(end_ - at_); }
-    // Zero behind the end.
+    // Bytes behind the end read as zero.
     std::uint8_t byte(std::uint32_t offset) const noexcept { return offset < room() ? at_[offset] : 0; }
     std::uint16_t be16(std::uint32_t offset) const noexcept
     {
         return static_cast<std::uint16_t>(byte(offset) << 8 | byte(offset + 1));
     }
 
-    // Of the header at at_; each returns whether what follows it is to be looked at.
+    // Functions for the header at at_. Each returns whether the header that follows it must be examined.
     bool step() noexcept;
     bool skip(std::uint32_t length, std::uint32_t next) noexcept;
     bool ip4() noexcept;
@@ -89,9 +90,10 @@ private:
     bool agrees_with_outer(unsigned inner) const noexcept;
 
     std::uint8_t *at_;
-    std::uint8_t *end_; ///< of the innermost packet
+    std::uint8_t *end_; ///< end of the innermost packet
     std::uint32_t next_ = next_header::ethernet;
-    std::array<std::uint8_t, 16> source_{}, destination_{}; ///< of the innermost IP header; IPv4: zeros behind
+    /// Addresses of the innermost IP header; IPv4 addresses are followed by zeros.
+    std::array<std::uint8_t, 16> source_{}, destination_{};
     bool ip6_ = false;
     std::array<field, 8> fields_{}; ///< outermost first
     unsigned count_ = 0;
@@ -111,7 +113,7 @@ void csum_walk::run() noexcept
             std::memcpy(f.begin + f.offset, &crc, sizeof crc);
         } else {
             const auto sum = static_cast<std::uint16_t>(~sum_of(f.begin, f.end));
-            const std::uint16_t written = sum == 0 ? 0xFFFF : sum; // 0: no checksum
+            const std::uint16_t written = sum == 0 ? 0xFFFF : sum; // 0 means that there is no checksum
             std::memcpy(f.begin + f.offset, &written, sizeof written);
         }
         return;
@@ -160,7 +162,7 @@ bool csum_walk::step() noexcept
     }
 }
 
-/// False if the header does not end within the packet.
+/// Returns false if the header does not end within the packet.
 bool csum_walk::skip(std::uint32_t length, std::uint32_t next) noexcept
 {
     if (length > room()) {
@@ -179,7 +181,7 @@ void csum_walk::set_addresses(unsigned length, unsigned source, unsigned destina
     ip6_ = length == source_.size();
 }
 
-/// A fragment is never unfinished: who makes it completes the checksum.
+/// A fragment has no unfinished checksum: the sender completes the checksum before it fragments.
 bool csum_walk::ip4() noexcept
 {
     const std::uint32_t header = (byte(0) & 15U) * 4, total = be16(2);
@@ -205,7 +207,7 @@ bool csum_walk::ip6() noexcept
 
 bool csum_walk::extension() noexcept { return ip6_ && skip((byte(1) + 1U) * 8, next_of_ip(byte(0))); }
 
-/// As long as segments are left, the destination that a checksum sums is the last address of the route (RFC 8200 8.1).
+/// While segments are left, the destination that a checksum covers is the last address of the route (RFC 8200 8.1).
 bool csum_walk::routing() noexcept
 {
     enum type : std::uint8_t { source_route = 0, mobile = 2, rpl = 3, segments = 4 };
@@ -213,7 +215,7 @@ bool csum_walk::routing() noexcept
     if (byte(3) == 0) {
         return extension();
     }
-    const bool elides = byte(2) == rpl; // the octets that it shares with the present destination (RFC 6554)
+    const bool elides = byte(2) == rpl; // octets that the address shares with the present destination (RFC 6554)
     const std::uint32_t elided = elides ? byte(4) & 15U : 0, pad = elides ? byte(5) >> 4U : 0;
     const std::uint32_t octets = 16 - elided;
     if (length > room() || pad + octets > length - 8) {
@@ -245,7 +247,7 @@ bool csum_walk::gre() noexcept
     constexpr std::uint16_t checksum = 0x8000, key = 0x2000, sequence = 0x1000;
     const std::uint16_t flags = be16(0), type = be16(2);
     if (flags & ~(checksum | key | sequence)) {
-        return false; // a routing field, or PPTP
+        return false; // it has a routing field, or it is PPTP
     }
     if (flags & checksum) {
         note(GRE_CHECKSUM, 0);
@@ -256,7 +258,7 @@ bool csum_walk::gre() noexcept
     return skip(length, bare ? next_header::ethernet : next_of_ethernet(type));
 }
 
-/// What follows the last label has to be guessed from its first bits.
+/// The type of the header behind the last label must be guessed from its first bits.
 bool csum_walk::mpls() noexcept
 {
     const bool last = byte(2) & 1;
@@ -270,7 +272,7 @@ bool csum_walk::mpls() noexcept
 void csum_walk::note(std::uint32_t offset, std::uint16_t unfinished, bool crc) noexcept
 {
     if (count_ == fields_.size()) {
-        end_ = at_; // too deep: what is inside cannot be judged by all that is around it
+        end_ = at_; // too deep: a checksum further inside cannot be checked against all checksums around it
     } else if (offset + (crc ? 4 : 2) <= room()) {
         fields_[count_++] = {at_, end_, offset, unfinished, crc};
     }
@@ -291,8 +293,8 @@ bool csum_walk::unfinished(const field &f) const noexcept
     return f.crc ? load_as<std::uint32_t>(at) == 0 : load_as<std::uint16_t>(at) == f.unfinished;
 }
 
-/// The checksums around field `inner` are right once it is finished: what it sums then sums up to the complement of its
-/// pseudo-header.
+/// Whether the checksums around field `inner` are right once it is completed. The bytes that it covers then sum up to
+/// the complement of its pseudo-header.
 bool csum_walk::agrees_with_outer(unsigned inner) const noexcept
 {
     const field &f = fields_[inner];

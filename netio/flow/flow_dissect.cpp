@@ -13,7 +13,7 @@ constexpr std::uint8_t PROTOCOL_TCP = 6, PROTOCOL_UDP = 17;
 constexpr std::uint8_t HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60;
 constexpr unsigned MAX_EXTENSIONS = 8;
 
-/// The first segment, from an offset on.
+/// The bytes of the first segment.
 struct header_view {
     const std::uint8_t *data;
     unsigned length;
@@ -42,7 +42,7 @@ flow_keys dissect_ip4(const header_view &h, unsigned at) noexcept
         return {};
     }
     const unsigned header = (h.data[at] & 15U) * 4;
-    const bool fragment = (h.be16(at + 6) & 0x3FFF) != 0; // an offset, or more to come
+    const bool fragment = (h.be16(at + 6) & 0x3FFF) != 0; // an offset, or more fragments follow
     const bool whole = !fragment && header >= IP4_LEN;
     return {.addresses = h.data + at + 12, .ports = whole ? ports_at(h, at + header, h.data[at + 9]) : 0};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Toeplitz: for each set bit of the input, 32 bits of the key that begin at that bit's number; all of them XORed.
+// Toeplitz hash: for each bit that is set in the input, take 32 bits of the key that begin at the number of that bit;
+// XOR them all.
 #include "flow_hash.hpp"
 #include "netio/base/secret.hpp"
 
@@ -9,12 +10,12 @@ namespace halfpoll
 namespace
 {
 
-/// Half a byte of input at a time: 36 bytes have 72 of them.
+/// Processes half a byte of input at a time: 36 bytes of input have 72 halves.
 struct nibble_table {
     std::uint32_t part[72][16] = {};
 };
 
-/// 32 bits of the key, the first of them at bit `first`.
+/// 32 bits of the key, beginning with bit `first`.
 std::uint32_t key_window(const flow_hash_key_bytes &key, unsigned first) noexcept
 {
     std::uint64_t bits = 0;
@@ -37,7 +38,7 @@ nibble_table make_table(const flow_hash_key_bytes &key) noexcept
     return table;
 }
 
-// Set before the first packet, constant then.
+// Set before the first packet, constant after that.
 flow_hash_key_bytes the_key;
 bool key_is_set = false;
 nibble_table table;
@@ -45,7 +46,7 @@ nibble_table table;
 struct portable {
     using raw = std::uint32_t;
 
-    /// `length` bytes that lie `at` bytes into the input.
+    /// The contribution of `length` bytes at offset `at` of the input.
     static raw bytes(const std::uint8_t *data, unsigned length, unsigned at) noexcept
     {
         raw hash = 0;

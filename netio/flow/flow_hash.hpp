@@ -13,7 +13,7 @@
 namespace halfpoll
 {
 
-/// What flow_hash_burst() does, in one of several ways with the same results.
+/// An implementation of flow_hash_burst(). All implementations give the same results.
 using flow_hash_fn = void (*)(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
 
 struct flow_hash_level {
@@ -21,22 +21,23 @@ struct flow_hash_level {
     flow_hash_fn hash;
 };
 
-/// What this machine can run, best first.
+/// The implementations that this machine can run, best first.
 std::span<const flow_hash_level> flow_hash_levels() noexcept;
 
 void flow_hash_portable(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
 void flow_hash_pclmul(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
-/// What it computes with, from 40 bytes of key. As set_flow_hash_key().
+/// Sets the key of flow_hash_pclmul(), at least 40 bytes. Called by set_flow_hash_key().
 void flow_hash_pclmul_set_key(const std::uint8_t *key) noexcept;
 
-/// What tells a packet's flow: addresses in the packet (source, destination), and both ports as they lie in memory.
+/// The fields that identify a packet's flow: addresses in the packet (source, destination), and both ports as they lie
+/// in memory.
 struct flow_keys {
-    const std::uint8_t *addresses = nullptr; ///< null: no flow is known
+    const std::uint8_t *addresses = nullptr; ///< null: the packet belongs to no flow
     bool ip6 = false;
     std::uint32_t ports = 0;
 };
 
-/// Finds them in any packet.
+/// Finds the flow fields of any packet.
 flow_keys flow_dissect(const rte_mbuf *m) noexcept;
 
 template <typename T>
@@ -47,8 +48,8 @@ T load_as(const void *at) noexcept
     return value;
 }
 
-/// Most packets: untagged IPv4 without options, TCP or UDP and no fragment. From offset 26 on 16 bytes may be read,
-/// which begin with addresses and ports.
+/// Whether a packet is of the most frequent kind: untagged IPv4 without options, TCP or UDP, no fragment. Then 16 bytes
+/// may be read from offset 26 on, which begin with addresses and ports.
 inline bool plain_ip4(const rte_mbuf *m, const std::uint8_t *frame) noexcept
 {
     if (m->data_len < 42) {
@@ -60,7 +61,7 @@ inline bool plain_ip4(const rte_mbuf *m, const std::uint8_t *frame) noexcept
            (fragment_protocol == rte_cpu_to_be_32(17) || fragment_protocol == rte_cpu_to_be_32(6));
 }
 
-/// Of packets whose hash the NIC has not computed.
+/// The raw hash of a packet whose hash the NIC has not computed.
 template <typename Toeplitz>
 typename Toeplitz::raw raw_hash(const rte_mbuf *m) noexcept
 {
@@ -72,7 +73,7 @@ typename Toeplitz::raw raw_hash(const rte_mbuf *m) noexcept
     return keys.addresses ? Toeplitz::of(keys) : 0;
 }
 
-/// The whole burst; `Toeplitz` computes raw hashes one by one and finishes them together.
+/// Hashes a whole burst. `Toeplitz` computes raw hashes one by one and finishes them together.
 template <typename Toeplitz>
 void hash_burst(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept
 {

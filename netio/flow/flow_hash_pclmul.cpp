@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Toeplitz is a product of polynomials over GF(2). With input bit j at 2^(31-j) and key bit k at 2^k, input bit j and
-// key bit j + i meet at 2^(31+i): bits 31 to 62 of the carry-less product of 32 bits of input and the 64 key bits that
-// begin where those do are the hash, first bit lowest. The products of all input words are XORed, cut out once and
-// reversed for the whole burst.
+// The Toeplitz hash is a product of polynomials over GF(2). Put input bit j at 2^(31-j) and key bit k at 2^k. Then
+// input bit j and key bit j + i meet at 2^(31+i). So the hash, first bit lowest, is in bits 31 to 62 of the carry-less
+// product of 32 bits of input and the 64 key bits that begin at the same position. The products of all input words are
+// XORed; the 32 bits are cut out once, and reversed for the whole burst.
 #include "flow_hash.hpp"
 
 #include <immintrin.h>
@@ -15,23 +15,23 @@ namespace halfpoll
 namespace
 {
 
-/// By input word: 64 bits of the key from its first bit on, which is the lowest. Set before the first packet, constant
-/// then.
+/// By input word: the 64 bits of the key that begin at the word's first bit; the first one is the lowest. Set before
+/// the first packet, constant after that.
 alignas(16) std::array<std::uint64_t, 10> windows{};
 
-/// Of the words first and first + 1.
+/// The windows of words `first` and `first` + 1.
 __m128i window_pair(unsigned first) noexcept
 {
     return _mm_loadu_si128(reinterpret_cast<const __m128i *>(&windows[first]));
 }
 
-/// Four words of input in host order: the first byte is the most significant one.
+/// Converts four words of input to host order: the first byte is the most significant one.
 __m128i host_order(__m128i words) noexcept
 {
     return _mm_shuffle_epi8(words, _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
 }
 
-/// Two words, each in the low half of 64 bits.
+/// The product sum of two words, each in the low half of 64 bits.
 __m128i two_words(__m128i wide, unsigned first) noexcept
 {
     const __m128i keys = window_pair(first);
@@ -46,7 +46,7 @@ __m128i four_words(const std::uint8_t *at, unsigned first) noexcept
                          two_words(_mm_unpackhi_epi32(words, zero), first + 2));
 }
 
-/// The lowest bit becomes the highest of its 32.
+/// Reverses the bits of each 32-bit lane.
 __m128i reverse_bits(__m128i v) noexcept
 {
     const __m128i low_half = _mm_set1_epi8(0x0F);
@@ -57,7 +57,7 @@ __m128i reverse_bits(__m128i v) noexcept
 }
 
 struct carry_less {
-    using raw = std::uint64_t; ///< product before bits 31 to 62 are cut out
+    using raw = std::uint64_t; ///< the product before bits 31 to 62 are cut out
 
     static raw low(__m128i v) noexcept { return static_cast<raw>(_mm_cvtsi128_si64(v)); }
 
@@ -82,7 +82,7 @@ struct carry_less {
     static void finish(raw *from, unsigned n, std::uint32_t *to) noexcept
     {
         for (unsigned i = n; i < n + 3; ++i) {
-            from[i] = 0; // the last four may be fewer
+            from[i] = 0; // the last group of four may have fewer
         }
         for (unsigned i = 0; i < n; i += 4) {
             const auto *products = reinterpret_cast<const __m128i *>(from + i);

@@ -31,7 +31,7 @@ bool fits_ethernet(const std::uint8_t *at) noexcept
            type == next_header::qinq || type == next_header::mpls;
 }
 
-/// Whether a header of that kind may begin there, in the last `room` bytes of a datagram.
+/// Whether a header of kind `next` may begin at `at`, in the last `room` bytes of a datagram.
 bool fits(std::uint32_t next, const std::uint8_t *at, std::uint32_t room) noexcept
 {
     if (room < shortest_inner) {
@@ -51,7 +51,7 @@ bool fits(std::uint32_t next, const std::uint8_t *at, std::uint32_t room) noexce
     }
 }
 
-/// With group policy (RFC draft VXLAN-GBP) and without, and VXLAN-GPE.
+/// VXLAN with group policy (draft VXLAN-GBP) and without, and VXLAN-GPE.
 udp_tunnel vxlan(const std::uint8_t *at) noexcept
 {
     constexpr std::uint8_t vni = 0x08, policy = 0x80, gpe = 0x04, policy_bits = 0x48;
@@ -73,7 +73,8 @@ udp_tunnel geneve(const std::uint8_t *at) noexcept
     return sound ? udp_tunnel{next_of_ethernet(be16(at + 2)), GENEVE + (at[0] & 0x3FU) * 4} : udp_tunnel{};
 }
 
-/// Without optional fields: the one that exists is that of remote checksum offload. Variant 1 is a bare IP packet.
+/// GUE without optional fields; the only one that exists is that of remote checksum offload. Variant 1 of GUE is a bare
+/// IP packet.
 udp_tunnel gue(const std::uint8_t *at) noexcept
 {
     return at[0] == 0 && be16(at + 2) == 0 ? udp_tunnel{next_of_ip(at[1]), GUE} : udp_tunnel{};
@@ -89,7 +90,7 @@ udp_tunnel find_udp_tunnel(const std::uint8_t *udp, std::uint32_t room) noexcept
     }
     for (const udp_tunnel &tunnel :
          {udp_tunnel{next_header::ip4, 0}, udp_tunnel{next_header::ip6, 0}, vxlan(payload), geneve(payload),
-          gue(payload), udp_tunnel{next_header::gre, 0}}) { // FOU is without a header of its own
+          gue(payload), udp_tunnel{next_header::gre, 0}}) { // FOU has no header of its own
         if (tunnel.next != next_header::none && tunnel.length < room &&
             fits(tunnel.next, payload + tunnel.length, room - tunnel.length)) {
             return tunnel;
