@@ -10,28 +10,28 @@
 namespace halfpoll
 {
 
-/// A link address or an address of a host, as a number that nobody outside the process can foresee.
+/// A link address or a host's address as a number that nobody outside the process can predict.
 using source_id = std::uint64_t;
 
-/// Sources that the kernel knows. Data cores look without a lock while the control thread changes them.
+/// Sources that the kernel knows. Data CPUs look sources up without a lock while the control thread changes them.
 class known_sources
 {
 public:
-    /// With a secret of its own. Throws `error`.
+    /// Draws a secret of its own. Throws `error`.
     known_sources();
-    /// Of up to 16 bytes, wherever they lie. Any thread.
+    /// The id of an address of at most 16 bytes, at any alignment; never 0. Any thread.
     source_id id_of(const std::uint8_t *bytes, unsigned n) const noexcept;
-    /// Data cores: a hint that changes from one packet to the next.
+    /// Whether a source is known. Data CPUs: a hint, which may change from one packet to the next.
     bool contains(source_id id) const noexcept;
 
-    /// As often as it is removed again. One that finds no room (of 32,768; 8 of one cache line) is not known. Control
-    /// thread.
+    /// Adds a source, or one use of it; it is known until remove() was called as often. There is room for 32,768
+    /// sources, 8 in a cache line; a source that finds its line full stays unknown. Control thread.
     void add(source_id id);
     void remove(source_id id) noexcept;
 
 private:
     static constexpr unsigned LINES = 4096, IN_A_LINE = 8;
-    /// 0: free. Relaxed, values of their own.
+    /// 0: free. Relaxed; each id stands for itself.
     struct alignas(64) line {
         std::array<std::atomic<source_id>, IN_A_LINE> ids{};
     };

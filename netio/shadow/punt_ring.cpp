@@ -23,7 +23,7 @@ void token_bucket::set(const punt_limit &limit, ktime_t now) noexcept
 
 void token_bucket::change(const punt_limit &limit, ktime_t now) noexcept
 {
-    take(0, now); // what the old rate has brought until now
+    take(0, now); // credits what the old rate has brought so far
     const std::uint64_t saved = level_;
     set(limit, now);
     level_ = std::min(saved, depth_);
@@ -33,7 +33,7 @@ unsigned token_bucket::take(unsigned n, ktime_t now) noexcept
 {
     const auto elapsed = static_cast<std::uint64_t>(std::max<ktime_t>(now - last_, 0));
     const std::uint64_t missing = depth_ - level_;
-    // Compared before it is multiplied, so that a long silence does not overflow.
+    // Compared before the multiplication, so that a long silence does not overflow.
     level_ = rate_ != 0 && elapsed > missing / rate_ ? depth_ : level_ + elapsed * rate_;
     last_ = std::max(now, last_);
     const auto granted = static_cast<unsigned>(std::min<std::uint64_t>(n, level_ / token));
@@ -62,7 +62,8 @@ constexpr unsigned RING_SIZE_MAX = 1U << 20;
 
 bool is_reserved(punt_class c) noexcept { return c == PUNT_ARP_ND || c == PUNT_ROUTING; }
 
-/// Of an IP packet its source, else the link address that the frame comes from.
+/// The id of a packet's source: the source address of an IP packet, else the source link address of the frame; 0 if the
+/// frame is too short.
 source_id source_of(const known_sources &known, const rte_mbuf &m) noexcept
 {
     const auto *frame = rte_pktmbuf_mtod(&m, const std::uint8_t *);
@@ -122,7 +123,8 @@ punt_ring::~punt_ring()
     }
 }
 
-/// Moves those that their source's share lets pass to the front, the others to the end; returns how many pass.
+/// Moves the packets that the share of their source lets pass to the front, and the others to the end; returns how many
+/// pass.
 unsigned punt_ring::police_sources(fair_buckets &shares, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
 {
     unsigned passed = 0;
@@ -146,14 +148,14 @@ unsigned punt_ring::police(punt_class c, rte_mbuf **pkts, unsigned n, ktime_t no
         n = police_sources(routing_sources_, pkts, n, now);
         break;
     case PUNT_REDIRECT:
-        return n; // grant() did
+        return n; // grant() has charged them
     default:
         break;
     }
     return buckets_[c].take(n, now);
 }
 
-/// Slots that packets of a class may fill.
+/// Free slots that packets of a class may fill.
 unsigned punt_ring::room(punt_class c) const noexcept
 {
     const unsigned free_slots = rte_ring_free_count(ring_.get());

@@ -14,33 +14,33 @@
 namespace halfpoll
 {
 
-/// At most `burst` packets at once and `packets_per_second` in the long run. One thread.
+/// Lets at most `burst` packets pass at once, and `packets_per_second` in the long run. One thread.
 class token_bucket
 {
 public:
-    /// Starts full.
+    /// Sets the limit; the bucket is full.
     void set(const punt_limit &limit, ktime_t now) noexcept;
-    /// Another limit; what has been saved up stays, as far as it fits.
+    /// Sets another limit; saved tokens stay, as far as they fit.
     void change(const punt_limit &limit, ktime_t now) noexcept;
-    /// How many of n packets may pass now; they are charged.
+    /// Returns how many of n packets may pass now, and charges them.
     unsigned take(unsigned n, ktime_t now) noexcept;
 
 private:
-    static constexpr std::uint64_t token = NSEC_PER_SEC; ///< a nanosecond brings `rate_` parts of a token
+    static constexpr std::uint64_t token = NSEC_PER_SEC; ///< level of one token: each ns adds `rate_` to the level
     std::uint64_t rate_ = 0;
     std::uint64_t depth_ = 0;
     std::uint64_t level_ = 0;
     ktime_t last_ = 0;
 };
 
-/// Shares of a limit by where packets come from: sources that fall into one bucket have a quarter of the limit
-/// together, and all that are not known have half of it, so that however many are made up, the other half is there for
-/// those that are known. One thread.
+/// Shares of a limit by the source of packets. The sources that fall into one bucket may use a quarter of the limit
+/// together. All unknown sources together may use half of it, so that the other half is left for known sources, however
+/// many sources are invented. One thread.
 class fair_buckets
 {
 public:
     void set(const punt_limit &limit, ktime_t now) noexcept;
-    /// True if one more packet of that source may pass; it is charged.
+    /// Whether one more packet of that source may pass; charges it.
     bool take(source_id source, bool known, ktime_t now) noexcept
     {
         return buckets_[known][(source >> 32) % 256].take(1, now) == 1 && (known || strangers_.take(1, now) == 1);
@@ -48,32 +48,32 @@ public:
 
 private:
     std::array<std::array<token_bucket, 256>, 2>
-        buckets_; ///< of strangers, of known ones: apart, for strangers fill all
+        buckets_; ///< [known][hash]: apart from each other, because unknown sources can fill all buckets
     token_bucket strangers_;
 };
 
-/// One CPU's way to the slow path: policing, then a single-producer, single-consumer ring.
+/// The way of one CPU to the slow path: policing, then a single-producer, single-consumer ring.
 class alignas(64) punt_ring
 {
 public:
-    /// `known` outlives it. Throws `error`.
+    /// `known` outlives this object. `size`: packets in the ring. Throws `error`.
     punt_ring(const known_sources &known, const punt_limits &limits, unsigned size, ktime_t now);
-    /// Frees the packets that are still inside.
+    /// Frees the packets that are still in the ring.
     ~punt_ring();
     punt_ring(const punt_ring &) = delete;
     punt_ring &operator=(const punt_ring &) = delete;
 
-    /// Producer, the home CPU: polices and publishes; the rest is dropped under its reason.
-    /// Returns how many were published.
+    /// Polices packets and publishes those that pass; the others are dropped under their reason. Takes ownership.
+    /// Returns how many were published. Producer, the home CPU.
     unsigned punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
-    /// Producer: charges one packet, which punt() then lets pass. False: not now.
+    /// Charges one packet, which punt() then lets pass. False: it may not be punted now. Producer.
     bool grant(punt_class c, ktime_t now) noexcept;
-    /// Producer.
+    /// Sets the limit of a class; shares by source start full. Producer.
     void set_limit(punt_class c, const punt_limit &limit, ktime_t now) noexcept;
-    /// Producer: something was published since the last call.
+    /// Whether packets were published since the last call. Producer.
     bool take_dirty() noexcept;
 
-    /// Consumer: takes up to NET_BURST packets, and where each of them goes.
+    /// Takes up to NET_BURST packets and the shadow of each. Consumer.
     unsigned dequeue(rte_mbuf **pkts, shadow **to) noexcept;
     bool empty() const noexcept;
 
@@ -90,12 +90,12 @@ private:
     };
     std::unique_ptr<rte_ring, free_memory> ring_;
     bool dirty_ = false;
-    unsigned reserved_; ///< of the ring, for those without which the router loses its neighbours
+    unsigned reserved_; ///< slots for PUNT_ARP_ND and PUNT_ROUTING alone, without which the router loses its neighbours
     const known_sources &known_;
     std::array<token_bucket, PUNT_CLASSES> buckets_;
     fair_buckets arp_nd_sources_, routing_sources_;
-    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, anyone reads, relaxed
-    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> policed_{}; ///< the same
+    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, any thread reads, relaxed
+    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> policed_{}; ///< home CPU writes, any thread reads, relaxed
 };
 
 } // namespace halfpoll

@@ -20,7 +20,7 @@ namespace
 
 constexpr const char *PREFIX = "halfpoll-";
 
-/// An rtnetlink request about links, and its answer.
+/// An rtnetlink request about a link, and its answer.
 class link_request
 {
 public:
@@ -38,14 +38,14 @@ public:
         put(&attr, sizeof attr);
         put(value.c_str(), value.size() + 1);
     }
-    /// Attributes from here on are in it.
+    /// The attributes that follow are nested in it.
     void nest(std::uint16_t type)
     {
         const rtattr attr{0, static_cast<std::uint16_t>(type | NLA_F_NESTED)};
         nested_at_ = body_.size();
         put(&attr, sizeof attr);
     }
-    /// The answer with its header; empty: there is none.
+    /// Sends the request and returns the answer with its header; empty: there is none.
     std::vector<std::byte> send();
 
 private:
@@ -58,7 +58,7 @@ private:
 
     nlmsghdr header_{};
     std::vector<std::byte> body_;
-    std::size_t nested_at_ = 0; ///< 0: nothing is
+    std::size_t nested_at_ = 0; ///< offset of the nesting attribute; 0: there is none
 };
 
 std::vector<std::byte> link_request::send()
@@ -77,7 +77,7 @@ std::vector<std::byte> link_request::send()
     kernel.nl_family = AF_NETLINK;
     const auto *to = reinterpret_cast<const sockaddr *>(&kernel);
     if (fd >= 0 && sendto(fd, message.data(), message.size(), 0, to, sizeof kernel) >= 0) {
-        constexpr std::size_t room = 32768; // an answer about one link
+        constexpr std::size_t room = 32768; // enough for an answer about one link
         reply.resize(room);
         const ssize_t got = recv(fd, reply.data(), reply.size(), 0);
         reply.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));

@@ -28,7 +28,7 @@ namespace halfpoll
 namespace
 {
 
-/// What precedes each frame; struct virtio_net_hdr, whose kernel header is not C++. Little-endian (TUNSETVNETLE).
+/// The header before each frame: struct virtio_net_hdr, whose kernel header is not C++. Little-endian (TUNSETVNETLE).
 struct vnet_header {
     std::uint8_t flags;
     std::uint8_t gso_type;
@@ -37,7 +37,7 @@ struct vnet_header {
 static_assert(sizeof(vnet_header) == 10);
 constexpr std::uint8_t vnet_needs_csum = 1;
 
-/// Closes on the way out unless released.
+/// Closes the fd in the destructor, unless it was released.
 struct fd_guard {
     int fd;
     explicit fd_guard(int f) : fd(f) {}
@@ -76,7 +76,8 @@ int open_tun()
     return fd;
 }
 
-/// One attempt to attach; 0 or errno.
+/// Tries once to attach to an interface. Returns 0 or errno of TUNSETIFF: EBUSY (it exists or another process holds
+/// it), EINVAL (it is not a single-queue TAP), EPERM.
 int attach(int fd, const std::string &name, int flags)
 {
     ifreq ifr = request(name);
@@ -84,7 +85,8 @@ int attach(int fd, const std::string &name, int flags)
     return ioctl(fd, TUNSETIFF, &ifr) < 0 ? errno : 0;
 }
 
-/// Creates or adopts; true if created. A process that has just been killed lets go of its fd only a moment later.
+/// Creates the interface and returns true, or adopts it and returns false. Repeats on EBUSY, because a process that was
+/// just killed closes its fd only a moment later.
 bool attach_or_create(int fd, const std::string &name)
 {
     int err = attach(fd, name, IFF_TUN_EXCL);
@@ -113,7 +115,7 @@ bool attach_or_create(int fd, const std::string &name)
     }
 }
 
-/// Writes only what differs: a MAC that is set again makes the kernel forget neighbours.
+/// Sets MAC and MTU where they differ: setting the same MAC again makes the kernel forget neighbours.
 void set_address(int control, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
 {
     ifreq ifr = request(name);
@@ -131,7 +133,7 @@ void set_address(int control, const std::string &name, const rte_ether_addr &mac
     }
 }
 
-/// What a predecessor may have left otherwise.
+/// Sets the frame header and the offloads, which a predecessor may have left otherwise.
 void set_header(int fd, const std::string &name)
 {
     int size = sizeof(vnet_header);
@@ -166,17 +168,18 @@ int index_of(int control, const std::string &name)
     return ifr.ifr_ifindex;
 }
 
-/// The interface that was made under that name, by its present one.
+/// Present name of the interface that was created as `name`; `name` itself if there is none.
 std::string present_name(const std::string &name)
 {
     const std::string present = find_shadow(name);
     return present.empty() ? name : present;
 }
 
-/// The namespace of the interface of an fd; -1 if the kernel does not tell.
+/// The namespace of the interface of an fd; -1 if the kernel does not report it.
 fd_guard namespace_of(int fd) { return fd_guard(ioctl(fd, TUNGETDEVNETNS)); }
 
-/// The calling thread is in it. `err`: of namespace_of(); one that this process has no rights in is another one.
+/// Whether `netns` is the namespace of the calling thread. `err`: errno of namespace_of(); a namespace in which this
+/// process has no rights (EPERM) is another one.
 bool is_this_namespace(const fd_guard &netns, int err)
 {
     struct stat there, here;
@@ -186,7 +189,7 @@ bool is_this_namespace(const fd_guard &netns, int err)
     return fstat(netns.fd, &there) == 0 && stat("/proc/thread-self/ns/net", &here) == 0 && there.st_ino == here.st_ino;
 }
 
-/// With its name and a control socket in the namespace where it is now.
+/// Calls fn(control socket, present name of the interface) in the namespace where the interface is now.
 template <typename F>
 void with_interface(const std::string &netns, int fd, const std::string &what, F &&fn)
 {
@@ -222,7 +225,7 @@ tap tap_open(const std::string &netns, const std::string &name, const rte_ether_
     return t;
 }
 
-/// Attaches for a moment: only so can be told who has an interface.
+/// Attaches for a moment, because only that shows whether another process holds the interface.
 void tap_check(const std::string &netns, const std::string &name)
 {
     check_name(name);
@@ -230,7 +233,7 @@ void tap_check(const std::string &netns, const std::string &name)
     const fd_guard fd(open_tun());
     const std::string present = present_name(name);
     if (if_nametoindex(present.c_str()) != 0 && attach_or_create(fd.fd, present)) {
-        tap_forget(fd.fd); // it has just gone, and goes again with the fd
+        tap_forget(fd.fd); // it has just vanished; the new one is removed with the fd
     }
 }
 
@@ -289,7 +292,7 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept
         if (attach(fd.fd, present, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, present, 0) == 0) {
             tap_forget(fd.fd);
         }
-    } catch (const std::exception &) { // nobody can reach the namespace any more
+    } catch (const std::exception &) { // the namespace cannot be reached any more
     }
 }
 
@@ -319,7 +322,7 @@ namespace
 
 constexpr unsigned max_segments = 40; ///< more than 64 KiB in buffers of 2 KiB
 
-/// Makes a packet of the mbufs that `length` bytes were read into; returns how many.
+/// Chains the mbufs that `length` bytes were read into to a packet; returns their number.
 unsigned chain_up(rte_mbuf **into, std::size_t length) noexcept
 {
     rte_mbuf &head = **into;
@@ -338,7 +341,7 @@ unsigned chain_up(rte_mbuf **into, std::size_t length) noexcept
     return used;
 }
 
-/// Takes the packet apart again.
+/// Separates the mbufs of a packet again.
 void unchain(rte_mbuf **into, unsigned used) noexcept
 {
     for (unsigned i = 0; i < used; ++i) {
@@ -351,7 +354,7 @@ void unchain(rte_mbuf **into, unsigned used) noexcept
 tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept
 {
     vnet_header header;
-    std::uint8_t beyond; // tells a frame that fills the mbufs from one that was cut
+    std::uint8_t beyond; // distinguishes a frame that fills the mbufs from a truncated one
     iovec iov[1 + max_segments + 1] = {{&header, sizeof header}};
     unsigned parts = 1;
     std::size_t room = 0;
@@ -395,7 +398,7 @@ bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept
     }
     sum = static_cast<std::uint16_t>(~sum);
     if (sum == 0) {
-        sum = 0xffff; // zero says "no checksum" in UDP, and both verify
+        sum = 0xffff; // in UDP zero means that there is no checksum; both values verify
     }
     std::memcpy(rte_pktmbuf_mtod_offset(&m, void *, start + offset), &sum, sizeof sum);
     return true;

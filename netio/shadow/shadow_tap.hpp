@@ -13,63 +13,67 @@ struct rte_mbuf;
 namespace halfpoll
 {
 
-/// A TAP interface and the fd that owns it.
+/// A TAP interface and its fd, which the caller owns.
 struct tap {
-    int fd = -1; ///< non-blocking; frames are preceded by a virtio_net_hdr
+    int fd = -1; ///< non-blocking; a virtio_net_hdr precedes each frame
     int ifindex = 0;
-    std::string name;     ///< that it has now
-    bool created = false; ///< false: it was there
+    std::string name;     ///< present name
+    bool created = false; ///< false: it existed
 };
 
-/// Creates the interface, persistent, or takes over one that nobody holds; carrier down, MAC and MTU set, checksum
-/// offload on and segmentation offload off. One that was made under that name is found under the one that it has now.
-/// The caller closes the fd. Control thread; throws `error` with the remedy.
+/// Creates a persistent interface, or adopts one that no process holds. It finds an interface that was created as
+/// `name` also after a rename. The carrier is down, MAC and MTU are set, checksum offload is on and segmentation
+/// offload is off. The caller closes the fd. Control thread; throws `error` with the remedy.
 tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu);
-/// Throws `error` if tap_open() would because of the name or who has it. Control thread.
+/// Throws `error` if tap_open() would fail because of the name or because another process holds the interface. Control
+/// thread.
 void tap_check(const std::string &netns, const std::string &name);
-/// An fd without an interface: writes and reads fail as if it had been deleted. The caller closes it. Throws `error`.
+/// Opens an fd without an interface: writes and reads fail as if the interface had been deleted. The caller closes it.
+/// Throws `error`.
 int tap_unattached();
 
-/// Where the interface of an fd is now, seen from a namespace.
+/// The place of an fd's interface, seen from a namespace.
 struct tap_place {
     enum { here, elsewhere, gone } where = here;
-    std::string name; ///< unless it is gone
-    int ifindex = 0;  ///< if it is here
+    std::string name; ///< empty if it is gone
+    int ifindex = 0;  ///< 0 unless it is here
 };
+/// Finds the interface of an fd.
 /// Control thread; throws `error`.
 tap_place tap_find(const std::string &netns, int fd);
-/// It is found under that name from now on, whatever it is called. Control thread; throws `error`.
+/// Sets the name under which tap_open() finds the interface, whatever its present name is. Control thread; throws
+/// `error`.
 void tap_identify(const std::string &netns, int ifindex, const std::string &name);
 
-/// Of an interface that has been deleted meanwhile, nothing. Throws `error`.
+/// Sets the carrier. Does nothing if the interface has been deleted. Throws `error`.
 void tap_set_carrier(int fd, const std::string &name, bool up);
-/// Sets MAC and MTU as tap_open() does, wherever the interface is. Control thread; throws `error`.
+/// Sets MAC and MTU as tap_open() does, in whatever namespace the interface is. Control thread; throws `error`.
 void tap_set_address(const std::string &netns, int fd, const rte_ether_addr &mac, std::uint32_t mtu);
-/// `name`: for messages; the interface may have been renamed or moved. Throws `error`.
+/// Sets the MTU in whatever namespace the interface is. `name`: for messages. Throws `error`.
 void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu);
-/// Removes a persistent TAP interface that nobody holds, by the name that it was made under; nothing if there is none.
+/// Removes the persistent TAP interface that was created as `name`, if no process holds it. Ignores errors.
 void tap_destroy(const std::string &netns, const std::string &name) noexcept;
-/// The interface goes with its fd, and not before.
+/// Makes an interface not persistent: it is removed when its fd is closed.
 void tap_forget(int fd) noexcept;
 
-/// Writes one frame, segmented or not; true if the kernel took it.
+/// Writes one frame of up to 16 segments. False: the kernel did not take it.
 bool tap_write(int fd, const rte_mbuf &m) noexcept;
 
 enum class tap_result {
-    frame,   ///< in the mbufs, checksum complete
-    bad,     ///< a frame that does not fit or is not a plain one; the mbufs hold nothing
+    frame,   ///< a frame is in the mbufs, its checksum complete
+    bad,     ///< the frame does not fit or is not a plain one; the mbufs hold nothing
     empty,   ///< nothing to read
     removed, ///< the interface is gone
 };
-/// Reads one frame into empty mbufs, `n` of them at most: `into`, `into` - 1, …, of which `used` then make up the
-/// packet that begins with *into.
+/// Reads one frame into at most `n` empty mbufs: `into`, `into` - 1, … . `used` is the number of those that make up the
+/// packet, which begins with *into.
 tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept;
 
-/// Reads one frame and throws it away.
+/// Reads one frame and discards it.
 void tap_discard(int fd) noexcept;
 
-/// Completes a checksum of which the field at `start` + `offset` holds the pseudo-header's part, over everything from
-/// `start` on. False if that is not inside the packet, or the field not in its first segment.
+/// Completes the checksum of the bytes from `start` on; the field at `start` + `offset` holds the sum of the
+/// pseudo-header. False: that is not inside the packet, or the field is not in its first segment.
 bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept;
 
 } // namespace halfpoll

@@ -39,7 +39,8 @@ namespace
 
 constexpr unsigned events_per_turn = 16;
 
-/// Orders "I published" against "do you sleep?" on both sides.
+/// Orders the producer's publication before its load of `sleeping`, and the thread's store of `sleeping` before its
+/// last check of the rings.
 void dekker_fence([[maybe_unused]] std::atomic<std::uint32_t> &flag) noexcept
 {
 #ifdef HALFPOLL_TSAN
@@ -80,24 +81,25 @@ struct slow_path::impl {
     slow_path_options options;
     known_sources known;
     std::vector<std::unique_ptr<punt_ring>> rings; ///< by runtime CPU
-    /// By ifindex; written by the control thread: release, pairs with the acquire in of_device().
+    /// By ifindex. The control thread stores with release; pairs with the acquire in of_device().
     std::array<std::atomic<shadow *>, MAX_IFINDEX> by_device{};
     std::vector<std::unique_ptr<shadow>> shadows; ///< control thread
 
     int epoll_fd = -1;
     int doorbell_fd = -1;
-    /// Set by the thread before its last look at the rings; a producer that published looks at it. Both sides put a
-    /// seq_cst fence between store and load; pairs with each other in announce_sleep() and punt_flush().
+    /// Set by the thread before its last check of the rings; checked by a producer after it has published. Both have a
+    /// seq_cst fence between their store and their load: announce_sleep() and punt_flush() pair with each other.
     alignas(64) std::atomic<std::uint32_t> sleeping{0};
-    /// Release in the destructor; pairs with the acquire in the thread's loop.
+    /// Stored with release in the destructor; pairs with the acquire in run().
     std::atomic<bool> stop{false};
     std::mutex leaving_mutex;
     std::condition_variable left;
-    shadow *leaving = nullptr; ///< under leaving_mutex: the thread lets go of it and sets null
+    shadow *leaving = nullptr; ///< under leaving_mutex: the thread stops reading from it and sets null
     std::thread thread;
-    std::shared_ptr<void> alive = std::make_shared<int>(); ///< what the thread posts looks whether it still is
+    /// Posted work holds a weak reference and does nothing once it is gone.
+    std::shared_ptr<void> alive = std::make_shared<int>();
 
-    // The thread's own.
+    // Of the thread alone.
     std::array<rte_mbuf *, 2 * NET_BURST> stock; ///< empty mbufs for the next reads
     unsigned stocked = 0;
 
@@ -135,7 +137,7 @@ slow_path::impl::~impl()
     }
 }
 
-/// Starts the thread with all signals blocked: they belong to the program.
+/// Starts the thread with all signals blocked, because they are meant for the program's own threads.
 void slow_path::impl::start()
 {
     std::ranges::for_each(options.limits, check_limit);
@@ -173,7 +175,8 @@ void slow_path::impl::start()
     }
 }
 
-/// The thread: punted packets to the TAPs, frames from the TAPs to the devices, else sleep.
+/// The thread: writes punted packets to the TAPs and sends frames from the TAPs to the devices; sleeps when there are
+/// none.
 void slow_path::impl::run() noexcept
 {
     epoll_event events[events_per_turn];
@@ -199,7 +202,7 @@ void slow_path::impl::run() noexcept
     rte_pktmbuf_free_bulk(stock.data(), stocked);
 }
 
-/// A burst from each CPU's ring; true if one of them may hold more.
+/// Writes a burst from each CPU's ring; true if one of the rings may hold more.
 bool slow_path::impl::carry_punted() noexcept
 {
     bool more = false;
@@ -217,7 +220,7 @@ bool slow_path::impl::carry_punted() noexcept
     return more;
 }
 
-/// Everything that was published before the call.
+/// Writes all packets that were published before the call.
 void slow_path::impl::carry_all_punted() noexcept
 {
     const unsigned turns = options.ring_size / NET_BURST + 1;
@@ -231,7 +234,7 @@ bool slow_path::impl::rings_empty() const noexcept
     return std::ranges::all_of(rings, [](const auto &ring) { return ring->empty(); });
 }
 
-/// First phase of going to sleep; true if it may block.
+/// First phase of going to sleep. True: the thread may block.
 bool slow_path::impl::announce_sleep(bool more) noexcept
 {
     if (more) {
@@ -251,14 +254,15 @@ bool slow_path::impl::refill(unsigned want) noexcept
     return stocked >= want;
 }
 
-/// mbufs that the longest frame of a device needs.
+/// Number of mbufs that the longest frame of a device needs.
 unsigned slow_path::impl::segments_of(const net_device &dev) const noexcept
 {
     const unsigned room = rte_pktmbuf_data_room_size(core.pool()) - RTE_PKTMBUF_HEADROOM;
     return std::min((xmit_max_frame(dev) + room - 1) / room, static_cast<unsigned>(stock.size()));
 }
 
-/// One burst from a TAP to its device; the rest waits for the next turn, so that rings and TAPs are served fairly.
+/// Sends one burst from a TAP to its device. Further frames wait for the next turn, so that rings and TAPs are served
+/// fairly.
 void slow_path::impl::from_kernel(shadow &s) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
@@ -297,7 +301,7 @@ void slow_path::impl::from_kernel(shadow &s) noexcept
     }
 }
 
-/// On the control thread: a shadow may have been let go of since.
+/// Runs on the control thread: the shadow may have been removed since.
 void slow_path::impl::report_deleted()
 {
     for (const auto &s : shadows) {
@@ -312,7 +316,8 @@ void slow_path::impl::report_deleted()
     }
 }
 
-/// The thread keeps writing to the same number; what it wrote to an interface that is gone has failed.
+/// Gives a shadow another interface under the same fd number, because the thread keeps writing to that number. Writes
+/// to an interface that is gone have failed.
 void slow_path::impl::exchange_fd(shadow &s, int fd)
 {
     if (dup3(fd, s.fd, O_CLOEXEC) < 0) {
@@ -326,7 +331,7 @@ void slow_path::impl::release_leaving() noexcept
     if (!leaving) {
         return;
     }
-    carry_all_punted(); // what the data cores sent to it before the grace period
+    carry_all_punted(); // packets that data CPUs sent to it before the grace period
     epoll_ctl(epoll_fd, EPOLL_CTL_DEL, leaving->fd, nullptr);
     leaving = nullptr;
     left.notify_all();
@@ -372,7 +377,7 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
 void slow_path::remove_shadow(shadow &s, bool destroy)
 {
     impl_->by_device[s.dev->ifindex].store(nullptr, std::memory_order_release);
-    impl_->core.rt().synchronize_rcu(); // no data core still punts to it
+    impl_->core.rt().synchronize_rcu(); // no data CPU punts to it any more
     std::unique_lock lock(impl_->leaving_mutex);
     impl_->leaving = &s;
     ring_doorbell(impl_->doorbell_fd);
@@ -515,7 +520,7 @@ shadow *slow_path::of_kernel_ifindex(int kernel_ifindex) noexcept
 
 shadow *slow_path::of_device(const net_device &dev) noexcept
 {
-    return impl_->by_device[dev.ifindex].load(std::memory_order_acquire); // pairs with add_shadow()
+    return impl_->by_device[dev.ifindex].load(std::memory_order_acquire); // pairs with the release in add_shadow()
 }
 
 void slow_path::add_known(std::span<const std::uint8_t> address)
