@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Accelerated RFS: the device itself brings a flow to a queue of the CPU that consumes it.
+// Accelerated RFS: the device brings a flow to a queue of the CPU that consumes it.
 //
 //   flow moves (rfs.cpp) -> arfs_request() -> ring -> control thread -> rx_flow_steer() -> packets come in elsewhere
 //                                                     looks now and then    rx_flow_expire() <- rps_may_expire_flow()
@@ -16,10 +16,10 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t ARFS_PERIOD = 100 * NSEC_PER_MSEC; ///< between two looks of the control thread
-constexpr ktime_t ARFS_GRACE = 5 * ARFS_PERIOD;      ///< before a new rule may expire
+constexpr ktime_t ARFS_PERIOD = 100 * NSEC_PER_MSEC; ///< between two runs of look_at_flows() for a device
+constexpr ktime_t ARFS_GRACE = 5 * ARFS_PERIOD;      ///< time before a new rule may expire
 
-/// The flow of an untagged TCP or UDP packet; false: it is none that a device is asked for.
+/// Reads the flow of an untagged TCP or UDP packet. False: no rule is made for such a packet.
 bool tuple_of(const rte_mbuf *m, flow_tuple &flow) noexcept
 {
     const auto *frame = rte_pktmbuf_mtod(m, const std::uint8_t *);
@@ -34,7 +34,7 @@ bool tuple_of(const rte_mbuf *m, flow_tuple &flow) noexcept
     std::copy_n(keys.addresses + length, length, flow.dst.begin());
     std::memcpy(&flow.sport, &keys.ports, 2);
     std::memcpy(&flow.dport, reinterpret_cast<const char *>(&keys.ports) + 2, 2);
-    return flow.protocol == 6 || flow.protocol == 17; // else there are IPv6 extension headers in between
+    return flow.protocol == 6 || flow.protocol == 17; // else IPv6 extension headers precede the ports
 }
 
 rps_dev_flow *entry_of(rx_queue &q, std::uint32_t hash) noexcept
@@ -51,7 +51,8 @@ void at_home(rx_queue &q, F &&fn)
     q.cpu->core->rt().call_on(q.cpu->id, [&](softnet_data &) { fn(); });
 }
 
-/// Flows of a queue's table that was not used for so many packets are over.
+/// Whether the rule of a flow has expired: its table entry has another rule, the flow is processed on this CPU, or the
+/// ring to its CPU has delivered 10 packets for each table entry since the flow's last packet.
 bool rps_may_expire_flow(rx_queue &q, std::uint32_t hash, int filter) noexcept
 {
     const rps_dev_flow *flow = entry_of(q, hash);
@@ -115,7 +116,8 @@ void arfs_request_flow(rps_queue &rps, const rte_mbuf *m, std::uint32_t hash, un
     const std::uint16_t queue = ring.queue_of_cpu[cpu];
     const std::uint32_t tail = ring.tail.load(std::memory_order_relaxed);
     if (queue == ring.own_queue || queue == arfs_ring::NO_QUEUE ||
-        tail - ring.head.load(std::memory_order_acquire) == ring.requests.size()) { // pairs with arfs_look()
+        // Pairs with the release in look_at_flows().
+        tail - ring.head.load(std::memory_order_acquire) == ring.requests.size()) {
         return;
     }
     arfs_request &request = ring.requests[tail % ring.requests.size()];
@@ -123,7 +125,7 @@ void arfs_request_flow(rps_queue &rps, const rte_mbuf *m, std::uint32_t hash, un
     if (tuple_of(m, request.flow)) {
         request.hash = hash;
         request.queue = queue;
-        ring.tail.store(tail + 1, std::memory_order_release); // pairs with arfs_look()
+        ring.tail.store(tail + 1, std::memory_order_release); // pairs with the acquire in look_at_flows()
     }
 }
 
@@ -155,7 +157,7 @@ std::unique_ptr<arfs_ring> make_arfs_ring(const rx_queue &q)
 
 void arfs_stop(net_device &dev) noexcept
 {
-    dev.arfs.reset(); // the rules go with the queues
+    dev.arfs.reset(); // the rules end with the queues
     dev.arfs_look_at = KTIME_MAX;
 }
 

@@ -48,8 +48,8 @@ void backlog_ring_deleter::operator()(backlog_ring *ring) const noexcept { backl
 namespace
 {
 
-/// How many of n packets are below the limit. While every producer keeps to its share nobody looks at the others'
-/// rings. Beyond that they look without a lock: the sum may exceed the limit for a moment.
+/// Returns how many of n packets are below the limit. While every producer keeps to its share, no producer reads the
+/// rings of the others. Beyond that producers read them without a lock, so the sum may exceed the limit for a moment.
 unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) noexcept
 {
     std::atomic<bool> &crowded = ring.target().backlog_crowded;
@@ -61,7 +61,7 @@ unsigned admit(net_cpu &cpu, unsigned target, backlog_ring &ring, unsigned n) no
     if (!own_share) {
         crowded.store(true, std::memory_order_relaxed);
     }
-    const std::uint32_t limit = cpu.core->netdev_max_backlog() + 1; // one more fits, as in the kernel
+    const std::uint32_t limit = cpu.core->netdev_max_backlog() + 1; // one more packet fits, as in the kernel
     const std::uint32_t waiting = backlog_length(cpu, target);
     return waiting >= limit ? 0 : std::min(n, limit - waiting);
 }
@@ -74,7 +74,7 @@ void push(backlog_ring *&list, backlog_ring &ring, backlog_list_entry &entry) no
     }
 }
 
-/// Delivers on `cpu` what CPU `from` has put on a ring.
+/// Delivers on `cpu` up to `limit` packets that CPU `from` has put on a ring; returns how many.
 unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
@@ -93,7 +93,8 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) 
     return work;
 }
 
-/// After a round: what the handler sent leaves first, so that "delivered" means that nothing can overtake it here.
+/// Ends a round: flushes the packets that the handler sent before it publishes "delivered", so that nothing can
+/// overtake them here.
 void finish(net_cpu &cpu, net_cpu &by) noexcept
 {
     xmit_flush(by);
@@ -121,7 +122,7 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
     assert(this_softnet_data() == cpu.sd);
     backlog_ring &ring = *cpu.backlog_out[target];
     unsigned fit = admit(cpu, target, ring, n);
-    const std::uint32_t room = ring.room(fit + 1); // the device takes a slot, too
+    const std::uint32_t room = ring.room(fit + 1); // the device takes a slot too
     if (unlikely(room <= fit)) {
         fit = room == 0 ? 0 : room - 1;
     }
@@ -143,16 +144,16 @@ void net_rps_flush(net_cpu &cpu) noexcept
         net_cpu &target = ring->target();
         if (target.backlog_idle.load(std::memory_order_relaxed) != 0) {
             napi_schedule(target.backlog);
-        } else if (&target != &cpu) { // what the own CPU says is so
+        } else if (&target != &cpu) { // `cpu` sees its own flag, so there is nothing to check
             push(cpu.backlog_unchecked, *ring, ring->unchecked());
             cpu.sd->rps_ipi_waiting = true;
         }
     }
 }
 
-/// A target that goes idle as packets are published for it may have looked too early, and what it says may not have
-/// been seen. The fence that decides who sees whom waits for all stores before it, other CPUs' cache lines among them:
-/// it is paid once a turn, not once a poll.
+/// A target that goes idle while packets are published for it may have checked its ring too early, and the producer may
+/// not have seen its flag. The fence that decides which of the two sees the other waits for all earlier stores, also to
+/// cache lines of other CPUs. So producers pay for it once per turn, and not once per poll.
 void send_rps_ipi(softnet_data &sd) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(*sd.backlog).cpu;
@@ -161,7 +162,7 @@ void send_rps_ipi(softnet_data &sd) noexcept
         cpu.backlog_unchecked = ring->unchecked().next;
         ring->unchecked() = {};
         HALFPOLL_RACE_POINT(backlog_unchecked, &cpu);
-        if (announced(ring->target().backlog_idle)) { // else it will look at the ring before it stops looking
+        if (announced(ring->target().backlog_idle)) { // else the target will check the ring before it goes idle
             napi_schedule(ring->target().backlog);
         }
     }
@@ -170,11 +171,11 @@ void send_rps_ipi(softnet_data &sd) noexcept
 int process_backlog(napi_struct &napi, int quota) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
-    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // another one while it is offline
+    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // this CPU, or the one that serves it while it is offline
     const unsigned rings = static_cast<unsigned>(cpu.backlog_in.size());
     const unsigned limit = static_cast<unsigned>(quota);
     if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
-        cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are looked at below
+        cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are served below
     }
     defer_take_waiting(by);
     unsigned work = 0;

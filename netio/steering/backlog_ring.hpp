@@ -14,7 +14,7 @@ namespace halfpoll
 
 struct net_cpu;
 
-/// Where one side of a ring is. Both wrap.
+/// A position on one side of a ring. Both counters wrap.
 struct backlog_place {
     std::uint32_t slots = 0;
     std::uint32_t packets = 0;
@@ -22,19 +22,19 @@ struct backlog_place {
 
 class backlog_ring;
 
-/// A ring on one of its producer's lists.
+/// Membership of a ring in one of its producer's lists.
 struct backlog_list_entry {
     backlog_ring *next = nullptr;
     bool listed = false;
 };
 
-/// A place that one side publishes for the other: both counts at once.
+/// A position that one side publishes for the other: both counters in one store.
 class backlog_index
 {
 public:
     void publish(backlog_place place) noexcept { value_.store(pack(place), std::memory_order_release); }
     backlog_place read() const noexcept { return unpack(value_.load(std::memory_order_acquire)); }
-    /// Without what was published with it.
+    /// Reads the position without synchronizing with the publisher.
     backlog_place peek() const noexcept { return unpack(value_.load(std::memory_order_relaxed)); }
 
 private:
@@ -47,19 +47,19 @@ private:
 };
 
 /// The packets of one producing CPU on their way to one target CPU. A slot holds a packet, or (with bit 0 set) the
-/// device that the packets behind it came from: it is there only where the device changes, so that who travels with a
-/// packet costs nothing. Neither side writes a cache line of the other's but the slots.
+/// device from which the packets behind it came. The device is present only where it changes, so that it costs nothing
+/// for most packets. Apart from the slots, neither side writes a cache line of the other side.
 class backlog_ring
 {
 public:
-    /// `slots` is a power of two. Throws `error`. Control thread.
+    /// `slots` is a power of two. Throws `error` if there is no memory. Control thread.
     static backlog_ring *create(net_cpu &target, unsigned slots);
-    /// Frees what is in it. After both sides have gone. Control thread.
+    /// Frees the ring and the packets in it, when neither side uses it any more. Control thread.
     static void destroy(backlog_ring *ring) noexcept;
     net_cpu &target() const noexcept { return target_; }
 
     // --- producing CPU ---
-    /// Free slots, looked up anew only if there seem to be fewer than `wanted`.
+    /// Free slots. Reads the target's position again only if there seem to be fewer than `wanted`.
     std::uint32_t room(std::uint32_t wanted) noexcept
     {
         if (size_ - (put_.slots - seen_head_.slots) < wanted) {
@@ -67,7 +67,7 @@ public:
         }
         return size_ - (put_.slots - seen_head_.slots);
     }
-    /// Packets not known to be delivered; `fresh`: as of now.
+    /// Packets not known to be delivered. `fresh`: reads the target's position again.
     std::uint32_t length(bool fresh) noexcept
     {
         if (fresh) {
@@ -75,7 +75,7 @@ public:
         }
         return put_.packets - seen_head_.packets;
     }
-    /// Stages packets; there is room for them and one slot more.
+    /// Stages packets. The caller has checked that there is room for them and one slot more.
     void put(net_device &in, rte_mbuf *const *pkts, std::uint32_t n) noexcept
     {
         if (put_device_ != &in) {
@@ -96,15 +96,17 @@ public:
     {
         dropped_.store(dropped_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
     }
-    backlog_list_entry &staged() noexcept { return staged_; }       ///< not published
-    backlog_list_entry &unchecked() noexcept { return unchecked_; } ///< published; does the target look?
+    backlog_list_entry &staged() noexcept { return staged_; } ///< list of rings with unpublished packets
+    /// List of published rings whose target may be idle.
+    backlog_list_entry &unchecked() noexcept { return unchecked_; }
 
     // --- target CPU ---
-    /// Takes up to n packets that came from one device, in `in`. 0: none is left.
+    /// Takes up to n packets that came from one device, and stores that in `in`. 0: the ring is empty.
     std::uint32_t take(net_device *&in, rte_mbuf **pkts, std::uint32_t n) noexcept
     {
         if (taken_.slots == process_.peek().slots) {
-            process_.publish(tail_.read()); // everything put so far is looked at from now on, without the other side
+            // The packets put so far are taken from now on without reading the producer's position.
+            process_.publish(tail_.read());
         }
         const std::uint32_t end = process_.peek().slots;
         std::uint32_t got = 0;
@@ -122,19 +124,19 @@ public:
         taken_.packets += got;
         return got;
     }
-    /// Everything that was taken has been delivered.
+    /// Publishes that all packets taken so far have been delivered.
     void deliver() noexcept
     {
         if (head_.peek().slots != taken_.slots) {
             head_.publish(taken_);
         }
     }
-    /// Something is visible that was not taken.
+    /// Whether packets are visible that were not taken.
     bool pending() const noexcept { return tail_.read().slots != taken_.slots; }
 
     // --- any thread ---
     std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
-    /// Packets looked at and not delivered, and packets put and not looked at.
+    /// Packets in the hands of the target and not delivered; packets published and not seen by the target.
     std::pair<std::uint32_t, std::uint32_t> lengths() const noexcept
     {
         const backlog_place head = head_.read(), process = process_.read(), tail = tail_.read();
@@ -161,25 +163,25 @@ private:
         }
     }
 
-    // Both sides', constant. Groups are two lines apart, for hardware that fetches lines in pairs.
+    // Shared by both sides, constant. The groups are two lines apart, because hardware may fetch lines in pairs.
     net_cpu &target_;
     std::uintptr_t *const slots_;
     const std::uint32_t size_;
 
-    // The producer's own.
-    alignas(128) backlog_place put_; ///< staged and published
-    backlog_place seen_head_;        ///< the head, when it was last looked up
+    // The producer's members.
+    alignas(128) backlog_place put_; ///< position after the packets staged so far
+    backlog_place seen_head_;        ///< head_ when it was last read
     net_device *put_device_ = nullptr;
     backlog_list_entry staged_, unchecked_;
     std::atomic<std::uint64_t> dropped_{0}; ///< relaxed; the producer writes
 
-    alignas(128) backlog_index tail_; ///< from the producer: published. publish(); pairs with read() in take()
-    alignas(128) backlog_index head_; ///< from the target: delivered. deliver(); pairs with the reads of the producer
+    alignas(128) backlog_index tail_; ///< from the producer: published. publish() pairs with read() in take()
+    alignas(128) backlog_index head_; ///< from the target: delivered. deliver() pairs with the reads of the producer
 
-    // The target's own.
+    // The target's members.
     alignas(128) backlog_place taken_;
     net_device *taken_device_ = nullptr;
-    backlog_index process_; ///< the tail, when it was last looked up; published for lengths() alone
+    backlog_index process_; ///< tail_ when it was last read; published only for lengths()
 };
 
 } // namespace halfpoll

@@ -9,7 +9,7 @@ namespace halfpoll
 namespace
 {
 
-/// Where a packet's flow should go: where it is consumed (`known`), else by the map.
+/// The CPU that a packet's flow should use: the one where it is consumed (`known`), else one from the map.
 struct rfs_choice {
     unsigned cpu;
     bool known;
@@ -27,8 +27,8 @@ rfs_choice choose(const rps_tables &tables, const rps_sock_flow_table *sock_flow
     return {tables.map[(hash * std::uint64_t{tables.map.size() - 1}) >> 32], false};
 }
 
-/// Another CPU for a flow, if it has nothing in flight to the one it has, nor from there to the owner of a tx queue.
-/// True: it has moved.
+/// Moves a flow to another CPU if it has no packet in flight to its present CPU, nor from there to the owner of a tx
+/// queue. True: it has moved.
 bool move_flow(const net_cpu &cpu, rps_queue &rps, rps_dev_flow &flow, unsigned wanted) noexcept
 {
     const bool here = flow.cpu == cpu.rps->here;
@@ -75,7 +75,7 @@ void rfs_stage(net_cpu &cpu, rps_queue &rps, rte_mbuf **pkts, const std::uint32_
         if (to.stage(flow.cpu, pkts[i])) {
             to.mark[flow.cpu] = flow.cpu != to.here ? backlog_tail(cpu, flow.cpu) + NET_BURST : 1;
         }
-        flow.last_qtail = to.mark[flow.cpu]; // so that it does not move within the burst
+        flow.last_qtail = to.mark[flow.cpu]; // so that the flow does not move within the burst
         used[i] = &flow;
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A burst is steered in three steps: hashes, targets (by the map, or by flows: rfs.cpp), hand-over.
+// Steering of a burst has three steps: hashes, targets (from the map, or by flows: rfs.cpp), hand-over.
 //
 //   pkts -> flow hash -> staged[CPU 0], staged[CPU 1], ..., staged[here]
 //                             |              |                 |
@@ -31,7 +31,7 @@ void stage_by_map(rps_cpu &to, const rps_tables &tables, rte_mbuf **pkts, const 
     }
 }
 
-/// Drops what is over the limit of its flow; returns how many are left.
+/// Drops the packets that exceed the limit of their flow; returns how many are left, in front.
 unsigned limit_flows(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     if (backlog_length(cpu, target) < cpu.core->netdev_max_backlog() / 2) {
@@ -65,8 +65,9 @@ void hand_over(rx_queue &q, unsigned target) noexcept
     q.rps->last_tail[target] = backlog_tail(cpu, target);
 }
 
-/// What was delivered has left by the owners of tx queues, too. While the queue receives that is only certain when
-/// nothing waits for any of them; once it pauses, when they have taken what they had been given by then.
+/// Whether the delivered packets have also left by the owners of tx queues. While the queue receives, that is certain
+/// only when no packet waits for any owner. Once the queue pauses, it is certain when the owners have taken the packets
+/// that were handed over by then.
 bool all_sent(rx_queue &q) noexcept
 {
     rps_queue &rps = *q.steering;
@@ -90,7 +91,7 @@ bool sd_flow_limit::exceeds(std::uint32_t hash) noexcept
     const std::uint32_t bucket = hash & static_cast<std::uint32_t>(of_bucket.size() - 1);
     const std::uint32_t oldest = std::exchange(history[at], bucket);
     at = (at + 1) % HISTORY;
-    of_bucket[oldest] -= of_bucket[oldest] != 0; // at first the history names bucket 0, which has had nothing
+    of_bucket[oldest] -= of_bucket[oldest] != 0; // at first the history contains bucket 0, which has no packets
     return ++of_bucket[bucket] > HISTORY / 2;
 }
 
@@ -109,7 +110,8 @@ void rps_receive(rx_queue &q, rte_mbuf **pkts, unsigned n) noexcept
     } else {
         stage_by_map(mine, rps.now, pkts, hash, n);
     }
-    // What is processed here goes first: a flow that has just left for a backlog has nothing behind it then.
+    // Packets for this CPU are processed first, so that a flow that has just moved from here to a backlog leaves no
+    // packet behind.
     const unsigned direct = std::exchange(mine.count[mine.here], std::uint16_t{0});
     if (direct != 0) {
         net_deliver(cpu, *q.dev, mine.staged[mine.here].data(), direct);

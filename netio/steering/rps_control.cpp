@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Settings of RPS and RFS. What the data path uses is made here and put in place by the CPU that uses it, between two
-// polls, so that it needs no lock and frees nothing.
+// Settings of RPS and RFS. The tables that the data path uses are made here. The CPU that uses them exchanges them
+// between two polls, so that it needs no lock and frees nothing.
 #include "netio/device/net_core_internal.hpp"
 #include "rps_internal.hpp"
 
@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t RPS_PATIENCE = NSEC_PER_MSEC; ///< before a queue pauses for a change
+constexpr ktime_t RPS_PATIENCE = NSEC_PER_MSEC; ///< time before a queue pauses for a change
 
 void check_cpus(const std::string &what, const std::vector<unsigned> &list, unsigned cpus)
 {
@@ -55,7 +55,8 @@ rps_tables make_tables(net_core &core, const rps_config &config)
     return tables;
 }
 
-/// For a queue that is new, or has come to another CPU with nothing in flight.
+/// Takes the positions of the home CPU's rings, for a queue that is new, or that has moved to another CPU with nothing
+/// in flight.
 void take_home(rx_queue &q)
 {
     rps_queue &rps = *q.steering;
@@ -65,11 +66,12 @@ void take_home(rx_queue &q)
     }
     rps.home = &cpu;
     for (unsigned target = 0; target < cpu.rps->here; ++target) {
-        rps.last_tail[target] = backlog_head(cpu, target); // its own packets, if any, were not yet put there
+        // Packets of its own, if there are any, are not put there yet.
+        rps.last_tail[target] = backlog_head(cpu, target);
     }
 }
 
-/// Runs on the CPU that owns the queue's steering, between polls.
+/// Runs fn on the queue's home CPU, between polls.
 template <typename F>
 void at_home(rx_queue &q, F &&fn)
 {
@@ -107,7 +109,7 @@ void rps_configure(rx_queue &queue, const rps_config &config)
         rps.changing = true;
         rps.handed_noted = false;
         rps.pause_from = sd.now + RPS_PATIENCE;
-        queue.rps = &rps; // its poll looks at the change, if that must wait
+        queue.rps = &rps; // its poll checks for the change, if that must wait
         rps_settle(queue);
     });
     queue.rps_settings = config;
@@ -165,7 +167,8 @@ void set_rps_sock_flow_entries(net_core &core, unsigned entries)
     }
     rps_sock_flow_table *table = nullptr;
     if (entries != 0) {
-        const unsigned size = std::max(std::bit_ceil(entries), 2 * std::bit_ceil(core.cpus())); // room for a hash bit
+        // At least one bit of the hash must fit beside the CPU.
+        const unsigned size = std::max(std::bit_ceil(entries), 2 * std::bit_ceil(core.cpus()));
         auto &slot = state.sock_flow_tables[static_cast<unsigned>(std::countr_zero(size))];
         if (!slot) {
             slot = std::make_unique<rps_sock_flow_table>(size, core.cpus());

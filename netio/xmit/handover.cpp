@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Every tx queue has one owner CPU; others reach it over single-producer rings:
+// Every tx queue has an owner CPU; other CPUs and threads reach it over single-producer rings:
 //
 //   CPU 0, CPU 1, ..., foreign thread k  --(one ring each)-->  handover NAPI of the owner -> dev_queue_xmit
-#define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
+#define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the machine code is the same
 #include "netio/base/tagged_ring.hpp"
 #include "netio/device/net_core_internal.hpp"
 
@@ -20,13 +20,13 @@ namespace
 
 constexpr unsigned HANDOVER_RING = 1024; // the power of two next to the kernel's netdev_max_backlog
 
-/// What travels with a packet: the device, and how many sends have led to this one, for a loop of virtual devices may
-/// lead over several CPUs.
+/// The tag of a packet: the device, and the number of sends that led to this one, because a loop of virtual devices may
+/// span several CPUs.
 std::uintptr_t tag_of(ifindex_t ifindex, unsigned depth) noexcept { return ifindex | std::uintptr_t{depth} << 16; }
 ifindex_t ifindex_of(std::uintptr_t tag) noexcept { return static_cast<ifindex_t>(tag); }
 unsigned depth_of(std::uintptr_t tag) noexcept { return static_cast<unsigned>(tag >> 16); }
 
-/// Sends a burst from a ring, a run of packets with the same tag at a time.
+/// Sends a burst from a ring, one run of packets with the same tag at a time.
 void deliver(net_cpu &cpu, const tagged_packet *slots, unsigned n) noexcept
 {
     rte_mbuf *pkts[NET_BURST];
@@ -64,7 +64,7 @@ unsigned serve(net_cpu &cpu, rte_ring *ring, unsigned limit) noexcept
 
 rte_ring *handover_ring_create(unsigned target, unsigned producer)
 {
-    static std::atomic<unsigned> serial{0}; // names are process-wide
+    static std::atomic<unsigned> serial{0}; // ring names are process-wide
     const std::string name = "handover" + std::to_string(serial.fetch_add(1, std::memory_order_relaxed));
     const std::size_t bytes = tagged_ring_bytes(HANDOVER_RING);
     auto *ring = static_cast<rte_ring *>(rte_malloc(name.c_str(), bytes, RTE_CACHE_LINE_SIZE));
@@ -103,7 +103,7 @@ void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) n
 int handover_poll(napi_struct &napi, int budget) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
-    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // another one while it is offline
+    net_cpu &by = cpu.core->cpu(napi.sd->cpu); // this CPU, or the one that serves it while it is offline
     const unsigned rings = static_cast<unsigned>(cpu.handover_in.size());
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;

@@ -7,8 +7,8 @@
 namespace halfpoll
 {
 
-/// A tx queue that several runtime CPUs of one logical CPU send through (mode `nested`). Each stages packets of its
-/// own; who is inside the driver, and for a burst only, is one thread at a time (the kernel's _xmit_lock, whose owner
+/// A tx queue through which several runtime CPUs of one logical CPU send (mode `nested`). Each CPU stages its own
+/// packets. Only one thread at a time is inside the driver, and only for a burst (the kernel's _xmit_lock, whose owner
 /// under PREEMPT_RT is the thread).
 class shared_tx_queue final : public tx_port
 {
@@ -24,12 +24,13 @@ public:
         local_lock_nested_bh guard(lock_);
         return driver_.tx_doorbell(queue);
     }
-    /// Logical CPU.
+    /// Number of the logical CPU.
     int cpu() const noexcept { return lock_.cpu(); }
 
 private:
     port &driver_;
-    const nested_bh_lock_class class_{"tx queue"}; ///< each device's is one of its own: a virtual one sends by another
+    /// A class of its own for each queue, because a virtual device may send by another one.
+    const nested_bh_lock_class class_{"tx queue"};
     nested_bh_lock lock_;
 };
 

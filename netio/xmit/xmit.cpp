@@ -19,7 +19,7 @@ namespace
 
 constexpr unsigned XMIT_RECURSION_LIMIT = 8;
 constexpr ktime_t XMIT_RETRY_INTERVAL = 20 * NSEC_PER_USEC;
-constexpr unsigned XMIT_RETRIES = 50; // a ring that stood still for a millisecond has lost its consumer
+constexpr unsigned XMIT_RETRIES = 50; // a ring that did not move for a millisecond has lost its consumer
 
 void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf **pkts, unsigned n) noexcept
 {
@@ -27,7 +27,7 @@ void drop_xmit(net_cpu &cpu, const net_device &dev, drop_reason reason, rte_mbuf
     drop_packets(cpu, reason, pkts, n);
 }
 
-/// Drops what is longer than the device takes; returns how many are left.
+/// Drops packets that are longer than the device takes; returns how many are left, in front.
 unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
     const std::uint32_t limit = xmit_max_frame(dev);
@@ -42,8 +42,8 @@ unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, uns
     return kept;
 }
 
-/// While a queue's driver is called: what that sends is nested in what it was given, which may have been staged for it
-/// by a driver, too.
+/// Exists while the driver of a queue is called. What the driver sends is nested one deeper than the packets that it
+/// was given, which may themselves have been staged from inside a driver.
 class driver_call
 {
 public:
@@ -78,7 +78,7 @@ bool tx_doorbell(net_cpu &cpu, xmit_queue &q) noexcept
     return q.driver->tx_doorbell(q.queue);
 }
 
-/// Offers packets of that many bytes to the driver; returns how many it took.
+/// Offers packets with `bytes` in all to the driver; returns how many it took.
 unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
     const unsigned sent = tx_burst(cpu, q, pkts, n);
@@ -95,7 +95,7 @@ unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::ui
     return sent;
 }
 
-/// Offers what is staged; the rest moves to the front.
+/// Offers the staged packets and moves the rest to the front; returns how many were sent.
 unsigned offer_staged(net_cpu &cpu, xmit_queue &q) noexcept
 {
     const unsigned sent = offer(cpu, q, q.pkts.data(), q.staged, bytes_of(q.pkts.data(), q.staged));
@@ -112,7 +112,7 @@ void mark_dirty(net_cpu &cpu, xmit_queue &q) noexcept
     }
 }
 
-/// Stages packets, sending as often as a burst is complete; what finds no room is dropped.
+/// Stages packets, and sends whenever a burst is complete; drops packets for which there is no room.
 void stage(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
 {
     while (n != 0) {
@@ -132,7 +132,7 @@ void stage(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n) noexcept
     }
 }
 
-/// True if nothing is left to do for the queue.
+/// Offers the staged packets and rings the doorbell. True: nothing is left to do for the queue.
 bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
 {
     if (q.staged != 0 && offer_staged(cpu, q) != 0) {
@@ -144,8 +144,8 @@ bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
     return q.staged == 0 && q.rung;
 }
 
-/// Flushes the queues that are on the list now, but for the first `kept`, which wait for room already. Returns how many
-/// wait then, in front; behind them are those that were sent to meanwhile.
+/// Flushes the queues that are on the list now, except the first `kept`, which already wait for room. Returns how many
+/// wait afterwards; they are in front, and behind them are the queues that were sent to meanwhile.
 unsigned flush_round(net_cpu &cpu, unsigned kept) noexcept
 {
     const unsigned end = cpu.flush_count;
@@ -192,7 +192,7 @@ void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) no
 namespace
 {
 
-/// A burst of that many bytes, for a device that runs and takes their length.
+/// Sends a burst with `bytes` in all, to a device that runs and takes packets of their length.
 void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
     xmit_queue *q = cpu.xmit[dev.ifindex].get();
@@ -245,10 +245,11 @@ void xmit_flush(net_cpu &cpu) noexcept
             xdp_do_flush(cpu);
         }
         if (unlikely(cpu.backlog_staged != nullptr)) {
-            net_rps_flush(cpu); // first: the others begin while this CPU rings its devices
+            net_rps_flush(cpu); // first, so that the other CPUs begin while this CPU rings its devices
         }
         kept = flush_round(cpu, kept);
-        // What virtual devices have sent, redirected and steered meanwhile. It is nested one deeper with each round.
+        // Virtual devices may have sent, redirected or steered packets meanwhile. The nesting is one deeper with each
+        // round.
     } while (unlikely(cpu.flush_count != kept || cpu.xdp_pending || cpu.backlog_staged != nullptr));
     if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
         cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
