@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The stack of another CPU gets the packet:
+// The stack of another CPU receives the packet:
 //
 //   producing CPU                                             target CPU
 //   cpu_enqueue() -> staged (8) -> cpu_flush() ---> one ring per producer -> NAPI "cpumap/<cpu>" -> program -> handler
 //
-// In mode `exclusive` a CPU has one bottom-half thread, and the entry is an instance of its NET_RX, like the backlog.
-// In mode `big` the instance has a thread `cpumap/<cpu>`.
+// In modes `exclusive` and `nested` the entry's NAPI instance is polled in the NET_RX of the CPU's bottom-half thread,
+// like the backlog. In mode `big` it has a thread `cpumap/<cpu>`.
 #include "netio/device/net_core_internal.hpp"
 #include "netio/steering/backlog_ring.hpp"
 #include "redirect_map.hpp"
@@ -22,28 +22,28 @@
 namespace halfpoll
 {
 
-/// From one CPU to an entry.
+/// The way from one CPU to an entry.
 struct cpumap_lane {
     cpumap_entry *entry = nullptr;
     backlog_ring_ptr ring;
-    cpumap_lane *next = nullptr; ///< flush list
+    cpumap_lane *next = nullptr; ///< next on the flush list
     bool listed = false;
-    unsigned bulk = 0; ///< staged and not published
+    unsigned bulk = 0; ///< packets staged and not published
 };
 
-/// Finds its way back to the entry.
+/// A NAPI instance from which its poll function finds the entry.
 struct cpumap_napi : napi_struct {
     cpumap_entry *entry = nullptr;
 };
 
-/// An entry. `target`, `qsize` and `prog` never change.
+/// An entry of the map. `target`, `qsize` and `prog` never change.
 struct cpumap_entry {
     std::uint32_t key;
     net_cpu *target;
     unsigned qsize;
     std::shared_ptr<xdp_program> prog;
     std::vector<cpumap_lane> lanes; ///< by producing CPU
-    unsigned next_lane = 0;         ///< served first in the next poll. Target CPU
+    unsigned next_lane = 0;         ///< lane that is served first in the next poll. Target CPU
     cpumap_napi napi;
     std::atomic<cpumap_entry *> next{nullptr};
 
@@ -68,7 +68,8 @@ private:
 namespace
 {
 
-/// What becomes of packets of one origin on their target CPU.
+/// Passes packets that came from one device to the entry's program, and then to the handler. On the CPU that serves the
+/// target.
 void receive(net_cpu &by, const cpumap_entry &entry, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     const unsigned processed = n;
@@ -99,7 +100,8 @@ unsigned serve(net_cpu &by, const cpumap_entry &entry, backlog_ring &ring, unsig
     return work;
 }
 
-/// Up to `limit` packets, and what they give rise to. On the CPU that serves the target.
+/// Serves up to `limit` packets, and flushes what they give rise to; returns how many. On the CPU that serves the
+/// target.
 unsigned serve_all(cpumap_entry &entry, net_cpu &by, unsigned limit) noexcept
 {
     const unsigned lanes = static_cast<unsigned>(entry.lanes.size());
@@ -120,7 +122,7 @@ unsigned serve_all(cpumap_entry &entry, net_cpu &by, unsigned limit) noexcept
 int cpumap_poll(napi_struct &napi, int budget) noexcept
 {
     cpumap_entry &entry = *static_cast<cpumap_napi &>(napi).entry;
-    net_cpu &by = entry.target->core->cpu(napi.sd->cpu); // another one while it is offline
+    net_cpu &by = entry.target->core->cpu(napi.sd->cpu); // the target, or the CPU that serves it while it is offline
     const unsigned limit = static_cast<unsigned>(budget);
     const unsigned work = serve_all(entry, by, limit);
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
@@ -129,7 +131,7 @@ int cpumap_poll(napi_struct &napi, int budget) noexcept
     return static_cast<int>(work);
 }
 
-/// What is visible now. On the CPU that serves the target, between polls.
+/// Serves the packets that are visible now. On the CPU that serves the target, between polls.
 void drain(cpumap_entry &entry) noexcept
 {
     net_cpu &by = entry.target->core->cpu(this_softnet_data()->cpu);
@@ -140,7 +142,7 @@ void drain(cpumap_entry &entry) noexcept
     serve_all(entry, by, left);
 }
 
-/// Frees what is visible now. Same context.
+/// Frees the packets that are visible now. On the CPU that serves the target, between polls.
 void discard(cpumap_entry &entry) noexcept
 {
     net_cpu &by = entry.target->core->cpu(this_softnet_data()->cpu);
@@ -165,7 +167,7 @@ std::unique_ptr<cpumap_entry> make_entry(net_core &core, const xdp_map_entry &wa
     entry->lanes = std::vector<cpumap_lane>(core.cpus());
     for (cpumap_lane &lane : entry->lanes) {
         lane.entry = entry.get();
-        // As for backlogs: every packet may come from another device than the one before, and needs two slots then.
+        // As in backlogs: each packet may come from another device than the packet before it, and then takes two slots.
         lane.ring.reset(backlog_ring::create(*entry->target, std::bit_ceil(2 * (wanted.qsize + 1))));
     }
     cpumap_napi &napi = entry->napi;
@@ -199,17 +201,18 @@ void cpumap::update(const xdp_map_entry &entry, std::uint64_t flags)
     link(std::move(fresh));
 }
 
-/// Runs until it is empty.
+/// Serves the entry until it is empty, and removes its NAPI instance.
 void cpumap::retire(std::unique_ptr<cpumap_entry> entry)
 {
-    core_.rt().synchronize_rcu(); // nobody fills it any more
+    core_.rt().synchronize_rcu(); // no CPU fills it any more
     core_.rt().call_on(entry->target->id, [&](softnet_data &) { drain(*entry); });
     napi_disable(entry->napi);
     netif_napi_del(entry->napi);
     std::erase(core_.redirect().cpumap_entries, entry.get());
 }
 
-/// One after the other: what the program of one gives to another one still gets there.
+/// Removes the entries one after the other: packets that the program of one entry redirects to another one still get
+/// there.
 void cpumap::clear() noexcept
 {
     for (const xdp_map_entry &entry : entries()) {
@@ -225,7 +228,8 @@ std::shared_ptr<xdp_map> make_cpumap(net_core &core, std::string name, unsigned 
 namespace
 {
 
-/// How many of n packets may wait. A CPU that keeps to its share of the queue does not look at the others.
+/// Returns how many of n packets may wait. A CPU that keeps to its share of the queue does not read the lanes of the
+/// other CPUs.
 unsigned admit(cpumap_entry &entry, const cpumap_lane &own, unsigned n) noexcept
 {
     const std::uint32_t share = entry.qsize / static_cast<unsigned>(entry.lanes.size());
@@ -249,7 +253,7 @@ void cpu_enqueue(cpumap_lane &lane, net_device &in, rte_mbuf **pkts, unsigned n)
 {
     while (n != 0) {
         if (lane.bulk == CPU_MAP_BULK_SIZE) {
-            publish(lane); // who looks may begin; the rest of the wake-up waits for the end of the poll
+            publish(lane); // a target that polls may begin; an idle one is kicked at the end of the poll
         }
         const unsigned k = std::min(n, CPU_MAP_BULK_SIZE - lane.bulk);
         lane.ring->put(in, pkts, k);
@@ -269,7 +273,7 @@ bool cpumap_redirect(const redirect_guard &guard, const redirect_run &run) noexc
     }
     cpumap_lane &lane = entry->lanes[run.cpu.id];
     unsigned fit = admit(*entry, lane, run.n);
-    const std::uint32_t room = lane.ring->room(fit + 1); // the device takes a slot, too
+    const std::uint32_t room = lane.ring->room(fit + 1); // the device takes a slot too
     if (unlikely(room <= fit)) {
         fit = room == 0 ? 0 : room - 1;
     }
@@ -302,7 +306,7 @@ void cpu_flush(net_cpu &cpu) noexcept
             lane->listed = false;
             publish(*lane);
         }
-        napi_schedule(lane->entry->napi); // outside: it may wake a thread of this CPU
+        napi_schedule(lane->entry->napi); // outside the guard, because it may wake a thread of this CPU
     }
 }
 
@@ -320,7 +324,7 @@ void cpumap_drain(net_core &core) noexcept
     for (cpumap_entry *entry : entries) {
         core.rt().call_on(entry->target->id, [&](softnet_data &) { drain(*entry); });
     }
-    for (cpumap_entry *entry : entries) { // what programs have given to yet another CPU
+    for (cpumap_entry *entry : entries) { // packets that programs have redirected to yet another CPU
         core.rt().call_on(entry->target->id, [&](softnet_data &) { discard(*entry); });
     }
 }

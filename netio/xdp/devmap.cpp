@@ -14,7 +14,7 @@
 namespace halfpoll
 {
 
-/// An entry. Never changes once it is linked.
+/// An entry of the map. It never changes after it is linked.
 struct devmap_entry {
     std::uint32_t key;
     net_device *dev;
@@ -50,13 +50,14 @@ std::shared_ptr<xdp_map> make_devmap(net_core &core, std::string name, xdp_map_t
 namespace
 {
 
-/// Longest frame that may be redirected to a device.
+/// Length in bytes of the longest frame that may be redirected to a device.
 std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 {
     return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
 }
 
-/// Sends a batch; the queue is empty then. The last batch of a poll is sent with a doorbell, by xmit_flush().
+/// Sends the packets of a bulk queue; then the queue is empty. xmit_flush() rings the doorbell for the last batch of a
+/// poll.
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
     const unsigned outer = std::exchange(cpu.xmit_recursion, bq.depth);
@@ -65,7 +66,7 @@ void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
     if (likely(!bq.xdp_prog)) {
         dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n, bq.bytes);
     } else if ((n = xdp_run_further(cpu, *bq.xdp_prog, *bq.dev_rx, bq.dev, bq.q.data(), n)) != 0) {
-        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n); // their lengths may have changed
+        dev_queue_xmit(cpu, *bq.dev, bq.q.data(), n); // the program may have changed their lengths
     }
     if (xdp_trace_enabled()) {
         trace_xdp_devmap_xmit(*bq.dev_rx, *bq.dev, n, bq.count - n);
@@ -76,8 +77,8 @@ void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
     cpu.xmit_recursion = outer;
 }
 
-/// The device's queue on this CPU, on the flush list, for packets of that origin. Null: a virtual device redirects what
-/// the queue just sends back to it.
+/// Returns this CPU's bulk queue of a device, on the flush list, for packets from `dev_rx` that meet `prog`. Null: the
+/// queue is being sent, and a virtual device redirects back to it.
 dev_bulk_queue *bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &dev, net_device &dev_rx,
                        xdp_program *prog) noexcept
 {
@@ -97,7 +98,7 @@ dev_bulk_queue *bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &de
     return &bq;
 }
 
-/// Packets of that origin to a device; consumes them.
+/// Puts packets from run.in on the bulk queue of a device. Takes ownership.
 void bq_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev, xdp_program *prog,
                 rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
@@ -139,7 +140,7 @@ unsigned drop_oversize(const redirect_run &run, std::uint32_t limit, rte_mbuf **
     return kept;
 }
 
-/// Packets of a run, to one device.
+/// Redirects the packets of a run to one device.
 void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_device &dev, xdp_program *prog) noexcept
 {
     rte_mbuf **pkts = run.pkts();
@@ -156,7 +157,7 @@ void dev_enqueue(const redirect_guard &guard, const redirect_run &run, net_devic
     bq_enqueue(guard, run, dev, prog, pkts, n, lengths.bytes);
 }
 
-/// A copy that can be rewritten, with metadata. Null: there is no buffer.
+/// Copies packet i with its metadata into a writable packet. Null: no buffer is free.
 rte_mbuf *copy_of(net_cpu &cpu, const halfpoll_xdp_burst &burst, unsigned i) noexcept
 {
     rte_mbuf *copy = rte_pktmbuf_copy(burst.pkts[i], cpu.cache->pool(), 0, UINT32_MAX);
@@ -175,7 +176,7 @@ bool takes(const net_device &dev, const rte_mbuf *m) noexcept
     return dev.running.load(std::memory_order_relaxed) && m->pkt_len <= fwd_max_frame(dev);
 }
 
-/// Packet i to all devices of the map that take it: copies, and the packet itself to the last one.
+/// Sends packet i to all devices of the map that take it: copies to all but the last one, which gets the packet itself.
 void dev_enqueue_multi(const redirect_guard &guard, const redirect_run &run, const devmap &map, unsigned i) noexcept
 {
     rte_mbuf **m = &run.burst.pkts[i];
@@ -231,7 +232,8 @@ void dev_redirect(const redirect_guard &guard, const redirect_run &run, net_devi
 void dev_flush(net_cpu &cpu) noexcept
 {
     const redirect_guard guard(cpu);
-    // What virtual devices redirect meanwhile makes a new list, unless its queue is still to come on this one.
+    // Packets that virtual devices redirect meanwhile go on a new list, unless their queue is still to come on this
+    // one.
     for (dev_bulk_queue *bq = std::exchange(guard->dev_flush_list, nullptr), *next; bq; bq = next) {
         bq_xmit_all(cpu, *bq);
         next = bq->next;

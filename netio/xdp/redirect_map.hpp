@@ -13,8 +13,8 @@
 namespace halfpoll
 {
 
-/// What the maps have in common: entries that come, go, and are freed once no data core can see them. An `Entry` (see
-/// redirect_table) tells what it was made from, as `xdp_map_entry shown() const`, and whether it
+/// The common part of the maps: entries are linked, unlinked, and freed when no data CPU can see them any more. An
+/// `Entry` (see redirect_table) has `xdp_map_entry shown() const`, which returns the value it was made from, and
 /// `leads_to(const net_device &)`.
 template <typename Entry>
 class redirect_map : public xdp_map
@@ -61,7 +61,7 @@ public:
     const redirect_table<Entry> &table() const noexcept { return table_; }
 
 protected:
-    /// Throws `error` unless an entry may be set so.
+    /// Throws `error` unless an entry may be set with that key and those flags.
     void check(std::uint32_t key, std::uint64_t flags) const
     {
         xdp_map_check_key(*this, key, table_.in_range(key));
@@ -73,14 +73,14 @@ protected:
             retire(std::move(old));
         }
     }
-    /// One that is linked no more.
+    /// Waits until no data CPU uses an unlinked entry.
     virtual void retire(std::unique_ptr<Entry>) { core_.rt().synchronize_rcu(); }
 
     net_core &core_;
 
 private:
     redirect_table<Entry> table_;
-    std::vector<std::unique_ptr<Entry>> removed_; ///< wait for a grace period
+    std::vector<std::unique_ptr<Entry>> removed_; ///< unlinked; freed after a grace period
 };
 
 } // namespace halfpoll

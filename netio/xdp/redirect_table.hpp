@@ -10,9 +10,9 @@
 namespace halfpoll
 {
 
-/// Entries by key, looked up by data cores without a lock while the control thread changes them: an array if keys are
-/// its indices, else a hash table with chains. `Entry` has `key` and `std::atomic<Entry *> next`. What is unlinked is
-/// the caller's to free after a grace period.
+/// Entries by key. Data CPUs look them up without a lock while the control thread changes them. The table is an array
+/// if the keys are its indices, else a hash table with chains. `Entry` has `key` and `std::atomic<Entry *> next`. The
+/// caller owns an unlinked entry and frees it after a grace period.
 template <typename Entry>
 class redirect_table
 {
@@ -36,20 +36,20 @@ public:
     bool in_range(std::uint32_t key) const noexcept { return shift_ != 0 || key < max_entries_; }
     bool full() const noexcept { return count_ == max_entries_; }
 
-    /// Data cores, in a poll; control thread.
+    /// Null: there is none. Data CPUs, in a poll; control thread.
     Entry *lookup(std::uint32_t key) const noexcept
     {
         if (!in_range(key)) {
             return nullptr;
         }
-        // acquire; pairs with the releases of replace().
+        // acquire; pairs with the releases of replace() and remove().
         Entry *e = heads_[index(key)].load(std::memory_order_acquire);
         while (e && e->key != key) {
             e = e->next.load(std::memory_order_acquire);
         }
         return e;
     }
-    /// Calls fn(Entry &). Same contexts.
+    /// Calls fn(Entry &) for each entry. Data CPUs, in a poll; control thread.
     template <typename F>
     void for_each(F &&fn) const
     {
@@ -62,7 +62,7 @@ public:
         }
     }
 
-    /// Links an entry in the place of the one that has its key, which it returns. Control thread.
+    /// Links an entry in place of the one with the same key, which it returns. Control thread.
     std::unique_ptr<Entry> replace(std::unique_ptr<Entry> entry) noexcept
     {
         std::atomic<Entry *> *link = link_of(entry->key);
@@ -72,7 +72,7 @@ public:
         count_ += old == nullptr;
         return std::unique_ptr<Entry>(old);
     }
-    /// Unlinks; null: there is none. Control thread.
+    /// Unlinks an entry and returns it; null: there is none. Control thread.
     std::unique_ptr<Entry> remove(std::uint32_t key) noexcept
     {
         std::atomic<Entry *> *link = in_range(key) ? link_of(key) : nullptr;
@@ -94,7 +94,7 @@ private:
         return bits;
     }
     std::uint32_t index(std::uint32_t key) const noexcept { return shift_ == 0 ? key : (key * 0x9e3779b1U) >> shift_; }
-    /// What points to the entry of that key, or ends its chain.
+    /// The pointer to the entry with that key, or the end of its chain.
     std::atomic<Entry *> *link_of(std::uint32_t key) noexcept
     {
         std::atomic<Entry *> *link = &heads_[index(key)];
@@ -105,7 +105,7 @@ private:
     }
 
     const unsigned max_entries_;
-    const unsigned shift_; ///< 0: an array
+    const unsigned shift_; ///< 0: the table is an array
     unsigned count_ = 0;   ///< control thread
     std::vector<std::atomic<Entry *>> heads_;
 };

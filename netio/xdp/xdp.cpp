@@ -5,7 +5,7 @@
 //                                                 -> REDIRECT: xdp_do_redirect(), whose packets leave with the poll
 //                                                 -> DROP, ABORTED and anything else: freed, counted
 //
-// A queue points to its state and that to the program, so that a change is one store, between two bursts.
+// A queue points to its state, and the state to the program, so that a change is one store between two bursts.
 #include "netio/device/net_core_internal.hpp"
 #include "xdp_internal.hpp"
 #include "xdp_trace.hpp"
@@ -22,17 +22,17 @@
 namespace halfpoll
 {
 
-/// XDP of one rx queue. Lives as long as the interface.
+/// XDP state of one rx queue. It exists until the interface is unregistered or its number of queues changes.
 struct alignas(64) xdp_queue {
-    /// Release by the control thread, which lets the former program go a grace period later; pairs with the acquire in
-    /// xdp_receive(). Not null while rx_queue::xdp is set.
+    /// Stored with release by the control thread, which releases the former program after a grace period; pairs with
+    /// the acquire in xdp_receive(). Not null while rx_queue::xdp is set.
     std::atomic<xdp_program *> program{nullptr};
-    /// Here and not on the stack, so that a target that a program has not set is none (EINVAL), without a store for
-    /// each packet. Home CPU, in a poll of this queue.
+    /// It is here and not on the stack, so that a target which the program has not set is invalid (EINVAL) without a
+    /// store for each packet. Home CPU, in a poll of this queue.
     alignas(16) halfpoll_xdp_burst burst{};
-    /// Home CPU writes, anyone reads, relaxed.
+    /// Home CPU writes, any thread reads, relaxed.
     std::atomic<std::uint64_t> pass{0}, drop{0}, tx{0}, redirect{0}, aborted{0};
-    std::shared_ptr<xdp_program> owner; ///< of `program`. Control thread
+    std::shared_ptr<xdp_program> owner; ///< keeps `program`. Control thread
 };
 
 static_assert((offsetof(xdp_queue, burst) + offsetof(halfpoll_xdp_burst, action)) % 64 == 0, "actions share a line");
@@ -54,7 +54,7 @@ struct xdp_device {
 namespace
 {
 
-// Actions are looked at eight at a time, and always as many as a whole burst has.
+// Actions are compared eight at a time, and always as many as a whole burst has.
 constexpr std::uint64_t ONES = 0x0101'0101'0101'0101, TOPS = 0x8080'8080'8080'8080;
 static_assert(NET_BURST % sizeof(std::uint64_t) == 0 && NET_BURST <= HALFPOLL_XDP_BURST);
 
@@ -65,7 +65,7 @@ std::uint64_t word_at(const halfpoll_xdp_burst &b, unsigned i) noexcept
     return word;
 }
 
-/// All packets have the action of the first one.
+/// Whether all packets have the action of the first one. Fills the unused actions of the burst with it.
 bool unanimous(halfpoll_xdp_burst &b) noexcept
 {
     if (unlikely(b.n != NET_BURST)) {
@@ -79,7 +79,7 @@ bool unanimous(halfpoll_xdp_burst &b) noexcept
     return differ == 0;
 }
 
-/// Some packet has it. After unanimous().
+/// Whether a packet has that action. Called after unanimous().
 bool any(const halfpoll_xdp_burst &b, std::uint8_t action) noexcept
 {
     std::uint64_t found = 0;
@@ -99,13 +99,14 @@ unsigned count_taken(const halfpoll_xdp_burst &b) noexcept
     return taken;
 }
 
-/// Packets by action; others than these three are `aborted`, unless they are taken.
+/// Packets by action. Other actions count as `aborted`, except XDP_TAKEN.
 struct sorted {
     unsigned pass = 0, drop = 0, tx = 0, aborted = 0;
     rte_mbuf *dropped[NET_BURST], *sent[NET_BURST], *failed[NET_BURST];
 };
 
-/// Without a branch: who is dropped is not foreseeable. Those that pass move up.
+/// Sorts packets without a branch, because it cannot be predicted which ones are dropped. Packets that pass move to the
+/// front of `pkts`.
 void sort(const halfpoll_xdp_burst &b, rte_mbuf **pkts, sorted &out) noexcept
 {
     unsigned pass = 0, drop = 0, tx = 0, aborted = 0;
@@ -193,7 +194,7 @@ void deny_taken(halfpoll_xdp_burst &b) noexcept
     }
 }
 
-/// Returns whether all packets have the same action now.
+/// Returns whether all packets have the same action afterwards.
 bool redirect(rx_queue &q, xdp_queue &x, halfpoll_xdp_burst &b) noexcept
 {
     xdp_do_redirect(*q.cpu, *q.dev, b);
@@ -214,7 +215,7 @@ unsigned xdp_receive(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noe
     std::memset(b.action, XDP_ABORTED, NET_BURST);
     x.program.load(std::memory_order_acquire)->run(b);
 
-    b.pkts = pkts; // what is not the program's to change
+    b.pkts = pkts; // the program may have changed what is not its own
     b.n = n;
     bool same = unanimous(b);
     if (unlikely(same ? b.action[0] == XDP_TAKEN : any(b, XDP_TAKEN))) {
@@ -252,7 +253,7 @@ void check_queue(const net_device &dev, int queue)
     }
 }
 
-/// `program` may be null.
+/// `program` may be null: none.
 void set_program(net_core &core, net_device &dev, const std::shared_ptr<xdp_program> &program, int queue)
 {
     check_queue(dev, queue);
@@ -267,7 +268,7 @@ void set_program(net_core &core, net_device &dev, const std::shared_ptr<xdp_prog
         }
         xdp_queue &x = dev.xdp->queues[i];
         former.push_back(std::exchange(x.owner, program));
-        if (program) { // else it keeps what it has until nobody looks
+        if (program) { // else x.program keeps its value, because data CPUs may use it
             x.program.store(program.get(), std::memory_order_release);
         }
     }
@@ -291,7 +292,7 @@ void xdp_resize(net_device &dev)
     dev.xdp = std::move(resized);
 }
 
-/// Queues that exist get what belongs to them.
+/// Gives the queues that exist the state that belongs to them.
 void xdp_start(net_device &dev) noexcept
 {
     for (const auto &q : dev.queues) {

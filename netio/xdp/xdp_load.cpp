@@ -20,7 +20,8 @@ namespace halfpoll
 namespace
 {
 
-/// The dynamic linker trusts what is in a file: one that is not whole would end the process.
+/// Checks that the file is a complete ELF object: the dynamic linker trusts its content, and an incomplete file would
+/// end the process.
 void check_elf(const std::string &file)
 {
     std::ifstream in(file, std::ios::binary | std::ios::ate);
@@ -49,7 +50,7 @@ void check_elf(const std::string &file)
     }
 }
 
-/// What is in the file runs with all rights of this process.
+/// Checks that no untrusted user could change the file: its code runs with all rights of this process.
 void check_trusted(const std::string &file)
 {
     if (const std::string wrong = others_may_change(file); !wrong.empty()) {
@@ -66,7 +67,7 @@ std::string absolute(const std::string &file)
     return path.get();
 }
 
-/// Owns an open object.
+/// Owns an open shared object.
 class object
 {
 public:
@@ -91,7 +92,7 @@ private:
         }
     }
     [[noreturn]] void refuse(const std::string &why) const { throw error("XDP program " + file_ + ": " + why); }
-    /// Bytes of the object behind the symbol.
+    /// Size in bytes of the object that the symbol names; 0: unknown.
     static std::size_t size_of(const void *symbol)
     {
         Dl_info info;
@@ -127,7 +128,7 @@ private:
     const halfpoll_xdp_program *program_ = nullptr;
 };
 
-/// The program's instance, once it is open.
+/// An instance of the program.
 class object_program final : public xdp_program
 {
 public:
@@ -148,7 +149,7 @@ public:
     {
         const auto show = object_.program().show;
         std::string text(1024, '\0');
-        for (unsigned again = 0; show && again < 3; ++again) { // figures grow while they are read
+        for (unsigned again = 0; show && again < 3; ++again) { // the figures may grow between two calls
             const int length = show(state_, text.data(), text.size());
             if (length >= 0 && static_cast<std::size_t>(length) < text.size()) {
                 text.resize(static_cast<std::size_t>(length));
@@ -180,7 +181,7 @@ private:
         of(ctx).maps_.push_back(map);
         return map.get();
     }
-    /// What the program did not say.
+    /// The reason for a failed open() when the program did not call error().
     std::string reason(int ret) const
     {
         return missing_.empty() ? "does not open: " + std::generic_category().message(std::abs(ret)) : missing_;
@@ -190,7 +191,7 @@ private:
     object object_;
     void (*const run_)(void *, halfpoll_xdp_burst *);
     void *state_ = nullptr;
-    std::vector<std::shared_ptr<xdp_map>> maps_; ///< that it may use
+    std::vector<std::shared_ptr<xdp_map>> maps_; ///< maps that the program may use
     std::string complaint_, missing_;
 };
 

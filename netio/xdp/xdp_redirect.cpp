@@ -28,7 +28,7 @@ bool same(const halfpoll_xdp_target &a, const halfpoll_xdp_target &b) noexcept
     return a.map == b.map && a.key == b.key && a.flags == b.flags;
 }
 
-/// Flags beyond the action for a failed look-up that a target may have.
+/// The flags that a target may have: the action for a failed lookup, and those of the map's type.
 std::uint32_t flags_of(const halfpoll_xdp_map *map) noexcept
 {
     if (!map) {
@@ -58,7 +58,7 @@ void redirect_to_ifindex(const redirect_guard &guard, const redirect_run &run) n
     }
 }
 
-/// False: no such entry.
+/// False: there is no such entry.
 bool redirect_to(const redirect_guard &guard, const redirect_run &run) noexcept
 {
     const halfpoll_xdp_map *map = run.target().map;
@@ -98,7 +98,7 @@ void init(halfpoll_xdp_burst &b, net_cpu &cpu, net_device &in, const net_device 
     std::memset(b.action, XDP_ABORTED, n);
 }
 
-/// Actions that a program may not answer there.
+/// Replaces actions that a program may not return here.
 void check_actions(halfpoll_xdp_burst &b, bool may_redirect) noexcept
 {
     for (unsigned i = 0; i < b.n; ++i) {
@@ -173,10 +173,10 @@ unsigned xdp_run_further(net_cpu &cpu, xdp_program &prog, net_device &in, const 
     halfpoll_xdp_burst b;
     init(b, cpu, in, egress, pkts, n);
     if (!egress) {
-        std::memset(b.target, 0, n * sizeof b.target[0]); // one that the program does not set is none
+        std::memset(b.target, 0, n * sizeof b.target[0]); // a target that the program does not set is invalid
     }
     prog.run(b);
-    b.pkts = pkts; // what is not the program's to change
+    b.pkts = pkts; // the program may have changed what is not its own
     b.n = n;
     check_actions(b, !egress);
     if (xdp_trace_enabled()) {

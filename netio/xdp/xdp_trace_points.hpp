@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Read twice: where events are emitted, and (after rte_trace_point_register.h) where they are described.
+// Included twice: where events are recorded, and (after rte_trace_point_register.h) where they are described.
 #pragma once
 
 #include <sys/types.h> // first: DPDK 22.11 uses ssize_t without it

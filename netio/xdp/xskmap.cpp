@@ -26,7 +26,7 @@ namespace
 
 rte_ring *make_ring(unsigned size)
 {
-    static std::atomic<unsigned> serial{0}; // names are process-wide
+    static std::atomic<unsigned> serial{0}; // ring names are process-wide
     const std::string name = "xsk" + std::to_string(serial.fetch_add(1, std::memory_order_relaxed));
     rte_ring *ring =
         rte_ring_create(name.c_str(), size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ);
@@ -91,7 +91,7 @@ unsigned xdp_socket::receive(rte_mbuf **pkts, unsigned n) noexcept
     }
     std::uint64_t count;
     if (read(fd_, &count, sizeof count) < 0) {
-        // nobody has rung
+        // No producer has written to it.
     }
     announce(idle_);
     const unsigned got = take(pkts, n);
@@ -106,7 +106,7 @@ void xdp_socket::notify() noexcept
     if (announced(idle_) && idle_.exchange(0, std::memory_order_acq_rel) != 0) {
         const std::uint64_t one = 1;
         if (write(fd_, &one, sizeof one) < 0) {
-            // it is readable as it is
+            // It is already readable.
         }
     }
 }
@@ -120,7 +120,7 @@ std::uint64_t xdp_socket::packets() const noexcept
     return sum;
 }
 
-/// An entry: a socket, or the interface that another process is behind. Never changes once it is linked.
+/// An entry of the map: a socket, or an interface with another process behind it. It never changes after it is linked.
 struct xskmap_entry {
     std::uint32_t key;
     net_device *dev;
