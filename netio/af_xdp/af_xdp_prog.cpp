@@ -72,8 +72,8 @@ void append_count(std::vector<bpf_insn> &code, int drops, std::size_t member)
     code.insert(code.end(), std::begin(count), std::end(count));
 }
 
-/// Appends: r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count }; return r0.
-/// r6 is ctx.
+/// Appends code for: r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count };
+/// return r0. It expects ctx in r6.
 void append_redirect(std::vector<bpf_insn> &code, int map, int drops)
 {
     const bpf_insn redirect[] = {

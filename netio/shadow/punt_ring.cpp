@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the same instructions
+#define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the machine code is the same
 #include "punt_ring.hpp"
 #include "netio/base/tagged_ring.hpp"
 

@@ -2,8 +2,8 @@
 //
 // Accelerated RFS: the device brings a flow to a queue of the CPU that consumes it.
 //
-//   flow moves (rfs.cpp) -> arfs_request() -> ring -> control thread -> rx_flow_steer() -> packets come in elsewhere
-//                                                     looks now and then    rx_flow_expire() <- rps_may_expire_flow()
+//   flow moves (rfs.cpp) -> arfs_request_flow() -> ring -> control thread -> rx_flow_steer() -> packets come elsewhere
+//                                                          every 100 ms      rx_flow_expire() <- rps_may_expire_flow()
 #include "netio/device/net_core_internal.hpp"
 #include "netio/flow/flow_hash.hpp"
 #include "rps_internal.hpp"

@@ -117,7 +117,7 @@ struct net_cpu {
     std::shared_ptr<rps_cpu> rps;
     /// State of XDP redirects: bulk queues, flush lists, error counters.
     std::shared_ptr<redirect_cpu> redirect;
-    /// Not 0: the consumer no longer looks at the rings, so a producer that publishes must schedule `backlog`. Set by
+    /// Not 0: the consumer has stopped polling the rings, so a producer that publishes must schedule `backlog`. Set by
     /// announce() in process_backlog(); pairs with announced() in send_rps_ipi().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
     /// A producer has more packets in its ring than its share of netdev_max_backlog, so the other producers must check
