@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// An appliance in a page: sends every packet back with its link addresses swapped, and prints how its queue waited.
-//   echo [DEVICE [SECONDS]]     DEVICE: af_xdp:IFNAME, or a DPDK virtual device (net_null0, which makes up packets)
-// Ends with status 1 if no packet came.
+// A packet appliance on one page: sends every packet back with its link addresses swapped, and prints how its queue
+// waited.
+//   echo [DEVICE [SECONDS]]     DEVICE: af_xdp:IFNAME, or a DPDK virtual device (net_null0, which generates packets)
+// The exit status is 1 if no packet came.
 #include <halfpoll/af_xdp.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
@@ -19,7 +20,7 @@ using namespace halfpoll;
 namespace
 {
 
-/// Runs on the CPU that polled the burst; the packets are ours.
+/// Runs on the CPU that polled the burst, and owns the packets.
 void reflect(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     for (unsigned i = 0; i < n; ++i) {
@@ -36,7 +37,7 @@ void print(const rx_queue &queue)
               << ", packets " << stats.packets << ", interrupts " << stats.interrupts << std::endl;
 }
 
-/// How many packets came.
+/// Returns the number of packets received.
 std::uint64_t serve(const std::string &device, std::chrono::seconds time, rte_mempool *pool)
 {
     runtime_options settings;
@@ -50,7 +51,7 @@ std::uint64_t serve(const std::string &device, std::chrono::seconds time, rte_me
     net_device &dev = core.register_netdevice(
         af_xdp ? make_af_xdp_port(device.substr(device.find(':') + 1)) : make_ethdev_port(device), options);
     std::this_thread::sleep_for(time);
-    core.run_control(); // link changes; a program that stays waits for core.control_fd()
+    core.run_control(); // link changes; a program that runs longer waits for core.control_fd()
     print(*dev.queues[0]);
     return dev.queues[0]->napi.stats.packets;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// XDP program `filter`: drops what comes from or goes to listed prefixes, and limits TCP SYNs per source or destination
-// prefix. Nothing is kept per connection, and memory does not grow: the limits are a table of token buckets per CPU, in
-// which prefixes that hash alike share one.
+// XDP program `filter`: drops packets from or to listed prefixes, and limits TCP SYNs per source or destination prefix.
+// It keeps no state per connection, and its memory does not grow: a limit is a table of token buckets per CPU, in which
+// prefixes with the same hash share a bucket.
 //
 //   drop src|dst PREFIX...
 //   syn src|dst RATE BURST [LENGTH4 LENGTH6]     SYNs per second and CPU of one prefix of that length (32, 64)
@@ -20,7 +20,7 @@ namespace
 constexpr unsigned BUCKETS = 1U << 16;
 constexpr std::uint64_t SECOND = 1'000'000'000;
 
-/// Prefixes of one family. They nest or are apart, so that those in no other lie in a row.
+/// Prefixes of one family. Two prefixes are either nested or disjoint, so the outermost ones are in order and disjoint.
 class prefix_set
 {
 public:
@@ -50,10 +50,10 @@ private:
     std::vector<ip_range> ranges_;
 };
 
-/// A limit and its buckets on one CPU. A bucket is the time when it would be full again; 0: it is full.
+/// A limit. A bucket on one CPU holds the time in ns at which it would be full again; 0: it is full.
 struct syn_limit {
-    std::uint64_t interval = 0; ///< ns that a token takes; 0: no limit
-    std::uint64_t depth = 0;    ///< ns that a full bucket takes
+    std::uint64_t interval = 0; ///< ns per token; 0: no limit
+    std::uint64_t depth = 0;    ///< ns in which an empty bucket fills
     unsigned length[2] = {32, 64};
 
     bool exceeded(std::uint64_t *buckets, std::uint64_t seed, const ip_view &ip, const ip_number &address,
@@ -83,7 +83,7 @@ bool is_syn(const ip_view &ip)
 }
 
 struct rules {
-    prefix_set drop[2][2]; ///< source, destination; IPv4, IPv6
+    prefix_set drop[2][2]; ///< [source, destination][IPv4, IPv6]
     syn_limit syn[2];
 
     explicit rules(const char *config)
@@ -158,7 +158,7 @@ public:
     }
 
 private:
-    /// What counts a packet that is dropped, or null.
+    /// The counter for a packet that must be dropped; null: the packet passes.
     counter *judge(cpu_state &cpu, const ip_view &ip, std::uint64_t now) const
     {
         if (ip.version == 0) {

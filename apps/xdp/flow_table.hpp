@@ -10,13 +10,14 @@
 namespace halfpoll
 {
 
-/// Where flows went, on one CPU: sets of four, of which the one that was not seen for longest gives way to a new one.
+/// The backends of flows on one CPU: sets of four flows, in which a new flow replaces the one that was not seen for the
+/// longest time.
 class flow_table
 {
 public:
     explicit flow_table(std::size_t flows) : sets_(flows / 4) {}
 
-    /// The backend of a flow, to read or to change; null: it is not here.
+    /// The backend of a flow, which the caller may read or change; null: the flow is not in the table.
     std::uint32_t *find(std::uint64_t flow, std::uint64_t now)
     {
         for (entry &e : set_of(flow).entries) {
@@ -28,7 +29,7 @@ public:
         return nullptr;
     }
 
-    /// Keeps a flow that is not here. True: another one was forgotten for it.
+    /// Adds a flow that is not in the table. True: another flow was removed for it.
     bool add(std::uint64_t flow, std::uint32_t backend, std::uint64_t now)
     {
         entry &oldest = *std::ranges::min_element(set_of(flow).entries, {}, &entry::seen);
@@ -47,15 +48,15 @@ private:
         entry entries[4];
     };
 
-    /// Milliseconds or so, which 32 bits hold for 50 days; older ones look newer once.
+    /// Units of about a millisecond, so that 32 bits last for 50 days; after that, an old flow can look newer once.
     static std::uint32_t stamp(std::uint64_t now) { return static_cast<std::uint32_t>(now >> 20) | 1; }
     set &set_of(std::uint64_t flow) { return sets_[(flow >> 32) % sets_.size()]; }
 
     std::vector<set> sets_;
 };
 
-/// One for each CPU. Of all instances alive, so that the one that replaces another knows the flows of that; a CPU runs
-/// one at a time, hence no locks. Control thread.
+/// Returns the tables, one for each CPU. All instances share them, so that an instance which replaces another one knows
+/// its flows. A CPU runs one instance at a time, hence there are no locks. Control thread.
 inline std::shared_ptr<std::vector<flow_table>> share_flow_tables(std::uint32_t cpus, std::size_t flows)
 {
     static std::mutex lock;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// XDP program `l4lb`: spreads the flows of virtual addresses over backends, which have those addresses themselves and
-// answer the clients directly (the frame gets the backend's link address, and is not changed otherwise).
+// XDP program `l4lb`: distributes the flows of virtual addresses over backends. The backends have those addresses
+// themselves and answer the clients directly; the frame gets the backend's link address and is otherwise not changed.
 //
 //   vip ADDRESS tcp|udp PORT
-//   backend NAME MAC [dev INTERFACE | map MAP KEY]    of the vip above; leaves where it came in, or over that
+//   backend NAME MAC [dev INTERFACE | map MAP KEY]    of the vip above; sent back out of the port, or to that target
 //   flows NUMBER                                      that each CPU remembers (65536)
 //   include PATH                                      more such lines
 //
-// README.md says which flows stay where they are when the backends change.
+// README.md says which flows keep their backend when the backends change.
 #include "flow_table.hpp"
 #include "services.hpp"
 
@@ -21,12 +21,12 @@ namespace
 
 constexpr std::uint8_t ICMP = 1, ICMP6 = 58;
 
-/// What a packet is to a balancer; without a version in `to`: nothing.
+/// The flow of a packet, as the balancer sees it. `to.version` is 0 if the packet has none.
 struct flow {
-    service_key to; ///< port 0: of fragments, which go by addresses alone
+    service_key to; ///< port 0: fragments, whose backend depends on the addresses alone
     ip_number client;
     std::uint16_t client_port = 0;
-    bool started = false; ///< more than a SYN, for which no other flow shall be forgotten
+    bool started = false; ///< the flow has more than a SYN; a SYN must not replace another flow
 
     std::uint64_t hash() const
     {
@@ -53,7 +53,7 @@ flow flow_of(const ip_view &ip)
     return f;
 }
 
-/// An ICMP error goes where the packets of the flow go that it is about: what it quotes went the other way.
+/// An ICMP error follows the flow that it concerns. The packet that it quotes went in the other direction.
 flow flow_of_error(const ip_view &ip)
 {
     const std::uint8_t type = ip.has(8) && !ip.fragment ? ip.payload[0] : 0;

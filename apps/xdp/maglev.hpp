@@ -8,7 +8,7 @@
 namespace halfpoll
 {
 
-/// Mixes a word into a hash; the same on every machine.
+/// Mixes a word into a hash. The result is the same on every machine.
 inline std::uint64_t mix(std::uint64_t hash, std::uint64_t word)
 {
     hash = (hash ^ word) * 0x9E3779B97F4A7C15;
@@ -23,11 +23,12 @@ inline std::uint64_t hash_text(const std::string &text, std::uint64_t seed)
     return mix(mix(seed, text.size()), 0xBF58476D1CE4E5B9);
 }
 
-/// Places of a Maglev table: a prime, so that every step visits all of them.
+/// Places of a Maglev table: a prime number, so that every step visits all of them.
 inline constexpr std::uint32_t MAGLEV_PLACES = 65537;
 
-/// Which of `names` (at most 65536, all different) has which place. Each name wants the places in an order of its own,
-/// and in turn takes the next one that is free, so that shares are even and few places change with the names.
+/// Assigns each place to one of `names` (at most 65536, all different); returns the index of the name for each place.
+/// Each name has its own order of the places, and the names take turns: each takes its next place that is free. So the
+/// shares are equal, and few places change when the names do.
 inline std::vector<std::uint16_t> make_maglev(const std::vector<std::string> &names)
 {
     struct order {

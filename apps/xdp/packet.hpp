@@ -8,12 +8,12 @@
 namespace halfpoll
 {
 
-/// An address of either family, as a number; IPv4 in the first 32 of the 128 bits.
+/// An address of either family as a number; an IPv4 address is in the first 32 of the 128 bits.
 struct ip_number {
     std::uint64_t high = 0, low = 0;
     auto operator<=>(const ip_number &) const = default;
 
-    /// The first `bits` of it, or with `ones` the last address that begins with them.
+    /// The address with only its first `bits` bits, and zeros or (`ones`) ones behind them.
     ip_number cut(unsigned bits, bool ones = false) const
     {
         const std::uint64_t drop_high = bits >= 64 ? 0 : ~std::uint64_t{0} >> bits;
@@ -33,14 +33,15 @@ inline ip_number load_address(const std::uint8_t *p, unsigned version)
     return version == 4 ? ip_number{std::uint64_t{load_be32(p)} << 32, 0} : ip_number{load_be64(p), load_be64(p + 8)};
 }
 
-/// What is where in an IP packet, as far as its headers are in one piece. All pointers are into the packet.
+/// The headers of an IP packet, as far as they are in one piece. All pointers point into the packet.
 struct ip_view {
-    unsigned version = 0; ///< 4 or 6; 0: no IP header was found, and nothing below counts
+    unsigned version = 0; ///< 4 or 6; 0: no IP header was found, and the other members are not valid
     std::uint8_t protocol = 0;
-    bool fragment = false; ///< part of a packet, the first one included
+    bool fragment = false; ///< the packet is a fragment, also the first one
     ip_number source, destination;
-    const std::uint8_t *payload = nullptr; ///< header of `protocol`; null: not here (a later fragment, or cut off)
-    const std::uint8_t *end = nullptr;     ///< of the IP packet, or of what there is of it
+    /// Header of `protocol`; null: it is not here (a later fragment, or truncated).
+    const std::uint8_t *payload = nullptr;
+    const std::uint8_t *end = nullptr; ///< end of the IP packet, or of the part that is here
 
     bool has(std::size_t bytes) const { return payload && static_cast<std::size_t>(end - payload) >= bytes; }
 };
@@ -52,7 +53,7 @@ inline ip_view parse_ip4(const std::uint8_t *ip, const std::uint8_t *end)
     if (header < 20 || load_be16(ip + 2) < header) {
         return {};
     }
-    const std::uint16_t fragment = load_be16(ip + 6) & 0x3FFF; // offset, and whether there are more
+    const std::uint16_t fragment = load_be16(ip + 6) & 0x3FFF; // the offset, and whether more fragments follow
     ip_view v{.version = 4, .protocol = ip[9], .fragment = fragment != 0};
     v.source = load_address(ip + 12, 4);
     v.destination = load_address(ip + 16, 4);
@@ -61,7 +62,7 @@ inline ip_view parse_ip4(const std::uint8_t *ip, const std::uint8_t *end)
     return v;
 }
 
-/// Passes over at most 8 extension headers; `protocol` is what follows the last one seen.
+/// Skips at most 8 extension headers; `protocol` is the type of the header behind the last one seen.
 inline void skip_extensions(ip_view &v)
 {
     constexpr std::uint8_t hop_by_hop = 0, routing = 43, fragment = 44, destination = 60;
@@ -105,7 +106,7 @@ inline ip_view parse_ip(const std::uint8_t *ip, const std::uint8_t *end)
     return ip == end ? ip_view{} : ip[0] >> 4 == 4 ? parse_ip4(ip, end) : parse_ip6(ip, end);
 }
 
-/// A frame with at most two VLAN tags: its first segment.
+/// Finds the IP packet in the first segment of a frame that has at most two VLAN tags.
 inline ip_view parse_frame(const std::uint8_t *frame, const std::uint8_t *end)
 {
     if (end - frame < 14) {

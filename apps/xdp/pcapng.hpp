@@ -12,12 +12,13 @@
 namespace halfpoll
 {
 
-/// A capture in pcapng, written to a file and, when that is full, to further ones: PATH, then PATH.1 is the one before,
-/// and so on.
+/// A pcapng capture, written to the file PATH. When that is full, it is renamed to PATH.1, PATH.1 to PATH.2 and so on,
+/// and a new PATH is begun.
 class pcapng_file
 {
 public:
-    /// Begins PATH anew. Of `most_files` files of up to `most_bytes` each; of one, what has no room is refused.
+    /// Begins a new PATH. Keeps `most_files` files of at most `most_bytes` bytes each; with one file, packets that do
+    /// not fit are refused.
     pcapng_file(std::string path, std::uint64_t most_bytes, unsigned most_files)
         : path_(std::move(path)), most_bytes_(most_bytes), most_files_(most_files)
     {
@@ -29,8 +30,8 @@ public:
 
     bool is_open() const { return file_; }
 
-    /// A packet of which there is the beginning, and when it came in ns since 1970. False: it is not in the file, which
-    /// is full or cannot be written.
+    /// Writes a packet of `length` bytes, of which `bytes` is the beginning, received at `time` in ns since 1970.
+    /// False: the packet is not in the file, because that is full or cannot be written.
     bool packet(std::uint32_t ifindex, std::uint64_t time, std::span<const std::uint8_t> bytes, std::uint32_t length)
     {
         if (file_ && most_files_ > 1 && written_ + room(bytes.size()) > most_bytes_) {
@@ -46,7 +47,7 @@ public:
         return file_;
     }
 
-    /// Lets readers see what was written so far.
+    /// Makes the bytes written so far visible to readers.
     void flush()
     {
         if (file_ && std::fflush(file_) != 0) {
@@ -61,15 +62,16 @@ private:
         return {reinterpret_cast<const std::uint8_t *>(what), sizeof what};
     }
 
-    /// Most bytes that a packet takes, with the description of its interface.
+    /// Most bytes in the file that a packet takes, including the description of its interface.
     static std::uint64_t room(std::size_t bytes) { return 32 + 4 + bytes + 32; }
 
     void begin()
     {
-        constexpr std::uint32_t head[] = {0x1A2B3C4D, 1, ~0U, ~0U}; // byte order, version 1.0, length not known
+        constexpr std::uint32_t head[] = {0x1A2B3C4D, 1, ~0U, ~0U}; // byte order, version 1.0, unknown length
         std::error_code none;
         if (std::filesystem::is_regular_file(path_, none)) {
-            std::filesystem::remove(path_, none); // whoever writes to it still shall not write to ours
+            // A program that still writes to the old file must not write to the new one.
+            std::filesystem::remove(path_, none);
         }
         file_ = std::fopen(path_.c_str(), "wbx");
         written_ = 0;
@@ -88,7 +90,7 @@ private:
     void rotate()
     {
         close();
-        std::error_code error; // a file that cannot be kept is overwritten
+        std::error_code error; // ignored: a file that cannot be renamed is overwritten
         for (unsigned n = most_files_ - 1; n > 0; --n) {
             const std::string newer = n == 1 ? path_ : path_ + "." + std::to_string(n - 1);
             std::filesystem::rename(newer, path_ + "." + std::to_string(n), error);
@@ -96,7 +98,7 @@ private:
         begin();
     }
 
-    /// Its number in this file, where it is described when it is first met: Ethernet, times in ns.
+    /// The number of an interface in this file. Describes the interface when it appears first: Ethernet, times in ns.
     std::uint32_t interface(std::uint32_t ifindex)
     {
         const auto found = std::ranges::find(interfaces_, ifindex);
@@ -110,7 +112,7 @@ private:
         return number;
     }
 
-    /// Type, length, two pieces, padding and the length again.
+    /// Writes a block: type, length, two pieces, padding and the length again.
     void block(std::uint32_t type, std::span<const std::uint8_t> head, std::span<const std::uint8_t> body)
     {
         const std::size_t padding = (4 - body.size() % 4) % 4;

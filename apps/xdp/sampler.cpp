@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// XDP program `sampler`: copies some packets to a pcapng file, and passes all. Data cores copy into rings of fixed
-// size, one a CPU, which a thread of its own empties into the file; a packet that finds its ring full is counted, not
-// waited for.
+// XDP program `sampler`: copies some packets to a pcapng file, and passes all packets. Data CPUs copy into rings of
+// fixed size, one for each CPU, which a thread of the program writes to the file. A packet that finds its ring full is
+// counted; data CPUs never wait.
 //
-//   file PATH [BYTES [FILES]]     where to; so long (100000000), so many of them in turn (1: then it is full)
-//   every N                       one of N packets (of those that match), on each CPU
+//   file PATH [BYTES [FILES]]     at most BYTES (100000000) each, FILES in turn (1: stops when the file is full)
+//   every N                       one of N matching packets, on each CPU
 //   bytes N                       of a packet that are kept (128)
 //   slots N                       packets that fit into a CPU's ring (1024)
-//   match src|dst PREFIX          only packets from there, to there; all of several lines must hold
-//   match protocol NUMBER         only those of IP that carry this
+//   match src|dst PREFIX          only packets from there, or to there; all match lines must hold
+//   match protocol NUMBER         only IP packets that carry this protocol
 #include "pcapng.hpp"
 #include "sample_ring.hpp"
 #include "settings.hpp"
@@ -28,7 +28,7 @@ namespace
 
 struct alignas(64) cpu_state {
     counter seen, sampled, ring_full;
-    std::uint64_t skip = 0; ///< so many more until the next sample
+    std::uint64_t skip = 0; ///< matching packets before the next sample
     std::unique_ptr<sample_ring> ring;
 };
 
@@ -107,7 +107,7 @@ public:
         for (cpu_state &cpu : cpus_) {
             cpu.ring = std::make_unique<sample_ring>(choice_.slots, choice_.bytes);
         }
-        sigset_t all, before; // signals are for the process's own threads
+        sigset_t all, before; // the process's own threads handle signals
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         writer_ = std::jthread([this](const std::stop_token &stop) { write(stop); });
@@ -141,7 +141,7 @@ public:
     }
 
 private:
-    /// Until it is asked to stop, and what is there then.
+    /// Writes samples until it is asked to stop, and then those that are left.
     void write(const std::stop_token &stop)
     {
         for (bool last = false; !last;) {
@@ -170,7 +170,7 @@ private:
     std::vector<cpu_state> cpus_;
     pcapng_file file_;
     counter written_, refused_;
-    std::jthread writer_; ///< last, so that it ends before what it uses
+    std::jthread writer_; ///< last, so that the thread ends before the members that it uses are destroyed
 };
 
 void run(void *state, halfpoll_xdp_burst *burst) { static_cast<sampler *>(state)->run(*burst); }

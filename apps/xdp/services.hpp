@@ -13,7 +13,7 @@ inline constexpr std::uint8_t TCP = 6, UDP = 17;
 
 struct backend {
     std::string name;
-    std::uint32_t id; ///< in flow tables: the same in every instance
+    std::uint32_t id; ///< value in flow tables; the same in every instance
     std::array<std::uint8_t, 6> mac;
     std::uint32_t ifindex = 0, key = 0;
     halfpoll_xdp_map *map = nullptr;
@@ -29,7 +29,7 @@ struct service_key {
 
 struct service {
     service_key key;
-    std::vector<backend> backends; ///< by id
+    std::vector<backend> backends; ///< sorted by id
     std::vector<std::uint16_t> places;
 
     const backend &pick(std::uint64_t flow) const { return backends[places[flow % MAGLEV_PLACES]]; }
@@ -40,7 +40,7 @@ struct service {
     }
 };
 
-/// The configuration of l4lb; places are not given out yet.
+/// The services that the configuration of l4lb names. make_places() must be called before they are used.
 class services
 {
 public:
@@ -54,7 +54,7 @@ public:
         }
     }
 
-    /// Does so.
+    /// Makes the Maglev tables.
     void make_places()
     {
         for (service &s : all_) {
@@ -65,7 +65,7 @@ public:
         }
     }
 
-    /// Of fragments the one with the lowest port; null: none.
+    /// The service of a packet, or for a fragment (port 0) the one with the lowest port; null: none.
     const service *find(const service_key &key) const
     {
         const auto at = std::ranges::lower_bound(all_, key, {}, &service::key);

@@ -16,7 +16,7 @@
 namespace halfpoll
 {
 
-/// A mistake in a program's configuration: "filter:3:12: found …, expected …".
+/// A mistake in the configuration of a program: "filter:3:12: found …, expected …".
 struct settings_error : std::runtime_error {
     using runtime_error::runtime_error;
 };
@@ -26,8 +26,8 @@ struct ip_range {
     ip_number first, last;
 };
 
-/// One line of a program's configuration: words with blanks between them. What is asked for and is not there is a
-/// settings_error that says where.
+/// One line of a program's configuration: words separated by blanks. If the expected word is missing or wrong, the
+/// functions throw settings_error with its place.
 class settings_line
 {
 public:
@@ -36,20 +36,21 @@ public:
     {
     }
 
-    /// Whether a word is left.
+    /// Whether another word follows.
     bool more();
-    /// The next one; `expected` says what it should be.
+    /// Takes the next word; `expected` describes it in the error.
     std::string word(std::string_view expected);
-    /// Takes the next word if it is this one.
+    /// Takes the next word if it is `word`, and returns whether it did.
     bool take(std::string_view word);
+    /// Takes a number from `least` to `most`.
     std::uint64_t number(std::string_view expected, std::uint64_t least, std::uint64_t most);
-    /// A prefix or an address.
+    /// Takes a prefix or an address.
     ip_range prefix();
-    /// An Ethernet address.
+    /// Takes an Ethernet address.
     std::array<std::uint8_t, 6> mac();
-    /// Refuses words that are left.
+    /// Throws if another word follows.
     void end();
-    /// About the word that was taken last.
+    /// Throws an error about the word that was taken last.
     [[noreturn]] void fail(std::string_view expected) const;
 
 private:
@@ -60,12 +61,12 @@ private:
     unsigned number_;
 };
 
-/// Reads a configuration line by line; `#` starts a comment, and `include PATH` stands for the lines of that file.
+/// Reads a configuration line by line. `#` starts a comment; `include PATH` stands for the lines of that file.
 class settings
 {
 public:
     explicit settings(std::string text, std::string file, unsigned depth = 0);
-    /// Calls read(settings_line &) for each line that has words.
+    /// Calls read(settings_line &) for each line that has words. Throws settings_error.
     template <typename Read>
     void each(const Read &read);
 
@@ -91,8 +92,9 @@ void settings::each(const Read &read)
     }
 }
 
-/// The open() of a program whose instances are of class `Program`, made from host and configuration: no exception may
-/// leave a shared object.
+/// The open() of a program whose instances are of class `Program`, constructed from host and configuration. Returns 0,
+/// or after host->error(): -EINVAL (a mistake in the configuration), -ENOMEM, -EIO (any other exception). No exception
+/// may leave a shared object.
 template <typename Program>
 int open_program(const halfpoll_xdp_host *host, const char *config, void **state) noexcept
 {
@@ -111,11 +113,11 @@ int open_program(const halfpoll_xdp_host *host, const char *config, void **state
     }
 }
 
-/// Counts on one CPU; read from any.
+/// A counter of one CPU, which any thread may read.
 class counter
 {
 public:
-    /// The only writer is the CPU that owns it, hence no read-modify-write. Pairs with get() in show().
+    /// Only the CPU that owns the counter writes it, hence no read-modify-write. Pairs with get() in show().
     void add() { value_.store(get() + 1, std::memory_order_relaxed); }
     std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
@@ -123,7 +125,7 @@ private:
     std::atomic<std::uint64_t> value_{0};
 };
 
-/// Of one counter on all CPUs, as show() prints it.
+/// The sum of one counter over all CPUs, for show().
 template <typename Cpu>
 unsigned long long total(const std::vector<Cpu> &cpus, counter Cpu::*what)
 {
