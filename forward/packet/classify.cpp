@@ -6,7 +6,7 @@ namespace halfpoll
 namespace
 {
 
-/// Ones' complement sum of a header; 0xFFFF if its checksum is right (RFC 1071).
+/// Ones' complement sum of a header; 0xFFFF if the header's checksum is right (RFC 1071).
 std::uint16_t header_sum(const std::uint8_t *header, unsigned bytes) noexcept
 {
     std::uint32_t sum = 0;
@@ -17,7 +17,8 @@ std::uint16_t header_sum(const std::uint8_t *header, unsigned bytes) noexcept
     return static_cast<std::uint16_t>(sum + (sum >> 16));
 }
 
-/// "This network", loopback, multicast and what lies above: no host's address (RFC 1812 4.2.2.11, 5.3.7).
+/// Network 0, loopback, and everything from multicast upwards: an address that is not a host's (RFC 1812 4.2.2.11,
+/// 5.3.7). ip4_check() makes the same test in `martian()` (ip4_check_group.hpp).
 bool is_martian(std::uint32_t addr) noexcept
 {
     const unsigned net = addr >> 24;
@@ -26,7 +27,8 @@ bool is_martian(std::uint32_t addr) noexcept
 
 bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 
-/// Not for a host behind us, so that only the kernel can know what to do with it.
+/// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
+/// only the kernel knows the local listeners.
 void link_multicast(input &io, rte_mbuf *m, std::uint16_t type) noexcept
 {
     switch (type) {
@@ -41,7 +43,7 @@ void link_multicast(input &io, rte_mbuf *m, std::uint16_t type) noexcept
     }
 }
 
-/// Counts what is not IPv4.
+/// Counts a frame that is not IPv4. (forwarder::counts() computes IPv4 as the difference.)
 void count_family(rx_stats &stats, std::uint16_t type) noexcept
 {
     if (type != ethertype_ip4) {
@@ -49,25 +51,28 @@ void count_family(rx_stats &stats, std::uint16_t type) noexcept
     }
 }
 
-/// DROP_… if the header is not one that may be looked at further (RFC 1812 5.2.2), else DROP_FORWARD_MAX.
+/// Returns DROP_… if the IPv4 header is not valid (RFC 1812 5.2.2), else DROP_FORWARD_MAX. ip4_check() makes the same
+/// tests in `check()` (ip4_check_group.hpp).
 unsigned ip4_header_fault(rte_mbuf *m) noexcept
 {
     if (!pull(m, eth_len + ip4_len)) {
-        return DROP_FRAME_SHORT;
+        return DROP_FRAME_SHORT; // RFC 1812 5.2.2 (1)
     }
     const std::uint8_t *ip = frame_of(m) + eth_len;
     const unsigned header_len = (ip[0] & 15U) * 4;
     if (ip[0] >> 4 != 4 || header_len < ip4_len) {
-        return DROP_IP_VERSION;
+        return DROP_IP_VERSION; // RFC 1812 5.2.2 (3), (4)
     }
     const unsigned total = load_be16(ip + 2);
     if (total < header_len || total > m->pkt_len - eth_len || !pull(m, eth_len + header_len)) {
-        return DROP_IP_LENGTH;
+        return DROP_IP_LENGTH; // RFC 1812 5.2.2 (5); longer than the frame: RFC 791 3.1
     }
+    // RFC 1812 5.2.2 (2).
     return header_sum(frame_of(m) + eth_len, header_len) == 0xFFFF ? DROP_FORWARD_MAX : DROP_IP_CSUM;
 }
 
-/// RFC 1624. A correct header never has the sum 0xFFFF, so that is written as 0.
+/// Decrements the TTL (RFC 1812 5.3.1) and updates the checksum (RFC 1624). A correct header never has the checksum
+/// 0xFFFF, so that this value is written as 0.
 void ip4_decrement_ttl(std::uint8_t *ip) noexcept
 {
     ip[8]--;
@@ -76,7 +81,8 @@ void ip4_decrement_ttl(std::uint8_t *ip) noexcept
     store(ip + 10, static_cast<std::uint16_t>(sum));
 }
 
-/// The packet may have come from where it says, as far as its interface asks (RFC 3704). False: it has gone.
+/// Reverse-path check in the mode that the interface asks for (RFC 1812 5.3.8, RFC 3704). Returns false if the packet
+/// failed the check and was dropped or punted.
 bool ip4_reverse_path(input &io, rte_mbuf *m) noexcept
 {
     if (io.from == nullptr || io.from->rp_filter == rp_filter_mode::off) {
@@ -95,29 +101,37 @@ bool ip4_reverse_path(input &io, rte_mbuf *m) noexcept
     }
 }
 
+/// Follows the route of a packet with a valid header. `forward_one()` (ip4_forward.cpp) makes the same decisions in
+/// another order: before it runs, ip4_check() has tested TTL and options, and `admit()` forwarding4 and rp_filter; a
+/// packet that fails one of those tests comes here. Here these tests follow the lookup, since a packet for the box is
+/// delivered whatever its TTL and whatever forwarding4 says (RFC 1812 4.2.2.9, 5.2.3). Reverse path comes last: the
+/// kernel checks the packets that are punted. A change of one of the two functions needs the same change in the other;
+/// only `forward_one()` samples redirects, since the only packets that are forwarded from here are those whose first
+/// segment is shorter than their headers.
 void ip4_route(input &io, rte_mbuf *m) noexcept
 {
     std::uint8_t *ip = frame_of(m) + eth_len;
     const adjacency &adj = io.next_hop4(io.routes4.lookup(load_be32(ip + 16)), m);
     const unsigned total = load_be16(ip + 2);
     if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
-        io.punt(ip4_local_class(m, PUNT_LOCAL), m);
+        io.punt(ip4_local_class(m, PUNT_LOCAL), m); // RFC 1812 5.2.3
     } else if (io.from != nullptr && !io.from->forwarding4) {
         io.drop(DROP_NOT_FORWARDING, m);
     } else if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
     } else if (ip[8] <= 1) {
-        io.punt(PUNT_TTL, m);
+        io.punt(PUNT_TTL, m); // RFC 1812 5.3.1: the kernel sends Time Exceeded
     } else if (ip[0] != 0x45) {
-        io.punt(PUNT_OPTIONS, m);
+        io.punt(PUNT_OPTIONS, m); // RFC 1812 5.3.13
     } else if (total > adj.mtu) {
-        io.punt(PUNT_TOO_BIG, m);
+        io.punt(PUNT_TOO_BIG, m); // RFC 1812 5.2.6: the kernel fragments or sends Fragmentation Needed
     } else if (ip4_reverse_path(io, m)) {
         ip4_decrement_ttl(ip);
         io.rewrite(adj, total, m);
     }
 }
 
+/// Receives one IPv4 packet that is addressed to the interface at the link.
 void ip4_rcv(input &io, rte_mbuf *m) noexcept
 {
     if (const unsigned fault = ip4_header_fault(m); fault != DROP_FORWARD_MAX) {
@@ -126,11 +140,11 @@ void ip4_rcv(input &io, rte_mbuf *m) noexcept
     const std::uint8_t *ip = frame_of(m) + eth_len;
     const std::uint32_t dst = load_be32(ip + 16);
     if (is_multicast(dst) || dst == 0xFFFFFFFF) {
-        io.punt(ip4_local_class(m, PUNT_CONTROL), m);
+        io.punt(ip4_local_class(m, PUNT_CONTROL), m); // RFC 1812 5.2.1.3, 5.3.5.1: not forwarded here
     } else if (is_martian(load_be32(ip + 12))) {
-        io.drop(DROP_IP_SRC, m);
+        io.drop(DROP_IP_SRC, m); // RFC 1812 5.3.7
     } else if (is_martian(dst)) {
-        io.drop(DROP_IP_DST, m);
+        io.drop(DROP_IP_DST, m); // RFC 1812 5.3.7
     } else {
         ip4_route(io, m);
     }
@@ -141,8 +155,8 @@ void ip4_rcv(input &io, rte_mbuf *m) noexcept
 namespace
 {
 
-/// What belongs to which interface is the caller's to find out, once; without knowledge of interfaces it is the
-/// kernel's.
+/// Leaves a tagged packet to the caller, which groups packets by interface. Where no interfaces are known, the kernel
+/// decides; a tag inside the tags of a known interface is dropped.
 unclassified tagged(input &io, rte_mbuf *m) noexcept
 {
     if (io.port != nullptr) {
@@ -155,6 +169,10 @@ unclassified tagged(input &io, rte_mbuf *m) noexcept
 
 } // namespace
 
+/// The tests at the link, for packets that ip4_check() did not accept; `forward_rest()` (ip4_forward.cpp) sends all
+/// others to `forward_one()`. There ip4_check() has tested the EtherType first, then `forward_rest()` the link address,
+/// and `admit()` the interface. Here the order is: tag, interface, group address, link address, EtherType. A change of
+/// one place needs the same change in the other.
 unclassified classify(input &io, rte_mbuf *m) noexcept
 {
     if (!pull(m, eth_len)) {
@@ -172,6 +190,7 @@ unclassified classify(input &io, rte_mbuf *m) noexcept
         io.from->up ? io.punt(PUNT_OTHER, m) : io.drop(DROP_INTERFACE_DOWN, m);
         return unclassified::none;
     }
+    // A group address (RFC 1812 5.3.4).
     if (frame[0] & 1) {
         count_family(io.stats, type);
         link_multicast(io, m, type);

@@ -12,7 +12,7 @@
 namespace halfpoll
 {
 
-/// What waits for a grace period, oldest first.
+/// Functions that wait for a grace period, oldest first.
 struct forwarder::deferred {
     struct item {
         std::uint64_t token;
@@ -82,7 +82,7 @@ rx_counts forwarder::counts(ifindex_t ifindex) const
         }
         all += core_.cpu(cpu).dev[ifindex].rx_packets.load(std::memory_order_relaxed);
     }
-    sum.ip4 = all - std::min(all, sum.ip6 + sum.other); // a poll's packets are counted in `all` last
+    sum.ip4 = all - std::min(all, sum.ip6 + sum.other); // rx_packets of a poll is written after its ip6 and other
     return sum;
 }
 

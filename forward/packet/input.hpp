@@ -37,7 +37,7 @@ void store(void *p, T v) noexcept
 inline std::uint16_t load_be16(const void *p) noexcept { return __builtin_bswap16(load<std::uint16_t>(p)); }
 inline std::uint32_t load_be32(const void *p) noexcept { return __builtin_bswap32(load<std::uint32_t>(p)); }
 
-/// A link address in the low 48 bits.
+/// The 6 bytes of a link address, in the low 48 bits of the result.
 inline std::uint64_t load_mac(const void *p) noexcept
 {
     return load<std::uint32_t>(p) | std::uint64_t{load<std::uint16_t>(static_cast<const std::uint8_t *>(p) + 4)} << 32;
@@ -45,11 +45,12 @@ inline std::uint64_t load_mac(const void *p) noexcept
 
 inline std::uint8_t *frame_of(rte_mbuf *m) noexcept { return rte_pktmbuf_mtod(m, std::uint8_t *); }
 
-/// Collects what becomes of the packets of one burst, so that runs of equal fate cost one call. Home CPU, on the stack.
+/// Collects the decisions about the packets of one burst, so that consecutive packets with the same decision cost one
+/// call. Lives on the stack of the home CPU.
 class input
 {
 public:
-    /// `port`: null if nothing is known of its interfaces.
+    /// `port`: null if none of its interfaces is known.
     input(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, const rx_port *port_,
           rx_stats &stats_, slow_path *slow, net_cpu &cpu, net_device &in) noexcept
         : routes4(routes4_), routes6(routes6_), nexthops(nexthops_), port(port_),
@@ -57,7 +58,7 @@ public:
           plain(!from || from->plain()), slow_(slow), cpu_(cpu), in_(in), one_arm_(from ? from->oif : no_interface)
     {
     }
-    /// Of another interface on the same port, for packets of a burst from which the tags were taken.
+    /// For another interface on the same port: packets of the burst `outer` whose tags vlan_input() has taken off.
     input(const input &outer, const rx_interface &from_) noexcept
         : routes4(outer.routes4), routes6(outer.routes6), nexthops(outer.nexthops), port(nullptr), from(&from_),
           stats(outer.stats), mac(from_.mac), plain(from_.plain()), slow_(outer.slow_), cpu_(outer.cpu_),
@@ -71,27 +72,29 @@ public:
     void xmit(net_device &dev, rte_mbuf *m) noexcept { add(fate{fate::sent, 0, &dev}, m); }
     void punt(unsigned punt_class, rte_mbuf *m) noexcept { add(fate{fate::punted, punt_class, nullptr}, m); }
     void drop(unsigned reason, rte_mbuf *m) noexcept { add(fate{fate::dropped, reason, nullptr}, m); }
-    /// A whole burst of that many bytes at once.
+    /// Sends a whole burst of `bytes` bytes at once.
     void xmit(net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
     {
         flush();
         dev_queue_xmit(cpu_, dev, pkts, n, bytes);
     }
-    /// Follows an adjacency that is not `forward`.
+    /// Follows an adjacency whose kind is not `forward`.
     void divert(const adjacency &adj, rte_mbuf *m) noexcept
     {
         adj.kind == adjacency_kind::drop ? drop(adj.drop, m) : punt(adj.punt, m);
     }
-    /// Sent out of `adj` a packet would go back to where it came from: its sender may deserve a redirect.
+    /// True if `adj` sends the packet out of the interface that it came in on: its sender may deserve an ICMP redirect
+    /// (RFC 1812 5.2.7.2).
     bool one_arm(const adjacency &adj) const noexcept { return adj.oif == one_arm_; }
-    /// Gives such a packet to the kernel, which forwards it and tells the sender, if it is time for another sample.
-    /// False: the caller still owns it.
+    /// If the rate of PUNT_REDIRECT allows another sample, punts such a packet: the kernel forwards it and sends the
+    /// redirect. Otherwise returns false, and the caller still owns the packet.
     bool sample_one_arm(rte_mbuf *m) noexcept;
-    /// The packet fits, its TTL is taken care of: gives it the adjacency's link header, ends it after `l3_len` bytes,
-    /// what the IP header says, and sends it.
+    /// Writes the link header of `adj`, cuts the packet off after the `l3_len` bytes that its IP header states, and
+    /// sends it. The caller has checked the MTU and decremented the TTL or hop limit.
     void rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept;
 
-    /// What to do with a packet that the lookup gave this index: of a group the member that takes its flow.
+    /// The adjacency for a packet whose lookup gave `index`; if that is a group, the member that takes the packet's
+    /// flow.
     const adjacency &next_hop4(std::uint32_t index, const rte_mbuf *m) const noexcept
     {
         const adjacency &adj = *nexthops.get(index);
@@ -102,7 +105,8 @@ public:
         const adjacency &adj = *nexthops.get(index);
         return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_multipath_hash(m)) : adj;
     }
-    /// Marks one of the next hops of a burst as in use; another one each time.
+    /// Marks one next hop of a burst as used. The choice is scattered over the burst from call to call, so that each
+    /// next hop in use is marked in time.
     void sample_use(const std::uint32_t *indices, unsigned n) const noexcept
     {
         const std::uint64_t count = cpu_.dev[in_.ifindex].rx_packets.load(std::memory_order_relaxed);
@@ -113,10 +117,10 @@ public:
     const fib4 &routes4;
     const fib6 &routes6;
     const nexthop_table &nexthops;
-    const rx_port *const port;      ///< to find tagged packets' interface; null: none is known
-    const rx_interface *const from; ///< the packets' interface; null: not known, every check is off
+    const rx_port *const port;      ///< finds the interface of tagged packets; null: none is known
+    const rx_interface *const from; ///< the interface of the packets; null: not known, all interface checks are off
     rx_stats &stats;
-    const std::uint64_t mac; ///< of the ingress interface
+    const std::uint64_t mac; ///< link address of the ingress interface
     const bool plain;        ///< rx_interface::plain()
 
 private:
@@ -142,41 +146,43 @@ private:
     slow_path *slow_;
     net_cpu &cpu_;
     net_device &in_;
-    const std::uint32_t one_arm_; ///< oif of what goes back
+    const std::uint32_t one_arm_; ///< rx_interface::oif of the ingress interface
     bool punted_ = false;
     fate fate_;
     unsigned count_ = 0;
     rte_mbuf *pkts_[input_max];
 };
 
-/// IPv4 packets addressed to us, in bulk; whatever is not plain goes to classify().
+/// Forwards a burst of IPv4 packets that are addressed to the interface. All other packets go to classify().
 void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// IPv6 packets addressed to us at the link.
+/// Forwards IPv6 packets whose frames are addressed to the interface.
 void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// What classify() left to the caller.
+/// What classify() leaves to its caller.
 enum class unclassified {
-    none,   ///< nothing: the packet has gone
-    ip6,    ///< IPv6, addressed to us
-    tagged, ///< with a VLAN tag
+    none,   ///< nothing: the packet was sent, punted or dropped
+    ip6,    ///< IPv6, frame addressed to the interface
+    tagged, ///< frame with a VLAN tag
 };
-/// One packet that the group stage did not take.
+/// Handles one packet that ip4_check() did not accept.
 unclassified classify(input &io, rte_mbuf *m) noexcept;
-/// Packets with VLAN tags: takes them off and goes on with the interface that they name.
+/// Takes the VLAN tags off and forwards the packets as received on the interfaces that the tags name.
 void vlan_input(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// Puts the tags back that vlan_input() took off; false: no room.
+/// Puts back the tags that vlan_input() took off. Returns false if there is no headroom.
 bool vlan_restore(const rx_interface &from, rte_mbuf *m) noexcept;
-/// The class of an IPv4 or IPv6 packet for the box, or for all routers: routing protocols have their own.
+/// Punt class of an IPv4 or IPv6 packet that is for the box or for a multicast group: PUNT_ROUTING (IPv6 also
+/// PUNT_ARP_ND) if it is of a routing protocol (or of neighbour discovery), else `otherwise`.
 unsigned ip4_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
 unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
-/// A frame with an LLC header of IS-IS.
+/// True if the frame has the LLC header of IS-IS (ISO 10589).
 bool is_isis(rte_mbuf *m) noexcept;
-/// An IPv6 frame with an ICMPv6 type of neighbour or router discovery (RFC 4861).
+/// True if the frame is IPv6 with an ICMPv6 type of neighbour or router discovery (RFC 4861).
 bool is_neighbour_discovery(rte_mbuf *m) noexcept;
-/// Ends a packet after `length` bytes, in whatever segment that is.
+/// Cuts a packet off after `length` bytes, in whichever segment they end, and frees the segments behind.
 void trim(rte_mbuf *m, std::uint32_t length) noexcept;
-/// The slow half of pull(): moves bytes of further segments into the first.
+/// The slow part of pull(): moves bytes from later segments into the first.
 bool pull_tail(rte_mbuf *m, unsigned want) noexcept;
-/// Makes `want` bytes contiguous. False: the packet has fewer, or its first segment is too small for them.
+/// Makes the first `want` bytes contiguous. Returns false if the packet is shorter, or if its first segment has no room
+/// for them.
 inline bool pull(rte_mbuf *m, unsigned want) noexcept { return m->data_len >= want || pull_tail(m, want); }
 
 } // namespace halfpoll

@@ -8,22 +8,23 @@
 namespace halfpoll
 {
 
-/// A burst as structure of arrays: what the group stage finds out about frames. Entries from n up to the next multiple
-/// of 16 are written too, and mean nothing.
+/// A burst as a structure of arrays: what ip4_check() finds out about its packets. The entries from n up to the next
+/// multiple of 16 are written too, and have no meaning.
 struct ip4_burst {
     alignas(64) std::uint32_t pkt_len[input_max];
     alignas(64) std::uint32_t dst[input_max];      ///< destination, host order
-    alignas(64) std::uint32_t nexthop[input_max];  ///< of `dst`
-    alignas(64) std::uint32_t ttl_word[input_max]; ///< bytes 22-25 (TTL, protocol, checksum) one hop further
-    alignas(64) std::uint32_t fault[input_max];    ///< not 0: not a plain packet to forward
-    alignas(64) std::uint8_t *frame[input_max];    ///< of a packet without fault
-    std::uint64_t bytes;                           ///< of all packets
+    alignas(64) std::uint32_t nexthop[input_max];  ///< lookup result for `dst`
+    alignas(64) std::uint32_t ttl_word[input_max]; ///< frame bytes 22-25 (TTL, protocol, checksum) after one hop
+    alignas(64) std::uint32_t fault[input_max];    ///< not 0: not a packet to forward on the fast path
+    alignas(64) std::uint8_t *frame[input_max];    ///< start of the frame; valid if the packet has no fault
+    std::uint64_t bytes;                           ///< sum over all packets
 };
 
-/// Checks what RFC 1812 5.2.2 and 5.3 ask, n (1 to 64) packets in groups: EtherType, version and header length, total
-/// length, checksum, TTL > 1, addresses that may be forwarded. Looks their destinations
-/// up. True if no packet has a fault, all are addressed to link address `mac` (low 48 bits) and none has bytes behind
-/// it; `fault` does not tell the latter two.
+/// Checks n (1 to 64) packets in SIMD groups and looks their destinations up. Sets `fault` unless: EtherType is IPv4;
+/// version is 4 and the header has no options (RFC 1812 5.2.2 (3), (4), 5.3.13); total length fits header and frame
+/// (5.2.2 (1), (5)); the checksum is right (5.2.2 (2)); TTL > 1 (5.3.1); both addresses may be forwarded (5.3.7).
+/// Returns true if no packet has a fault, all are addressed to the link address `mac` (low 48 bits), and no frame is
+/// longer than its packet; the last two are not in `fault`.
 using ip4_check_fn = bool (*)(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,
                               unsigned n) noexcept;
 
@@ -32,7 +33,7 @@ struct ip4_check_level {
     ip4_check_fn check;
 };
 
-/// What this machine can run, best first.
+/// The levels that this machine can run, fastest first.
 std::span<const ip4_check_level> ip4_check_levels() noexcept;
 
 bool ip4_check_base(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-// The group stage, written once on the compilers' vector types and compiled for each width in a file of its own. All
-// checks are arithmetic on 32-bit lanes: a fault leaves a bit in `differs` or a sign bit in `negative`, so that there
-// is neither a branch nor a comparison per check.
+// ip4_check(), written once on the compilers' vector types and compiled for each vector width in a file of its own. All
+// checks are arithmetic on 32-bit lanes: a fault leaves a bit in `differs` or a sign bit in `negative`, so that no
+// check needs a branch or a comparison.
 
 #include "ip4_check.hpp"
 
@@ -17,7 +17,7 @@ namespace halfpoll
 namespace
 {
 
-/// What is looked at in place of a frame whose first segment does not hold an IPv4 header. Faulty in every respect.
+/// Read in place of a frame whose first segment does not hold a complete IPv4 header. It fails every check.
 constexpr std::uint8_t no_frame[eth_len + ip4_len] = {};
 
 template <unsigned W>
@@ -38,7 +38,8 @@ struct vectors<16> {
     using bytes = std::uint8_t __attribute__((vector_size(64)));
 };
 
-// Two halves side by side. By intrinsics: gcc 12 makes twice the instructions of the general shuffle.
+// Concatenates two vectors. Written with intrinsics, since gcc 12 generates twice the instructions for the general
+// shuffle.
 #ifdef __AVX2__
 inline vectors<8>::words join(vectors<4>::words low, vectors<4>::words high)
 {
@@ -64,7 +65,7 @@ struct group {
     template <unsigned A, unsigned B, unsigned C, unsigned D, std::size_t... I>
     static vec interleave(vec x, vec y, std::index_sequence<I...>)
     {
-        // Per 128 bits; from 4 on an index means the second operand.
+        // Per 128 bits; an index from 4 on selects from the second operand.
         constexpr unsigned pick[4] = {A, B, C, D};
         return __builtin_shufflevector(
             x, y, (pick[I % 4] < 4 ? I / 4 * 4 + pick[I % 4] : W + I / 4 * 4 + pick[I % 4] - 4)...);
@@ -83,7 +84,7 @@ struct group {
     }
     static vec swap_bytes(vec x) { return swap_bytes(x, std::make_index_sequence<W * 4>{}); }
 
-    /// 16 bytes at `offset` of packets i, i + 4, … side by side.
+    /// 16 bytes at `offset` of packets i, i + 4, …, one packet per 128 bits.
     static vec row(std::uint8_t *const *frame, unsigned offset)
     {
         if constexpr (W == 4) {
@@ -93,7 +94,7 @@ struct group {
         }
     }
 
-    /// A bit per word: its sign bit.
+    /// The sign bit of each word, as one bit each.
     static std::uint32_t sign_bits(vec x)
     {
 #ifdef __AVX512DQ__
@@ -114,7 +115,7 @@ struct group {
     struct columns {
         vec c0, c1, c2, c3;
     };
-    /// Four 32-bit words at `offset` of W packets, by word.
+    /// The four 32-bit words at `offset` of W packets: one vector for each word.
     static columns transpose(std::uint8_t *const *frame, unsigned offset)
     {
         const vec r0 = row(frame, offset), r1 = row(frame + 1, offset);
@@ -125,32 +126,39 @@ struct group {
                 interleave<2, 3, 6, 7>(c, d)};
     }
 
-    /// Sign bit set where the first octet of an address is 0, 127 or above 223.
+    /// Sets the sign bit where the first octet of an address is 0, 127 or above 223 (RFC 1812 4.2.2.11, 5.3.7).
+    /// `is_martian()` (classify.cpp) makes the same test.
     static vec martian(vec addr)
     {
         const vec net = addr & 0xFF;
         return (net - 1) | (223 - net) | ((net ^ 127) - 1);
     }
 
-    /// Checks packets i to i + W - 1; returns their faults, and for each how many bytes are behind it.
+    /// Checks packets i to i + W - 1. Each word of the result is 0 if that packet has no fault and its frame ends with
+    /// it. `ip4_header_fault()` and `ip4_route()` (classify.cpp) make the same tests on the packets that fail here.
     static vec check(ip4_burst &burst, unsigned i)
     {
-        const columns front = transpose(burst.frame + i, 2); // …, …, EtherType in its upper half, version to length
-        const columns back = transpose(burst.frame + i, 18); // id and fragment, TTL to checksum, source, destination
+        // front: c2 EtherType in its upper half, c3 version to total length.
+        // back: c0 identification and fragment, c1 TTL to checksum, c2 source, c3 destination.
+        const columns front = transpose(burst.frame + i, 2);
+        const columns back = transpose(burst.frame + i, 18);
         const vec first = front.c3, ttl = back.c1;
         const vec total = (first >> 24) | (first >> 8 & 0xFF00);
+        // Sign bit: shorter than total length (RFC 791 3.1). Any other bit: bytes behind the packet.
         const vec fits = load<vec>(burst.pkt_len + i) - eth_len - total;
 
         vec sum = (first & 0xFFFF) + (first >> 16) + (back.c0 & 0xFFFF) + (back.c0 >> 16);
         sum += (ttl & 0xFFFF) + (ttl >> 16) + (back.c2 & 0xFFFF) + (back.c2 >> 16);
         sum += (back.c3 & 0xFFFF) + (back.c3 >> 16);
-        sum = (sum & 0xFFFF) + (sum >> 16); // ten words: one fold gives 0xFFFF exactly, or the checksum is wrong
+        sum = (sum & 0xFFFF) + (sum >> 16); // ten words: one fold gives 0xFFFF if and only if the checksum is right
 
+        // EtherType; version and header length without options (RFC 1812 5.2.2 (3), (4)); checksum (5.2.2 (2)).
         const vec differs = (front.c2 >> 16 ^ 0x0008) | ((first & 0xFF) ^ 0x45) | (sum ^ 0xFFFF);
+        // Total length (RFC 1812 5.2.2 (5)), TTL (5.3.1), source and destination (5.3.7).
         const vec negative = (total - ip4_len) | fits | ((ttl & 0xFF) - 2) | martian(back.c2) | martian(back.c3);
         const vec fault = differs | (negative & 0x80000000);
 
-        // TTL - 1 and checksum + 1 (RFC 1624); a sum of 0xFFFF, which no correct header has, becomes 0.
+        // TTL - 1 and checksum + 1 (RFC 1624). The checksum 0xFFFF, which no correct header has, becomes 0.
         const vec checksum = (ttl >> 16) + 1;
         const vec wrapped = checksum + ((checksum + 1) >> 16);
         store(burst.ttl_word + i, static_cast<vec>(((ttl & 0xFFFF) - 1) | wrapped << 16));
@@ -159,8 +167,8 @@ struct group {
         return fault | fits;
     }
 
-    /// Reads the mbufs first to end - 1; the surplus of the last group is its first packet again. Not 0: not all
-    /// addressed to mac.
+    /// Reads mbufs first to end - 1. Unused lanes of the last group repeat the group's first packet. Returns 0 if all
+    /// frames are addressed to `mac`.
     static std::uint64_t gather(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,
                                 unsigned first, unsigned end)
     {
@@ -198,7 +206,7 @@ struct group {
 #endif
     }
 
-    /// Next hops of all destinations, whose first table entries are on their way.
+    /// Next hops of all destinations. gather() has prefetched their first table entries.
     static void look_up(ip4_burst &burst, const fib4 &routes, unsigned n)
     {
         std::uint64_t longer = 0;

@@ -13,7 +13,7 @@ const ip4_check_fn ip4_check = ip4_check_levels().front().check;
 /// The first 16 bytes of a frame.
 using header_words = std::uint16_t __attribute__((vector_size(16)));
 
-/// The link header over what was there, in one store that leaves bytes 14 and 15 as they were, and the TTL.
+/// Writes the link header in one 16-byte store that leaves bytes 14 and 15 unchanged, then TTL and checksum.
 void rewrite_frame(const ip4_burst &burst, unsigned i, const adjacency &adj) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
@@ -23,14 +23,16 @@ void rewrite_frame(const ip4_burst &burst, unsigned i, const adjacency &adj) noe
     store(frame + 22, burst.ttl_word[i]);
 }
 
-/// What became of a burst's link headers.
+/// Result of writing the link headers of a burst.
 struct rewritten {
-    std::uint64_t left = 0;     ///< a bit per packet that is as it was
-    bool one_device = true;     ///< all go out of dev[0]
-    net_device *dev[input_max]; ///< of those rewritten: of the adjacency that was used, which may be replaced meanwhile
+    std::uint64_t left = 0; ///< a bit for each packet that was not rewritten
+    bool one_device = true; ///< all packets go out of dev[0]
+    /// Of each rewritten packet: from the adjacency that was used, which may be replaced meanwhile.
+    net_device *dev[input_max];
 };
 
-/// All packets have the next hop of the first and fit it: its adjacency is looked at once. False: nothing was done.
+/// Rewrites a burst whose packets all have the first packet's next hop and fit its MTU; reads the adjacency once.
+/// Returns false, and changes nothing, if they do not.
 bool rewrite_alike(const adjacency &adj, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
     std::uint32_t differs = 0, longest = 0;
@@ -48,7 +50,8 @@ bool rewrite_alike(const adjacency &adj, const ip4_burst &burst, unsigned n, rew
     return true;
 }
 
-/// Packets from the first on, as long as they are plain to send and go out of one device; returns how many.
+/// Rewrites packets from the first on, up to one that goes out of another device or needs more than a plain rewrite.
+/// Returns how many.
 unsigned rewrite_run(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, net_device *dev) noexcept
 {
     unsigned i = 0;
@@ -63,7 +66,7 @@ unsigned rewrite_run(const nexthop_table &nexthops, const ip4_burst &burst, unsi
     return i;
 }
 
-/// Each packet that is plain to send and fits its next hop; the others are left.
+/// Rewrites each packet that a plain rewrite is enough for and sets `left` for the others.
 void rewrite_each(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
     net_device *const first = nexthops.get(burst.nexthop[0])->dev;
@@ -85,7 +88,7 @@ void rewrite_each(const nexthop_table &nexthops, const ip4_burst &burst, unsigne
     }
 }
 
-/// A burst without fault. The first and the last packet tell nearly always which way is the faster.
+/// Rewrites a burst without faults. First and last packet nearly always predict which of the two ways is faster.
 void rewrite_burst(const nexthop_table &nexthops, const ip4_burst &burst, unsigned n, rewritten &result) noexcept
 {
     if (burst.nexthop[0] == burst.nexthop[n - 1] && rewrite_alike(*nexthops.get(burst.nexthop[0]), burst, n, result)) {
@@ -94,7 +97,7 @@ void rewrite_burst(const nexthop_table &nexthops, const ip4_burst &burst, unsign
     rewrite_each(nexthops, burst, n, result);
 }
 
-/// Packets whose next hop is a group: each with the member that takes its flow.
+/// Rewrites the packets whose next hop is a group, each for the member that takes its flow.
 void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_mbuf *const *pkts, unsigned n,
                      rewritten &result) noexcept
 {
@@ -112,8 +115,8 @@ void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_
     }
 }
 
-/// A burst that ip4_check() calls unsound may be so for nothing but the bytes behind its packets, as of short ones in
-/// Ethernet's shortest frame.
+/// True if ip4_check() returned false only because frames are longer than their packets, such as short packets padded
+/// to Ethernet's minimum frame size.
 bool only_padded(const ip4_burst &burst, std::uint64_t mac, unsigned n) noexcept
 {
     for (unsigned i = 0; i < n; i++) {
@@ -124,7 +127,7 @@ bool only_padded(const ip4_burst &burst, std::uint64_t mac, unsigned n) noexcept
     return true;
 }
 
-/// Takes those bytes from the packets that got a link header.
+/// Cuts the padding off the packets that were rewritten. It is not part of the packet (RFC 894).
 void trim_rewritten(ip4_burst &burst, const rewritten &result, rte_mbuf *const *pkts, unsigned n) noexcept
 {
     for (unsigned i = 0; i < n; i++) {
@@ -136,25 +139,30 @@ void trim_rewritten(ip4_burst &burst, const rewritten &result, rte_mbuf *const *
     }
 }
 
-/// A packet without fault, its next hop known.
+/// Follows the route of one packet without fault. `ip4_route()` (classify.cpp) makes the same decisions in another
+/// order: here ip4_check() has tested TTL and options, and `admit()` forwarding4 and rp_filter, all before the lookup;
+/// there they follow the lookup. A change of one of the two functions needs the same change in the other. The tests at
+/// the link (link address, EtherType, interface) stand in `forward_rest()`, ip4_check() and `admit()`, and in another
+/// order in classify().
 void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
     const adjacency &adj = io.next_hop4(nexthop, m);
     const unsigned total = load_be16(frame + eth_len + 2);
     if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
-        io.punt(ip4_local_class(m, PUNT_LOCAL), m);
+        io.punt(ip4_local_class(m, PUNT_LOCAL), m); // RFC 1812 5.2.3
     } else if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
     } else if (total > adj.mtu) {
-        io.punt(PUNT_TOO_BIG, m);
+        io.punt(PUNT_TOO_BIG, m); // RFC 1812 5.2.6: the kernel fragments or sends Fragmentation Needed
     } else if (!io.one_arm(adj) || !io.sample_one_arm(m)) {
         store(frame + 22, burst.ttl_word[i]);
         io.rewrite(adj, total, m);
     }
 }
 
-/// Marks packets for classify() that the interface does not let pass just so. True if there is none.
+/// Sets `fault` of the packets that the interface does not let pass without a closer look, so that classify() handles
+/// them: the interface's state, and the reverse path (RFC 1812 5.3.8, RFC 3704). Returns true if there is none.
 bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
 {
     if (!io.from->up || !io.from->forwarding4 || io.from->kernel_only) {
@@ -172,7 +180,7 @@ bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
     return all;
 }
 
-/// What became of no burst as a whole, packet by packet from `first` on.
+/// Handles the packets that the burst path did not send, one at a time, starting at `first`.
 void forward_rest(input &io, const ip4_burst &burst, const rewritten &result, rte_mbuf **pkts, unsigned first,
                   unsigned n) noexcept
 {

@@ -25,7 +25,7 @@ std::uint32_t finish(std::uint64_t hash) noexcept
     return static_cast<std::uint32_t>(hash >> 32);
 }
 
-/// The kernel draws this at boot.
+/// A seed from boot_id, which the kernel draws at boot.
 std::uint64_t boot_seed()
 {
     std::string text;
@@ -39,7 +39,7 @@ std::uint64_t boot_seed()
 
 const std::uint64_t seed = boot_seed();
 
-/// Both ports; 0 if the packet has none, or not in its first segment.
+/// Both ports in one word; 0 if the protocol has no ports, or if they are not in the first segment.
 std::uint32_t ports(const rte_mbuf *m, std::uint8_t protocol, unsigned offset) noexcept
 {
     const bool has_ports = protocol == protocol_tcp || protocol == protocol_udp;
@@ -51,7 +51,7 @@ std::uint32_t ports(const rte_mbuf *m, std::uint8_t protocol, unsigned offset) n
 std::uint32_t ip4_multipath_hash(const rte_mbuf *m) noexcept
 {
     const auto *ip = rte_pktmbuf_mtod_offset(m, const std::uint8_t *, eth_len);
-    const bool fragment = (load_be16(ip + 6) & 0x3FFF) != 0; // an offset, or more to come
+    const bool fragment = (load_be16(ip + 6) & 0x3FFF) != 0; // a fragment offset, or More Fragments (RFC 791 3.1)
     const unsigned header_len = (ip[0] & 15U) * 4;
     const std::uint64_t hash = mix(seed, load<std::uint64_t>(ip + 12));
     return finish(mix(hash, fragment ? 0 : ports(m, ip[9], eth_len + header_len)));

@@ -25,7 +25,7 @@ bool is_routing_port(std::uint8_t proto, std::uint16_t port) noexcept
                : port == bfd || port == bfd_echo || port == bfd_multihop || port == rip || port == ripng || port == ldp;
 }
 
-/// A protocol that keeps routes or the routers' own redundancy alive. `l4`: offset of its header in the frame.
+/// True for a protocol that maintains routes or the routers' redundancy. `l4`: offset of its header in the frame.
 bool is_routing(rte_mbuf *m, std::uint8_t proto, unsigned l4) noexcept
 {
     switch (proto) {
@@ -68,7 +68,7 @@ unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept
 
 bool is_isis(rte_mbuf *m) noexcept
 {
-    constexpr std::uint16_t longest_length = 1500, osi = 0xFEFE;
+    constexpr std::uint16_t longest_length = 1500, osi = 0xFEFE; // DSAP and SSAP of ISO network-layer protocols
     return pull(m, eth_len + 2) && load_be16(frame_of(m) + 12) <= longest_length &&
            load_be16(frame_of(m) + eth_len) == osi;
 }

@@ -16,7 +16,7 @@ struct vlan_tags {
 
 bool is_tag(std::uint16_t type) noexcept { return type == ethertype_vlan || type == ethertype_qinq; }
 
-/// False: the frame ends within its tags.
+/// Returns false if the frame ends within its tags.
 bool read_tags(rte_mbuf *m, vlan_tags &tags) noexcept
 {
     for (; tags.count < 2 && is_tag(load_be16(frame_of(m) + macs_len + tags.count * tag_len)); tags.count++) {
@@ -30,7 +30,8 @@ bool read_tags(rte_mbuf *m, vlan_tags &tags) noexcept
     return true;
 }
 
-/// Null: there is none. A tag without VLAN id says a priority and nothing else (802.1Q).
+/// The interface that the tags name; null: there is none. A single tag with VLAN id 0 only carries a priority (IEEE
+/// 802.1Q) and names the untagged interface.
 const rx_interface *interface_of(const input &io, const vlan_tags &tags) noexcept
 {
     const std::uint16_t vid[2] = {static_cast<std::uint16_t>(tags.tci[0] & vid_mask),
@@ -41,7 +42,7 @@ const rx_interface *interface_of(const input &io, const vlan_tags &tags) noexcep
     return io.port->find(rx_interface::key_of(tags.tpid, vid));
 }
 
-/// Closes the gap; the priorities stay with the packet in case it goes to the kernel.
+/// Takes the tags off. The mbuf keeps the TCIs, so that vlan_restore() can put them back if the packet is punted.
 void strip(rte_mbuf *m, const vlan_tags &tags) noexcept
 {
     std::uint8_t *frame = frame_of(m);
@@ -51,7 +52,7 @@ void strip(rte_mbuf *m, const vlan_tags &tags) noexcept
     m->vlan_tci = tags.tci[1];
 }
 
-/// Packets of one interface.
+/// Forwards packets of one interface.
 void forward_run(input &outer, const rx_interface &from, rte_mbuf **pkts, unsigned n) noexcept
 {
     input io(outer, from);
@@ -65,7 +66,7 @@ bool vlan_restore(const rx_interface &from, rte_mbuf *m) noexcept
     const unsigned grow = from.tags() * tag_len;
     auto *frame = reinterpret_cast<std::uint8_t *>(rte_pktmbuf_prepend(m, static_cast<std::uint16_t>(grow)));
     if (frame == nullptr) {
-        return false; // cannot be: the tags were there
+        return false; // never happens: the tags came from there
     }
     std::memmove(frame, frame + grow, macs_len);
     const std::uint16_t tci[2] = {m->vlan_tci_outer, m->vlan_tci};
