@@ -13,7 +13,7 @@ namespace
 {
 
 constexpr std::uint64_t min_buckets = 256, max_buckets = 1U << 14;
-constexpr std::uint64_t buckets_of_the_lightest = 64; // one more or less is then less than 2 %
+constexpr std::uint64_t buckets_of_the_lightest = 64; // one bucket more or less is then less than 2 % of it
 constexpr std::uint32_t nobody = UINT32_MAX;
 
 std::uint64_t sum_of(const std::vector<bucket_claim> &claims)
@@ -22,12 +22,12 @@ std::uint64_t sum_of(const std::vector<bucket_claim> &claims)
                            [](std::uint64_t sum, const bucket_claim &c) { return sum + c.weight; });
 }
 
-/// Whole buckets for each claim, by largest remainder.
+/// Number of buckets for each claim, by the largest-remainder method.
 std::vector<int> quotas(unsigned count, const std::vector<bucket_claim> &claims)
 {
     const std::uint64_t sum = sum_of(claims);
     std::vector<int> quota;
-    std::vector<std::pair<std::uint64_t, std::size_t>> remainders; // descending, then by place
+    std::vector<std::pair<std::uint64_t, std::size_t>> remainders; // sorted: largest remainder first, then by index
     unsigned given = 0;
     for (std::size_t i = 0; i < claims.size(); ++i) {
         const std::uint64_t part = std::uint64_t{count} * claims[i].weight;
@@ -66,7 +66,7 @@ void share_buckets(std::vector<std::uint32_t> &buckets, unsigned count, const st
         const auto claim = place.find(bucket);
         claim == place.end() ? void(bucket = nobody) : void(--lacking[claim->second]);
     }
-    // Rounding may leave somebody one above his quota: no reason to move a flow.
+    // A deviation of one bucket, or of 1/64 of the quota, comes from rounding and is no reason to move a flow.
     const auto unfair = [&](std::size_t i) { return std::abs(lacking[i]) > std::max(1, quota[i] / 64); };
     std::vector<std::size_t> places(claims.size());
     std::iota(places.begin(), places.end(), 0);

@@ -14,12 +14,13 @@ namespace halfpoll
 /// An IPv6 address in network order.
 using ip6_addr = std::array<std::uint8_t, 16>;
 
-/// Longest-prefix match, prefix -> next-hop index (< 2^24), for IPv4: a table of 2^24 entries and groups of 256 for
-/// longer prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread), any number of readers that are
-/// never blocked: each entry is one aligned word, and a group is unlinked, then freed after a grace period, so that no
-/// reader sees it reused. Throws `error` when full or out of memory.
-/// The default route would have to be written into all entries that nothing longer covers. So it is not: lookups answer
-/// `default_nexthop` whether there is a default route or not, and what that stands for is told to on_default().
+/// Longest-prefix match for IPv4, from a prefix to a next-hop index (< 2^24): a table of 2^24 entries, and groups of
+/// 256 for longer prefixes (DIR-24-8; Gupta, Lin, McKeown 1998). One writer (control thread) and any number of readers,
+/// which never block: each entry is one aligned word, and a group is unlinked first and freed after a grace period, so
+/// that no reader sees it reused. Throws `error` when full or out of memory.
+/// The default route is not written into the table: it would have to be stored in each entry that no longer prefix
+/// covers. Instead, lookups return `default_nexthop` for those entries, with or without a default route, and
+/// `on_default` is called with the next hop that it stands for.
 class fib4
 {
 public:
@@ -31,21 +32,21 @@ public:
     fib4(const fib4 &) = delete;
     fib4 &operator=(const fib4 &) = delete;
 
-    /// Adds or replaces. `addr` in host order; bits beyond `len` are ignored.
+    /// Adds a prefix or replaces its next hop. `addr` in host order; bits beyond `len` are ignored.
     void insert(std::uint32_t addr, unsigned len, std::uint32_t nexthop);
-    /// There is room for the prefix: insert() does not throw for want of it.
+    /// True if there is room for the prefix: insert() then does not throw for lack of a group.
     bool fits(std::uint32_t addr, unsigned len) const noexcept;
-    /// Length of the longest prefix that covers this one, is not longer and takes no room: it is there to be written
-    /// instead. Nothing between the two is in the table.
+    /// Length of the longest prefix, at most `len` bits, that covers this one and needs no new group: a caller without
+    /// room can insert that prefix instead. The table holds no prefix of a length between the two.
     unsigned reach(std::uint32_t addr, unsigned len) const noexcept;
-    /// False if there is none.
+    /// Returns false if the prefix is not in the table.
     bool remove(std::uint32_t addr, unsigned len);
     /// Exact match; false if absent.
     bool find(std::uint32_t addr, unsigned len, std::uint32_t &nexthop) const;
     std::size_t size() const noexcept;
-    /// Every prefix, in no particular order.
+    /// Calls `fn` for every prefix, in no particular order.
     void for_each(const std::function<void(std::uint32_t addr, unsigned len, std::uint32_t nexthop)> &fn) const;
-    /// Called when the default route was inserted or removed (false). Optional.
+    /// Called after the default route was inserted (`exists`) or removed. Optional.
     std::function<void(bool exists, std::uint32_t nexthop)> on_default;
 
     /// Data path. Addresses in host order.
@@ -60,17 +61,19 @@ public:
             nexthops[i] = lookup(addrs[i]);
         }
     }
-    /// Data path. A lookup in steps, for a caller that puts other work between them: fetches what begin() reads.
+    /// Data path. Lookup in steps, for a caller that does other work between them. prefetch() fetches the entry that
+    /// begin() reads.
     void prefetch(std::uint32_t addr) const noexcept { __builtin_prefetch(top_ + (addr >> 8)); }
-    /// What begin() reads, by addr >> 8, for a caller that loads several entries with one instruction. Entries are
-    /// aligned and loaded whole; what one points to is reached through its value, so that no other order is needed.
+    /// The entries that begin() reads, indexed by addr >> 8, for a caller that loads several entries with one
+    /// instruction. Each entry is aligned and loaded whole. A group is reached through the loaded value (address
+    /// dependency), so that no further ordering is needed.
     const void *top() const noexcept { return top_; }
-    /// Gives an entry: a next hop under `value_mask`, or something for finish() if `extended` is set.
+    /// Returns an entry: a next hop under `value_mask`, or, if `extended` is set, the argument of finish().
     std::uint32_t begin(std::uint32_t addr) const noexcept
     {
         return top_[addr >> 8].load(std::memory_order_acquire); // pairs with the writer's release stores
     }
-    /// The next hop, from an extended entry of the same address, before the reader's next quiescent state.
+    /// Returns the next hop for an extended entry of the same address. Called before the reader's next quiescent state.
     std::uint32_t finish(std::uint32_t entry, std::uint32_t addr) const noexcept
     {
         // Acquire: pairs with the writer's release stores.
@@ -88,7 +91,7 @@ private:
     const std::atomic<std::uint32_t> *top_, *groups_;
 };
 
-/// The same for IPv6: a trie of one 2^24 table and groups of 256 per further byte.
+/// As fib4, for IPv6: a trie of one table of 2^24 entries and one group of 256 entries for each further byte.
 class fib6
 {
 public:

@@ -12,7 +12,7 @@ namespace halfpoll
 namespace
 {
 
-// An entry: bit 31 set: the low 24 bits are a group; else they are a next hop. Bits 24-29: length of the prefix that
+// Bit 31 of an entry: the low 24 bits are a group; otherwise they are a next hop. Bits 24-29: length of the prefix that
 // wrote the entry, for the writer only; 0 also where there is no route.
 constexpr unsigned depth_shift = 24;
 constexpr std::uint32_t depth_mask = 0x3F;
@@ -57,7 +57,7 @@ struct fib4::impl {
 
     entry *group(std::uint32_t e) const noexcept { return groups + std::size_t{e & value_mask} * group_entries; }
 
-    /// Writes `value` wherever no longer prefix than `len` holds the entry.
+    /// Writes `value` into each entry that no prefix longer than `len` holds.
     static void paint(entry *first, std::size_t n, unsigned len, std::uint32_t value) noexcept
     {
         for (entry *e = first; e != first + n; e++) {
@@ -67,7 +67,7 @@ struct fib4::impl {
         }
     }
 
-    /// The same over the top table, into the groups that hang off it.
+    /// As paint(), over the top table and the groups below it.
     void paint_top(std::uint32_t addr, unsigned len, std::uint32_t value) noexcept
     {
         const std::size_t first = addr >> 8, n = std::size_t{1} << (24 - len);
@@ -88,7 +88,7 @@ struct fib4::impl {
 
     bool group_available() const noexcept { return !free_groups.empty() || used_groups < max_groups; }
 
-    /// Hangs a group off a top entry, all of it as the entry was.
+    /// Puts a group below a top entry and fills it with the value that the entry had.
     void extend(entry &slot) noexcept
     {
         std::uint32_t g = used_groups;
@@ -105,15 +105,16 @@ struct fib4::impl {
         slot.store(extended | g, std::memory_order_release); // pairs with the acquire loads of the lookups
     }
 
-    /// Takes the group away again, once no prefix longer than 24 bits is left in it.
+    /// Removes the group of a top entry. Called when the group holds no prefix longer than 24 bits any more.
     void collapse(entry &slot)
     {
         const std::uint32_t g = slot.load(std::memory_order_relaxed) & value_mask;
-        slot.store(group(g)->load(std::memory_order_relaxed), std::memory_order_release); // pairs with the lookups
+        // Pairs with the acquire loads of the lookups.
+        slot.store(group(g)->load(std::memory_order_relaxed), std::memory_order_release);
         retire([this, g] { free_groups.push_back(g); });
     }
 
-    /// The entry of the longest prefix that covers addr and is shorter than `len`. The default route is none.
+    /// Entry of the longest prefix that covers `addr` and is shorter than `len`. The default route does not count.
     std::uint32_t cover(std::uint32_t addr, unsigned len) const
     {
         while (len-- > 1) {
@@ -129,15 +130,15 @@ struct fib4::impl {
 
     table_memory memory;
     entry *top;    ///< indexed by the first 24 bits
-    entry *groups; ///< of 256, indexed by the last 8
+    entry *groups; ///< of 256 entries, indexed by the last 8 bits
     unsigned max_groups;
     std::uint32_t no_route;
     std::function<void(std::function<void()>)> retire;
 
-    // The writer's.
+    // The fields below belong to the writer.
     unsigned used_groups = 0;
     std::vector<std::uint32_t> free_groups;
-    std::vector<std::uint16_t> long_prefixes; ///< per group: prefixes longer than 24 bits
+    std::vector<std::uint16_t> long_prefixes; ///< per group: number of prefixes longer than 24 bits
     std::unordered_map<std::uint64_t, std::uint32_t, key_hash> prefixes;
     std::array<std::size_t, 33> by_length{};
 };
@@ -205,7 +206,8 @@ bool fib4::remove(std::uint32_t addr, unsigned len)
         return true;
     }
     const std::uint32_t value = f.cover(addr, len);
-    // In its range an entry of at most this length is its own: nothing shorter shows through it.
+    // Within the range of the removed prefix, each entry whose length is at most `len` was written by that prefix,
+    // which had overwritten all shorter ones.
     if (len <= 24) {
         f.paint_top(addr, len, value);
         return true;

@@ -14,9 +14,9 @@ namespace halfpoll
 namespace
 {
 
-// An entry holds the best prefix that ends in its own node, and the way on to longer ones: bits 0-23 next hop, bits
-// 24-28 bits of the prefix within the node (0: none ends here), bits 32-55 the group of the next byte (0: none). So an
-// update touches one node, whatever hangs below it; a lookup remembers the last prefix that it passed.
+// An entry holds the longest prefix that ends in its own node, and the link to longer ones: bits 0-23 next hop, bits
+// 24-28 number of prefix bits within the node (0: no prefix ends here), bits 32-55 group of the next byte (0: none). So
+// an update touches one node only, whatever is below it, and a lookup remembers the last prefix that it passed.
 constexpr std::uint64_t nexthop_mask = (1U << 24) - 1;
 constexpr unsigned depth_shift = 24;
 constexpr std::uint64_t depth_mask = 0x1F;
@@ -65,9 +65,9 @@ prefix make_prefix(const ip6_addr &addr, unsigned len)
     return p;
 }
 
-/// The byte of the address that a prefix ends in, or the top table's last.
+/// Index of the address byte that a prefix ends in; for a prefix within the top table, the top table's last byte.
 unsigned last_byte(unsigned len) { return len <= top_bytes * 8 ? top_bytes - 1 : (len - 1) / 8; }
-/// Bits of the address before the node that a prefix ends in.
+/// Number of address bits before the node that a prefix ends in.
 unsigned node_base(unsigned len) { return len <= top_bytes * 8 ? 0 : (len - 1) / 8 * 8; }
 
 } // namespace
@@ -86,10 +86,10 @@ struct fib6::impl {
 
     entry *group(std::uint32_t g) const noexcept { return groups + std::size_t{g} * group_entries; }
 
-    /// The entries on the way to the node that the prefix ends in: top table first.
+    /// The entries on the path to the node that the prefix ends in, top table first.
     struct way {
         entry *slot[16];
-        unsigned steps = 0; ///< entries whose child is the next
+        unsigned steps = 0; ///< number of entries in `slot`; the child of each leads to the next
     };
 
     way walk(const prefix &p) const noexcept
@@ -125,7 +125,7 @@ struct fib6::impl {
         return g;
     }
 
-    /// First entry of the prefix in its node; makes the groups on the way. Group 0 is none.
+    /// Returns the prefix's first entry in its node and creates the groups on the path. Group number 0 means no group.
     entry *make_way(const prefix &p) noexcept
     {
         entry *slot = &top[top_index(p.addr)];
@@ -148,7 +148,7 @@ struct fib6::impl {
         return w.steps ? child_of(w.slot[w.steps - 1]->load(std::memory_order_relaxed)) : 0;
     }
 
-    /// How many an insertion has to make.
+    /// Number of groups that an insertion of `p` has to create.
     unsigned groups_wanted(const prefix &p) const noexcept
     {
         const way w = walk(p);
@@ -160,7 +160,7 @@ struct fib6::impl {
         return w.steps ? &group(group_of(w))[p.addr[last_byte(p.len)]] : &top[top_index(p.addr)];
     }
 
-    /// Writes prefix bits and next hop wherever the node holds no longer prefix than this one.
+    /// Writes prefix length and next hop into each entry of the node that no longer prefix than this one holds.
     static void paint(entry *first, const prefix &p, std::uint64_t value) noexcept
     {
         const unsigned depth = p.len - node_base(p.len);
@@ -168,12 +168,13 @@ struct fib6::impl {
         for (entry *e = first; e != first + (std::size_t{1} << (width - depth)); e++) {
             const std::uint64_t was = e->load(std::memory_order_relaxed);
             if (depth_of(was) <= depth) {
-                e->store(with_child(value, child_of(was)), std::memory_order_release); // pairs with the lookups
+                // Pairs with the acquire loads of the lookups.
+                e->store(with_child(value, child_of(was)), std::memory_order_release);
             }
         }
     }
 
-    /// The entry of the longest shorter prefix that ends in the same node.
+    /// Entry of the longest shorter prefix that ends in the same node.
     std::uint64_t cover(const prefix &p) const
     {
         for (unsigned len = p.len - 1U; len > node_base(p.len); len--) {
@@ -184,7 +185,7 @@ struct fib6::impl {
         return 0;
     }
 
-    /// Takes away groups that have become empty, from the far end.
+    /// Removes groups that have become empty, the deepest first.
     void prune(const way &w)
     {
         for (unsigned i = w.steps; i-- > 0;) {
@@ -193,7 +194,8 @@ struct fib6::impl {
             if (in_use[g] != 0) {
                 return;
             }
-            w.slot[i]->store(with_child(e, 0), std::memory_order_release); // pairs with the lookups
+            // Pairs with the acquire loads of the lookups.
+            w.slot[i]->store(with_child(e, 0), std::memory_order_release);
             retire([this, g] { free_groups.push_back(g); });
             if (i > 0) {
                 in_use[child_of(w.slot[i - 1]->load(std::memory_order_relaxed))]--;
@@ -205,16 +207,16 @@ struct fib6::impl {
 
     table_memory memory;
     entry *top;    ///< indexed by the first three bytes
-    entry *groups; ///< of 256, indexed by one further byte each; group 0 unused
+    entry *groups; ///< of 256 entries, indexed by one further byte each; group 0 is unused
     unsigned max_groups;
     std::uint32_t no_route;
-    std::atomic<std::uint32_t> default_route; ///< ::/0; relaxed, a value of its own
+    std::atomic<std::uint32_t> default_route; ///< next hop of ::/0; relaxed: no other data depends on it
     std::function<void(std::function<void()>)> retire;
 
-    // The writer's.
+    // The fields below belong to the writer.
     unsigned used_groups = 0;
     std::vector<std::uint32_t> free_groups;
-    std::vector<std::uint32_t> in_use; ///< per group: prefixes that end in it and groups that hang off it
+    std::vector<std::uint32_t> in_use; ///< per group: number of prefixes that end in it and of groups below it
     std::unordered_map<prefix, std::uint32_t, prefix_hash> prefixes;
 };
 
@@ -304,8 +306,8 @@ void fib6::for_each(const std::function<void(const ip6_addr &addr, unsigned len,
 void fib6::lookup_bulk(const ip6_addr *addrs, std::uint32_t *nexthops, unsigned n) const noexcept
 {
     const impl &f = *impl_;
-    // One level of all addresses after the other, so that their cache misses overlap. The acquire loads pair with the
-    // release stores of make_way(), paint() and prune().
+    // Walks one level for all addresses before the next level, so that their cache misses overlap. The acquire loads
+    // pair with the release stores of make_way(), paint() and prune().
     constexpr unsigned chunk = 64;
     for (unsigned done = 0; done < n; done += chunk) {
         const unsigned count = std::min(n - done, chunk);

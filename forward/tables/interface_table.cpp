@@ -45,7 +45,7 @@ rp_verdict verdict(const adjacency &back, const rx_interface &in) noexcept
         return rp_verdict::ask;
     }
     if (back.kind != adjacency_kind::forward && !unresolved && !kernel_forwards) {
-        return rp_verdict::drop; // no route, or one that leads nowhere, or the box itself
+        return rp_verdict::drop; // no route, a route that drops, or an address of the box
     }
     return in.rp_filter == rp_filter_mode::loose || back.oif == in.oif ? rp_verdict::pass : rp_verdict::drop;
 }
@@ -59,7 +59,7 @@ rp_verdict reverse_path(const nexthop_table &nexthops, const rx_interface &in, s
         return verdict(adj, in);
     }
     rp_verdict best = rp_verdict::drop;
-    for (const std::uint32_t member : adj.group->members) { // one way back is enough
+    for (const std::uint32_t member : adj.group->members) { // one matching path suffices
         const rp_verdict one = verdict(*nexthops.get(member), in);
         if (one == rp_verdict::pass) {
             return one;

@@ -10,7 +10,7 @@
 namespace halfpoll
 {
 
-/// An address of either family, in network order from the first byte on; family 0: none.
+/// An address of either family, in network order, left-aligned. Family 0 (AF_UNSPEC): no address.
 struct ip_addr {
     std::uint8_t family = AF_UNSPEC;
     ip6_addr bytes{};
@@ -19,20 +19,20 @@ struct ip_addr {
 
 inline constexpr unsigned address_bits(std::uint8_t family) { return family == AF_INET ? 32 : 128; }
 
-/// Host order, as fib4 takes it.
+/// The IPv4 address in host order, as fib4 takes it.
 inline std::uint32_t to_ipv4(const ip6_addr &b)
 {
     return std::uint32_t{b[0]} << 24 | std::uint32_t{b[1]} << 16 | std::uint32_t{b[2]} << 8 | b[3];
 }
 
-/// Sorted so that a prefix stands right before everything that it covers.
+/// Ordered so that a prefix stands immediately before all prefixes that it covers.
 struct ip_prefix {
     ip_addr addr; ///< bits beyond `len` are zero
     std::uint8_t len = 0;
     auto operator<=>(const ip_prefix &) const = default;
 };
 
-/// Clears the bits beyond `len`.
+/// Makes a prefix; clears the bits beyond `len`.
 inline ip_prefix make_prefix(ip_addr addr, unsigned len)
 {
     for (unsigned byte = 0; byte < addr.bytes.size(); ++byte) {

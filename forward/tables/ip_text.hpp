@@ -9,11 +9,11 @@
 namespace halfpoll
 {
 
-/// As `ip` writes them; an address of no family is "".
+/// Text in the form that `ip` prints. An address of no family gives "".
 std::string to_string(const ip_addr &addr);
 std::string to_string(const ip_prefix &prefix);
 
-/// Empty if it is no address, or no prefix; bits beyond a prefix's length are cleared.
+/// Returns no value if the text is not an address, or not a prefix. Bits beyond a prefix's length are cleared.
 std::optional<ip_addr> parse_address(const std::string &text);
 std::optional<ip_prefix> parse_prefix(const std::string &text);
 

@@ -9,7 +9,7 @@
 namespace halfpoll
 {
 
-/// What a slot shows: owned by one index, seen through its aliases too.
+/// The object that a slot points to. One index owns it; the slots of its aliases point to it, too.
 struct nexthop_table::object {
     explicit object(const adjacency &a) : adj(a)
     {
@@ -84,7 +84,7 @@ void nexthop_table::remove(std::uint32_t index)
 
 bool nexthop_table::take_used(std::uint32_t index) noexcept
 {
-    bool used = used_[index].exchange(0, std::memory_order_relaxed) != 0; // a hint, nothing hangs on it
+    bool used = used_[index].exchange(0, std::memory_order_relaxed) != 0; // a hint: no other data depends on it
     for (const std::uint32_t follower : entries_[index].aliases) {
         used |= take_used(follower);
     }
@@ -109,7 +109,7 @@ void nexthop_table::set(std::uint32_t index, std::shared_ptr<const object> own, 
     }
 }
 
-/// Shows an index as it is now, here and in its aliases.
+/// Stores the present object of an index into its slot and into the slots of its aliases.
 void nexthop_table::publish(std::uint32_t index)
 {
     const entry &e = entries_[index];

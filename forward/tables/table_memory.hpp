@@ -12,8 +12,8 @@
 namespace halfpoll
 {
 
-/// Zeroed memory of a lookup table: reserved at once, backed by huge pages where the system grants them, and taken from
-/// the system only as it is touched.
+/// Zeroed memory of a lookup table: reserved at once, backed by huge pages where the system grants them, and allocated
+/// by the system only when it is touched.
 class table_memory
 {
 public:
@@ -23,7 +23,7 @@ public:
         if (base_ == MAP_FAILED) {
             throw_errno(errno, what + ": cannot reserve " + std::to_string(bytes >> 20) + " MiB");
         }
-        // Refused where the kernel has no transparent huge pages: the table is then only slower.
+        // Fails where the kernel has no transparent huge pages: the table is then only slower.
         (void)madvise(base_, bytes_, MADV_HUGEPAGE);
     }
     ~table_memory() { munmap(base_, bytes_); }
