@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-/// By number: older headers do not know it.
+/// NETCONFA_FORCE_FORWARDING, by number: older kernel headers do not define it.
 constexpr unsigned netconfa_force_forwarding = 9;
 
 struct parsed {
@@ -71,7 +71,7 @@ int netconf_table::apply(const nlmsghdr &message)
     family &conf = header->ncm_family == AF_INET ? ip4_ : ip6_;
     if (message.nlmsg_type == RTM_DELNETCONF) {
         conf.erase(*p.ifindex);
-        return none; // the interface goes
+        return none; // the kernel is removing the interface
     }
     auto &known = conf[*p.ifindex];
     const auto before = known;

@@ -18,7 +18,7 @@ namespace halfpoll
 namespace
 {
 constexpr std::size_t read_size = 65536;
-constexpr int loopback_ifindex = 1; // in every namespace
+constexpr int loopback_ifindex = 1; // the same in every namespace
 } // namespace
 
 netlink_socket::netlink_socket(const std::string &netns, std::initializer_list<int> groups, unsigned receive_buffer)
@@ -49,7 +49,8 @@ bool netlink_socket::readable() const noexcept
     return poll(&p, 1, 0) > 0;
 }
 
-/// Length of the next message from the kernel (any process with CAP_NET_ADMIN may send to the socket), or -1.
+/// Reads the next message that comes from the kernel (any process with CAP_NET_ADMIN may send to the socket). Returns
+/// its length, or -1 with errno set.
 ssize_t netlink_socket::read()
 {
     for (;;) {
@@ -83,7 +84,7 @@ netlink_socket::received netlink_socket::receive(const handler &handle)
         case EINTR:
             return received::nothing;
         case ENOBUFS:
-        case ENOSPC: // a message longer than the buffer is as good as lost
+        case ENOSPC: // MSG_TRUNC: a message longer than the buffer is lost
             return received::overrun;
         default:
             throw_errno(errno, "rtnetlink socket: receive");
@@ -127,13 +128,14 @@ void netlink_socket::request_dump(int type, std::uint8_t family)
     message->nlmsg_type = static_cast<std::uint16_t>(type);
     message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     message->nlmsg_seq = ++sequence_;
-    // Not a byte more than the header, where the kernel is strict about it. They all begin with the family.
+    // RTM_GETNEXTHOP: the kernel rejects bytes beyond the header. All these headers begin with the family.
     const std::size_t size = type == RTM_GETNEXTHOP ? sizeof(nhmsg) : sizeof(rtmsg);
     static_cast<rtgenmsg *>(mnl_nlmsg_put_extra_header(message, size))->rtgen_family = family;
     send(*message);
 }
 
-/// A change of a link takes the lock on every kernel, even one that changes nothing; a question need not.
+/// Sends RTM_SETLINK: every kernel takes RTNL for a link change, even for one that changes nothing; for a query it need
+/// not.
 void netlink_socket::request_turn()
 {
     char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ifinfomsg))] = {};

@@ -19,47 +19,49 @@ struct mnl_socket;
 namespace halfpoll
 {
 
-/// An rtnetlink socket of one namespace that gets notifications and replies through one queue. Notifications are in the
-/// order of the changes. An entry of a dump may be older than a notification before it, since the kernel need not hold
-/// a lock while it dumps: part() and reads() tell. One thread.
+/// An rtnetlink socket in one namespace that receives notifications and replies through one queue. Notifications arrive
+/// in the order of the changes. A dump entry may be older than a notification that came before it, since the kernel
+/// need not hold a lock while it dumps; part() and reads() show which entries may be. One thread.
 class netlink_socket
 {
 public:
     using handler = std::function<void(const nlmsghdr &)>;
 
-    /// Joins groups (RTNLGRP_*). `receive_buffer`: bytes that the kernel may queue. Throws `error`.
+    /// Joins the groups (RTNLGRP_*). `receive_buffer`: bytes that the kernel may queue. Throws `error`.
     netlink_socket(const std::string &netns, std::initializer_list<int> groups, unsigned receive_buffer);
 
     int fd() const noexcept;
 
     enum class received {
-        some,    ///< messages were handed on
-        nothing, ///< none is waiting
+        some,    ///< messages were passed to the handler
+        nothing, ///< no message is waiting
         overrun, ///< the kernel had to drop messages
     };
-    /// Hands on what one read brings; what is not from the kernel is left out. Throws `error` if the socket is broken.
+    /// Passes the messages of one read to `handle`; skips messages that are not from the kernel. Throws `error` if the
+    /// socket is broken.
     received receive(const handler &handle);
     bool readable() const noexcept;
 
-    /// Asks for a table (RTM_GET…): receive() then hands on its entries up to NLMSG_DONE or NLMSG_ERROR, notifications
-    /// among them. The end of a dump must be read before the next request. Throws `error`.
+    /// Requests a dump (RTM_GET…). receive() then passes on its entries up to NLMSG_DONE or NLMSG_ERROR, with
+    /// notifications among them. The end of a dump must be read before the next request. Throws `error`.
     void request_dump(int type, std::uint8_t family);
-    /// Asks for an acknowledgement (NLMSG_ERROR) that the kernel gives only after it has taken its configuration lock
-    /// (RTNL). A change whose notification was read before is then complete, with all that follows from it, since the
-    /// kernel holds the lock from before the notification to the end. Throws `error`.
+    /// Requests an acknowledgement (NLMSG_ERROR) that the kernel sends only after it has taken its configuration lock
+    /// (RTNL). A change whose notification was read before the acknowledgement is then complete, including its
+    /// consequences, since the kernel holds the lock from before the notification to the end of the change. Throws
+    /// `error`.
     void request_turn();
-    /// The message answers the last request.
+    /// True if the message answers the last request.
     bool is_reply(const nlmsghdr &message) const noexcept;
-    /// The message answers an earlier request.
+    /// True if the message answers an earlier request.
     bool is_late_reply(const nlmsghdr &message) const noexcept;
-    /// Reads since the last request, the present one included.
+    /// Number of reads since the last request, including the present one.
     std::uint64_t reads() const noexcept { return reads_; }
-    /// Number of the part of the dump that is handed on, from 0. The kernel makes at most one part a read, so this one
-    /// was made after that many reads: a notification of a later read may be newer.
+    /// Index, from 0, of the dump part that receive() is passing on. The kernel produces at most one part per read, so
+    /// that it produced this part after at least that many reads: a notification from a later read may be newer.
     std::uint64_t part() const noexcept { return parts_; }
-    /// Tells the kernel that a neighbour is in use (NTF_USE), as if it had sent it a packet: one that it does not know
-    /// it looks for, one that it has not heard of for long it asks. A refusal comes back as NLMSG_ERROR. False: no room
-    /// for the message now.
+    /// Reports to the kernel that a neighbour is in use (NTF_USE), as if the kernel had sent it a packet: the kernel
+    /// resolves an unknown neighbour and probes a stale one. A refusal comes back as NLMSG_ERROR. Returns false if
+    /// there is no room for the message now.
     bool use_neighbour(int ifindex, const ip_addr &addr);
 
 private:
@@ -68,7 +70,7 @@ private:
 
     std::unique_ptr<mnl_socket, int (*)(mnl_socket *)> socket_;
     std::vector<char> buffer_;
-    std::uint32_t sequence_ = 0; ///< of the last request
+    std::uint32_t sequence_ = 0; ///< sequence number of the last request
     std::uint64_t reads_ = 0;
     std::uint64_t parts_ = 0;
 };

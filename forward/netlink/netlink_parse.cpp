@@ -24,7 +24,7 @@ constexpr unsigned nud_valid = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE
 
 bool followed(std::uint8_t family) { return family == AF_INET || family == AF_INET6; }
 
-/// The payload of a message of at least this size, else null.
+/// The payload of a message as a T; null if it is shorter.
 template <typename T>
 const T *header_of(const nlmsghdr &message)
 {
@@ -32,7 +32,7 @@ const T *header_of(const nlmsghdr &message)
                                                            : static_cast<const T *>(mnl_nlmsg_get_payload(&message));
 }
 
-/// Calls fn(attribute) for each; libmnl's macros for that are not C++.
+/// Calls fn(attribute) for each attribute. The macros of libmnl for this do not compile as C++.
 template <typename F>
 void for_each_attr(const void *start, std::size_t size, F fn)
 {
@@ -43,7 +43,7 @@ void for_each_attr(const void *start, std::size_t size, F fn)
     }
 }
 
-/// The attributes behind a message's own header of `skip` bytes.
+/// The attributes after a message's own header of `skip` bytes.
 template <typename F>
 void for_each_attr(const nlmsghdr &message, std::size_t skip, F fn)
 {
@@ -121,7 +121,7 @@ void for_each_nested(const nlattr *nest, F fn)
     for_each_attr(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), fn);
 }
 
-/// What sort of interface it is: only VLANs matter.
+/// Determines the kind of interface. Only VLANs matter.
 void parse_linkinfo(const nlattr *info, link_message &link)
 {
     bool vlan = false;
@@ -141,8 +141,8 @@ void parse_linkinfo(const nlattr *info, link_message &link)
     });
 }
 
-/// An entry of NHA_GROUP. <linux/nexthop.h> gave the upper half of the weight another name with Linux 6.12, which
-/// defined it; before, that byte is 0.
+/// An entry of NHA_GROUP. Linux 6.12 defined the upper half of the weight and renamed its field in <linux/nexthop.h>;
+/// older kernels leave that byte 0.
 struct group_entry {
     std::uint32_t id;
     std::uint8_t weight;
@@ -151,7 +151,7 @@ struct group_entry {
 };
 static_assert(sizeof(group_entry) == sizeof(nexthop_grp));
 
-/// NHA_GROUP: an array, not attributes.
+/// NHA_GROUP: its payload is an array, not a list of attributes.
 void parse_group(const nlattr *attr, nexthop_message &nexthop)
 {
     const auto *entry = static_cast<const group_entry *>(mnl_attr_get_payload(attr));
@@ -161,7 +161,7 @@ void parse_group(const nlattr *attr, nexthop_message &nexthop)
     }
 }
 
-/// What may stand in a route as well as in each of its next hops.
+/// Attributes that may occur in a route and in each of its next hops.
 void parse_hop_attr(const nlattr *attr, std::uint8_t family, route_hop &hop, route_message &route)
 {
     switch (mnl_attr_get_type(attr)) {
@@ -227,7 +227,7 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
         case IFLA_LINK:
             lower = static_cast<int>(get_u32(attr));
             break;
-        case IFLA_LINK_NETNSID: // IFLA_LINK counts there
+        case IFLA_LINK_NETNSID: // IFLA_LINK is then an ifindex of that namespace
             elsewhere = true;
             break;
         case IFLA_IFNAME:
@@ -344,7 +344,7 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
         return {};
     }
     route.dst = make_prefix(dst, header->rtm_dst_len);
-    if (route.nhid != 0) { // what the object holds may be repeated here (nexthop_compat_mode), and soon be old
+    if (route.nhid != 0) { // nexthop_compat_mode: the message may repeat the object's contents, soon outdated
         route.hops.assign(1, {});
         route.opaque = false;
         route.type = route.type == RTN_BLACKHOLE ? std::uint8_t{RTN_UNICAST} : route.type;
@@ -402,17 +402,17 @@ std::optional<rule_message> parse_rule(const nlmsghdr &message)
         case FRA_TABLE:
             rule.table = get_u32(attr);
             break;
-        case FRA_L3MDEV:  // VRFs: what belongs to one is not forwarded by us
+        case FRA_L3MDEV:  // VRFs: the forwarder does not forward their packets
         case FRA_OIFNAME: // sockets of the box that are bound to an interface
             rule.neutral = true;
             break;
         case FRA_IIFNAME:
-            rule.neutral |= get_text(attr) == "lo"; // packets of the box
+            rule.neutral |= get_text(attr) == "lo"; // packets that the box itself sends
             selective = true;
             break;
         case FRA_PRIORITY:
         case FRA_PROTOCOL:
-        case FRA_SUPPRESS_PREFIXLEN: // dumped for every rule: -1, none
+        case FRA_SUPPRESS_PREFIXLEN: // in the dump of every rule: -1 if not set
             selective |= mnl_attr_get_type(attr) == FRA_SUPPRESS_PREFIXLEN && get_u32(attr) != UINT32_MAX;
             break;
         default:
