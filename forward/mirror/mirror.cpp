@@ -17,7 +17,7 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // then the control loop sees to its other duties
+constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // after which process() returns to the control loop
 constexpr unsigned load_attempts = 5;
 constexpr time_t tend_seconds = 5; // the kernel's delay_first_probe_time
 
@@ -104,7 +104,7 @@ mirror::impl::~impl()
     fwd.reclaim();
 }
 
-/// Reads what is waiting, and asks for what has become stale once all that has been read.
+/// Reads the messages that wait. Once all are read, begins to load the stale tables.
 void mirror::impl::receive_until(ktime_t end)
 {
     do {
@@ -114,11 +114,11 @@ void mirror::impl::receive_until(ktime_t end)
             return;
         }
     } while (ktime_get() < end);
-    begin_load_if_due(); // where notifications never cease
+    begin_load_if_due(); // notifications came without a pause: begins all the same
 }
 
-/// The kernel says nothing when net.ipv6.conf.IF.mtu or disable_ipv6 change, by sysctl or a router advertisement,
-/// and some kernels (6.1) nothing either when ignore_routes_with_linkdown does.
+/// The kernel sends no message when net.ipv6.conf.IF.mtu or disable_ipv6 change, by sysctl or by a router
+/// advertisement. Some kernels (6.1) send none when ignore_routes_with_linkdown changes, either.
 void mirror::impl::look_at_links6()
 {
     stale.links6 = true;
@@ -127,7 +127,7 @@ void mirror::impl::look_at_links6()
     timerfd_settime(link6_fd, 0, &when, nullptr);
 }
 
-// ---- the public face ----
+// ---- class mirror ----
 
 mirror::mirror(forwarder &fwd, slow_path &slow, const std::string &netns, unsigned receive_buffer)
     : impl_(std::make_unique<impl>(fwd, slow, netns, receive_buffer))

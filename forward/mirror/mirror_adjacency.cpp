@@ -15,7 +15,7 @@ std::uint8_t *put(std::uint8_t *at, const T &value)
     return std::copy_n(reinterpret_cast<const std::uint8_t *>(&value), sizeof value, at);
 }
 
-/// The link header: addresses, tags, type of what follows.
+/// Writes the link header: addresses, tags, EtherType.
 void write_header(adjacency &a, const egress_path &out, const rte_ether_addr &to, std::uint8_t family)
 {
     std::uint8_t *at = put(put(a.rewrite, to), out.mac);
@@ -38,7 +38,7 @@ std::optional<egress_path> mirror::impl::egress_of(int ifindex) const
             return {};
         }
         const link_message &what = link->second.what;
-        if (out.mtu == 0) { // the uppermost one's
+        if (out.mtu == 0) { // the uppermost interface counts
             out.mtu = what.mtu;
             out.mac = what.mac;
         }
@@ -63,7 +63,7 @@ bool mirror::impl::usable(int ifindex) const
     return out && out->up;
 }
 
-/// The longest packet: what is longer the kernel gets.
+/// Largest packet that the data path sends. Longer ones are punted.
 std::uint32_t mirror::impl::mtu_of(const nexthop_key &key, const egress_path &out) const
 {
     std::uint32_t mtu = key.mtu == 0 ? out.mtu : std::min(out.mtu, key.mtu);
@@ -79,7 +79,7 @@ nexthop_state mirror::impl::make_state(const nexthop_key &key) const
     const bool policy = key.family == AF_INET ? stats.policy_routing4 : stats.policy_routing6;
     const auto out = egress_of(key.oif);
     if (!out || policy) {
-        return {punt_as(PUNT_OTHER)}; // the kernel forwards
+        return {punt_as(PUNT_OTHER)}; // the kernel forwards its packets
     }
     const auto neighbour = neighbours.find({key.gateway, key.oif});
     nexthop_state state;
@@ -105,7 +105,7 @@ nexthop_contents mirror::impl::contents_of(const nexthop_group_key &key) const
 {
     const auto object = objects.find(key.id);
     if (object == objects.end()) {
-        return {punt_as(PUNT_OTHER), {}}; // not heard of it yet
+        return {punt_as(PUNT_OTHER), {}}; // its RTM_NEWNEXTHOP has not arrived yet
     }
     std::vector<nexthop_message::member> ids = object->second.what.group;
     if (ids.empty()) {
@@ -115,7 +115,7 @@ nexthop_contents mirror::impl::contents_of(const nexthop_group_key &key) const
     for (const nexthop_message::member &member : ids) {
         const auto single = objects.find(member.id);
         if (single == objects.end()) {
-            continue; // deleted: the kernel's word about the group is on its way
+            continue; // deleted: the message about the group follows
         }
         const nexthop_message &what = single->second.what;
         if (what.blackhole || what.opaque) {

@@ -7,7 +7,8 @@
 namespace halfpoll
 {
 
-/// Routes over an interface may count no longer, or again: its carrier or what sysctl says of it changed.
+/// Called when an interface's carrier or its ignore_routes_with_linkdown changed: routes over it may no longer count,
+/// or count again.
 void mirror::impl::carrier_changed(int ifindex)
 {
     const auto link = links.find(ifindex);
@@ -22,7 +23,7 @@ void mirror::impl::carrier_changed(int ifindex)
     }
 }
 
-/// Decides again about all prefixes of a family with a route over an interface.
+/// Re-evaluates all prefixes of a family that have a route over an interface.
 void mirror::impl::reroute(std::uint8_t family, int ifindex)
 {
     const auto is_over = [ifindex](const kernel_route &r) {
@@ -37,8 +38,8 @@ void mirror::impl::reroute(std::uint8_t family, int ifindex)
     std::ranges::for_each(over, [this](const ip_prefix &prefix) { route_changed(prefix, false); });
 }
 
-/// The routes of a prefix that the kernel does not pass over, best first: if all that are equally good lead to dead
-/// links, it goes on to the next metric.
+/// The routes of a prefix that the kernel considers, best first. If all routes of the best metric lead to dead links,
+/// the kernel goes on to the next metric.
 std::span<const kernel_route> mirror::impl::alive(std::uint8_t family, const std::vector<kernel_route> &list) const
 {
     const auto on_dead_link = [&](const route_hop &hop) { return dead_links.contains({family, hop.oif}); };
@@ -52,8 +53,8 @@ std::span<const kernel_route> mirror::impl::alive(std::uint8_t family, const std
     return left;
 }
 
-/// Those of the most specific prefix that covers an address and has one: from one without the kernel goes on to the
-/// next shorter one.
+/// The considered routes of the most specific prefix that covers an address. If a prefix has none, the kernel goes on
+/// to the next shorter one.
 std::span<const kernel_route> mirror::impl::lookup(const ip_addr &addr) const
 {
     unsigned max_len = address_bits(addr.family);

@@ -15,7 +15,7 @@ void mirror::impl::link_changed(int ifindex)
     egress_changed(ifindex);
 }
 
-/// With an interface the VLANs on it change.
+/// Re-evaluates what sends out of an interface and of the VLANs on it.
 void mirror::impl::egress_changed(int ifindex)
 {
     nexthops.refresh(ifindex, nullptr);
@@ -28,7 +28,8 @@ void mirror::impl::egress_changed(int ifindex)
     neighbours_on(ifindex);
 }
 
-/// Whether they have prefixes of their own may have changed.
+/// Re-evaluates the host prefixes of the neighbours on an interface: whether each needs an entry of its own may have
+/// changed.
 void mirror::impl::neighbours_on(int ifindex)
 {
     for (const auto &[key, neighbour] : neighbours) {
@@ -38,7 +39,7 @@ void mirror::impl::neighbours_on(int ifindex)
     }
 }
 
-/// What people set on the shadow is for the device: MTU and link address.
+/// Copies the settings that an administrator made on the shadow to the device: MTU and link address.
 void mirror::impl::adopt_link(net_device &dev, const link_message &before, const link_message &now)
 {
     const auto same = [](const rte_ether_addr &a, const rte_ether_addr &b) {
@@ -80,7 +81,8 @@ void mirror::impl::object_changed(const nexthop_message &before, const nexthop_m
     }
 }
 
-/// `local`: routes of the local table are concerned, which come before all longer prefixes of the main table.
+/// `in_local_table`: routes of the local table changed, which take precedence over all longer prefixes of the main
+/// table.
 void mirror::impl::route_changed(const ip_prefix &prefix, bool in_local_table)
 {
     evaluate(prefix);
@@ -98,21 +100,21 @@ void mirror::impl::route_changed(const ip_prefix &prefix, bool in_local_table)
     std::ranges::for_each(below, [this](const ip_prefix &p) { evaluate(p); });
 }
 
-/// Usability changed: choices among several next hops are made again.
+/// Called when usability changed: repeats the choices among several equal routes.
 void mirror::impl::reselect()
 {
     const std::set<ip_prefix> all = choices;
     std::ranges::for_each(all, [this](const ip_prefix &prefix) { evaluate(prefix); });
 }
 
-/// Brings the FIB's entry for one prefix in line with what is known.
+/// Brings the FIB's entry for one prefix in line with the known routes and neighbours.
 void mirror::impl::evaluate(const ip_prefix &prefix)
 {
     const auto found = routes.entries().try_emplace(prefix).first;
     route_entry &entry = found->second;
     const bool stands_in = stand_ins.contains(prefix);
     std::uint32_t wanted = stands_in ? table_full : decide_in_room(prefix, alive(prefix.addr.family, entry.routes));
-    std::optional<ip_prefix> punting; // in its place
+    std::optional<ip_prefix> punting; // punts in place of `prefix`
     if (!stands_in && wanted != route_entry::none) {
         const bool fresh = entry.nexthop == route_entry::none;
         if (hides_one(prefix) || (fresh && !fits(prefix))) {
@@ -127,12 +129,12 @@ void mirror::impl::evaluate(const ip_prefix &prefix)
         write_fib(prefix, wanted);
         std::swap(wanted, entry.nexthop);
     }
-    nexthops.release(wanted); // the one that is replaced, or the second use of the same
+    nexthops.release(wanted); // the replaced next hop, or the second reference to the same one
     routes.drop_if_unused(found);
     stand_in(prefix, punting);
 }
 
-/// decide(), or `table_full`: there is no room for its next hop.
+/// As decide(); returns `table_full` if there is no room for the next hop.
 std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, std::span<const kernel_route> list)
 {
     try {
@@ -143,7 +145,8 @@ std::uint32_t mirror::impl::decide_in_room(const ip_prefix &prefix, std::span<co
     }
 }
 
-/// The next hop for a prefix, acquired; none: it belongs not into the FIB.
+/// Acquires the next hop for a prefix. Returns `none` if the prefix does not belong into the FIB. Throws `error` if the
+/// next-hop table is full.
 std::uint32_t mirror::impl::decide(const ip_prefix &prefix, std::span<const kernel_route> list)
 {
     choices.erase(prefix);
@@ -178,7 +181,7 @@ std::uint32_t mirror::impl::decide(const ip_prefix &prefix, std::span<const kern
     return acquire(prefix.addr, host, list);
 }
 
-/// A neighbour gets a prefix of its own if the kernel would send straight to it.
+/// A neighbour gets a host prefix of its own if the kernel would send to it directly. Returns `none` if it would not.
 std::uint32_t mirror::impl::decide_neighbour(const ip_addr &addr)
 {
     const std::span cover = lookup(addr);
@@ -194,7 +197,7 @@ std::uint32_t mirror::impl::decide_neighbour(const ip_addr &addr)
     return nexthops.acquire({.oif = hop->oif, .gateway = addr, .family = addr.family, .mtu = route.mtu});
 }
 
-/// What the best routes of a prefix lead to.
+/// Acquires the next hop, or the group, that the best routes of a prefix lead to.
 std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, std::span<const kernel_route> list)
 {
     const kernel_route &route = choose(list);
@@ -226,7 +229,7 @@ std::uint32_t mirror::impl::acquire(const ip_addr &to, bool host, std::span<cons
     return group.members.size() == 1 ? nexthops.acquire(group.members.front().hop) : nexthops.acquire(group);
 }
 
-/// Among the best routes the first that the data path can use, else the first.
+/// The first of the best routes that the data path can use, else the first route.
 const kernel_route &mirror::impl::choose(std::span<const kernel_route> list) const
 {
     const std::span best = best_of(list);
@@ -243,7 +246,7 @@ bool mirror::impl::usable(const kernel_route &route) const
            std::ranges::any_of(route.hops, [this](const route_hop &hop) { return !hop.dead && usable(hop.oif); });
 }
 
-/// Null if it has several, or none that is known.
+/// The next hop of a route that has only one; null if it has several, or if it is not known.
 const route_hop *mirror::impl::only_hop(const kernel_route &route) const
 {
     if (route.nhid == 0) {

@@ -29,12 +29,12 @@ struct known_link {
 
 struct known_neighbour {
     rte_ether_addr mac{};
-    bool stale = false;     ///< and the kernel has not been told since that it is used
-    bool confirmed = false; ///< it was, with this link address: the slow path knows it
+    bool stale = false;     ///< in NUD_STALE, and not reported to the kernel as in use since
+    bool confirmed = false; ///< was confirmed with this link address: slow_path::add_known() was called
     std::uint32_t generation = 0;
 };
 
-/// By address, so that those under a prefix stand together.
+/// Ordered by address, so that the neighbours under a prefix stand together.
 using neighbour_map = std::map<std::pair<ip_addr, int>, known_neighbour>;
 
 struct known_object {
@@ -42,14 +42,14 @@ struct known_object {
     std::uint32_t generation = 0;
 };
 
-/// How packets leave by a kernel interface that is a shadow or a VLAN on one.
+/// How packets leave by a kernel interface that is a shadow, or a VLAN on a shadow.
 struct egress_path {
     struct tag {
         std::uint16_t protocol = 0;
         std::uint16_t id = 0;
     };
     const shadow *port = nullptr;
-    bool up = true; ///< all the way down
+    bool up = true; ///< the interface and all interfaces below it
     std::uint32_t mtu = 0;
     rte_ether_addr mac{};
     std::vector<tag> tags; ///< outermost first
@@ -72,55 +72,56 @@ inline adjacency drop_as(forward_drop_reason reason)
     return a;
 }
 
-/// What the mirror knows and does: mirror_load.cpp loads, mirror_messages.cpp reads messages, mirror_fib.cpp draws the
-/// consequences for prefixes, mirror_carrier.cpp for those over links without carrier, mirror_room.cpp for those that
-/// find a table full, mirror_adjacency.cpp for next hops, mirror_neighbours.cpp keeps neighbours fresh.
+/// State and functions of the mirror. mirror_load.cpp loads tables, mirror_messages.cpp applies messages.
+/// mirror_fib.cpp updates prefixes after a change, mirror_carrier.cpp those over links without carrier, mirror_room.cpp
+/// those that find a table full. mirror_adjacency.cpp makes next hops, mirror_neighbours.cpp keeps neighbours fresh.
 struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
     netlink_socket socket;
     int epoll_fd = -1;
-    int load_fd = -1;  ///< timer: the next load, or a look after the present one
-    int tend_fd = -1;  ///< timer: neighbours
-    int link6_fd = -1; ///< timer: read IPv6's settings of the interfaces
-    int room_fd = -1;  ///< timer: try again what had no room
+    int load_fd = -1;  ///< timer: beginning of the next load, or stall of the present one
+    int tend_fd = -1;  ///< timer: tend_neighbours()
+    int link6_fd = -1; ///< timer: look_at_links6()
+    int room_fd = -1;  ///< timer: find_room()
     mirror_stats stats;
 
     std::map<int, known_link> links;
     std::map<int, link6_message> links6;
     netconf_table netconf;
-    neighbour_map neighbours; ///< the valid ones
+    neighbour_map neighbours; ///< only valid ones
     std::map<std::uint32_t, known_object> objects;
     std::vector<rule_message> rules;
     route_table routes;
     shared_nexthops nexthops;
-    std::set<ip_prefix> choices; ///< prefixes with several routes that are equally good, but not one group
-    /// Prefixes that found a table full, and the one in the FIB whose entry punts for it meanwhile: itself if it is
-    /// there, else the longest that covers it and takes no room.
+    std::set<ip_prefix> choices; ///< prefixes with several equally good routes that do not form one group
+    /// Prefixes that found a table full, each with its stand-in: the prefix in the FIB whose entry punts for it
+    /// meanwhile. It is the prefix itself if that is in the FIB, else the longest covering prefix that needs no room.
     std::map<ip_prefix, ip_prefix> without_room;
-    std::map<ip_prefix, std::uint32_t> stand_ins; ///< the latter, if another, and for how many
-    std::string full_table;                       ///< what is told when the first one has no room
-    ip_prefix tried_last;                         ///< where find_room() stopped
-    nexthop_key tended;                           ///< where tend_neighbours() stopped
+    /// The stand-ins that differ from the prefix without room, and the number of prefixes that each stands in for.
+    std::map<ip_prefix, std::uint32_t> stand_ins;
+    std::string full_table; ///< the table that the warning names when the first prefix finds no room
+    ip_prefix tried_last;   ///< the prefix at which find_room() stopped
+    nexthop_key tended;     ///< the next hop at which tend_neighbours() stopped
     std::uint32_t generation = 0;
     bool lost_messages = false;
     stale_tables stale;
     table_load load;
-    ktime_t load_after = 0;                      ///< the next load begins not before
-    unsigned failed_loads = 0;                   ///< in a row
-    bool dead_hops4 = false, dead_hops6 = false; ///< some were seen since the last dump
+    ktime_t load_after = 0;                      ///< the next load does not begin earlier
+    unsigned failed_loads = 0;                   ///< number of consecutive loads that failed
+    bool dead_hops4 = false, dead_hops6 = false; ///< dead next hops were seen since the last dump
 
-    /// Interfaces without carrier, by family, whose routes do not count (ignore_routes_with_linkdown).
+    /// Family and ifindex of interfaces without carrier whose routes do not count (ignore_routes_with_linkdown).
     std::set<std::pair<std::uint8_t, int>> dead_links;
 
-    /// Next hops that need nothing but a class.
+    /// Next hops that only punt under one class or drop for one reason.
     std::uint32_t local = unset, control = unset, other = unset, table_full = unset, blackhole = unset;
     static constexpr std::uint32_t unset = route_entry::none;
-    /// Never forwarded, whatever the routes say.
+    /// Prefixes that are never forwarded, whatever the routes say, with their next hops.
     std::map<ip_prefix, std::uint32_t> fixed;
 
     impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer);
-    /// Not the constructor, so that the destructor undoes what was done before it throws.
+    /// Not part of the constructor, so that the destructor undoes what open() did before it threw.
     void open();
     ~impl();
     void watch(int fd) const;

@@ -7,8 +7,8 @@
 namespace halfpoll
 {
 
-/// Tells the data path what may come in on a port after an interface changed, the port's shadow or a VLAN on it; of one
-/// that went, on every port.
+/// Publishes a port's interfaces to the data path after an interface changed (the port's shadow or a VLAN on it). If
+/// the interface has no port any more, publishes those of every port.
 void mirror::impl::publish_ingress(int ifindex)
 {
     const auto changed = egress_of(ifindex);
@@ -19,7 +19,8 @@ void mirror::impl::publish_ingress(int ifindex)
             by_port[path->port].push_back(ingress_of(index, link.what, *path));
         }
     }
-    if (!changed) { // the interface of a shadow may be gone, or in another namespace: the kernel sees to all packets
+    // A shadow's interface may be gone, or in another namespace: all packets of its port are then for the kernel.
+    if (!changed) {
         rx_interface elsewhere;
         elsewhere.kernel_only = true;
         for (const shadow *s : slow.shadows()) {
@@ -45,7 +46,7 @@ rx_interface mirror::impl::ingress_of(int ifindex, const link_message &link, con
     in.forwarding4 = netconf.forwarding4(ifindex);
     const auto link6 = links6.find(ifindex);
     in.forwarding6 = netconf.forwarding6(ifindex) && (link6 == links6.end() || !link6->second.disabled);
-    in.kernel_only = link.master != 0; // a bridge's, a bond's or a VRF's
+    in.kernel_only = link.master != 0; // belongs to a bridge, a bond or a VRF
     return in;
 }
 
@@ -53,7 +54,7 @@ void mirror::impl::apply_netconf(const nlmsghdr &message)
 {
     const int changed = netconf.apply(message);
     if (changed != netconf_table::none) {
-        publish_ingress(changed); // of all: no interface
+        publish_ingress(changed); // `every` is no ifindex: publishes all ports
         for (const auto &[ifindex, link] : links) {
             if (ifindex == changed || changed == netconf_table::every) {
                 carrier_changed(ifindex);

@@ -8,7 +8,7 @@ void mirror::visit_routes(const ip_prefix &from, const route_visitor &fn) const
 {
     const auto &entries = impl_->routes.entries();
     auto entry = entries.lower_bound(from);
-    // No route stands under a prefix that is never forwarded: the two sequences never meet.
+    // The mirror keeps no route under a prefix that is never forwarded: the two sequences share no prefix.
     for (auto fixed = impl_->fixed.lower_bound(from); entry != entries.end() || fixed != impl_->fixed.end();) {
         const bool take_fixed = fixed != impl_->fixed.end() && (entry == entries.end() || fixed->first < entry->first);
         const bool more = take_fixed ? fn(fixed->first, {}, fixed->second)

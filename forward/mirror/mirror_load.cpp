@@ -10,8 +10,8 @@
 #include <unistd.h>
 #include <utility>
 
-// Mark what the dumps show, then sweep the rest; what stays is never taken out of the FIB. Nothing here waits: requests
-// are sent, and process() hands on what comes.
+// A load marks the entries that the dumps show, then sweeps the others. An entry that stays is never taken out of the
+// FIB. Nothing in this file waits: requests are sent, and process() passes the replies on.
 
 namespace halfpoll
 {
@@ -23,7 +23,7 @@ constexpr unsigned dump_attempts = 10;
 constexpr unsigned disturbed_attempts = 3;
 constexpr ktime_t stall_time = NSEC_PER_SEC;
 constexpr ktime_t longest_pause = NSEC_PER_SEC;
-constexpr int pause_share = 3; // a load is followed by a pause of so many times its length
+constexpr int pause_share = 3; // the pause after a load, as a multiple of its duration
 
 constexpr table_request all_tables[] = {{RTM_GETLINK, AF_UNSPEC},    {RTM_GETLINK, AF_INET6}, {RTM_GETNETCONF, AF_INET},
                                         {RTM_GETNETCONF, AF_INET6},  {RTM_GETNEIGH, AF_INET}, {RTM_GETNEIGH, AF_INET6},
@@ -46,10 +46,10 @@ bool concerns(const stale_tables &stale, const table_request &table)
     }
 }
 
-/// The kernel has not got that family or feature: an empty table.
+/// True if the kernel lacks the family or feature: its table is then empty.
 bool absent(int errnum) { return errnum == EOPNOTSUPP || errnum == EAFNOSUPPORT; }
 
-/// Worth another attempt.
+/// True if another attempt may succeed.
 bool passing(int errnum) { return errnum == ENOBUFS || errnum == EBUSY || errnum == EINTR || errnum == EAGAIN; }
 
 } // namespace
@@ -63,7 +63,7 @@ void mirror::impl::wake_in(ktime_t delay)
     timerfd_settime(load_fd, 0, &when, nullptr);
 }
 
-/// Begins to dump what is stale. False if there is nothing to do, or not now.
+/// Begins to dump the stale tables. Returns false if none is stale, or if it is too early.
 bool mirror::impl::begin_load_if_due()
 {
     if (loading() || (!lost_messages && !stale.any())) {
@@ -74,7 +74,8 @@ bool mirror::impl::begin_load_if_due()
         wake_in(load_after - now);
         return false;
     }
-    // Marks that are set from now on are not covered: what they follow may not be complete when the turn is given.
+    // Marks that are set from now on belong to a later load: the changes that they stand for may not be complete when
+    // the kernel gives the turn.
     const stale_tables marks = std::exchange(stale, {});
     load = {};
     load.whole = std::exchange(lost_messages, false);
@@ -84,14 +85,14 @@ bool mirror::impl::begin_load_if_due()
     wake_in(stall_time);
     if (load.whole || marks.any_but_links6()) {
         socket.request_turn();
-    } else { // read again every second: not worth the kernel's lock
+    } else { // only links6, which is read every second: not worth taking RTNL
         load.has_turn = true;
         request_table(false);
     }
     return true;
 }
 
-/// Pauses, so that a link that flaps all the time leaves most of the thread's time to others.
+/// Ends a load and begins a pause, so that a link that flaps all the time leaves most of the thread's time to others.
 void mirror::impl::end_load(bool complete)
 {
     const ktime_t now = ktime_get();
@@ -104,7 +105,7 @@ void mirror::impl::end_load(bool complete)
     timerfd_settime(load_fd, 0, &never, nullptr);
 }
 
-/// No reply for long: the end of a dump was lost.
+/// Called by the timer. If no reply came for `stall_time`, the end of a dump was lost.
 void mirror::impl::look_after_load()
 {
     if (loading()) {
@@ -112,7 +113,8 @@ void mirror::impl::look_after_load()
     }
 }
 
-/// A new dump, which alone counts, or one more that is united with the one before.
+/// Requests the present table: a new dump, which counts alone, or (`united`) one more whose entries count together with
+/// those of the dump before.
 void mirror::impl::request_table(bool united)
 {
     const table_request &table = load.tables[load.next];
@@ -142,7 +144,7 @@ void mirror::impl::take(const nlmsghdr &message)
         return;
     }
     if (!loading()) {
-        return; // given up
+        return; // a reply for a load that was given up
     }
     load.heard = true;
     load.interrupted |= (message.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
@@ -154,7 +156,7 @@ void mirror::impl::take(const nlmsghdr &message)
     }
 }
 
-/// The last request has been answered to its end.
+/// Called at the end of the reply to the last request.
 void mirror::impl::answered(int errnum)
 {
     if (!std::exchange(load.has_turn, true)) {
@@ -168,7 +170,7 @@ void mirror::impl::answered(int errnum)
         throw_errno(errnum, "rtnetlink socket: dump");
     }
     if (load.tables[load.next].type == RTM_GETRULE) {
-        judge_rules(); // before the first route is followed
+        judge_rules(); // before the first route is applied
     }
     if (lost_messages || passing(errnum)) {
         end_load(false);
@@ -180,7 +182,7 @@ void mirror::impl::answered(int errnum)
 void mirror::impl::table_read()
 {
     const table_request table = load.tables[load.next];
-    // IPv6: where routes come and go, the kernel goes on at a number of entries, and so may leave some out.
+    // IPv6: while routes come and go, the kernel resumes a dump at a count of entries, so that it may skip some.
     const bool gaps = load.disturbed && table.family == AF_INET6 && load.attempts < disturbed_attempts;
     if (load.attempts < dump_attempts && (load.interrupted || gaps)) {
         request_table(true);
@@ -206,7 +208,7 @@ void mirror::impl::table_read()
     }
 }
 
-/// Of what is left of doubts a later load takes care.
+/// If prefixes are still doubtful, leaves them to a later load.
 void mirror::impl::mark_doubtful(const table_request &table)
 {
     if (!load.only.empty()) {
@@ -214,7 +216,8 @@ void mirror::impl::mark_doubtful(const table_request &table)
     }
 }
 
-/// False: an entry of a dump that may be older than what a notification has said. Notes when notifications come.
+/// Returns false for a dump entry that may be older than a notification about the same subject. Records when
+/// notifications arrive.
 bool mirror::impl::is_newest(const nlmsghdr &message, const ip_prefix &prefix, std::int64_t number)
 {
     if (!loading()) {
@@ -241,7 +244,7 @@ void mirror::impl::sweep(const table_request &table)
         sweep_neighbours(table.family);
         break;
     case RTM_GETNEXTHOP:
-        sweep_objects(); // routes go with their objects
+        sweep_objects(); // forget_object() marks the routes stale, too
         break;
     case RTM_GETROUTE:
         for (const ip_prefix &prefix : routes.sweep(table.family, load.only)) {

@@ -14,20 +14,21 @@
 namespace halfpoll
 {
 
-/// A dump of one kind and family.
+/// A dump of one message type and family.
 struct table_request {
     int type;
     std::uint8_t family;
 };
 
-/// What must be dumped again because the kernel changes it without a message, or tells less than it changed.
+/// Tables that must be dumped again because the kernel changes them without a message, or with a message that does not
+/// cover the whole change.
 struct stale_tables {
     bool links = false, links6 = false, routes4 = false, routes6 = false, objects = false, rules = false;
     bool any_but_links6() const noexcept { return links || routes4 || routes6 || objects || rules; }
     bool any() const noexcept { return links6 || any_but_links6(); }
 };
 
-/// What a message is about: kind of message, prefix or address, ifindex or id.
+/// The subject of a message: kind of message, prefix or address, ifindex or id.
 struct message_subject {
     int kind;
     ip_prefix prefix;
@@ -38,22 +39,22 @@ struct message_subject {
     }
 };
 
-/// Dumps under way: one table after the other, over as many turns of the control loop as it takes.
+/// A load under way: one table after the other, over as many turns of the control loop as it takes.
 struct table_load {
-    std::vector<table_request> tables; ///< empty: none is under way
-    std::size_t next = 0;              ///< the table that is asked for
-    bool whole = false;                ///< all tables: what was lost is made good
-    bool has_turn = false;    ///< the kernel gave the acknowledgement with which a load begins, if it needs one
-    bool heard = false;       ///< replies came since the last look
-    bool interrupted = false; ///< the kernel says so of the present dump
+    std::vector<table_request> tables; ///< empty: no load is under way
+    std::size_t next = 0;              ///< index of the table that is requested
+    bool whole = false;                ///< all tables, since messages were lost
+    bool has_turn = false;    ///< the kernel sent the acknowledgement that precedes a load, or the load needs none
+    bool heard = false;       ///< a reply came since the last check
+    bool interrupted = false; ///< NLM_F_DUMP_INTR was set in the present dump
     bool disturbed = false;   ///< routes changed during the present dump
-    unsigned attempts = 0;    ///< dumps of the present table
+    unsigned attempts = 0;    ///< number of dumps of the present table
     ktime_t began = 0;
-    /// When notifications came during the present dump: netlink_socket::reads().
+    /// For each subject of a notification during the present dump: netlink_socket::reads() at its arrival.
     std::map<message_subject, std::uint64_t> touched;
-    /// Prefixes of which the dump told something that may be older than a notification.
+    /// Prefixes for which the dump showed an entry that may be older than a notification.
     std::set<ip_prefix> doubtful;
-    /// If not empty, the present dump is about these prefixes alone.
+    /// If not empty, the present dump counts for these prefixes only.
     std::set<ip_prefix> only;
 };
 

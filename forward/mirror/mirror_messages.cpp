@@ -25,7 +25,8 @@ bool known_table(std::uint32_t table)
     return table == RT_TABLE_LOCAL || table == RT_TABLE_MAIN || table == RT_TABLE_DEFAULT;
 }
 
-/// A kernel without rules behaves as if it had the usual ones.
+/// True if the rules of a family may lead packets to other tables than local, main and default. A kernel without rules
+/// behaves as if it had the default ones.
 bool lead_elsewhere(const std::vector<rule_message> &rules, std::uint8_t family)
 {
     bool any = false, local = false, main = false, elsewhere = false;
@@ -113,7 +114,7 @@ void mirror::impl::handle(const nlmsghdr &message)
     ++stats.ignored;
 }
 
-/// The interface was renamed, or moved to another namespace or back.
+/// Called when a shadow's interface may have been renamed, or moved to another namespace or back.
 void mirror::impl::look_at(shadow &s)
 {
     try {
@@ -123,7 +124,8 @@ void mirror::impl::look_at(shadow &s)
     }
 }
 
-/// The shadow that the interface is; of what a shadow is called, its fd has the last word.
+/// The shadow that the link belongs to, or null. The name of a shadow's interface is read through the shadow's fd, not
+/// taken from the message.
 shadow *mirror::impl::shadow_of(const link_message &message)
 {
     if (shadow *s = slow.of_kernel_ifindex(message.ifindex)) {
@@ -148,23 +150,25 @@ void mirror::impl::apply_link(const link_message &message)
     link = {.what = message, .is_shadow = s != nullptr, .generation = generation};
     mark_stale(before.what, message);
     const auto stranded = [](const auto &entry) { return entry.second.what.lower == link_message::lower_elsewhere; };
-    stale.links |= before.what.ifindex == 0 && std::ranges::any_of(links, stranded); // what it sits on may be back
+    stale.links |= before.what.ifindex == 0 && std::ranges::any_of(links, stranded); // the device below may be back
     carrier_changed(message.ifindex);
     if (message.mtu != before.what.mtu || (message.up && !before.what.up)) {
-        links6[message.ifindex].mtu = 0; // the kernel takes the link's own
+        links6[message.ifindex].mtu = 0; // the kernel then sets it to the link's MTU
     }
     if (same_link(link.what, before.what) && link.is_shadow == before.is_shadow) {
         return;
     }
     link_changed(message.ifindex);
     if (s) {
-        adopt_link(*s->dev, before.what, message); // last: it may call device_changed()
+        adopt_link(*s->dev, before.what, message); // comes last: it may call device_changed()
     }
 }
 
-/// With the link the kernel removes routes (of IPv6 with a message, unless net.ipv6.route.skip_notify_on_dev_down is
-/// set) and, with the carrier, `ip nexthop` objects: not a word about either. With both it revives next hops. All this
-/// it does after it has told of the link, so that a dump under way may still show what is about to change.
+/// When a link goes down, the kernel removes its routes (of IPv6 with a message, unless
+/// net.ipv6.route.skip_notify_on_dev_down is set). When it goes down or loses its carrier, the kernel removes its `ip
+/// nexthop` objects, without a message. When link or carrier come back, it revives next hops, without a message. It
+/// does all this after it has sent the message about the link, so that a dump under way may still show the state
+/// before.
 void mirror::impl::mark_stale(const link_message &before, const link_message &now)
 {
     const bool down = before.up && !now.up;
@@ -187,7 +191,7 @@ void mirror::impl::forget_link(int ifindex)
     links6.erase(ifindex);
     stale.routes4 = stale.routes6 = true;
     stale.objects |= !objects.empty() || loading();
-    std::vector<int> uppers; // VLANs on one that went to another namespace, where the kernel still uses it
+    std::vector<int> uppers; // VLANs on a link that moved to another namespace, where the kernel still uses it
     for (auto &[upper, link] : links) {
         if (link.what.lower == ifindex) {
             link.what.lower = link_message::lower_elsewhere;
@@ -198,8 +202,9 @@ void mirror::impl::forget_link(int ifindex)
     std::ranges::for_each(uppers, [this](int upper) { link_changed(upper); });
 }
 
-/// With an address go routes that have it as source and, with the last one of an interface, all over that interface;
-/// with the first one of IPv4 next hops are alive again, as in mark_stale(): the kernel is silent about it.
+/// With an address, the kernel removes the routes that have it as source and, if it was the last of its interface, all
+/// routes over that interface. With an interface's first IPv4 address, it revives next hops, as in mark_stale(). It
+/// sends no message about either.
 void mirror::impl::apply_address(const nlmsghdr &message)
 {
     const bool gone = message.nlmsg_type == RTM_DELADDR;
@@ -246,7 +251,8 @@ void mirror::impl::apply_neighbour(const neighbour_message &message)
     }
 }
 
-/// Packets of neighbours pass to the kernel however many sources somebody invents.
+/// Adds or removes a neighbour's addresses as known sources, so that the slow path passes its packets to the kernel
+/// however many source addresses a flooder invents.
 void mirror::impl::know_neighbour(const ip_addr &addr, known_neighbour &neighbour, bool known)
 {
     if (std::exchange(neighbour.confirmed, known) == known) {
@@ -261,7 +267,7 @@ void mirror::impl::know_neighbour(const ip_addr &addr, known_neighbour &neighbou
 
 void mirror::impl::forget_neighbour(const std::pair<ip_addr, int> &key)
 {
-    const auto [addr, ifindex] = key; // the key may live in the element that goes
+    const auto [addr, ifindex] = key; // copied: `key` may refer to the element that is erased
     const auto found = neighbours.find(key);
     if (found != neighbours.end()) {
         know_neighbour(addr, found->second, false);
@@ -286,7 +292,8 @@ void mirror::impl::note_dead(const route_message &route)
     (route.dst.addr.family == AF_INET ? dead_hops4 : dead_hops6) |= dead;
 }
 
-/// Routes go with it, which the kernel need not say (nexthop_compat_mode).
+/// Forgets an object. The kernel removes the routes that use it, too, and does not always send a message for them
+/// (nexthop_compat_mode).
 void mirror::impl::forget_object(std::uint32_t id)
 {
     const auto found = objects.find(id);
@@ -298,7 +305,8 @@ void mirror::impl::forget_object(std::uint32_t id)
     }
 }
 
-/// Every packet must meet the local table, then the main table, whatever it is: else the kernel decides.
+/// A family is forwarded only if its rules lead every packet to the local table, then to the main table. Otherwise the
+/// kernel decides.
 void mirror::impl::judge_rules()
 {
     const auto judge = [this](std::uint8_t family, bool &state, const std::string &name) {

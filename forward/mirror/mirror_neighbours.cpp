@@ -6,11 +6,12 @@ namespace halfpoll
 
 namespace
 {
-constexpr std::uint64_t probes_per_turn = 1000; // and with a turn in some seconds, no storm
+constexpr std::uint64_t probes_per_turn = 1000; // a turn comes every few seconds: the kernel is never flooded
 } // namespace
 
-/// The kernel does not see what the data path sends. So it is told of neighbours in use which it would otherwise let
-/// grow old and forget, and of members of groups that nobody would ever look for, since the others take their packets.
+/// The kernel does not see the packets that the data path sends. tend_neighbours() therefore reports the neighbours in
+/// use, which the kernel would otherwise let age and forget. It also reports the unresolved members of groups: no
+/// packet would ever make the kernel resolve them, since the other members take all flows.
 void mirror::impl::tend_neighbours()
 {
     nexthop_table &table = fwd.nexthops();
@@ -29,12 +30,12 @@ void mirror::impl::tend_neighbours()
         }
         if (stats.probes == limit || !socket.use_neighbour(key.oif, key.gateway)) {
             table.mark_used(hop.index);
-            return false; // the next turn begins here
+            return false; // the next turn begins at this next hop
         }
         ++stats.probes;
         tended = key;
         if (known) {
-            neighbour->second.stale = false; // until the kernel says it again
+            neighbour->second.stale = false; // until the kernel reports NUD_STALE again
         }
         return true;
     });

@@ -132,7 +132,7 @@ nexthop_contents shared_nexthops::contents_of(const nexthop_group_key &key) cons
     return key.id != 0 ? ask_.contents(key) : nexthop_contents{{}, key.members};
 }
 
-/// Gives a group these members, and lets the former ones go once nobody is led to them.
+/// Gives a group new members. The former ones are released only after publish(), when no bucket leads to them any more.
 void shared_nexthops::fill(group &g, const nexthop_contents &contents)
 {
     const std::vector<share> before = std::exchange(g.shares, {});
@@ -140,7 +140,7 @@ void shared_nexthops::fill(group &g, const nexthop_contents &contents)
     set_no_room(g, false);
     try {
         std::ranges::for_each(contents.members, [&](const nexthop_member &member) { take(g, member); });
-    } catch (const error &) { // the former ones would be wrong, and some of the new ones, too
+    } catch (const error &) { // the former members would be wrong, and a part of the new ones, too
         let_go(g, std::exchange(g.shares, {}));
         g.fixed = adjacency{.punt = PUNT_TABLE_FULL};
         set_no_room(g, true);
@@ -155,7 +155,7 @@ void shared_nexthops::set_no_room(group &g, bool no_room)
     without_room_ -= std::exchange(g.no_room, no_room);
 }
 
-/// One more member. Throws `error` if the table is full.
+/// Adds a member. Throws `error` if the table is full.
 void shared_nexthops::take(group &g, const nexthop_member &member)
 {
     const auto found = find_or_make(member.hop);
@@ -169,7 +169,7 @@ void shared_nexthops::take(group &g, const nexthop_member &member)
     g.shares.push_back({found, member.weight});
 }
 
-/// Members that a group had; it may still have some of them.
+/// Releases former members of a group. Some of them may still be members.
 void shared_nexthops::let_go(group &g, const std::vector<share> &shares)
 {
     for (const share &s : shares) {
@@ -181,7 +181,7 @@ void shared_nexthops::let_go(group &g, const std::vector<share> &shares)
     }
 }
 
-/// Shares the buckets out among those members that can take packets.
+/// Publishes a group: distributes the buckets among the members that can take packets.
 void shared_nexthops::publish(group &g)
 {
     if (g.fixed || g.shares.empty()) {
@@ -268,7 +268,7 @@ void shared_nexthops::for_each_hop(const nexthop_key &after, const std::function
         return fn({entry.first, entry.second.index, !entry.second.groups.empty()});
     };
     if (std::all_of(middle, hops_.end(), call)) {
-        static_cast<void>(std::all_of(hops_.begin(), middle, call)); // up to the one that fn stops at
+        static_cast<void>(std::all_of(hops_.begin(), middle, call)); // ends where fn returns false
     }
 }
 

@@ -17,19 +17,19 @@
 namespace halfpoll
 {
 
-/// What tells two next hops apart.
+/// Identity of a next hop.
 struct nexthop_key {
     int oif = 0;
     ip_addr gateway;         ///< family 0: the destination itself, which is not known yet (glean)
-    std::uint8_t family = 0; ///< of the packets
-    std::uint32_t mtu = 0;   ///< of the route; 0: the interface's alone
+    std::uint8_t family = 0; ///< family of the packets
+    std::uint32_t mtu = 0;   ///< MTU of the route; 0: only the interface's counts
     auto operator<=>(const nexthop_key &) const = default;
 };
 
-/// What is done with packets for a next hop, as things stand.
+/// What is done with the packets of a next hop at present.
 struct nexthop_state {
     adjacency adj;
-    bool active = true; ///< takes its share of a group: not if its link is down or nobody knows its link address
+    bool active = true; ///< takes its share of a group; false if its link is down or its link address is unknown
 };
 
 struct nexthop_member {
@@ -38,74 +38,76 @@ struct nexthop_member {
     auto operator<=>(const nexthop_member &) const = default;
 };
 
-/// What tells two groups apart.
+/// Identity of a group.
 struct nexthop_group_key {
-    std::uint32_t id = 0; ///< `ip nexthop` object, whatever it holds; 0: `members`
+    std::uint32_t id = 0; ///< `ip nexthop` object, independent of its contents; 0: `members`
     std::uint8_t family = 0;
     std::uint32_t mtu = 0;
-    std::vector<nexthop_member> members; ///< in the route's order
+    std::vector<nexthop_member> members; ///< in the order of the route
     auto operator<=>(const nexthop_group_key &) const = default;
 };
 
-/// What an `ip nexthop` object holds.
+/// Contents of an `ip nexthop` object.
 struct nexthop_contents {
-    std::optional<adjacency> fixed; ///< no next hop but this, for all packets
+    std::optional<adjacency> fixed; ///< if set, the decision for all packets; there is no next hop
     std::vector<nexthop_member> members;
 };
 
-/// Next hops shared by all prefixes that use them, alone and in groups, so that a change of a neighbour, a link or an
-/// `ip nexthop` object is a few stores for all. Control thread.
+/// Next hops, single and in groups, shared by all prefixes that use them, so that a change of a neighbour, a link or an
+/// `ip nexthop` object costs a few stores for all of those prefixes. Control thread.
 class shared_nexthops
 {
 public:
     struct callbacks {
         std::function<nexthop_state(const nexthop_key &)> state;
-        std::function<nexthop_contents(const nexthop_group_key &)> contents; ///< of a key with an id
+        std::function<nexthop_contents(const nexthop_group_key &)> contents; ///< of a key whose id is not 0
     };
 
     shared_nexthops(nexthop_table &table, callbacks ask) : table_(table), ask_(std::move(ask)) {}
 
-    /// One more user; the index. Throws `error` if the table is full.
+    /// Adds a user and returns the index. Throws `error` if the table is full.
     std::uint32_t acquire(const nexthop_key &key);
-    /// The same for several, or for what an object holds. With one next hop in use the index is an alias of that. If
-    /// the table has no room for its members, the group punts (PUNT_TABLE_FULL) until fill_up() finds some.
+    /// As above, for several next hops or for the contents of an object. If only one next hop is active, the index is
+    /// an alias of that. If the table has no room for the members, the group punts (PUNT_TABLE_FULL) until fill_up()
+    /// finds room.
     std::uint32_t acquire(const nexthop_group_key &key);
-    /// One user less; unknown indices are nobody's.
+    /// Removes a user. Ignores an index that acquire() did not return.
     void release(std::uint32_t index);
 
-    /// Calls fn for each next hop (`hop` null: a group), with its users: prefixes and groups.
+    /// Calls fn for each next hop (`hop` is null for a group). `users`: number of prefixes and groups that use it.
     using visitor = std::function<void(std::uint32_t index, const nexthop_key *hop, std::uint32_t users)>;
     void visit(const visitor &fn) const;
 
-    /// The state may have changed for one neighbour.
+    /// Called when the state of one neighbour may have changed.
     void refresh(int oif, const ip_addr &gateway);
-    /// … for an interface, or whatever sends out of a device (null: none).
+    /// Called when the state of an interface, or of everything that sends out of `dev` (null: no device), may have
+    /// changed.
     void refresh(int oif, const net_device *dev);
-    /// … for all packets of a family.
+    /// Called when the state of all next hops of a family may have changed.
     void refresh(std::uint8_t family);
-    /// The contents of `ip nexthop` objects may have changed.
+    /// Called when the contents of these `ip nexthop` objects may have changed.
     void refresh_objects(const std::set<std::uint32_t> &ids);
 
-    /// Tries again to give groups the members that had no room.
+    /// Retries to give members to the groups that had no room for them.
     void fill_up();
-    /// Users of groups whose members have no room.
+    /// Number of users of groups whose members have no room.
     std::uint32_t users_without_room() const;
 
-    /// Hands marks of use down from groups to their members.
+    /// Passes marks of use from groups to their members.
     void spread_used_marks();
     struct hop_info {
         const nexthop_key &key;
         std::uint32_t index;
         bool in_group;
     };
-    /// Calls fn for each next hop behind `after` in some fixed order, then for the others, as long as it returns true.
+    /// Calls fn for each next hop after `after`, in a fixed order, then for the others, until fn returns false.
     void for_each_hop(const nexthop_key &after, const std::function<bool(const hop_info &)> &fn) const;
 
 private:
     struct group;
     struct hop {
         std::uint32_t index = 0;
-        std::uint32_t users = 0; ///< groups among them
+        std::uint32_t users = 0; ///< prefixes and groups
         nexthop_state now;
         std::set<group *> groups;
     };
@@ -118,9 +120,9 @@ private:
         std::uint32_t index = 0;
         std::uint32_t users = 0;
         std::optional<adjacency> fixed;
-        bool no_room = false;               ///< for its members: `fixed` punts
-        std::vector<share> shares;          ///< distinct
-        std::vector<std::uint32_t> buckets; ///< as they were last, whoever is active now
+        bool no_room = false;               ///< there was no room for its members: `fixed` punts
+        std::vector<share> shares;          ///< one for each distinct next hop
+        std::vector<std::uint32_t> buckets; ///< the last distribution; unchanged while no member is active
     };
     using group_map = std::map<nexthop_group_key, group>;
 
@@ -138,7 +140,7 @@ private:
     callbacks ask_;
     hop_map hops_;
     group_map groups_;
-    std::size_t without_room_ = 0; ///< groups
+    std::size_t without_room_ = 0; ///< number of groups with `no_room`
     std::unordered_map<std::uint32_t, hop_map::iterator> hop_by_index_;
     std::unordered_map<std::uint32_t, group_map::iterator> group_by_index_;
 };

@@ -13,11 +13,11 @@ namespace halfpoll
 namespace
 {
 constexpr std::size_t tries_per_turn = 1000;
-constexpr unsigned shortest_stand_in = 24; // shorter prefixes always have room
-constexpr ktime_t pause_ns = NSEC_PER_SEC; // until the next turn, if the last one found no room
+constexpr unsigned shortest_stand_in = 24; // shorter prefixes need no room
+constexpr ktime_t pause_ns = NSEC_PER_SEC; // until the next turn, if the last turn found no room
 constexpr ktime_t short_pause_ns = 10 * NSEC_PER_MSEC;
 
-/// fn(FIB, address as the FIB takes it)
+/// Calls fn(FIB, address in the form that the FIB takes).
 template <typename F>
 auto in_fib(forwarder &fwd, const ip_addr &addr, F fn)
 {
@@ -48,7 +48,8 @@ ip_prefix mirror::impl::reach(const ip_prefix &prefix) const
     return make_prefix(prefix.addr, in_fib(fwd, prefix.addr, of));
 }
 
-/// A longer prefix has no room, and a shorter one than this stands in for it: this one would take its packets.
+/// True if a longer prefix has no room and its stand-in is shorter than `prefix`: an entry for `prefix` would take the
+/// packets of the longer prefix.
 bool mirror::impl::hides_one(const ip_prefix &prefix) const
 {
     if (prefix.len <= shortest_stand_in) {
@@ -62,7 +63,8 @@ bool mirror::impl::hides_one(const ip_prefix &prefix) const
     return false;
 }
 
-/// From now on `entry` punts for a prefix that has no room; none: it has what it needs.
+/// Makes `entry` the stand-in of a prefix that has no room. No value: the prefix has an entry of its own, or needs
+/// none.
 void mirror::impl::stand_in(const ip_prefix &prefix, const std::optional<ip_prefix> &entry)
 {
     const auto known = without_room.find(prefix);
@@ -85,7 +87,8 @@ void mirror::impl::stand_in(const ip_prefix &prefix, const std::optional<ip_pref
     }
 }
 
-/// Tries some of what had no room again, the longest first, since no other may take their packets.
+/// Tries some of the prefixes without room again. Longer prefixes come first, since hides_one() keeps a shorter one out
+/// while a longer one has no room.
 void mirror::impl::find_room()
 {
     const auto all = [this] { return without_room.size() + nexthops.users_without_room(); };
@@ -99,7 +102,7 @@ void mirror::impl::find_room()
     set_timer(room_fd, all() < before ? short_pause_ns : pause_ns);
 }
 
-/// Says it when the first prefix had no room, and when all have it again.
+/// Warns when the first prefix finds no room, and when all have room again.
 void mirror::impl::watch_room()
 {
     const std::uint64_t now = without_room.size() + nexthops.users_without_room();

@@ -25,7 +25,7 @@ bool same(const kernel_route &a, const kernel_route &b)
            a.hops == b.hops;
 }
 
-/// A deletion does not repeat everything.
+/// True if the deletion of `b` concerns `a`. A deletion does not repeat all attributes of the route.
 bool same_target(const kernel_route &a, const kernel_route &b)
 {
     const auto same_hop = [](const route_hop &x, const route_hop &y) {
@@ -36,7 +36,7 @@ bool same_target(const kernel_route &a, const kernel_route &b)
 
 bool in_local_table(const kernel_route &r) { return r.table == RT_TABLE_LOCAL; }
 
-/// Marks an identical route as seen; false if there is none.
+/// Marks an identical route as seen in this dump. Returns false if there is none.
 bool refresh(routes_t &routes, const kernel_route &route)
 {
     const auto known = std::ranges::find_if(routes, [&](const kernel_route &r) { return same(r, route); });
@@ -47,8 +47,8 @@ bool refresh(routes_t &routes, const kernel_route &route)
     return true;
 }
 
-/// IPv6 replacement: all next hops of a route that shares its metric among several, else the first route of the same
-/// kind, else the first of the other kind.
+/// Erases the routes that an IPv6 replacement replaces: the first route of the same kind (can_share() or not), else the
+/// first of the other kind; of routes that share their metric, all next hops.
 void erase_replaced_ipv6(routes_t &routes, const kernel_route &by)
 {
     auto [first, last] = std::equal_range(routes.begin(), routes.end(), by, before);
@@ -89,7 +89,7 @@ bool route_table::add_ipv4(routes_t &routes, const kernel_route &route, source f
 {
     auto [first, last] = std::equal_range(routes.begin(), routes.end(), route, before);
     if (from == source::dump) {
-        // Moved behind those that the dump showed earlier, so that the order becomes the kernel's.
+        // Moved behind the routes that the dump showed before it, so that the order becomes the kernel's.
         const auto known = std::find_if(first, last, [&](const kernel_route &r) { return same(r, route); });
         if (known == last) {
             routes.insert(last, route);
