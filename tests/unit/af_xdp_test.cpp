@@ -46,7 +46,7 @@ namespace
 
 void run(const std::string &command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
 
-/// Calls `done` until it is true or `limit` has passed.
+/// Calls `done` until it returns true or `limit` has passed.
 template <typename F>
 bool wait_until(F done, ktime_t limit = 5 * NSEC_PER_SEC)
 {
@@ -67,7 +67,7 @@ std::string read_line(const std::string &path)
     return line;
 }
 
-/// File descriptors and mappings of this process.
+/// Number of file descriptors and mappings of this process.
 std::size_t open_files()
 {
     std::ifstream maps("/proc/self/maps");
@@ -100,7 +100,7 @@ public:
     {
         return ::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size());
     }
-    /// The next frame that came in (not one of ours going out); empty if none waits.
+    /// The next frame that came in (frames that this end sends do not count); empty if none waits.
     std::vector<std::uint8_t> receive() const
     {
         std::vector<std::uint8_t> frame(4096);
@@ -123,7 +123,7 @@ private:
     int fd_;
 };
 
-/// A frame of a private EtherType with a sequence number.
+/// Makes a frame of a private EtherType with a sequence number.
 std::vector<std::uint8_t> numbered(std::uint32_t number, std::size_t size = 60)
 {
     std::vector<std::uint8_t> frame(size, static_cast<std::uint8_t>(number));
@@ -161,7 +161,7 @@ protected:
     static void make_pair(const std::string &queues)
     {
         run("ip link add va " + queues + " type veth peer name vb " + queues);
-        // Its kernel would send packets of its own.
+        // With IPv6, the kernel would send packets of its own.
         run("echo 1 > /proc/sys/net/ipv6/conf/vb/disable_ipv6 && ip link set vb up");
     }
     void open(unsigned rx_queues = 1, unsigned tx_queues = 1)
@@ -177,7 +177,7 @@ protected:
         o.pool = pool;
         return o;
     }
-    /// Sends what comes in back out; returns how many.
+    /// Sends received packets back and returns their number.
     unsigned echo(std::uint16_t queue = 0)
     {
         rte_mbuf *pkts[32];
@@ -257,7 +257,7 @@ TEST_F(af_xdp, buffers_come_back_at_close_from_every_place)
 {
     open();
     const packet_peer peer("vb");
-    for (std::uint32_t i = 0; i < 500; i++) { // stay in the rx ring
+    for (std::uint32_t i = 0; i < 500; i++) { // they stay in the rx ring
         ASSERT_TRUE(peer.send(numbered(i)));
     }
     ASSERT_TRUE(wait_until([&] { return device->rx_pending(0); }));
@@ -274,7 +274,7 @@ TEST_F(af_xdp, an_empty_pool_is_counted_and_survived)
     std::vector<rte_mbuf *> taken(rte_mempool_avail_count(pool));
     ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool, taken.data(), static_cast<unsigned>(taken.size())), 0);
     std::vector<rte_mbuf *> kept;
-    for (std::uint32_t i = 0; i < 1200; i++) { // more than the rings hold, each kept
+    for (std::uint32_t i = 0; i < 1200; i++) { // more than the rings hold; each received one is kept
         ASSERT_TRUE(peer.send(numbered(i)));
         rte_mbuf *m = nullptr;
         if (device->rx_burst(0, &m, 1) == 1) {
@@ -344,7 +344,7 @@ TEST_F(af_xdp, one_doorbell_sends_a_large_batch)
         batch.push_back(frame(pool, i));
     }
     ASSERT_EQ(device->tx_burst(0, batch.data(), 200), 200);
-    // A kernel that sends 32 a time asks to be called again; it must not forget the rest.
+    // A driver that sends 32 packets per call asks to be called again; no packet may be lost.
     ASSERT_TRUE(wait_until([&] { return device->tx_doorbell(0); }));
     std::uint32_t next = 0;
     ASSERT_TRUE(wait_until([&] {
@@ -355,8 +355,8 @@ TEST_F(af_xdp, one_doorbell_sends_a_large_batch)
     }));
 }
 
-/// A UDP socket at the peer's end sends with the checksum left to the hardware; the answer, which carries the completed
-/// checksum, must pass the check of the peer's kernel.
+/// A UDP socket at the peer's end sends with the checksum left to the hardware. The answer carries the completed
+/// checksum, which must pass the check of the peer's kernel.
 void udp_round_trip(port &device, int family, const char *local, const char *remote)
 {
     const int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -366,7 +366,7 @@ void udp_round_trip(port &device, int family, const char *local, const char *rem
     auto fill = [v4](sockaddr_storage &address, const char *text) {
         auto *v4_address = reinterpret_cast<sockaddr_in *>(&address);
         auto *v6_address = reinterpret_cast<sockaddr_in6 *>(&address);
-        v4_address->sin_port = htons(9000); // the same place in both
+        v4_address->sin_port = htons(9000); // the port is at the same offset in both
         return inet_pton(v4 ? AF_INET : AF_INET6, text,
                          v4 ? static_cast<void *>(&v4_address->sin_addr) : &v6_address->sin6_addr);
     };
@@ -414,8 +414,8 @@ TEST_F(af_xdp, completes_partial_checksums)
     udp_round_trip(*device, AF_INET6, "2001:db8::1", "2001:db8::2");
 }
 
-/// Has everything that leaves by an interface tagged, the tag beside the frame, as a VLAN interface does. Until the
-/// returned fd is closed.
+/// Tags all frames that leave by an interface, with the tag as metadata of the frame, as a VLAN interface does, until
+/// the returned fd is closed.
 int tag_egress(const char *ifname, int vlan)
 {
     constexpr auto tcx_egress = static_cast<bpf_attach_type>(47); // BPF_TCX_EGRESS, kernel >= 6.6
@@ -459,7 +459,7 @@ TEST_F(af_xdp, a_packet_makes_the_fd_readable)
     EXPECT_EQ(wait.kind, source_kind::oneshot);
     pollfd p{wait.fd, POLLIN, 0};
     rte_mbuf *m = nullptr;
-    ASSERT_TRUE(wait_until([&] { // the pair's coming up is not our packet
+    ASSERT_TRUE(wait_until([&] { // drains the frames that the pair sent when it came up
         while (device->rx_burst(0, &m, 1) == 1) {
             rte_pktmbuf_free(m);
         }
@@ -482,11 +482,11 @@ TEST_F(af_xdp, serves_every_queue_of_the_interface)
 {
     run("ip link del va");
     make_pair("numrxqueues 2 numtxqueues 2");
-    for (unsigned queues : {2U, 1U}) { // 1: both sockets behind one rx queue; they stay two tx queues
+    for (unsigned queues : {2U, 1U}) { // 1: one rx queue serves both sockets, which remain two tx queues
         open(queues, 2);
         EXPECT_EQ(device->info().max_rx_queues, 2U);
         const packet_peer peer("vb", true);
-        // Frames of a packet socket that bypasses the qdisc pick the queue by the CPU that sends.
+        // A frame from a packet socket that bypasses the qdisc takes the queue of the CPU that sends it.
         cpu_set_t before, one;
         sched_getaffinity(0, sizeof before, &before);
         unsigned received = 0;
@@ -530,7 +530,8 @@ TEST_F(af_xdp, serves_every_queue_of_the_interface)
     }
 }
 
-/// Frames of a packet socket that bypasses the qdisc leave by the queue of the CPU that sends: `count` on each of two.
+/// Sends `count` frames on each of two queues: a frame from a packet socket that bypasses the qdisc leaves by the queue
+/// of the CPU that sends it.
 void send_on_two_queues(const packet_peer &peer, std::uint32_t count)
 {
     cpu_set_t before, one;
@@ -546,7 +547,7 @@ void send_on_two_queues(const packet_peer &peer, std::uint32_t count)
     sched_setaffinity(0, sizeof before, &before);
 }
 
-/// Takes the socket of a queue out of the map of the XDP program on an interface.
+/// Removes the socket of a queue from the XSKMAP of the XDP program on an interface.
 void take_socket_out(const char *ifname, std::uint32_t queue)
 {
     std::uint32_t id = 0, maps[8] = {};
@@ -603,7 +604,7 @@ TEST_F(af_xdp, reports_another_number_of_queues_once)
     };
     device->set_event_handler(count);
     ASSERT_TRUE(wait_until([&] { return links > 0; }));
-    run("ethtool -K vb gro off && ethtool -K vb gro on"); // about something else
+    run("ethtool -K vb gro off && ethtool -K vb gro on"); // a message about something else
     EXPECT_EQ(queues, 0U);
     run("ethtool -L va rx 2 tx 2");
     EXPECT_TRUE(wait_until([&] { return queues > 0; }));
@@ -611,7 +612,7 @@ TEST_F(af_xdp, reports_another_number_of_queues_once)
     ASSERT_TRUE(wait_until([&] { return links > 2; }));
     EXPECT_EQ(queues, 1U);
     device->set_event_handler(nullptr);
-    device->set_event_handler(count); // who looks later is told, too
+    device->set_event_handler(count); // a handler that is set later gets the event, too
     EXPECT_TRUE(wait_until([&] { return queues == 2; }));
 }
 
@@ -719,7 +720,7 @@ TEST_F(af_xdp, a_watcher_whose_thread_cannot_start_leaves_nothing)
     EXPECT_NE(std::memcmp(&mask, &blocked, sizeof mask), 0) << "all signals are blocked";
 }
 
-/// Under the runtime, as the forwarder uses it: what comes in on one port leaves by the other.
+/// A port under the runtime, used as the forwarder uses it: packets that come in on one port leave by the other.
 class af_xdp_net_core : public af_xdp
 {
 protected:
@@ -766,7 +767,7 @@ TEST_F(af_xdp_net_core, forwards_bursts_and_wakes_from_idle)
     const packet_peer from("vb"), to("vd");
     std::uint32_t sent = 0, received = 0;
     for (unsigned burst : {1U, 1U, 100U, 1U, 200U, 1U}) {
-        // Asleep: the interrupt has to bring it back.
+        // The queue sleeps: only the interrupt can wake it.
         const napi_struct &napi = left->queues[0]->napi;
         ASSERT_TRUE(wait_until([&] { return !(napi.state & NAPIF_STATE_SCHED); }));
         for (unsigned i = 0; i < burst; i++) {
@@ -790,13 +791,13 @@ TEST_F(af_xdp_net_core, an_interface_that_vanishes_takes_down_its_port_only)
         return !left->failure.empty();
     }));
     EXPECT_TRUE(right->failure.empty());
-    const packet_peer peer("vd"); // what it sends is to leave by the port that is gone
+    const packet_peer peer("vd"); // its packets leave by the port that is gone
     const std::uint64_t before = core->drops(DROP_DEV_READY);
     ASSERT_TRUE(peer.send(numbered(1)));
     EXPECT_TRUE(wait_until([&] { return core->drops(DROP_DEV_READY) == before + 1; }));
 }
 
-/// A port whose packets are kept, so that its pool runs dry.
+/// A port whose packets are kept, so that its pool becomes empty.
 class af_xdp_hoard : public af_xdp
 {
 protected:
@@ -856,19 +857,20 @@ protected:
     std::unique_ptr<net_core> core;
     net_device *dev = nullptr;
     std::mutex mutex;
-    std::vector<rte_mbuf *> kept; ///< guarded by mutex
+    std::vector<rte_mbuf *> kept; ///< protected by `mutex`
 };
 
 TEST_F(af_xdp_hoard, receives_again_when_an_exhausted_pool_has_buffers)
 {
-    rt.call_on(0, [&](softnet_data &) { dev->queues[0]->napi.park_time = 3600 * NSEC_PER_SEC; }); // no safety net
+    // No park timer rescues it.
+    rt.call_on(0, [&](softnet_data &) { dev->queues[0]->napi.park_time = 3600 * NSEC_PER_SEC; });
     const packet_peer peer("vb");
     for (int round = 0; round < 2; ++round) {
         take_the_rest();
         for (std::uint32_t i = 0; i < 3000; i++) {
             ASSERT_TRUE(peer.send(numbered(i)));
         }
-        ASSERT_TRUE(wait_until( // a busy veth loses some
+        ASSERT_TRUE(wait_until( // a busy veth loses some frames
             [&] {
                 peer.send(numbered(0));
                 return count() == pool->size && asleep();
@@ -907,7 +909,7 @@ TEST_F(af_xdp_hoard, serves_queues_that_the_interface_gets_while_it_runs)
     EXPECT_TRUE(wait_until([&] { return count() == 100; })) << count();
     EXPECT_EQ(dev->driver->counters().rx_nohandler, 0U);
 
-    // Fewer: the kernel keeps queues that have sockets; if it does not, the port is opened again.
+    // Fewer queues: the kernel keeps queues that have sockets; if it does not, the port is reopened.
     std::system("ethtool -L vb rx 1 tx 1; ethtool -L va rx 1 tx 1");
     EXPECT_TRUE(wait_until([&] {
         core->run_control();
@@ -916,7 +918,7 @@ TEST_F(af_xdp_hoard, serves_queues_that_the_interface_gets_while_it_runs)
     EXPECT_EQ(dev->failure, "");
 }
 
-// Runs in a process of its own, see below.
+// Runs in a process of its own: a_killed_owner_leaves_nothing_behind starts it.
 TEST(af_xdp_holder, DISABLED_holds_the_interface)
 {
     rte_mempool *pool = packet_pool_create("af_xdp_holder", 4095, 2048 + RTE_PKTMBUF_HEADROOM);
@@ -952,7 +954,7 @@ TEST_F(af_xdp, a_killed_owner_leaves_nothing_behind)
     device.reset();
     EXPECT_EQ(open_files(), before);
 
-    // It goes away while we are trying.
+    // The owner is killed while open() retries.
     std::thread killer([child] {
         std::this_thread::sleep_for(std::chrono::milliseconds(200));
         kill(child, SIGKILL);

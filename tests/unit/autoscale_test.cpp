@@ -17,7 +17,7 @@ namespace
 using enum autoscale_verdict;
 constexpr ktime_t US = NSEC_PER_USEC, MS = NSEC_PER_MSEC;
 
-/// A machine of four CPUs whose clock the test turns.
+/// A policy on a machine of four CPUs, with a clock that the test moves.
 struct policy {
     autoscale_limits limits{.target = 200 * US, .min_cpus = 1, .low_percent = 50, .settle = 10 * MS};
     autoscale_history history;
@@ -93,7 +93,7 @@ TEST(autoscale_policy, growing_and_shrinking_do_not_alternate)
     policy p;
     p.seen.online = 1;
     unsigned changes = 0;
-    for (int i = 0; i < 1000; ++i) { // a burst every 5 ms, half of `settle`
+    for (int i = 0; i < 1000; ++i) { // a burst every 5 ms, which is half of `settle`
         p.seen.oldest = i % 5 == 0 ? 300 * US : 0;
         changes += p.after(1 * MS) != stay;
     }
@@ -127,7 +127,7 @@ TEST(autoscale_policy, min_cpus_come_back_without_load)
 class autoscaler_test : public testing::Test
 {
 protected:
-    /// Looks until so many CPUs are online.
+    /// Looks until `online` CPUs are online; returns whether that happened.
     bool comes_to(unsigned online)
     {
         return eventually([&] {
@@ -170,7 +170,7 @@ TEST_F(autoscaler_test, parks_and_brings_back)
     using change = std::pair<unsigned, bool>;
     EXPECT_EQ(changes, (std::vector<change>{{2, false}, {1, false}, {1, true}, {2, true}}));
     EXPECT_TRUE(comes_to(1));
-    scaler.set({}); // off: all return
+    scaler.set({}); // off: all CPUs return
     EXPECT_TRUE(comes_to(3));
     EXPECT_EQ(scaler.due(), KTIME_MAX);
 }

@@ -18,7 +18,7 @@
 namespace halfpoll::test
 {
 
-/// What a handler got, in order.
+/// One packet that the handler received; the rig keeps them in order.
 struct delivery {
     unsigned cpu;
     const net_device *in;
@@ -26,7 +26,7 @@ struct delivery {
     bool operator==(const delivery &) const = default;
 };
 
-/// A runtime with backlogs, one device without a wire, and a handler that writes down what it gets.
+/// A runtime with backlogs, one device without a wire, and a handler that records the packets it receives.
 class backlog_rig : public testing::Test
 {
 protected:
@@ -48,7 +48,7 @@ protected:
         core = std::make_unique<net_core>(*rt, pool, 1, limit);
         core->set_rx_handler(handler, this);
         eth = &add("eth0");
-        for (unsigned cpu = 0; cpu < cpus; ++cpu) { // nothing spins: a schedule is seen as one
+        for (unsigned cpu = 0; cpu < cpus; ++cpu) { // no spinning: each schedule shows in the counters
             napi_config config = core->cpu(cpu).backlog.config;
             config.busy_poll = 0;
             napi_configure(core->cpu(cpu).backlog, config);
@@ -67,7 +67,7 @@ protected:
         }
         return v;
     }
-    /// As a poll on CPU `from` would, but for the end of it. On that CPU.
+    /// Enqueues as a poll on CPU `from` does, but without the end of the poll. Runs on that CPU.
     void enqueue_here(unsigned from, unsigned target, net_device &in, std::vector<rte_mbuf *> pkts)
     {
         for (std::size_t i = 0; i < pkts.size(); i += NET_BURST) {
@@ -132,7 +132,7 @@ protected:
     std::unique_ptr<runtime> rt;
     std::unique_ptr<net_core> core;
     net_device *eth = nullptr;
-    std::function<void(net_cpu &, unsigned)> on_burst; ///< on the delivering CPU, before the burst is written down
+    std::function<void(net_cpu &, unsigned)> on_burst; ///< called on the delivering CPU, before the burst is recorded
     std::mutex mutex;
     std::vector<delivery> delivered;
     unsigned largest_burst = 0;

@@ -88,7 +88,7 @@ TEST_P(backlog, one_kick_a_poll_and_none_while_it_looks)
     for (unsigned i = 1; i < 10; ++i) {
         enqueue(0, 1, packets(5, 5 * i));
     }
-    ASSERT_TRUE(idle(0)); // the check at the end of its turn has seen that CPU 1 looks
+    ASSERT_TRUE(idle(0)); // the check at the end of its turn saw that CPU 1 is still polling
     EXPECT_EQ(core->cpu(1).backlog.state.load() & NAPIF_STATE_MISSED, 0U) << "scheduled though it looks";
     go_on = true;
     ASSERT_TRUE(eventually([&] { return count() == 50; }));
@@ -118,7 +118,7 @@ TEST_P(backlog, the_head_moves_when_packets_are_delivered)
 TEST_P(backlog, what_is_over_the_limit_is_dropped_and_counted)
 {
     begin(2);
-    napi_disable(core->cpu(1).backlog); // nobody takes anything
+    napi_disable(core->cpu(1).backlog); // the backlog delivers nothing
     enqueue(0, 1, packets(1100));
     EXPECT_EQ(behind(0, 1), 1001U) << "one more than the limit, as in the kernel";
     EXPECT_EQ(core->drops(DROP_CPU_BACKLOG), 99U);
@@ -166,7 +166,7 @@ TEST_P(backlog, the_limit_has_a_range)
     EXPECT_THROW(net_core(*rt, pool, 1, 0), error);
 }
 
-/// A packet that its own CPU steers to itself is delivered in the dispatch that received it.
+/// A packet that a CPU steers to itself is delivered in the dispatch that received it.
 TEST_P(backlog, local_packets_are_delivered_in_the_same_dispatch)
 {
     begin(1);
@@ -184,7 +184,7 @@ TEST_P(backlog, local_packets_are_delivered_in_the_same_dispatch)
     ASSERT_TRUE(idle(0));
     std::uint64_t dispatches = 0;
     std::size_t delivered_at_once = 0;
-    rt->call_on(0, [&](softnet_data &sd) { // what the device's interrupt does, and the end of the interrupt
+    rt->call_on(0, [&](softnet_data &sd) { // schedules as the device's interrupt does, and ends the section
         wires[0]->receive(packet(pool, 0));
         const std::uint64_t before = sd.stats.softirqs[NET_RX_SOFTIRQ];
         {
@@ -199,7 +199,7 @@ TEST_P(backlog, local_packets_are_delivered_in_the_same_dispatch)
     EXPECT_EQ(rt->cpu(0).stats.received_rps, 0U);
 }
 
-/// A device goes while its packets wait for a CPU that takes none: they are delivered before it is gone.
+/// A device is unregistered while its packets wait for a CPU that takes none: they are delivered before.
 TEST_P(backlog, packets_of_a_device_that_goes_are_delivered_first)
 {
     begin(2);
@@ -213,12 +213,12 @@ TEST_P(backlog, packets_of_a_device_that_goes_are_delivered_first)
 TEST_P(backlog, so_are_staged_ones)
 {
     begin(2);
-    rt->call_on(0, [&](softnet_data &) { enqueue_here(0, 1, *eth, packets(100)); }); // and no end of the poll
+    rt->call_on(0, [&](softnet_data &) { enqueue_here(0, 1, *eth, packets(100)); }); // without the end of the poll
     core->unregister_netdevice(*eth);
     EXPECT_EQ(count(), 100U);
 }
 
-/// Every CPU sends to every other one and to itself, in bursts and with pauses in which the targets fall asleep.
+/// Every CPU sends to every CPU, itself included, in bursts and with pauses in which the targets fall asleep.
 TEST_P(backlog, many_to_many_without_loss_or_reordering)
 {
     constexpr unsigned cpus = 3, rounds = 60, each = 100;

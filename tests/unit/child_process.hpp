@@ -19,8 +19,8 @@
 namespace halfpoll::test
 {
 
-/// A program that lies beside this one, driven by lines through its stdin and stdout. Killed if it does not end by
-/// itself.
+/// A program in the folder of the test program, driven by lines through its stdin and stdout. It is killed if it does
+/// not exit by itself.
 class child_process
 {
 public:
@@ -66,14 +66,14 @@ public:
     child_process(const child_process &) = delete;
     child_process &operator=(const child_process &) = delete;
 
-    /// What it answers to a line; empty if it does not.
+    /// Sends a line and returns the answer; empty if there is none.
     std::string ask(const std::string &line)
     {
         const std::string s = line + '\n';
         return write(in_, s.data(), s.size()) == static_cast<ssize_t>(s.size()) ? read_line() : "";
     }
     void signal(int number) { kill(pid_, number); }
-    /// Closes its stdin and waits, a minute at most, for its end; its wait status, -1 if it goes on.
+    /// Closes its stdin and waits at most a minute for its exit. Returns its wait status, or -1 if it is still running.
     int end()
     {
         close_stdin();
@@ -90,7 +90,7 @@ public:
     }
 
 private:
-    /// Empty at the end of its output, or after 10 s.
+    /// Returns an empty line at the end of its output, or after 10 s.
     std::string read_line()
     {
         std::string line;

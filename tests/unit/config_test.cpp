@@ -17,7 +17,7 @@ namespace
 using namespace halfpoll;
 using testing::HasSubstr;
 
-/// Made-up CPUs, and no namespaces by name.
+/// Invented CPUs, and a folder without named namespaces.
 const machine four_cpus{{0, 1, 2, 5}, "/nonexistent"};
 
 std::string problems(const std::string &text)

@@ -27,7 +27,7 @@ using testing::HasSubstr;
 
 constexpr ktime_t LONG = 10 * NSEC_PER_SEC; ///< a test that waits so long has failed
 
-/// A plain client that can misbehave.
+/// A simple client that can misbehave.
 class raw_client
 {
 public:
@@ -46,7 +46,7 @@ public:
     {
         return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
     }
-    /// What has come, without waiting. `closed` if the server hung up.
+    /// Returns the received bytes without waiting. Sets `closed` if the server closed the connection.
     std::string read()
     {
         std::string got(1 << 20, '\0');
@@ -64,7 +64,7 @@ private:
     int fd_;
 };
 
-/// A socket that somebody else has at the path.
+/// A socket that another program has at the path.
 struct bound_socket {
     bound_socket(const std::string &path, int type) : fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0))
     {
@@ -79,7 +79,7 @@ struct bound_socket {
     const int fd;
 };
 
-/// Leaves the process only so many file descriptors to open.
+/// Limits the file descriptors that the process can still open.
 class descriptors_left
 {
 public:
@@ -136,7 +136,7 @@ protected:
         }
         return {{"echo", request}};
     }
-    /// Serves until `done()`; false if that takes too long.
+    /// Serves until `done()` returns true. Returns false if that takes too long.
     template <typename Done>
     bool serve_until(Done done)
     {
@@ -150,7 +150,7 @@ protected:
         }
         return false;
     }
-    /// Serves until the client has a whole line or was hung up on; returns what it got.
+    /// Serves until the client has a whole line or its connection is closed. Returns what it received.
     std::string line_for(raw_client &client)
     {
         std::string got;
@@ -282,7 +282,7 @@ TEST_F(Control, ClientsBeyondTheLimitWaitForAPlace)
 {
     control_limits limits;
     limits.clients = 2;
-    limits.patience = 2 * NSEC_PER_SEC; // what the second one has for its request, on a busy machine too
+    limits.patience = 2 * NSEC_PER_SEC; // time for the second client's request, even on a busy machine
     start(limits);
     raw_client silent(path_), second(path_), third(path_);
     ASSERT_TRUE(third.write("{\"n\":3}\n"));
@@ -368,7 +368,7 @@ TEST_F(Control, SilentClientsAreDropped)
     ASSERT_TRUE(serve_until([&] { return server_->clients() == 2; }));
     EXPECT_LE(server_->deadline(), ktime_get() + limits.patience);
     EXPECT_TRUE(serve_until([&] {
-        dripping.write("x"); // a byte now and then does not count as a request
+        dripping.write("x"); // single bytes are not a request
         return server_->clients() == 0;
     }));
     EXPECT_EQ(server_->deadline(), KTIME_MAX);
@@ -436,7 +436,7 @@ TEST_F(Control, ALiveSocketIsNotTakenOver)
 TEST_F(Control, ALiveSocketStaysIfItCannotBeAsked)
 {
     start();
-    const descriptors_left one(1); // for the lock
+    const descriptors_left one(1); // one descriptor, for the lock file
     EXPECT_THROW(control_server(path_, [](const json &) { return json(); }), error);
     EXPECT_TRUE(std::filesystem::exists(path_));
 }
@@ -468,7 +468,7 @@ TEST_F(Control, ASocketThatTookItsPathIsNotRemovedAtTheEnd)
 
 TEST_F(Control, AStaleSocketIsReplaced)
 {
-    bound_socket(path_, SOCK_STREAM); // closed, as after SIGKILL: the file stays
+    bound_socket(path_, SOCK_STREAM); // closed at once, as after SIGKILL: the file stays
     ASSERT_TRUE(std::filesystem::exists(path_));
     start();
     EXPECT_TRUE(raw_client(path_).connected);

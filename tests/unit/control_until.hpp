@@ -12,7 +12,7 @@
 namespace halfpoll::test
 {
 
-/// Runs the control loop as a program does, until `condition` holds.
+/// Runs the control loop, as the program does, until `condition` holds.
 inline bool control_until(net_core &core, const std::function<bool()> &condition)
 {
     return eventually([&] {

@@ -28,7 +28,7 @@ TEST(runtime_start, says_whose_thread_cannot_start)
     EXPECT_NE(problem.find(" 0: cannot start its thread"), std::string::npos) << problem;
 }
 
-/// What ran, and on which CPU.
+/// Number of runs and the CPU of the last one.
 struct traced {
     std::atomic<int> runs{0};
     std::atomic<int> cpu{-1};
@@ -48,7 +48,7 @@ struct traced_irq_work : irq_work, traced {
     explicit traced_irq_work(std::uint32_t kind = 0)
     {
         flags = kind;
-        func = [](irq_work &w) noexcept { // on irq_work/N in no section
+        func = [](irq_work &w) noexcept { // on irq_work/N it runs in no section
             traced_irq_work &self = static_cast<traced_irq_work &>(w);
             if (this_softnet_data()) {
                 self.cpu = static_cast<int>(this_softnet_data()->cpu);
@@ -73,7 +73,7 @@ struct traced_rcu : rcu_head, traced {
     static void called(rcu_head &head) noexcept { static_cast<traced_rcu &>(head).ran(); }
 };
 
-traced raised; // a softirq handler has no argument
+traced raised; // global, since a softirq handler has no argument
 void raised_handler(softnet_data &) noexcept { raised.ran(); }
 
 runtime_options with_cpus(unsigned n)
@@ -135,7 +135,7 @@ TEST(cpu_hotplug, instances_move_with_their_interrupts_and_return)
     runtime rt(with_cpus(2));
     fake_device dev, disabled;
     for (fake_device *each : {&dev, &disabled}) {
-        each->napi.park_time = 3600 * NSEC_PER_SEC; // the safety net is out of reach
+        each->napi.park_time = 3600 * NSEC_PER_SEC; // no park timer rescues it
         netif_napi_add(rt.cpu(1), each->napi, fake_device::poll);
     }
     napi_enable(dev.napi);
@@ -163,7 +163,7 @@ TEST(cpu_hotplug, instances_move_with_their_interrupts_and_return)
     }
 }
 
-/// In each mode, and where nothing can block.
+/// Runs in each exclusion mode, and where no section can block.
 class cpu_hotplug_modes : public testing::TestWithParam<int>
 {
 protected:
@@ -226,12 +226,12 @@ TEST_P(cpu_hotplug_modes, what_waits_on_a_cpu_moves_on)
     traced_irq_work lazy(IRQ_WORK_LAZY);
     traced_timer timer, cancelled;
     traced_rcu rcu;
-    tasklet_disable(waiting); // scheduled, it keeps its CPU busy and does not run
+    tasklet_disable(waiting); // once scheduled, it keeps its CPU busy and does not run
     tasklet_schedule(rt.cpu(1), waiting);
     ktime_t expiry = 0;
     rt.call_on(1, [&](softnet_data &sd) {
         irq_work_queue(lazy);
-        expiry = rt.now() + 200 * NSEC_PER_MSEC; // later than the CPU is gone
+        expiry = rt.now() + 200 * NSEC_PER_MSEC; // after the CPU has gone offline
         sd.timers.start(timer, expiry);
         sd.timers.start(cancelled, expiry);
         call_rcu(rcu, traced_rcu::called);
@@ -257,7 +257,7 @@ TEST_P(cpu_hotplug_modes, timers_return_with_their_cpu)
     const ktime_t far = rt.now() + 3600 * NSEC_PER_SEC;
     rt.call_on(1, [&](softnet_data &sd) { sd.timers.start(before, far); });
     rt.call_on(2, [&](softnet_data &sd) { sd.timers.start(stays, far); });
-    rt.cpu_down(1); // to CPU 2 ...
+    rt.cpu_down(1); // the timers move to CPU 2 ...
     rt.call_on(1, [&](softnet_data &sd) {
         EXPECT_EQ(sd.cpu, 2u);
         rt.cpu(1).timers.start(meanwhile, far);
@@ -265,7 +265,7 @@ TEST_P(cpu_hotplug_modes, timers_return_with_their_cpu)
     rt.cpu_down(2); // ... and on to CPU 3
     EXPECT_EQ(rt.served_by(1), 3u);
     rt.call_on(1, [&](softnet_data &sd) { EXPECT_EQ(sd.timers.next_expiry(), far); });
-    rt.cpu_up(2); // CPU 1's are with it again, for calls for CPU 1 come here
+    rt.cpu_up(2); // CPU 1's timers are back here, where calls for CPU 1 are served
     EXPECT_EQ(rt.served_by(1), 2u);
     rt.call_on(3, [&](softnet_data &sd) { EXPECT_EQ(sd.timers.next_expiry(), KTIME_MAX); });
     rt.cpu_up(1);
@@ -402,7 +402,7 @@ TEST(cpu_hotplug, further_threads_work_again_after_their_return)
         rt.cpu_down(1);
         rt.cpu_up(1);
         traced_irq_work work;
-        irq_work_queue_on(work, rt.cpu(1)); // irq_work/1
+        irq_work_queue_on(work, rt.cpu(1)); // runs on irq_work/1
         EXPECT_TRUE(eventually([&] { return work.runs == 1; }));
         irq_work_sync(work);
     }

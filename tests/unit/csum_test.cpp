@@ -23,7 +23,7 @@ void append_be(bytes &to, std::uint64_t value, unsigned octets)
     }
 }
 
-/// Folded ones' complement sum (RFC 1071), big endian.
+/// Folded ones' complement sum of big-endian words (RFC 1071).
 std::uint16_t sum_of(const bytes &data, std::size_t from = 0)
 {
     std::uint64_t sum = 0;
@@ -49,11 +49,11 @@ std::uint32_t crc32c(const bytes &data)
     return ~crc;
 }
 
-/// A packet made from the inside out, each checksum right over what is inside.
+/// A packet that is built from the inside out; each checksum is correct over the parts inside.
 class chain
 {
 public:
-    /// A checksum in the packet, by its distance from the end, which headers put in front do not change.
+    /// Position of a checksum, counted from the end of the packet: headers that are put in front do not change it.
     struct field {
         std::size_t from_end;
         bytes unfinished;
@@ -97,7 +97,7 @@ public:
         finish_layer4(source, to);
         return announce(4, 0x0800, header);
     }
-    /// `to`: last octet of the destination in the header; checksums sum `final`.
+    /// `to`: last octet of the destination in the header. The checksums cover `final` as that octet.
     chain &ip6(std::uint8_t to = 2, std::uint8_t final = 2)
     {
         bytes header{0x60, 0, 0, 0};
@@ -109,14 +109,14 @@ public:
         finish_layer4(source, address(final));
         return announce(41, 0x86DD, header);
     }
-    /// An extension header of any kind with `rest` behind its first two octets.
+    /// Adds an extension header of any kind; `rest` follows its first two octets.
     chain &extension(std::uint8_t kind, bytes rest)
     {
         bytes header{protocol_, static_cast<std::uint8_t>((rest.size() + 2) / 8 - 1)};
         header.insert(header.end(), rest.begin(), rest.end());
         return announce(kind, 0, header);
     }
-    /// Segments by their last octets, in the order of the header.
+    /// Adds a routing header. Segments are given by their last octets, in the order of the header.
     chain &routing(std::uint8_t type, std::uint8_t left, std::initializer_list<std::uint8_t> segments)
     {
         bytes rest{type, left, 0, 0, 0, 0};
@@ -159,7 +159,7 @@ public:
         }
         return *this;
     }
-    /// A header that says nothing of what follows, or says it in `header`.
+    /// Adds a header that does not state its payload's type, or states it in `header`.
     chain &raw(const bytes &header, std::uint16_t type = 0) { return announce(0, type, header); }
     chain &vxlan() { return raw({8, 0, 0, 0, 0, 0, 5, 0}); }
     chain &geneve(unsigned options = 0)
@@ -173,10 +173,10 @@ public:
     chain &gue() { return raw({0, protocol_, 0, 0}); }
 
     const bytes &data() const { return data_; }
-    /// Innermost first.
+    /// The checksums, innermost first.
     const std::vector<field> &fields() const { return fields_; }
 
-    /// With one checksum unfinished.
+    /// The packet with one checksum unfinished.
     bytes unfinished(std::size_t which) const
     {
         bytes copy = data_;
@@ -230,12 +230,13 @@ private:
 
     bytes data_;
     std::vector<field> fields_;
-    std::uint8_t protocol_ = 59, layer4_ = 0; ///< of what data_ begins with, and of the last TCP or UDP header
+    /// Protocol of the bytes that data_ begins with, and of the last TCP or UDP header.
+    std::uint8_t protocol_ = 59, layer4_ = 0;
     std::uint16_t type_ = 0x88B5;
     std::size_t layer4_field_ = 0, layer4_size_ = 0;
 };
 
-/// What becomes of a frame, in memory of its very size, so that a sanitizer sees an access beyond it.
+/// Completes a frame in memory of exactly its size, so that a sanitizer detects an access beyond it.
 bytes completed(const bytes &frame)
 {
     const auto copy = std::make_unique<std::uint8_t[]>(frame.size());
@@ -313,7 +314,7 @@ const std::vector<named> chains{
      }},
     {"mobile_home_address", [] { return chain().tcp().routing(2, 1, {9}).ip6(7, 9).ethernet(); }},
     {"rpl",
-     [] { // addresses that share 15 octets with the destination; six octets of padding
+     [] { // addresses that share 15 octets with the destination, and six octets of padding
          return chain().tcp().extension(43, {3, 2, 0xFF, 0x60, 0, 0, 8, 9, 0, 0, 0, 0, 0, 0}).ip6(7, 9).ethernet();
      }},
     {"srv6_encap_ip6",
@@ -398,7 +399,7 @@ class csum : public testing::TestWithParam<named>
 {
 };
 
-/// One checksum at a time; those around it are the right ones for a finished packet.
+/// One checksum at a time is unfinished; the checksums around it are those of the finished packet.
 TEST_P(csum, is_completed)
 {
     const chain c = GetParam().make();
@@ -433,7 +434,7 @@ TEST_P(csum, with_bytes_behind_the_packet)
 INSTANTIATE_TEST_SUITE_P(all, csum, testing::ValuesIn(chains),
                          [](const auto &chain_of) { return chain_of.param.name; });
 
-/// An application that sends frames with unfinished checksums as its data (a capture, say): its own checksum covers
+/// An application sends frames with unfinished checksums as its data (a capture, for example). Its own checksum covers
 /// them as they are.
 TEST(csum_payload, is_left_alone)
 {
@@ -444,7 +445,7 @@ TEST(csum_payload, is_left_alone)
     EXPECT_EQ(completed(outer.unfinished(0)), outer.data()) << "the outer one";
 }
 
-/// The receiver completes the inner checksum, by what the tunnel's header says.
+/// The receiver completes the inner checksum, as the tunnel's header requests.
 TEST(csum_remote_offload, is_left_alone)
 {
     for (const bool checksum : {false, true}) {
@@ -467,7 +468,8 @@ TEST(csum_fragment, is_left_alone)
     EXPECT_EQ(completed(six.unfinished(0)), six.unfinished(0));
 }
 
-/// More around a checksum than can be kept in mind: nothing is done rather than something wrong; and an end is found.
+/// With more layers than the code tracks, the packet stays unchanged instead of becoming wrong, and the parser
+/// terminates.
 TEST(csum_depth, is_bounded)
 {
     chain deep = chain().tcp().ip4();
@@ -484,13 +486,13 @@ TEST(csum_depth, is_bounded)
     EXPECT_EQ(completed(options.unfinished(0)), options.unfinished(0));
 }
 
-/// A checksum that looks unfinished and is right stays what it is: here TCP's, whose payload makes it so.
+/// A checksum that looks unfinished but is correct stays unchanged: here TCP's, because of the payload.
 TEST(csum_right_by_chance, is_not_changed)
 {
     const chain plain = chain(2).tcp().ip4().ethernet();
     bytes frame = plain.unfinished(0);
     const bytes expected = plain.data();
-    // Payload +x makes the right checksum -x: from the right one to the unfinished one.
+    // Payload +x changes the correct checksum by -x: here from the correct one to the value of an unfinished one.
     const std::size_t at = frame.size() - 2, field = frame.size() - 6;
     auto word = [](const bytes &b, std::size_t i) { return static_cast<std::uint32_t>(b[i] << 8 | b[i + 1]); };
     std::uint32_t x = word(expected, field) + (0xFFFF - word(frame, field)) + word(frame, at);

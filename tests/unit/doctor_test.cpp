@@ -20,7 +20,7 @@ using testing::HasSubstr;
 
 const machine four_cpus{{0, 1, 2, 5}, "/nonexistent"};
 
-/// Everything that a configuration can ask for.
+/// Every setting that a configuration can contain.
 const std::string RUNTIME = "[runtime]\ncpus = [1]\nfifo_priority = 10\nnetns = \"/proc/self/ns/net\"\n";
 const std::string AF_XDP_PORT = "[[port]]\ndevice = \"af_xdp:r0\"\nshadow = \"lan0\"\nrx_queues = 2\n";
 const std::string PCI_PORT = "[[port]]\ndevice = \"03:00.0\"\nname = \"nic\"\nshadow = \"wan0\"\n";
@@ -39,14 +39,14 @@ std::vector<std::string> ids(const std::vector<finding> &findings)
     return names;
 }
 
-/// One requirement taken away.
+/// A machine that lacks one requirement.
 struct lack {
     const char *name;
     std::string id;
     severity level;
     std::function<void(fake_host &)> remove;
-    std::string problem; ///< part of it
-    std::string remedy;  ///< part of it
+    std::string problem; ///< part of the reported problem
+    std::string remedy;  ///< part of the reported remedy
     std::string port;
     std::string config = ALL;
 };
@@ -341,7 +341,7 @@ TEST(Doctor, InterruptsMayBeUnsafe)
     on.put("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y");
     EXPECT_THAT(ids(look(ALL, on)), ElementsAre());
     on.put("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N");
-    on.put("/proc/interrupts", " 12:  7  GICv3  27 Level  arch_timer"); // not x86
+    on.put("/proc/interrupts", " 12:  7  GICv3  27 Level  arch_timer"); // interrupts as on a machine that is not x86
     EXPECT_THAT(ids(look(ALL, on)), ElementsAre());
 }
 

@@ -26,6 +26,6 @@ int main(int argc, char **argv)
         std::fprintf(stderr, "EAL does not start\n");
         return 1;
     }
-    sched_setaffinity(0, sizeof before, &before); // EAL pins the caller
+    sched_setaffinity(0, sizeof before, &before); // undoes the pinning: EAL pins the caller
     return RUN_ALL_TESTS();
 }

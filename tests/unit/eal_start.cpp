@@ -21,8 +21,8 @@
 
 using namespace halfpoll;
 
-/// DPDK's, to which it calls this while it waits for a thread that it created: on a fast CPU, one microsecond has
-/// passed before a thread goes to sleep for it.
+/// Replaces DPDK's function, which DPDK calls while it waits for a thread that it created: on a fast CPU, the
+/// microsecond has passed before a thread goes to sleep for it.
 extern "C" void rte_delay_us_sleep(unsigned) {}
 
 namespace
@@ -86,7 +86,7 @@ std::string start(const std::vector<std::string> &args)
 
 int main(int, char **argv)
 {
-    alarm(20); // kills, though it spins
+    alarm(20); // kills the process even while it spins
     std::vector<std::string> args;
     std::istringstream in(argv[1]);
     for (std::string arg; std::getline(in, arg, ':');) {

@@ -17,7 +17,7 @@ const std::string FIFO = std::to_string(SCHED_FIFO) + ":7";
 const std::string RR = std::to_string(SCHED_RR) + ":7";
 const std::string OTHER = std::to_string(SCHED_OTHER) + ":0";
 
-/// Policy and priority of the caller and of EAL's interrupt thread, and what went wrong; empty: it hangs.
+/// Returns policy and priority of the caller and of EAL's interrupt thread, and the error; empty if the program hangs.
 std::string start(const std::string &how) { return child_process("eal_start", how).ask("start"); }
 
 #define START(answer, how)                                                                                             \

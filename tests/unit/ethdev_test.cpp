@@ -28,7 +28,7 @@
 #include <set>
 #include <thread>
 
-// What drivers call; DPDK declares them for drivers only.
+// Functions that drivers call. DPDK declares them for drivers only.
 extern "C" {
 struct rte_eth_dev;
 rte_eth_dev *rte_eth_dev_allocated(const char *name);
@@ -57,7 +57,7 @@ protected:
     rte_mempool *pool_ = nullptr;
 };
 
-// ---- what is asked for ----
+// ---- the requested configuration ----
 
 class ethdev_conf_test : public ethdev_test
 {
@@ -191,9 +191,9 @@ TEST(ethdev_reta_test, EveryQueueGetsAnEqualShareOfEverySize)
     EXPECT_EQ(ethdev_reta(16, 2)[0].mask, 0xffffU) << "entries beyond the table";
 }
 
-// ---- vectors that queues share ----
+// ---- interrupt vectors that queues share ----
 
-/// A device whose queues' interrupts hang on masks.
+/// A device whose queues' interrupts are masked by shared masks.
 struct fake_vectors {
     explicit fake_vectors(const std::vector<int> &fds) : vectors(fds) {}
     int enable(std::uint16_t q)
@@ -232,7 +232,7 @@ TEST(rx_vectors_test, ASharedVectorStaysUnmaskedWhileAQueueWaits)
     EXPECT_TRUE(dev.vectors.shared(0));
     dev.enable(0);
     dev.enable(1);
-    dev.disable(1); // busy
+    dev.disable(1); // queue 1 becomes busy
     EXPECT_FALSE(dev.masked);
     dev.enable(2);
     dev.disable(0);
@@ -265,7 +265,7 @@ TEST(rx_vectors_test, QueuesOnTwoCpusNeverLeaveAWaitingOneMasked)
     unsigned lost = 0;
     for (unsigned i = 0; i < 100'000; ++i) {
         dev.enable(0);
-        // The other may be about to mask and then unmask; in the end it is unmasked.
+        // The other queue may be about to mask and then to unmask; in the end the vector is unmasked.
         for (unsigned turn = 0; dev.masked && turn < 1'000'000; ++turn) {
             lost += turn == 999'999;
         }
@@ -364,7 +364,7 @@ TEST_F(pci_device_test, APortOnADeviceThatIsNotThereIsAbsent)
 
 // ---- virtual devices ----
 
-/// A device on the runtime that is looked for when it goes. It receives by itself.
+/// A device on the runtime that detects removal. It receives frames by itself.
 class vdev_test : public ethdev_test
 {
 protected:
@@ -372,7 +372,7 @@ protected:
     {
         ethdev_test::SetUp();
         rt_ = std::make_unique<runtime>(runtime_options{});
-        core_ = std::make_unique<net_core>(*rt_, pool_); // without a handler it drops what comes
+        core_ = std::make_unique<net_core>(*rt_, pool_); // without a handler, received frames are dropped
     }
     void TearDown() override
     {
@@ -412,7 +412,7 @@ TEST_F(vdev_test, ADeviceThatItsBusTakesAwayIsFreedAndReturns)
     ASSERT_TRUE(receives());
     const unsigned id = id_of("net_null0");
     for (int round = 0; round < 2; ++round) {
-        // From EAL's own thread, as the bus reports it.
+        // Called from another thread, as by EAL's interrupt thread, the way a bus reports a removal.
         std::thread([] { rte_dev_event_callback_process("net_null0", RTE_DEV_EVENT_REMOVE); }).join();
         ASSERT_TRUE(wait_for([&] { return !dev_->failure.empty(); }));
         EXPECT_EQ(dev_->failure, dev_->device + " was removed");

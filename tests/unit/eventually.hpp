@@ -8,7 +8,8 @@
 namespace halfpoll::test
 {
 
-/// Waits for a condition that other threads bring about; false after a time that even a busy machine does not need.
+/// Waits for a condition that other threads make true. Returns false after a time limit that even a busy machine does
+/// not need.
 inline bool eventually(const std::function<bool()> &condition)
 {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);

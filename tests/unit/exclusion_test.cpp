@@ -82,7 +82,8 @@ TEST(exclusion, a_section_has_the_cpu_to_itself)
         EXPECT_EQ(this_softnet_data(), &rt.cpu(0));
         EXPECT_TRUE(rt.cpu(0).lock->held());
         call_on_async(rt.cpu(0), call);
-        std::this_thread::sleep_for(std::chrono::milliseconds(5)); // long enough for a wake-up that the lock must stop
+        // Long enough for a wake-up, which the lock must keep out.
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
         EXPECT_FALSE(ran);
     }
     EXPECT_EQ(this_softnet_data(), nullptr);
@@ -155,7 +156,7 @@ TEST_P(contexts, predicates)
     runtime rt(runtime_options{.exclusion = GetParam()});
     rt.open_softirq(TASKLET_SOFTIRQ, [](softnet_data &sd) noexcept {
         note_where("handler");
-        bh_section nested(sd); // its end serves nothing: this handler has not ended
+        bh_section nested(sd); // the end of this section runs no softirq: the handler has not ended
         __raise_softirq_irqoff(sd, BLOCK_SOFTIRQ);
     });
     rt.open_softirq(BLOCK_SOFTIRQ, [](softnet_data &) noexcept { note_where("raised by it"); });
@@ -197,13 +198,13 @@ TEST(exclusion, an_embedder_thread_serves_what_it_raised)
     EXPECT_EQ(served_by, std::this_thread::get_id());
 }
 
-/// A device that an embedder's thread polls and puts back to sleep: only the CPU's own thread can arm its interrupt.
+/// An embedder's thread polls a device and puts it back to sleep: only the CPU's own thread can unmask its interrupt.
 TEST(exclusion, an_instance_polled_by_an_embedder_thread_gets_its_interrupt_back)
 {
     runtime rt(big());
     fake_device dev;
     dev.napi.config.busy_poll = 0;
-    dev.napi.park_time = 3600 * NSEC_PER_SEC; // nothing rescues it
+    dev.napi.park_time = 3600 * NSEC_PER_SEC; // no park timer rescues it
     netif_napi_add(rt.cpu(0), dev.napi, fake_device::poll);
     napi_enable(dev.napi);
     cpu_attachment attached(rt, 0);
@@ -211,11 +212,11 @@ TEST(exclusion, an_instance_polled_by_an_embedder_thread_gets_its_interrupt_back
         ASSERT_TRUE(eventually([&] { return dev.unmasked.load(); })) << round;
         {
             bh_section bh(rt.cpu(0));
-            dev.waiting.fetch_add(1); // without an event
+            dev.waiting.fetch_add(1); // a packet without an event
             napi_schedule(dev.napi);
         }
         EXPECT_EQ(dev.received, 2 * round - 1) << "polled at the end of the section";
-        dev.arrive(); // with an event, if it is armed
+        dev.arrive(); // a packet with an event, if the interrupt is unmasked
         ASSERT_TRUE(eventually([&] { return dev.received == 2 * round; })) << round;
     }
     napi_disable(dev.napi);
@@ -240,7 +241,7 @@ TEST(exclusion, a_timer_started_by_an_embedder_thread_wakes_the_cpu)
     EXPECT_TRUE(eventually([] { return fired.load(); }));
 }
 
-/// A timer whose time has passed when it is armed, and the CPU's own thread woken to look at it.
+/// A timer that has expired when it is started, and the CPU's own thread, which is woken to run it.
 class pinned_timer : public testing::TestWithParam<exclusion_mode>
 {
 protected:
@@ -262,13 +263,13 @@ protected:
         o.cpus = {{.affinity = test::first_cpu()}, {.affinity = test::first_cpu()}};
         return o;
     }
-    /// In a section of CPU 0.
+    /// Starts the timer in a section of CPU 0.
     void arm()
     {
         softnet_data &sd = *this_softnet_data();
         sd.timers.start(timer, sd.rt->now() - NSEC_PER_MSEC);
         kick_cpu(sd);
-        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // in which others have the logical CPU
+        std::this_thread::sleep_for(std::chrono::milliseconds(2)); // in this time other threads have the logical CPU
         EXPECT_FALSE(fired);
     }
     void expect_fired(runtime &rt)
@@ -312,7 +313,7 @@ class pinned_timer_of_an_embedder : public pinned_timer
 {
 };
 
-/// The CPU's own thread, which would run the timer, is awake and waits for the section.
+/// The CPU's own thread, which would run the timer, is awake and waits for the section to end.
 TEST_P(pinned_timer_of_an_embedder, does_not_fire_before_the_section_ends)
 {
     runtime rt(options());
@@ -326,7 +327,7 @@ TEST_P(pinned_timer_of_an_embedder, does_not_fire_before_the_section_ends)
         EXPECT_FALSE(fired);
     });
     armed.acquire();
-    rt.call_on(1, [](softnet_data &) {}); // another runtime CPU of this logical CPU has nothing to do with it
+    rt.call_on(1, [](softnet_data &) {}); // another runtime CPU on this logical CPU is not affected
     leave.release();
     embedder.join();
     expect_fired(rt);
@@ -365,7 +366,8 @@ TEST(ksoftirqd, takes_over_what_outlives_a_dispatch)
     EXPECT_GE(rt.cpu(0).stats.ksoftirqd.load(), 1u);
 }
 
-/// Softirqs that never end: the embedder's thread on the CPU gets its sections, and the CPU's own thread its calls.
+/// Softirqs that never end: an embedder's thread on the CPU still gets its sections, and the CPU's own thread its
+/// calls.
 TEST(ksoftirqd, others_get_their_turn_beside_endless_softirqs)
 {
     static std::atomic<bool> endless;
@@ -391,7 +393,7 @@ TEST(ksoftirqd, others_get_their_turn_beside_endless_softirqs)
     endless = false;
 }
 
-/// The wake-up of a raise in task context, where no exit point follows before the caller's work ends.
+/// A raise in task context wakes the thread itself, since no exit point follows before the caller's work ends.
 TEST(ksoftirqd, is_woken_by_a_raise_in_task_context_only)
 {
     runtime rt(big_with_ksoftirqd());
@@ -408,7 +410,8 @@ TEST(ksoftirqd, is_woken_by_a_raise_in_task_context_only)
     });
 }
 
-/// A spinning instance beside endless softirqs is polled on, though the CPU's own thread, which brings it back, sleeps.
+/// Beside endless softirqs a spinning instance is still polled, although the CPU's own thread, which would bring it
+/// back, sleeps.
 TEST(ksoftirqd, spinning_instances_are_not_forgotten)
 {
     static std::atomic<bool> endless;

@@ -16,22 +16,22 @@
 namespace halfpoll
 {
 
-/// A device queue made of a packet counter and an eventfd. It behaves as virtio does: a packet that arrives while the
-/// interrupt is masked never fires it.
+/// A device queue that consists of a packet counter and an eventfd. It behaves as virtio does: a packet that arrives
+/// while the interrupt is masked never raises it.
 struct fake_device {
     napi_struct napi;
     std::atomic<int> waiting{0};       ///< packets in the ring
-    std::atomic<bool> unmasked{false}; ///< seq_cst with `waiting`, as a device's own barriers are
+    std::atomic<bool> unmasked{false}; ///< seq_cst with `waiting`, like a device's own barriers
     std::atomic<int> received{0};
-    std::atomic<int> polling{0};           ///< pollers inside the poll function
-    std::atomic<bool> overlapped{false};   ///< two at once
-    std::atomic<bool> wrong_thread{false}; ///< polled elsewhere than at home
+    std::atomic<int> polling{0};           ///< pollers that are inside the poll function
+    std::atomic<bool> overlapped{false};   ///< two pollers were inside at once
+    std::atomic<bool> wrong_thread{false}; ///< was polled on another CPU than its home CPU
     std::atomic<bool> polled_unmasked{false};
-    bool mute = false;                 ///< accepts enable() and never fires
-    std::atomic<bool> storm{false};    ///< fires whenever it is unmasked
-    std::atomic<bool> starving{false}; ///< it lacks buffers: nothing arrives and nothing fires
+    bool mute = false;                 ///< enable() succeeds, but the interrupt never fires
+    std::atomic<bool> storm{false};    ///< fires whenever the interrupt is unmasked
+    std::atomic<bool> starving{false}; ///< has no buffers: nothing arrives and nothing fires
     std::atomic<int> polls{0};
-    int refuse_enable = 0;                 ///< -errno
+    int refuse_enable = 0;                 ///< -errno that enable() returns
     std::function<void()> after_last_look; ///< runs when the ring was found empty, before the completion
 
     fake_device()
@@ -57,7 +57,7 @@ struct fake_device {
 
     static fake_device &of(const napi_struct &n)
     {
-        return *reinterpret_cast<fake_device *>(const_cast<napi_struct *>(&n)); // first member
+        return *reinterpret_cast<fake_device *>(const_cast<napi_struct *>(&n)); // `napi` is the first member
     }
 
     static int poll(napi_struct &n, int budget) noexcept
@@ -109,7 +109,8 @@ struct fake_device {
     static constexpr napi_irq_ops irq_ops{enable, disable, pending, starved};
 };
 
-/// Waits until `done`, at most a minute, which even a busy machine does not need. True if it came.
+/// Waits until `done` returns true, at most a minute, which even a busy machine does not need. Returns false at the
+/// limit.
 template <typename F>
 bool eventually(F done)
 {

@@ -19,7 +19,7 @@ namespace halfpoll::test
 
 namespace fs = std::filesystem;
 
-/// A folder of its own, removed at the end.
+/// A new folder, removed by the destructor.
 class scratch_folder
 {
 public:
@@ -44,9 +44,9 @@ private:
     std::string path_;
 };
 
-/// A machine that lacks nothing: NIC 0000:03:00.0 bound to vfio-pci in IOMMU group 7, 0000:03:00.1 (enp3s0f1) with igb
-/// in group 8, CPU 1 isolated, and an interface r0 with everything AF_XDP can use. Its PCI bus binds and unbinds as the
-/// kernel's does. Tests break what they like.
+/// A machine that meets all requirements: NIC 0000:03:00.0 is bound to vfio-pci in IOMMU group 7 and 0000:03:00.1
+/// (enp3s0f1) to igb in group 8, CPU 1 is isolated, and an interface r0 has everything that AF_XDP can use. Its PCI bus
+/// binds and unbinds as the kernel's does. Each test breaks a part of it.
 class fake_host : private scratch_folder, public host
 {
 public:
@@ -70,7 +70,8 @@ public:
         fs::remove(real(file));
         fs::create_symlink(target, real(file));
     }
-    /// A device on the PCI bus; `driver` as if it were bound, and what binds it by itself.
+    /// Adds a device to the PCI bus. `driver`: the driver that it is bound to. `native`: the driver that binds it
+    /// without an override.
     void add_pci(const std::string &address, const std::string &driver, const std::string &native,
                  const std::string &group, const std::string &ifname = "")
     {
@@ -102,7 +103,7 @@ public:
     }
     std::string driver_of(const std::string &address) const { return link_name(DEVICES + address + "/driver"); }
 
-    // ---- what the system calls say ----
+    // ---- results of system calls ----
     std::set<unsigned> dropped; ///< capabilities
     std::uint64_t memlock = UINT64_MAX, files = UINT64_MAX, addresses_limit = UINT64_MAX;
     std::map<std::string, int> accesses; ///< errno by file or folder
@@ -119,9 +120,9 @@ public:
     std::map<std::string, std::string> addresses;  ///< interface by address
     std::set<std::string> loadable;                ///< modules that modprobe finds
     std::map<std::string, std::string> natives;    ///< driver that claims a PCI address
-    std::map<std::string, std::string> interfaces; ///< of a PCI address, while its own driver has it
+    std::map<std::string, std::string> interfaces; ///< by PCI address, while its native driver has the device
     bool vfio_refuses = false;
-    std::vector<std::string> log; ///< what was written to sysfs: "file <- text"
+    std::vector<std::string> log; ///< writes to sysfs, as "file <- text"
 
     bool capable(unsigned capability) const override { return !dropped.contains(capability); }
     std::uint64_t memlock_limit() const override { return memlock; }
@@ -244,7 +245,7 @@ inline void fake_host::detach(const std::string &address)
     }
 }
 
-/// drivers_probe: the override decides, else the driver that knows the device.
+/// As the kernel's drivers_probe: driver_override decides, else the driver that knows the device.
 inline void fake_host::probe(const std::string &address)
 {
     const std::string wish = read(DEVICES + address + "/driver_override");

@@ -27,32 +27,32 @@
 namespace halfpoll::test
 {
 
-/// What the test and the port share; outlives the port.
+/// State that the test and the port share. It outlives the port.
 struct fake_wire {
     std::mutex mutex;
     std::deque<rte_mbuf *> rx;
-    std::vector<std::uint32_t> sent; ///< the sequence numbers of what was sent, in order
-    bool interrupt = false;          ///< enabled
+    std::vector<std::uint32_t> sent; ///< sequence numbers of the sent packets, in order
+    bool interrupt = false;          ///< enabled or not
     int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     std::function<void(port_event)> notify;
-    std::function<void(rte_mbuf **, unsigned)> on_tx; ///< called in tx_burst, on the data core
+    std::function<void(rte_mbuf **, unsigned)> on_tx; ///< called in tx_burst, on the data CPU
 
     std::atomic<bool> up{true};
     std::atomic<bool> link_fails{false};
-    std::atomic<unsigned> room{1u << 30}; ///< packets that the tx ring still takes
+    std::atomic<unsigned> room{1u << 30}; ///< number of packets that the tx ring still takes
     std::atomic<unsigned> tx_calls{0}, doorbells{0}, refused_doorbells{0};
     std::atomic<int> enable_result{0};
     std::atomic<bool> opened{false}, closed{false};
-    std::atomic<unsigned> opens{0}, resets{0}, ports{0}; ///< calls; ports that exist
+    std::atomic<unsigned> opens{0}, resets{0}, ports{0}; ///< calls of open() and reset(); number of ports that exist
     std::atomic<ktime_t> link_period{0};
     std::atomic<unsigned> link_looks{0};
-    bool refuses_live = false; ///< MTU and MAC while it is open
+    bool refuses_live = false; ///< refuses to change MTU and MAC while it is open
     bool reset_fails = false;
-    std::optional<rte_ether_addr> filter; ///< what set_mac() or open() asked for
+    std::optional<rte_ether_addr> filter; ///< address that set_mac() or open() requested
     std::uint32_t mtu = 0;
-    std::uint32_t opens_at_most_with = 9000; ///< MTU
+    std::uint32_t opens_at_most_with = 9000; ///< largest MTU that open() accepts
     bool open_fails = false;
-    bool no_memory = false; ///< for open()
+    bool no_memory = false; ///< open() fails for lack of memory
     bool has_fd = true;
     unsigned descriptors = 256;
     unsigned tx_queues = 1;
@@ -66,7 +66,7 @@ struct fake_wire {
         close(event_fd);
     }
 
-    /// A packet arrives from outside. Any thread.
+    /// Makes a packet arrive from outside. Any thread.
     void receive(rte_mbuf *m)
     {
         const std::lock_guard lock(mutex);
@@ -96,7 +96,7 @@ struct fake_wire {
     }
 };
 
-/// A packet of `length` bytes that carries a number.
+/// Makes a packet of `length` bytes that carries a number.
 inline rte_mbuf *packet(rte_mempool *pool, std::uint32_t number, unsigned length = 60)
 {
     rte_mbuf *m = rte_pktmbuf_alloc(pool);

@@ -15,7 +15,8 @@ namespace halfpoll::test
 
 using frame = std::vector<std::uint8_t>;
 
-/// A device without a wire: the test puts frames in and sees what was sent. It outlives the port that it serves.
+/// A device without a wire: the test puts frames in and reads the frames that were sent. It outlives the port that it
+/// serves.
 class fake_wire
 {
 public:

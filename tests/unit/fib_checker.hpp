@@ -33,7 +33,7 @@ inline std::string to_text(const ip_prefix &prefix)
     return std::string(text) + "/" + std::to_string(prefix.len);
 }
 
-/// "group(a | b)", sorted.
+/// "group(a | b)", members sorted.
 inline std::string group_text(const std::set<std::string> &members)
 {
     std::string text;
@@ -43,7 +43,7 @@ inline std::string group_text(const std::set<std::string> &members)
     return text + ")";
 }
 
-/// One line about a next hop: "punt local", "drop", "port0 02:…:01 mtu 1500", or a group of those.
+/// One line that describes a next hop: "punt local", "drop", "port0 02:…:01 mtu 1500", or a group of those.
 inline std::string to_text(const nexthop_table &table, const adjacency &a)
 {
     if (a.kind == adjacency_kind::group) {
@@ -69,7 +69,7 @@ inline std::string to_text(const nexthop_table &table, const adjacency &a)
 
 using fib_text = std::map<ip_prefix, std::string>;
 
-/// What the forwarder holds.
+/// Text of the forwarder's present tables.
 inline fib_text actual_fib(forwarder &fwd)
 {
     fib_text all;
@@ -85,7 +85,8 @@ inline fib_text actual_fib(forwarder &fwd)
     return all;
 }
 
-/// What it should hold, worked out from `ip -json` alone: an own reading of the same rules.
+/// The tables that the forwarder should hold, derived from `ip -json` alone by an independent implementation of the
+/// same rules.
 class fib_expectation
 {
 public:
@@ -196,7 +197,8 @@ private:
                     r);
     }
 
-    /// Takes away the best routes as long as the kernel uses none of them. Others are punted, so that it decides.
+    /// Removes the best routes as long as all their next hops are dead: the kernel uses none of them. A single dead
+    /// next hop is punted, so that the kernel decides.
     static void drop_dead(std::vector<route> &routes)
     {
         while (!routes.empty()) {
@@ -219,7 +221,8 @@ private:
         return s != shadows_.end() && links_.at(dev).first && s->second->running.load();
     }
 
-    /// The best route of which a next hop can be used; of IPv6 routes with gateways all that are equally good, as one.
+    /// The first of the best routes with a usable next hop, else the first route. For IPv6 routes with gateways, all
+    /// equally good ones as one route.
     route choose(const std::vector<route> &routes) const
     {
         const auto equal = [&](const route &r) { return r.metric == routes[0].metric && r.main == routes[0].main; };
@@ -304,7 +307,7 @@ private:
     std::map<ip_prefix, std::vector<route>> routes_;
 };
 
-/// Every difference in one readable text; empty: equal.
+/// All differences as one readable text; empty if there is none.
 inline std::string difference(const fib_text &expected, const fib_text &actual)
 {
     std::string text;

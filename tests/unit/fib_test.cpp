@@ -23,7 +23,7 @@ namespace
 
 using test::grace;
 
-/// IPv4 as a key of 16 bytes too, so that one model serves both.
+/// An IPv4 address as a key of 16 bytes, so that one model serves both families.
 struct key4 {
     using fib = fib4;
     using addr = std::uint32_t;
@@ -57,7 +57,7 @@ typename K::addr masked(typename K::addr a, unsigned len)
     return a;
 }
 
-/// The naive table: every prefix is compared.
+/// The reference table: a lookup compares every prefix.
 template <typename K>
 struct model {
     std::map<std::pair<unsigned, typename K::addr>, std::uint32_t> prefixes;
@@ -73,7 +73,7 @@ struct model {
     }
 };
 
-/// Addresses that crowd around few prefixes, so that they nest, and lengths with the edges among them.
+/// Random addresses close to few prefixes, so that prefixes nest, and lengths that include the edges.
 template <typename K>
 struct source {
     std::mt19937_64 random;
@@ -111,7 +111,7 @@ void expect_same(const typename K::fib &fib, const model<K> &naive, source<K> &d
     for (unsigned i = 0; i < 70; i++) {
         addrs.push_back(draw.addr());
     }
-    for (const auto &[key, nexthop] : naive.prefixes) { // both ends of some of the prefixes
+    for (const auto &[key, nexthop] : naive.prefixes) { // first and last address of some prefixes
         if (draw.random() % 8 == 0) {
             typename K::addr last = key.second;
             for (unsigned i = key.first; i < K::bits; i++) {
@@ -125,7 +125,7 @@ void expect_same(const typename K::fib &fib, const model<K> &naive, source<K> &d
     fib.lookup_bulk(addrs.data(), found.data(), static_cast<unsigned>(addrs.size()));
     for (std::size_t i = 0; i < addrs.size(); i++) {
         ASSERT_EQ(found[i], fib.lookup(addrs[i]));
-        if (K::bits == 32 && found[i] == fallback) { // stands for the default route
+        if (K::bits == 32 && found[i] == fallback) { // the index that stands for the default route
             fib.find({}, 0, found[i]);
         }
         ASSERT_EQ(found[i], naive.lookup(addrs[i], fallback));
@@ -151,7 +151,7 @@ TYPED_TEST(fib_test, agrees_with_a_linear_search_through_random_changes)
             naive.prefixes[key] = nexthop;
         } else if (action < 5) {
             ASSERT_EQ(fib.remove(addr, len), naive.prefixes.erase(key) == 1);
-        } else if (!naive.prefixes.empty()) { // an existing one
+        } else if (!naive.prefixes.empty()) { // an existing prefix
             auto it = std::next(naive.prefixes.begin(), static_cast<long>(draw.random() % naive.prefixes.size()));
             if (action == 5) {
                 fib.insert(it->first.second, it->first.first, nexthop);
@@ -191,7 +191,7 @@ TYPED_TEST(fib_test, a_full_table_refuses_and_stays_as_it_was)
 {
     using K = TypeParam;
     grace period;
-    constexpr unsigned groups = 13; // one /128 needs as many
+    constexpr unsigned groups = 13; // one /128 needs as many groups
     typename K::fib fib(period.retire(), 0, groups);
     typename K::addr addr{};
     unsigned added = 0;
@@ -236,7 +236,7 @@ TYPED_TEST(fib_test, refuses_what_is_out_of_range)
     EXPECT_EQ(fib.size(), 0U);
 }
 
-/// A QSBR variable with one registered reader, and a retire that honours it.
+/// A QSBR variable with one registered reader, and a retire function that waits for it.
 class readers
 {
 public:
@@ -266,8 +266,8 @@ private:
     std::deque<std::pair<std::uint64_t, std::function<void()>>> waiting_;
 };
 
-/// Two groups' worth of room and prefixes that come and go: a reader of an address that always has next hop 1 must
-/// never see the next hops that other prefixes write into a group that this address's entry has just left.
+/// Room for two groups, and prefixes that come and go: a reader of an address whose next hop is always 1 must never see
+/// the next hops that other prefixes write into a group that this address's entry has just left.
 TYPED_TEST(fib_test, a_reader_never_sees_a_group_used_again)
 {
     using K = TypeParam;
@@ -295,9 +295,9 @@ TYPED_TEST(fib_test, a_reader_never_sees_a_group_used_again)
     unsigned rounds = 0, refused = 0;
     while (std::chrono::steady_clock::now() < end || looked == 0 || rounds == 0) {
         try {
-            fib.insert(beside, K::bits, 2); // hangs groups below `here`
-            fib.remove(beside, K::bits);    // and unlinks them
-            fib.insert(there, K::bits, 3);  // takes them, if they may be had
+            fib.insert(beside, K::bits, 2); // puts groups below `here`
+            fib.remove(beside, K::bits);    // unlinks them
+            fib.insert(there, K::bits, 3);  // takes them for itself if they are already free
             fib.insert(K::with_bit(there, K::bits - 1, true), K::bits - 1, 4);
             fib.remove(K::with_bit(there, K::bits - 1, true), K::bits - 1);
             fib.remove(there, K::bits);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-// A router in slow motion: what RFC 1812 and RFC 8200 say of one frame, one rule after the other, on a flat copy.
-// Shares nothing with the forwarder but the numbers of reasons, classes and its adjacencies.
+// A reference router: the rules of RFC 1812 and RFC 8200 for one frame, applied one after the other to a flat copy. It
+// shares with the forwarder only the numbers of reasons and classes, and the adjacencies.
 
 #include "forward/packet/forwarder.hpp"
 
@@ -25,7 +25,7 @@ inline void set16(bytes &f, std::size_t at, unsigned v)
     f[at + 1] = static_cast<std::uint8_t>(v);
 }
 
-/// RFC 791: of a header at `at`, its checksum field taken as zero.
+/// Internet checksum (RFC 791) of a header at `at`, with its checksum field taken as zero.
 inline unsigned internet_checksum(const bytes &f, std::size_t at, std::size_t length)
 {
     std::uint64_t sum = 0;
@@ -35,7 +35,7 @@ inline unsigned internet_checksum(const bytes &f, std::size_t at, std::size_t le
     return 0xFFFF - static_cast<unsigned>(sum == 0 ? 0 : (sum - 1) % 0xFFFF + 1);
 }
 
-/// What must become of a frame.
+/// The expected result for a frame.
 struct verdict {
     enum { sent, dropped, punted } what;
     unsigned detail = 0;             ///< drop reason or punt class
@@ -46,9 +46,9 @@ struct verdict {
 class model_router
 {
 public:
-    bytes mac; ///< of the ingress
+    bytes mac; ///< of the ingress interface
 
-    /// A prefix of 4 or 16 address bytes; the longest wins.
+    /// Adds a prefix of 4 or 16 address bytes. The longest prefix wins.
     void add_route(const bytes &prefix, unsigned len, const adjacency &adj)
     {
         routes_[{prefix.size(), len, masked(prefix, len)}] = adj;
@@ -93,10 +93,10 @@ private:
         }
         return addr;
     }
-    /// ICMPv6 types 133 to 137.
+    /// True for ICMPv6 types 133 to 137.
     static bool discovery(const bytes &f) { return f.size() > 54 && f[20] == 58 && f[54] >= 133 && f[54] <= 137; }
 
-    /// The protocols by which routers keep each other: OSPF, EIGRP, PIM, VRRP; BGP and LDP; BFD, RIP.
+    /// True for the protocols that routers use among themselves: OSPF, EIGRP, PIM, VRRP; BGP and LDP; BFD, RIP.
     static bool routing(const bytes &f, unsigned protocol, std::size_t l4)
     {
         if (protocol == 88 || protocol == 89 || protocol == 103 || protocol == 112) {
@@ -109,7 +109,7 @@ private:
             protocol == 6 ? std::vector<unsigned>{179, 646} : std::vector<unsigned>{520, 521, 646, 3784, 3785, 4784};
         return std::ranges::count(known, get16(f, l4)) + std::ranges::count(known, get16(f, l4 + 2)) > 0;
     }
-    /// The class of what is for the box; `otherwise` of an ordinary packet.
+    /// The class of a packet for the box; `otherwise` if it is an ordinary packet.
     static unsigned local(const bytes &f, unsigned otherwise)
     {
         if (get16(f, 12) == 0x0800) {
@@ -134,7 +134,7 @@ private:
         return none;
     }
 
-    /// RFC 1812 4.2.2.11 and 5.3.7: this network, loopback, multicast and class E.
+    /// True for this network, loopback, multicast and class E (RFC 1812 4.2.2.11, 5.3.7).
     static bool martian4(const std::uint8_t *addr) { return addr[0] == 0 || addr[0] == 127 || addr[0] > 223; }
 
     static verdict divert(const adjacency &adj, const bytes &f)
@@ -155,7 +155,7 @@ private:
         if (total < header || total > payload) {
             return drop(DROP_IP_LENGTH);
         }
-        if (get16(f, 24) % 0xFFFF != internet_checksum(f, 14, header) % 0xFFFF) { // 0xFFFF also means 0
+        if (get16(f, 24) % 0xFFFF != internet_checksum(f, 14, header) % 0xFFFF) { // 0xFFFF is another form of 0
             return drop(DROP_IP_CSUM);
         }
         const std::uint8_t *src = &f[26], *dst = &f[30];
@@ -242,7 +242,7 @@ private:
         return send(adj, total, next);
     }
 
-    /// What is behind the packet (link padding) stays behind.
+    /// Sends the packet with a new link header. Bytes behind the packet (link padding) are not sent.
     static verdict send(const adjacency &adj, unsigned total, const bytes &f)
     {
         bytes out(adj.rewrite, adj.rewrite + adj.rewrite_len);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-// Three fake ports, a forwarder, and a slow path with a shadow in a namespace of its own: bursts go in, and what became
-// of each is told apart by what was sent, by drop reason and by punt class.
+// Three fake ports, a forwarder, and a slow path with a shadow in a network namespace of its own. A test puts bursts in
+// and sees the result of each: sent frames, drops by reason and punts by class.
 
 #include "fake_port.hpp"
 #include "forward_model.hpp"
@@ -29,14 +29,14 @@ namespace halfpoll::test
 
 inline constexpr unsigned rig_packets = 8191;
 
-/// What became of a burst.
+/// The result of a burst.
 struct outcome {
     std::vector<std::pair<const net_device *, bytes>> sent;
     std::array<std::uint64_t, DROP_REASONS> drops{};
     std::array<std::uint64_t, PUNT_CLASSES> punted{};
 
     bool operator==(const outcome &) const = default;
-    /// By port and family, in order: a burst's IPv4 packets leave before its IPv6 packets.
+    /// Sorts by port and family and keeps the order within: a burst's IPv4 packets leave before its IPv6 packets.
     outcome &sort()
     {
         std::ranges::stable_sort(sent, {}, [](const auto &s) {
@@ -80,7 +80,7 @@ inline void PrintTo(const outcome &o, std::ostream *out)
     }
 }
 
-/// Sees the frames that a shadow hands to the kernel.
+/// Receives the frames that a shadow hands to the kernel.
 class shadow_listener
 {
 public:
@@ -104,7 +104,7 @@ public:
     shadow_listener(const shadow_listener &) = delete;
     shadow_listener &operator=(const shadow_listener &) = delete;
 
-    /// The next n frames, or as many as come before five seconds pass without one.
+    /// Returns the next n frames, or fewer if five seconds pass without one.
     std::vector<bytes> take(std::size_t n)
     {
         std::vector<bytes> frames;
@@ -124,7 +124,7 @@ public:
     }
 
 private:
-    /// A frame as it was: the kernel takes an outer VLAN tag off and tells it beside.
+    /// Receives a frame in its original form: the kernel removes an outer VLAN tag and reports it as auxiliary data.
     ssize_t receive(bytes &buffer) const
     {
         iovec iov{buffer.data(), buffer.size() - 4};
@@ -178,7 +178,7 @@ protected:
         packet_pool_free(pool_);
     }
 
-    /// With a slow path that polices nothing; without one, punts are drops.
+    /// Starts with a slow path that polices nothing, or without one: punts are then drops.
     void start(bool with_slow_path)
     {
         if (with_slow_path) {
@@ -212,7 +212,7 @@ protected:
     }
     fake_wire &wire_of(const net_device &dev) { return *wires_[dev.ifindex - 1U]; }
 
-    /// The shadow of port `in`, in a namespace where the kernel has nothing to say.
+    /// Adds a shadow to port `in`, in a namespace where the kernel itself sends nothing.
     void listen()
     {
         netns_->exec("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.disable_ipv6=1 "
@@ -244,7 +244,7 @@ protected:
         rte_pktmbuf_free_bulk(pkts, n);
     }
 
-    /// A packet in segments that begin at 0 and at the cuts (ascending), and where one is full.
+    /// Makes a packet whose segments begin at 0, at each of the cuts (ascending), and where the segment before is full.
     rte_mbuf *packet_of(const bytes &f, const std::vector<std::size_t> &cuts = {}, unsigned headroom = 128)
     {
         rte_mbuf *head = nullptr;
@@ -268,7 +268,7 @@ protected:
         return head;
     }
 
-    /// Puts bursts through the receive handler on its CPU, each with an end of poll behind it.
+    /// Passes bursts to the receive handler on its CPU, with an end of poll after each.
     std::vector<outcome> receive(std::vector<burst> bursts)
     {
         std::vector<outcome> seen;
@@ -287,7 +287,7 @@ protected:
         return receive({{packet_of(f, cuts, headroom)}}).front();
     }
 
-    /// The interface counters agree with all that was sent so far.
+    /// Expects that the interface counters agree with everything that was sent so far.
     void expect_counted(const outcome &now)
     {
         for (const auto &[dev, frame] : now.sent) {
@@ -326,7 +326,7 @@ protected:
         return now;
     }
 
-    /// A next hop with link addresses of its own, 0 to 2 tags by length.
+    /// Makes a next hop with link addresses of its own. `rewrite_len` determines the number of tags, 0 to 2.
     static adjacency via(net_device &dev, unsigned rewrite_len, unsigned type, unsigned mtu, std::uint8_t mark)
     {
         adjacency a;
@@ -390,8 +390,8 @@ protected:
     net_device *in_ = nullptr, *out1_ = nullptr, *out2_ = nullptr;
     model_router model_;
     std::mutex mutex_;
-    std::vector<std::pair<const net_device *, bytes>> sent_;               ///< under mutex_: since the last burst
-    std::array<std::uint64_t, MAX_IFINDEX> sent_packets_{}, sent_bytes_{}; ///< by egress, of the bursts so far
+    std::vector<std::pair<const net_device *, bytes>> sent_; ///< since the last burst; protected by mutex_
+    std::array<std::uint64_t, MAX_IFINDEX> sent_packets_{}, sent_bytes_{}; ///< by egress, over all bursts so far
 };
 
 } // namespace halfpoll::test

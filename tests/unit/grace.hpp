@@ -8,7 +8,7 @@
 namespace halfpoll::test
 {
 
-/// Runs what was retired when told to.
+/// Collects retired functions; pass() runs them, as after a grace period.
 struct grace {
     std::deque<std::function<void()>> waiting;
     std::function<void(std::function<void()>)> retire()

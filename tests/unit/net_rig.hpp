@@ -15,7 +15,7 @@
 namespace halfpoll::test
 {
 
-/// Devices without wires on a runtime. Every packet must have been sent or freed at its end.
+/// Devices without wires on a runtime. At the end of a test every packet must have been sent or freed.
 class net_rig : public testing::Test
 {
 protected:
@@ -46,7 +46,7 @@ protected:
         options.napi.busy_poll = busy_poll;
         return core_->register_netdevice(std::make_unique<fake_port>(w), options);
     }
-    /// Every received packet leaves by `out`.
+    /// Installs a handler that sends every received packet out of `out`.
     void forward_to(net_device *&out)
     {
         core_->set_rx_handler(
@@ -55,7 +55,7 @@ protected:
             },
             &out);
     }
-    /// The numbers that left are 0, 1, 2 and so on, `n` of them.
+    /// Expects that exactly the numbers 0 to n - 1 were sent, in order.
     static void expect_sent_in_order(fake_wire &w, unsigned n)
     {
         ASSERT_TRUE(eventually([&] { return w.sent_count() >= n; })) << w.sent_count() << " of " << n;

@@ -8,7 +8,7 @@
 namespace halfpoll::test
 {
 
-/// While it lives no thread can start: there is no room for a stack of the default size.
+/// While an object exists, no thread can start: there is no room for a stack of the default size.
 class no_threads
 {
 public:

@@ -8,13 +8,13 @@
 namespace halfpoll::test
 {
 
-/// A tasklet or a work item (`Item`) that notes what it does.
+/// A tasklet or a work item (`Item`) that records its runs.
 template <typename Item>
 struct noted : Item {
     std::atomic<int> runs{0};
     std::atomic<int> inside{0};
     std::atomic<bool> overlapped{false};
-    std::atomic<bool> hold{false}; ///< the callback waits while set
+    std::atomic<bool> hold{false}; ///< while set, the callback waits
     std::function<void()> more;
     noted()
     {

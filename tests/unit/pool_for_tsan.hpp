@@ -14,15 +14,15 @@ namespace halfpoll::test
 
 #ifdef HALFPOLL_THREAD_SANITIZER
 
-/// The library that the handler of a pool is in is not instrumented: ThreadSanitizer is told what it does, that who
-/// takes an object out sees everything that was done by who put it in.
+/// The library with a pool's handler is not instrumented. This class declares the handler's ordering to
+/// ThreadSanitizer: the thread that takes an object out sees everything that the thread did before which put it in.
 class pool_for_tsan
 {
 public:
     explicit pool_for_tsan(const rte_mempool *pool)
     {
         if (enqueue_) {
-            return; // the handler is the same for all pools of a program
+            return; // all pools of a program share the handler
         }
         rte_mempool_ops *ops = rte_mempool_get_ops(pool->ops_index);
         enqueue_ = ops->enqueue;

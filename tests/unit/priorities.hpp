@@ -24,7 +24,7 @@
 namespace halfpoll::test
 {
 
-/// Logical CPUs that the process may use.
+/// The logical CPUs that the process may use.
 inline std::vector<int> allowed_cpus()
 {
     cpu_set_t set;
@@ -39,7 +39,7 @@ inline std::vector<int> allowed_cpus()
 }
 inline int first_cpu() { return allowed_cpus().front(); }
 
-/// The priority that a thread runs at now: -1 - n is SCHED_FIFO n (proc(5)).
+/// The priority at which a thread runs now; -1 - n means SCHED_FIFO n (proc(5)).
 inline int effective_priority(std::uint32_t tid = current_tid())
 {
     std::ifstream file("/proc/self/task/" + std::to_string(tid) + "/stat");
@@ -53,7 +53,7 @@ inline int effective_priority(std::uint32_t tid = current_tid())
     return std::stoi(field);
 }
 
-/// Whether each other thread of the process is in a system call that waits.
+/// True if each other thread of the process is in a system call that waits.
 inline bool others_sleep()
 {
     for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -68,7 +68,7 @@ inline bool others_sleep()
     return true;
 }
 
-/// Empty, or why not.
+/// Returns an empty text, or the reason why the thread cannot become SCHED_FIFO.
 inline std::string become_fifo(pthread_t thread, int priority)
 {
     const sched_param param{.sched_priority = priority};
@@ -76,7 +76,7 @@ inline std::string become_fifo(pthread_t thread, int priority)
     return rc == 0 ? "" : "SCHED_FIFO is refused here (CAP_SYS_NICE)";
 }
 
-/// A function that another thread starts on a runtime CPU: there and then, if that is the more urgent one.
+/// A function that another thread starts on a runtime CPU. It runs at once if that CPU is the more urgent one.
 struct task {
     std::function<void()> fn;
     call_single_data call;
@@ -87,7 +87,7 @@ struct task {
     }
 };
 
-/// Runtime CPUs of rising priority on the first logical CPU.
+/// Runtime CPUs of rising priority, all on the first logical CPU.
 class priority_rig : public testing::Test
 {
 protected:
@@ -107,17 +107,17 @@ protected:
     {
         rt->call_on(whom, [&](softnet_data &) { fn(); });
     }
-    /// Who is started from now on preempts who is less urgent.
+    /// Waits until all runtime CPUs sleep: a CPU that is started after that preempts less urgent ones.
     void wait_for_sleep()
     {
         for (unsigned c = 0; c < rt->cpus(); ++c) {
             ASSERT_TRUE(eventually([&] { return rt->cpu(c).sleeping.load() != 0; }));
         }
-        ASSERT_TRUE(eventually(others_sleep)); // the announcement comes before the system call
+        ASSERT_TRUE(eventually(others_sleep)); // `sleeping` is set before the system call
     }
 
     const int cpu = first_cpu();
-    std::string refused; ///< SCHED_FIFO, or empty
+    std::string refused; ///< the warning if SCHED_FIFO was refused, else empty
     std::unique_ptr<runtime> rt;
 };
 

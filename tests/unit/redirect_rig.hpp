@@ -19,8 +19,8 @@
 namespace halfpoll::test
 {
 
-/// Devices without wires, and bursts that a program has judged. Every packet that the test makes must have been sent,
-/// delivered or freed, once, at its end.
+/// Devices without wires, and bursts that an XDP program has judged. At the end of a test every packet that it made
+/// must have been sent, delivered or freed, exactly once.
 class redirect_rig : public testing::Test
 {
 protected:
@@ -65,7 +65,7 @@ protected:
         }
         return v;
     }
-    /// A burst as the hook hands it over, every packet with that target. The pool's packets must outlast it.
+    /// Makes a burst as the hook passes it, with the same target for every packet. `pkts` must outlive the burst.
     static void judge(halfpoll_xdp_burst &burst, std::vector<rte_mbuf *> &pkts, const net_device &from,
                       halfpoll_xdp_target target)
     {
@@ -77,8 +77,8 @@ protected:
             burst.target[i] = target;
         }
     }
-    /// One poll's worth, on CPU `cpu`: redirect, `between`, the end of the poll. Packets that the redirect has left to
-    /// the hook are freed. Returns their actions.
+    /// Does the work of one poll on CPU `cpu`: redirect, `between`, the end of the poll. Frees the packets that the
+    /// redirect left to the hook and returns their actions.
     std::vector<unsigned> redirect(std::vector<rte_mbuf *> pkts, halfpoll_xdp_target target, unsigned cpu = 0,
                                    const std::function<void()> &between = {})
     {
@@ -120,7 +120,7 @@ protected:
         }
         return v;
     }
-    /// The pool has nothing left to give.
+    /// Empties the pool.
     void empty_pool()
     {
         rt->call_on(0, [&](softnet_data &) { core->cpu(0).cache->drain(); });

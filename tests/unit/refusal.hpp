@@ -9,7 +9,7 @@
 namespace halfpoll::test
 {
 
-/// What `fn` throws, as text; empty: nothing.
+/// The message of the exception that `fn` throws; empty if it throws none.
 inline std::string refusal(const std::function<void()> &fn)
 {
     try {

@@ -19,7 +19,7 @@
 namespace halfpoll::test
 {
 
-/// Runs a shell command; its output and error output, and its exit status.
+/// Output, error output and exit status of a shell command.
 struct command_result {
     int status = -1;
     std::string output;
@@ -36,7 +36,7 @@ inline command_result run(const std::string &command)
     return result;
 }
 
-/// A network namespace of this test's own. Those of test programs that died are removed first.
+/// A network namespace of this test's own. The constructor first removes those that dead test programs left.
 class test_netns
 {
 public:
@@ -57,14 +57,14 @@ public:
     test_netns &operator=(const test_netns &) = delete;
 
     const std::string &name() const { return name_; }
-    /// `ip -n NAME ARGUMENTS`, which must succeed; its output.
+    /// Runs `ip -n NAME ARGUMENTS`, which must succeed, and returns its output.
     std::string ip(const std::string &arguments) const
     {
         const command_result result = run("ip -n " + name_ + " " + arguments);
         EXPECT_EQ(result.status, 0) << "ip " << arguments << ": " << result.output;
         return result.output;
     }
-    /// A command inside, which must succeed; its output.
+    /// Runs a command inside, which must succeed, and returns its output.
     std::string exec(const std::string &command) const
     {
         const command_result result = run("ip netns exec " + name_ + " " + command);

@@ -30,18 +30,18 @@ inline bytes address(const std::string &text)
 
 inline constexpr std::uint8_t ICMP = 1, TCP = 6, UDP = 17, ICMP6 = 58, SYN = 0x02, ACK = 0x10;
 
-/// What a frame is made of; the rest is as in most frames.
+/// The parts of a frame that tests vary; the rest is usual.
 struct frame_parts {
     std::string src = "192.0.2.1", dst = "198.51.100.1";
     unsigned sport = 1000, dport = 80;
     std::uint8_t flags = ACK, protocol = TCP;
     unsigned tags = 0;
-    unsigned fragment = 0;   ///< the 16 bits of IPv4; of IPv6, without the flags for it, a header if not 0
-    unsigned hop_by_hop = 0; ///< that many extension headers
-    bytes payload{};         ///< instead of TCP or UDP
+    unsigned fragment = 0; ///< IPv4: the 16 bits of flags and offset; IPv6: if not 0, a fragment header with these bits
+    unsigned hop_by_hop = 0; ///< number of extension headers
+    bytes payload{};         ///< replaces TCP or UDP
 };
 
-/// From the IP header on.
+/// The packet from the IP header on.
 inline bytes ip_packet(const frame_parts &p)
 {
     bytes l4 = p.payload;
