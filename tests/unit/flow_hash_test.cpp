@@ -40,11 +40,11 @@ struct frame_parts {
     const char *src, *dst;
     unsigned sport = 0, dport = 0;
     std::uint8_t protocol = TCP;
-    bytes tags;                  ///< with their EtherTypes
-    unsigned fragment = 0;       ///< the 16 bits of IPv4
-    unsigned options = 0;        ///< words of them
-    bytes extensions;            ///< of IPv6
-    std::uint8_t first_next = 0; ///< next header of the IPv6 header, if there are extensions
+    bytes tags;                  ///< VLAN tags with their EtherTypes
+    unsigned fragment = 0;       ///< IPv4: the 16 bits of flags and offset
+    unsigned options = 0;        ///< number of 32-bit words
+    bytes extensions;            ///< IPv6 extension headers
+    std::uint8_t first_next = 0; ///< next-header field of the IPv6 header, if there are extensions
 };
 
 bytes frame(const frame_parts &p)
@@ -69,7 +69,7 @@ bytes frame(const frame_parts &p)
     return f;
 }
 
-/// A frame whose last byte is the last one that may be read.
+/// Memory in which the last byte of a frame is the last readable byte.
 class guarded
 {
 public:
@@ -92,7 +92,7 @@ public:
         m.buf_addr = at;
         m.data_len = static_cast<std::uint16_t>(f.size());
         m.pkt_len = m.data_len;
-        m.hash.rss = 0xDEADBEEF; // left over from another packet
+        m.hash.rss = 0xDEADBEEF; // a value left over from another packet
         return m;
     }
 
@@ -101,7 +101,7 @@ private:
     std::uint8_t *base_;
 };
 
-/// Of Microsoft's RSS specification, whose test vectors hold.
+/// The key of Microsoft's RSS specification, with which its test vectors are computed.
 constexpr std::array<std::uint8_t, 40> MICROSOFTS = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
                                                      0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
                                                      0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
@@ -128,7 +128,7 @@ protected:
 INSTANTIATE_TEST_SUITE_P(level, flow_hash_test, testing::ValuesIn(flow_hash_levels().begin(), flow_hash_levels().end()),
                          [](const auto &level) { return std::string(level.param.name); });
 
-/// "Verifying the RSS hash calculation", Microsoft.
+/// Test vectors of "Verifying the RSS hash calculation", Microsoft.
 TEST_P(flow_hash_test, TheKnownAnswers)
 {
     const struct {
@@ -187,13 +187,13 @@ TEST_P(flow_hash_test, FragmentsStayTogether)
 {
     frame_parts f{"10.1.2.3", "10.4.5.6", 1000, 53, UDP};
     const std::uint32_t whole = hash(frame(f));
-    f.fragment = 0x4000; // don't
+    f.fragment = 0x4000; // Don't Fragment
     EXPECT_EQ(hash(frame(f)), whole);
     f.fragment = 0x2000;
     const std::uint32_t first = hash(frame(f));
     EXPECT_NE(first, whole);
     f.fragment = 0x2010;
-    f.sport = 0x1234; // payload, there
+    f.sport = 0x1234; // part of the payload in a later fragment
     EXPECT_EQ(hash(frame(f)), first);
     f.fragment = 0x0100;
     EXPECT_EQ(hash(frame(f)), first);
@@ -225,7 +225,7 @@ TEST_P(flow_hash_test, WhatHasNoFlow)
     EXPECT_EQ(hash(wrong_version), 0U);
 }
 
-/// A byte beyond the end would be a segmentation fault.
+/// An access beyond the end would be a segmentation fault.
 TEST_P(flow_hash_test, CutAnywhere)
 {
     frame_parts f4{"10.1.2.3", "10.4.5.6", 1000, 53, UDP}, f6{"2001:db8::1", "2001:db8::2", 1000, 53, UDP};
@@ -258,7 +258,7 @@ TEST_P(flow_hash_test, TheNicsHashIsTaken)
     EXPECT_EQ(m.hash.rss, 0x12345678U);
 }
 
-/// Bursts of every length and mix, against one packet at a time in the portable way.
+/// Bursts of every length and of mixed frames give the same hashes as the portable function gives packet by packet.
 TEST_P(flow_hash_test, BurstsAgree)
 {
     std::mt19937 random(7);
@@ -297,7 +297,8 @@ TEST_P(flow_hash_test, BurstsAgree)
     }
 }
 
-/// Nobody who has read the source knows where a flow goes. Before all others, which set the key of this process.
+/// The key is random, so that a reader of the source cannot predict the CPU of a flow. Runs before all tests that set
+/// the key of this process.
 TEST(flow_hash, TheKeyIsRandomInEachProcess)
 {
     const auto key_of_a_process = [] {

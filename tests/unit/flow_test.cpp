@@ -19,7 +19,7 @@ struct flow {
     std::uint32_t from = 1; ///< last bytes of the source address
     std::uint16_t sport = 1000, dport = 53;
     std::uint8_t protocol = udp;
-    std::uint32_t label = 0; ///< IPv6
+    std::uint32_t label = 0; ///< flow label of IPv6
 };
 
 class flow_test : public forward_rig
@@ -29,7 +29,7 @@ protected:
     {
         start(false);
         for (const unsigned type : {TYPE_IP4, TYPE_IP6}) {
-            // Two that leave as they are, one with a tag, and one that wants twice as much.
+            // Two without a tag, one with a tag, and one without a tag and of double weight.
             const adjacency hops[] = {via(*out1_, 14, type, 1500, 1), via(*out2_, 14, type, 1500, 2),
                                       via(*out2_, 18, type, 1500, 3), via(*out1_, 14, type, 1500, 4)};
             nexthop_group group;
@@ -66,7 +66,7 @@ protected:
         add32(f, std::uint32_t{w.sport} << 16 | w.dport);
         f.resize(f.size() + 8);
     }
-    /// `fragment`: the 16 bits of flags and offset. `options`: words of them.
+    /// `fragment`: the 16 bits of flags and offset. `options`: number of 32-bit words of options.
     bytes frame4(const flow &w, std::uint16_t fragment = 0, unsigned options = 0) const
     {
         bytes f = link(TYPE_IP4);
@@ -76,7 +76,7 @@ protected:
                   static_cast<std::uint8_t>(fragment >> 8), static_cast<std::uint8_t>(fragment), 64, w.protocol, 0, 0});
         add32(f, 0xC0A80000U + w.from);
         add32(f, 0x0A010203U);
-        f.resize(f.size() + options * 4U, 1); // no-operations
+        f.resize(f.size() + options * 4U, 1); // options that are no-operations
         add_ports(f, w);
         f.resize(std::max<std::size_t>(f.size(), 60));
         set16(f, 24, internet_checksum(f, 14, ihl * 4));
@@ -97,7 +97,8 @@ protected:
         return f;
     }
 
-    /// Which member each frame left by, 1 to 4: the mark in its link address. All in bursts, in order.
+    /// The member (1 to 4) by which each frame left: the mark in its link address. The frames are sent in bursts, in
+    /// order.
     std::vector<int> members(const std::vector<bytes> &frames)
     {
         std::vector<int> marks;
@@ -107,7 +108,7 @@ protected:
                 b.push_back(packet_of(frames[i]));
             }
             std::vector<outcome> seen = receive({b});
-            // Each device keeps its order, not both together: frames are told by their source address.
+            // Order is kept per device only: frames are recognized by their layer 3, which differs in source and ports.
             std::map<bytes, int> of;
             for (const auto &[dev, f] : seen[0].sent) {
                 const std::size_t tag = f[12] == 0x81 ? 4 : 0;
@@ -120,7 +121,7 @@ protected:
         }
         return marks;
     }
-    /// Layer 3 with one hop less, and nothing behind it.
+    /// Layer 3 of a frame after one hop, without trailing bytes.
     static bytes sent_form(bytes f)
     {
         if (f[12] == 0x08) {
@@ -140,7 +141,7 @@ protected:
         }
         return n;
     }
-    /// As the buckets are, give or take what chance does to a few thousand flows.
+    /// Expects the shares of the buckets, within the statistical error of a few thousand flows.
     static void expect_fair(const std::vector<int> &marks)
     {
         const std::vector<double> part = shares(marks);

@@ -16,14 +16,14 @@ namespace
 
 constexpr std::uint64_t our_mac = 0x060504030200;
 
-/// A packet outside any pool: the stage reads only these fields.
+/// A packet outside any pool: ip4_check() reads only these fields.
 struct packet {
     alignas(64) rte_mbuf mbuf{};
     std::vector<std::uint8_t> bytes;
 
     void set(const std::vector<std::uint8_t> &frame, std::uint16_t first_segment)
     {
-        bytes.assign(frame.begin(), frame.begin() + first_segment); // exact: a sanitizer sees reads beyond it
+        bytes.assign(frame.begin(), frame.begin() + first_segment); // exact: a sanitizer detects reads beyond it
         mbuf.buf_addr = bytes.data();
         mbuf.data_off = 0;
         mbuf.data_len = first_segment;
@@ -45,7 +45,7 @@ std::uint16_t checksum(const std::uint8_t *ip)
 
 bool usable(std::uint8_t first_octet) { return first_octet != 0 && first_octet != 127 && first_octet < 224; }
 
-/// What the stage must say of a frame, one rule a line. A checksum field of 0xFFFF for 0 also verifies.
+/// The expected result for a frame, by separate rules. Where the checksum is 0, a field of 0xFFFF verifies, too.
 bool plain(const packet &p)
 {
     if (p.mbuf.data_len < 34) {
@@ -58,7 +58,7 @@ bool plain(const packet &p)
            (is == right || (is == 0xFFFF && right == 0)) && ip[8] > 1 && usable(ip[12]) && usable(ip[16]);
 }
 
-/// Bytes are behind a plain packet.
+/// True if the frame has bytes behind its packet.
 bool trailed(const packet &p) { return load_be16(p.bytes.data() + 16) + 14U < p.mbuf.pkt_len; }
 
 class draw
@@ -82,7 +82,7 @@ public:
         f[22] = below(4) ? 64 : static_cast<std::uint8_t>(below(4));
         f[26] = below(6) ? 10 : octets[below(12)];
         f[30] = below(6) ? 20 : octets[below(12)];
-        if (below(4) == 0) { // towards the edges of the checksum arithmetic
+        if (below(4) == 0) { // chosen near the limits of the checksum arithmetic
             set16(f, 18, 0);
             const unsigned target = below(3) ? 0xFFFDU + below(3) : below(4);
             set16(f, 18, one_complement_minus(checksum(f.data() + 14), target));
@@ -106,7 +106,7 @@ private:
         f[at] = static_cast<std::uint8_t>(v >> 8);
         f[at + 1] = static_cast<std::uint8_t>(v);
     }
-    /// The word that makes the checksum `target` where a zero word gives `now`.
+    /// The word that changes the checksum from `now` (with the word 0) to `target`.
     static unsigned one_complement_minus(unsigned now, unsigned target)
     {
         const unsigned sum = now + (0xFFFF - target);
@@ -162,7 +162,7 @@ TEST_P(ip4_check_test, agrees_with_a_plain_reading_of_the_rules)
         for (unsigned i = 0; i < n; i++) {
             do {
                 random.packet_into(packets_[i]);
-            } while (round % 2 && !plain(packets_[i])); // else a whole burst is hardly ever sound
+            } while (round % 2 && !plain(packets_[i])); // otherwise hardly any burst would be without fault
             pkts_[i] = &packets_[i].mbuf;
             bytes += pkts_[i]->pkt_len;
             all &= plain(packets_[i]) && load_mac(packets_[i].bytes.data()) == our_mac && !trailed(packets_[i]);

@@ -10,8 +10,8 @@ namespace
 
 constexpr unsigned TYPE_IP4 = 0x0800, TYPE_IP6 = 0x86DD;
 constexpr std::uint32_t OIF_IN = 101, OIF_VLAN = 102, OIF_QINQ = 103, OIF_OUT = 104;
-const bytes TAG5{0x81, 0x00, 0xA0, 5};                        // priority 5
-const bytes TAGS97{0x88, 0xA8, 0x20, 9, 0x81, 0x00, 0xE0, 7}; // priorities 1 and 7
+const bytes TAG5{0x81, 0x00, 0xA0, 5};                        // VLAN 5, priority 5
+const bytes TAGS97{0x88, 0xA8, 0x20, 9, 0x81, 0x00, 0xE0, 7}; // VLANs 9 and 7, priorities 1 and 7
 const bytes PRIORITY{0x81, 0x00, 0x60, 0};
 
 class forward_interface_test : public forward_rig
@@ -39,7 +39,7 @@ protected:
         route6({0x20, 0x01, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 64, out);
         interface(rx_interface{});
     }
-    /// Sets the port's interfaces: `untagged` with the port's numbers, VLAN 5, and 9.7.
+    /// Sets the port's interfaces: `untagged` with the port's numbers, VLAN 5, and VLAN 9.7.
     void interface(rx_interface untagged)
     {
         untagged.oif = OIF_IN;
@@ -84,7 +84,7 @@ protected:
         f.insert(f.end(), ip.begin(), ip.end());
         return f;
     }
-    /// The frame leaves out of `dev` behind a link header of that length, one hop further.
+    /// Expects that the frame leaves by `dev` after one hop, with a link header of `header` bytes.
     void expect_sent(const bytes &f, const net_device &dev, std::size_t header = 14,
                      const std::vector<std::size_t> &cuts = {})
     {
@@ -102,7 +102,7 @@ protected:
         wanted.drops[reason] = 1;
         EXPECT_EQ(receive_one(f, cuts), wanted) << drop_reason_name(reason);
     }
-    /// The kernel gets the frame as it came.
+    /// Expects that the kernel gets the frame unchanged.
     void expect_punted(const bytes &f, punt_class c, const std::vector<std::size_t> &cuts = {})
     {
         outcome wanted;
@@ -192,7 +192,7 @@ TEST_F(forward_interface_test, strict_reverse_path)
     start_router();
     interface({.rp_filter = rp_filter_mode::strict});
     expect_sent(ip4({10, 1, 0, 1}, {10, 2, 0, 9}), *out1_);
-    expect_sent(ip4({10, 1, 0, 1}, {10, 6, 0, 9}), *out1_); // behind a neighbour that is not resolved yet
+    expect_sent(ip4({10, 1, 0, 1}, {10, 6, 0, 9}), *out1_); // the route back leads over an unresolved neighbour
     for (const bytes &source : std::vector<bytes>{{10, 1, 0, 9}, {10, 4, 0, 9}, {10, 5, 0, 9}, {203, 0, 113, 1}}) {
         expect_dropped(ip4({10, 1, 0, 1}, source), DROP_REVERSE_PATH);
     }
@@ -242,7 +242,7 @@ TEST_F(forward_interface_test, an_interface_that_is_the_kernels)
     start_router();
     interface({.kernel_only = true});
     bytes other = ip4({10, 1, 0, 1});
-    other[5] ^= 1; // a bridge's frames are for anybody
+    other[5] ^= 1; // to another link address: a bridge takes such frames, too
     for (const bytes &f : {ip4({10, 1, 0, 1}), ip6(), other, ip4({10, 1, 0, 1}, {10, 1, 9, 9}, TAG5)}) {
         expect_punted(f, PUNT_OTHER);
     }
@@ -256,10 +256,10 @@ TEST_F(forward_interface_test, of_what_goes_back_the_kernel_gets_a_sample)
         b.push_back(packet_of(ip4({10, net, 0, 1})));
     }
     const outcome seen = receive({b}).front();
-    EXPECT_EQ(seen.punted[PUNT_REDIRECT], 2U); // nothing is policed here
+    EXPECT_EQ(seen.punted[PUNT_REDIRECT], 2U); // the rig polices nothing
     EXPECT_EQ(seen.sent.size(), 1U);
     EXPECT_EQ(listener_->take(2), (std::vector<bytes>{ip4({10, 2, 0, 1}), ip4({10, 2, 0, 1})}));
-    expect_sent(ip4({10, 3, 0, 1}), *in_, 18); // the port it came from, but another interface
+    expect_sent(ip4({10, 3, 0, 1}), *in_, 18); // the same port, but another interface
     expect_punted(ip4({10, 3, 0, 1}, {10, 1, 9, 9}, TAG5), PUNT_REDIRECT);
 }
 

@@ -12,7 +12,7 @@ namespace
 {
 
 constexpr unsigned TYPE_IP4 = 0x0800, TYPE_IP6 = 0x86DD;
-constexpr unsigned input_burst = 64; ///< most packets that a receive handler gets at once
+constexpr unsigned input_burst = 64; ///< largest burst that a receive handler gets
 
 // ---- frames ----
 
@@ -25,7 +25,7 @@ bytes link_header(const net_device &to, unsigned type)
 
 void set_checksum(bytes &f) { set16(f, 24, internet_checksum(f, 14, (f[14] & 15U) * 4)); }
 
-/// Header, options and a payload, `total` bytes of layer 3.
+/// Makes header, options and payload: `total` bytes of layer 3.
 bytes ip4_frame(const net_device &to, const bytes &dst, unsigned total = 46, std::uint8_t ttl = 64, unsigned ihl = 5)
 {
     bytes f = link_header(to, TYPE_IP4);
@@ -79,7 +79,7 @@ public:
     unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
     bool one_in(unsigned n) { return below(n) == 0; }
 
-    /// A burst has a character: IPv4 to one next hop, to several of one port, to many, or anything, damaged.
+    /// Chooses the kind of the next burst: IPv4 to one next hop, to several of one port, to many, or mixed and damaged.
     void new_burst()
     {
         static const std::vector<std::vector<std::uint8_t>> characters = {
@@ -139,7 +139,7 @@ private:
             set16(f, 16, get16(f, 16) + below(41) - 20);
         }
         set16(f, 18, below(65536));
-        if (one_in(6)) { // towards the edges of the checksum arithmetic
+        if (one_in(6)) { // chosen near the limits of the checksum arithmetic
             set16(f, 18, 0);
             const unsigned wanted = one_in(3) ? below(3) : 0xFFFF - (one_in(2) ? below(4) : 0xFE + below(4));
             const unsigned sum = internet_checksum(f, 14, ihl * 4) + (0xFFFF - wanted);
@@ -218,7 +218,7 @@ private:
                 static_cast<std::uint8_t>(1U << below(8));
         }
         if (f.size() > 13 && (get16(f, 12) == 0x8100 || get16(f, 12) == 0x88A8)) {
-            f[12] = 0x08; // the kernel takes a tag off before the test sees the frame
+            f[12] = 0x08; // not a tag: the kernel would remove it before the test receives the frame
         }
     }
 
@@ -237,7 +237,7 @@ protected:
         return ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0, hop}, last);
     }
 
-    /// 10.HOP.0.0/16 and 2001:db8:HOP::/48, with something more specific below some of them; 13 has no route.
+    /// Adds 10.HOP.0.0/16 and 2001:db8:HOP::/48, and longer prefixes below some of them. Hop 13 has no route.
     void add_routes()
     {
         for (const unsigned type : {TYPE_IP4, TYPE_IP6}) {
@@ -252,7 +252,7 @@ protected:
                 via(*out2_, 14, type, 1492, 8),
                 drop_as(DROP_BLACKHOLE),
                 punt_as(PUNT_RESOLVE),
-                via(*out1_, 22, type, 1504, 11), // more than the device takes
+                via(*out1_, 22, type, 1504, 11), // MTU larger than the device's
                 via(*in_, 18, type, 1280, 12),
             };
             for (std::uint8_t i = 0; i < std::size(hops); i++) {
@@ -267,7 +267,7 @@ protected:
         route6(ip6_addr_of({0x20, 0x01, 0x0D, 0xB8, 0, 1, 1}, 77), 128, punt_as(PUNT_LOCAL));
     }
 
-    /// What leaves for an IPv4 frame, written out.
+    /// The frame that must leave for an IPv4 frame `f`, computed independently.
     static bytes routed4(const adjacency &adj, const bytes &f)
     {
         bytes next = f;
@@ -284,7 +284,7 @@ protected:
         out[adj.rewrite_len + 7U]--;
         return out;
     }
-    /// Alone, and between two others of a burst; cut into segments if asked.
+    /// Sends `f` alone, then between two other packets of a burst; cut into segments at `cuts`.
     void expect(const outcome &wanted, const bytes &f, const std::vector<std::size_t> &cuts = {})
     {
         EXPECT_EQ(receive_one(f, cuts), wanted);
@@ -303,7 +303,7 @@ protected:
         wanted.drops[reason] = 1;
         expect(wanted, f, cuts);
     }
-    /// The kernel gets the frame as it came.
+    /// Expects that the kernel gets the frame unchanged.
     void expect_punt(punt_class c, const bytes &f, const std::vector<std::size_t> &cuts = {})
     {
         SCOPED_TRACE(to_string(c));
@@ -329,7 +329,7 @@ protected:
     adjacency hop1_;
 };
 
-/// What came of a random run, so that the test can tell that it saw everything.
+/// Counts the results of a random run, so that the test can check that each kind occurred.
 using tally = std::map<std::pair<int, unsigned>, unsigned>;
 
 void expect_everything_happened(const tally &seen)
@@ -345,7 +345,7 @@ void expect_everything_happened(const tally &seen)
     EXPECT_GT(count(verdict::dropped, DROP_TX_OVERSIZE), 20U);
     for (unsigned c = 0; c < PUNT_CLASSES; c++) {
         if (c == PUNT_ROUTING || c == PUNT_REDIRECT || c == PUNT_TABLE_FULL) {
-            continue; // rare among random packets (forward_interface_test), or never (mirror_test)
+            continue; // rare among random packets (see forward_interface_test), or absent (see mirror_test)
         }
         EXPECT_GT(count(verdict::punted, c), 100U) << to_string(static_cast<punt_class>(c));
     }
@@ -391,7 +391,7 @@ TEST_F(forward_receive_test, agrees_with_the_model_on_random_bursts)
 
 // ---- one case at a time ----
 
-/// `f` with one byte changed, and its IPv4 checksum right again.
+/// `f` with one byte changed and a correct IPv4 checksum.
 bytes with4(bytes f, std::size_t at, std::uint8_t value)
 {
     f[at] = value;
@@ -451,7 +451,7 @@ TEST_F(forward_receive_test, drops_ip6_by_reason)
     expect_drop(DROP_IP_LENGTH, with(good, 18, {0xFF}));
     expect_drop(DROP_IP_SRC, with(good, 22, ip6_addr_of({0xFF, 0x0E}, 1)));
     expect_drop(DROP_IP_SRC, with(good, 22, loopback));
-    expect_drop(DROP_IP_SRC, with(good, 22, none)); // to be forwarded
+    expect_drop(DROP_IP_SRC, with(good, 22, none)); // an unspecified source is never forwarded
     expect_drop(DROP_IP_SRC, with(ip6_frame(*in_, dst6(9)), 22, none));
     expect_drop(DROP_IP_DST, with(good, 38, none));
     expect_drop(DROP_IP_DST, with(good, 38, loopback));
@@ -463,12 +463,12 @@ TEST_F(forward_receive_test, punts_ip4_by_class)
     start_with_routes();
     bytes broadcast = ip4_frame(*in_, {255, 255, 255, 255});
     expect_punt(PUNT_CONTROL, broadcast);
-    expect_punt(PUNT_CONTROL, with4(broadcast, 26, 0)); // a DHCP client
+    expect_punt(PUNT_CONTROL, with4(broadcast, 26, 0)); // as a DHCP client sends
     std::fill_n(broadcast.begin(), 6, std::uint8_t{0xFF});
     expect_punt(PUNT_CONTROL, broadcast);
     expect_punt(PUNT_CONTROL, ip4_frame(*in_, {224, 0, 0, 5}));
     expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7)));
-    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 1)); // delivered, not expired
+    expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 1)); // delivered whatever its TTL
     expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 0));
     expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 46, 64, 7));
     expect_punt(PUNT_LOCAL, ip4_frame(*in_, dst4(7), 4000), {10, 30});
@@ -554,14 +554,14 @@ TEST_F(forward_receive_test, bytes_behind_the_packet_stay_behind)
     const bytes fits = resized(whole, 14 + 576), surplus = resized(whole, 14 + 577);
     expect_sent(*out1_, routed4(hop6, whole), fits);
     expect_sent(*out1_, routed4(hop6, whole), surplus);
-    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 400, 550, 580}); // ends inside a segment
-    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 514, 580});      // ends with a segment
+    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 400, 550, 580}); // the packet ends inside a segment
+    expect_sent(*out1_, routed4(hop6, whole), surplus, {300, 514, 580});      // the packet ends with a segment
     const bytes whole6 = ip6_frame(*in_, dst6(6), 500);
     expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), whole6), resized(whole6, 1000), {20, 600, 700});
     expect_sent(*out1_, routed6(via(*out1_, 14, TYPE_IP6, 576, 6), whole6), resized(whole6, 550));
 }
 
-/// `f` with an identification that makes its checksum `wanted`; 0xFFFF is written in place of 0.
+/// `f` with an identification that makes its checksum `wanted`. The value 0xFFFF is written as such, not as 0.
 bytes with_checksum(bytes f, unsigned wanted)
 {
     set16(f, 18, 0);
@@ -582,8 +582,8 @@ TEST_F(forward_receive_test, checksum_edges_of_the_ttl_decrement)
         const bytes f = with_checksum(ip4_frame(*in_, dst4(1)), before);
         const bytes out = routed4(hop1_, f);
         ASSERT_EQ(get16(out, 24), after);
-        expect_sent(*out1_, out, f);       // in bulk
-        expect_sent(*out1_, out, f, {20}); // alone, for its header was in two segments
+        expect_sent(*out1_, out, f);       // rewritten by the burst path
+        expect_sent(*out1_, out, f, {20}); // by classify(), since the header is in two segments
         const bytes tagged = with_checksum(ip4_frame(*in_, dst4(4)), before);
         expect_sent(*out2_, routed4(via(*out2_, 18, TYPE_IP4, 1500, 4), tagged), tagged);
     }
@@ -616,7 +616,7 @@ TEST_F(forward_receive_test, egress_that_cannot_take_a_packet)
     expect_drop(DROP_TX_OVERSIZE, ip4_frame(*in_, dst4(11), 1504));
     const bytes fits = ip4_frame(*in_, dst4(11), 1500);
     expect_sent(*out1_, routed4(via(*out1_, 22, TYPE_IP4, 1504, 11), fits), fits);
-    burst full; // a whole burst is left when the one that is too long has gone
+    burst full; // a full burst remains after the oversized packet was dropped
     for (unsigned i = 0; i <= NET_BURST; i++) {
         full.push_back(packet_of(ip4_frame(*in_, dst4(11), i == 5 ? 1504 : 1500)));
     }
@@ -660,7 +660,7 @@ TEST_F(forward_receive_test, a_burst_of_64_of_all_kinds_keeps_its_order)
 class next_hop_test : public forward_receive_test
 {
 protected:
-    /// The two next hops that a flow's prefix has in turn, for two flows.
+    /// For each of two flows, the two next hops between which its prefix alternates.
     using choices = adjacency[2][2];
 
     static bytes prefix(std::uint8_t hop) { return {10, hop, 0, 0}; }
@@ -670,7 +670,8 @@ protected:
         return sent_.size();
     }
 
-    /// A thread of its own: packets of two flows, numbered, until there were enough of them and of changes.
+    /// Runs on a thread of its own. Sends numbered packets of two flows until enough packets and replacements have
+    /// happened.
     void feed(const std::atomic<unsigned> &replaced, unsigned &fed)
     {
         while (fed < 60'000 || replaced < 1'000) {
@@ -688,13 +689,14 @@ protected:
         }
     }
 
-    /// Everything that was sent left by one of its flow's next hops, a flow in order by each port; both were used.
+    /// Expects that every packet left by one of its flow's next hops, that each flow stayed in order on each port, and
+    /// that both next hops were used.
     void expect_one_of(const choices &to)
     {
         unsigned seen[2][2] = {};
-        std::map<std::pair<const net_device *, unsigned>, unsigned> next; // by port and flow: least number to come
+        std::map<std::pair<const net_device *, unsigned>, unsigned> next; // by port and flow: least next number
         for (const auto &[dev, f] : sent_) {
-            const unsigned tags = static_cast<unsigned>(f.size()) - 60; // bytes of them
+            const unsigned tags = static_cast<unsigned>(f.size()) - 60; // length of the tags
             ASSERT_LE(tags, 8U);
             const unsigned flow = f[14 + tags + 17] - 1U;
             ASSERT_LE(flow, 1U);
@@ -726,7 +728,7 @@ TEST_F(next_hop_test, each_packet_leaves_with_the_old_or_the_new_rewrite)
     const std::uint32_t hop[] = {route4(prefix(1), 16, to[0][0]), route4(prefix(2), 16, to[1][0])};
     std::atomic<unsigned> replaced{0};
     std::atomic<bool> done{false};
-    unsigned fed = 0; // the feeder's until it is done
+    unsigned fed = 0; // owned by the feeder until it ends
     std::thread feeder([&] {
         feed(replaced, fed);
         done = true;

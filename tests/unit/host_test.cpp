@@ -23,13 +23,13 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
-/// The real machine, in a network namespace of the test's own.
+/// The host class on the real machine, in a network namespace of the test's own.
 class HostNet : public testing::Test
 {
 protected:
     HostNet() : ns_("host"), scope_(ns_.name()) {}
 
-    /// An interface that is up, with carrier.
+    /// Adds an interface that is up and has carrier.
     void add_interface(const std::string &name)
     {
         ns_.ip("link add " + name + " type veth peer name peer-" + name);
@@ -99,7 +99,7 @@ TEST_F(HostNet, XdpOfALink)
     EXPECT_EQ(link("v0").xdp, "");
     EXPECT_EQ(on_.link_rx_queues("v0"), 3U);
     EXPECT_EQ(on_.link_rx_queues("nonesuch"), 0U);
-    if (const auto features = on_.link_xdp_features(link("v0").index)) { // the kernel tells
+    if (const auto features = on_.link_xdp_features(link("v0").index)) { // the kernel reports XDP features
         EXPECT_EQ(*features & XDP_FEATURE_BASIC, XDP_FEATURE_BASIC);
         EXPECT_EQ(on_.link_xdp_features(link("br0").index), 0U);
     }

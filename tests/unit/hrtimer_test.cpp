@@ -15,7 +15,7 @@ namespace
 
 struct probe : hrtimer {
     std::vector<ktime_t> *fired = nullptr;
-    hrtimer_queue *again = nullptr; ///< starts itself anew, in the past
+    hrtimer_queue *again = nullptr; ///< if set, the timer restarts itself with an expiry in the past
 };
 
 void fire(hrtimer &t) noexcept
@@ -42,7 +42,7 @@ TEST(hrtimer, fires_in_order_of_expiry_and_not_early)
         q.start(*p, static_cast<ktime_t>(rng() % 10000));
         timers.push_back(std::move(p));
     }
-    for (int i = 0; i < 3000; ++i) { // restart and cancel at random
+    for (int i = 0; i < 3000; ++i) { // restarts and cancels at random
         auto &p = *timers[rng() % timers.size()];
         if (rng() % 3 == 0) {
             q.cancel(p);

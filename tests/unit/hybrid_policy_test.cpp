@@ -11,7 +11,7 @@ namespace
 
 constexpr hybrid_limits limits{.sleep_cost = 20 * NSEC_PER_USEC, .max_spin = 100 * NSEC_PER_USEC};
 
-/// Packets every `gap` from `now` on.
+/// Feeds `packets` packets, one every `gap`, beginning at `now`.
 hybrid_history stream(hybrid_history h, ktime_t &now, ktime_t gap, int packets)
 {
     for (int i = 0; i < packets; ++i) {
@@ -21,7 +21,7 @@ hybrid_history stream(hybrid_history h, ktime_t &now, ktime_t gap, int packets)
     return h;
 }
 
-/// How long it would spin after the last packet.
+/// How long the policy spins after the last packet.
 ktime_t spin_time(const hybrid_history &h)
 {
     ktime_t t = 0;
@@ -75,7 +75,7 @@ TEST(hybrid_policy, stops_spinning_soon_after_a_stream_turns_into_a_trickle)
 
 TEST(hybrid_policy, timed_sleep_leaves_half_the_ring)
 {
-    // 10 Gbit/s of 64-byte frames: 67.2 ns each; 512 of 1024 descriptors last 34.4 us.
+    // 10 Gbit/s of 64-byte frames: 67.2 ns each; 512 of 1024 descriptors take 34.4 us.
     EXPECT_NEAR(static_cast<double>(hybrid_timed_sleep(1024, 10'000'000'000)), 34406, 10);
     EXPECT_EQ(hybrid_timed_sleep(4096, 1'000'000), NSEC_PER_MSEC);
     EXPECT_EQ(hybrid_timed_sleep(2, 400'000'000'000), NSEC_PER_USEC);

@@ -25,7 +25,7 @@ runtime_options threaded()
     return options;
 }
 
-/// Items that note where they ran.
+/// An item that records where it ran.
 struct noted_work : irq_work {
     std::atomic<int> runs{0};
     std::atomic<std::uint32_t> tid{0};
@@ -143,13 +143,14 @@ TEST(irq_work, lazy_work_waits_for_the_tick)
     }
 }
 
-/// The kernel lets a plain item behind a lazy one wait for the tick on PREEMPT_RT; here it wakes the thread itself.
+/// On PREEMPT_RT the kernel lets a plain item behind a lazy one wait for the tick. Here the plain item wakes the
+/// thread.
 TEST(irq_work, plain_work_behind_lazy_work_does_not_wait)
 {
     static ktime_t fake;
     fake = 1;
     runtime_options options = threaded();
-    options.clock = []() noexcept { return fake; }; // stands still: the tick never comes
+    options.clock = []() noexcept { return fake; }; // the clock stands still, so that the tick never comes
     runtime rt(options);
     noted_work lazy(IRQ_WORK_LAZY), plain;
     rt.call_on(0, [&](softnet_data &) {
@@ -193,7 +194,7 @@ TEST(irq_work, the_thread_may_use_sections)
 }
 
 /// An item must be on one list at a time. While `irq_work/N` is held up, items gather on the lazy list behind the first
-/// one; none of them may also go the way of raised work, where the CPU's own thread would run it at once and the two
+/// one. None of them may also take the path of raised work: the CPU's own thread would run it at once, and the two
 /// lists would share their tails.
 TEST(irq_work, remote_items_behind_others_are_queued_once)
 {
@@ -212,7 +213,7 @@ TEST(irq_work, remote_items_behind_others_are_queued_once)
     std::array<noted_work, 8> works;
     for (noted_work &work : works) {
         EXPECT_TRUE(irq_work_queue_on(work, rt.cpu(0)));
-        rt.call_on(0, [](softnet_data &) {}); // the CPU has taken whatever was sent to it
+        rt.call_on(0, [](softnet_data &) {}); // the CPU has run everything that was sent to it
     }
     const std::uint32_t own = own_thread(rt, 0);
     for (noted_work &work : works) {

@@ -34,7 +34,7 @@ protected:
     void SetUp() override { start_runtime(exclusion_mode::exclusive, {1, 10, 20}); }
 
     nested_bh_lock a{class_a, cpu}, b{class_b, cpu}, c{class_c, cpu};
-    /// What happened, in order. The mutex is for race checkers: nobody is preempted while he writes.
+    /// The events, in order. The mutex is for race checkers: no thread is preempted while it appends.
     struct {
         std::mutex mutex;
         std::vector<std::string> lines;
@@ -63,7 +63,8 @@ TEST_F(nested_locks, are_held_to_the_end_of_the_guard)
     });
 }
 
-/// The holder is preempted: who wants the lock lends it its priority, so that nobody in between keeps it from leaving.
+/// The holder is preempted. A thread that waits for the lock lends it its priority, so that no thread of a priority in
+/// between keeps the holder from leaving.
 TEST_F(nested_locks, a_waiter_lends_its_priority_and_comes_next)
 {
     SKIP_WITHOUT_FIFO();
@@ -89,7 +90,7 @@ TEST_F(nested_locks, a_waiter_lends_its_priority_and_comes_next)
                                                     "high has it", "middle", "low at -2"}));
 }
 
-/// Boosts go on along a chain: high waits for middle, which waits for low.
+/// Boosts propagate along a chain: high waits for middle, which waits for low.
 TEST_F(nested_locks, a_boost_reaches_the_end_of_a_chain)
 {
     SKIP_WITHOUT_FIFO();
@@ -116,7 +117,7 @@ TEST_F(nested_locks, a_boost_reaches_the_end_of_a_chain)
     EXPECT_EQ(seen.lines, (std::vector<std::string>{"low at -11", "low at -21", "middle at -21", "high", "low at -2"}));
 }
 
-/// Different locks do not meet: the urgent thread runs through while the other holds its own.
+/// Different locks are independent: the urgent thread runs through while the other thread holds its own lock.
 TEST_F(nested_locks, an_urgent_thread_does_not_wait_for_another_resource)
 {
     SKIP_WITHOUT_FIFO();
@@ -153,7 +154,7 @@ TEST_F(nested_locks, waiting_is_no_spinning)
 
 TEST_F(nested_locks, threads_count_without_losing_any)
 {
-    int counter = 0; // protected by the lock alone
+    int counter = 0; // protected by the lock only
     constexpr int times = 20000;
     const std::function<void()> count = [&] {
         for (int i = 0; i < times; ++i) {
@@ -166,7 +167,7 @@ TEST_F(nested_locks, threads_count_without_losing_any)
         start(whom, tasks[whom]);
     }
     for (const who whom : {low, middle, high}) {
-        on(whom, [] {}); // calls are served newest first, but no thread is done before its list is empty
+        on(whom, [] {}); // calls are run newest first, but a thread sleeps only when its list is empty
         ASSERT_TRUE(eventually([&] {
             int now = 0;
             on(whom, [&] {
@@ -205,7 +206,7 @@ TEST(cpu_pin, holds_and_gives_back)
     EXPECT_EQ(*this_lock_self.cpu, -1);
 }
 
-/// What is wrong ends the program, which death tests start anew for each case.
+/// Misuse aborts the program. A death test starts the program anew for each case.
 class lock_deaths : public nested_locks
 {
 protected:
@@ -292,7 +293,7 @@ TEST_F(lock_deaths, held_across_a_poll)
         napi.source.fd = -1;
         netif_napi_add(rt->cpu(low), napi, [](napi_struct &n, int) noexcept {
             static nested_bh_lock held(class_b, n.sd->rt->options().cpus[low].affinity);
-            held.lock(); // and not released
+            held.lock(); // never released
             return n.weight;
         });
         napi_enable(napi);

@@ -24,8 +24,8 @@ namespace halfpoll
 namespace
 {
 
-/// Two ports, shadows lan0 (192.0.2.1/24, 2001:db8:0::1/64) and lan1 (198.51.100.1/24, 2001:db8:1::1/64), a forwarder
-/// and a mirror.
+/// Two ports with shadows lan0 (192.0.2.1/24, 2001:db8:0::1/64) and lan1 (198.51.100.1/24, 2001:db8:1::1/64), a
+/// forwarder and a mirror.
 class mirror_test : public testing::Test
 {
 protected:
@@ -84,13 +84,13 @@ protected:
         netns_.ip("link set " + name + " up");
     }
 
-    /// An `ip` command, and the mirror has seen its effect.
+    /// Runs an `ip` command and waits until the mirror has applied its effect.
     void ip(const std::string &command)
     {
         netns_.ip(command);
         settle();
     }
-    /// Turns of the control loop until nothing is left.
+    /// Runs turns of the control loop until no work is left.
     void settle()
     {
         for (mirror_->process(); !mirror_->settled(); mirror_->process()) {
@@ -98,7 +98,7 @@ protected:
             poll(&p, 1, -1);
         }
     }
-    /// Commands that may fail, in one process.
+    /// Runs `ip` commands that may fail, in one process.
     void ip_batch(const std::vector<std::string> &commands)
     {
         const std::string file = "/tmp/" + netns_.name() + ".batch";
@@ -120,7 +120,7 @@ protected:
         settle();
     }
 
-    /// What happens to a packet to that address.
+    /// Text of the next hop for packets to an address.
     std::string to(const std::string &address)
     {
         const ip_addr addr = test::to_addr(address).value();
@@ -141,7 +141,7 @@ protected:
         }
         return nexthop;
     }
-    /// By device, of the group behind an address.
+    /// Number of buckets by device, for the group that an address leads to.
     std::map<std::string, unsigned> buckets_to(const std::string &address)
     {
         std::map<std::string, unsigned> buckets;
@@ -151,7 +151,7 @@ protected:
         }
         return buckets;
     }
-    /// Without any route but those of addresses.
+    /// The number of IPv4 prefixes that exist when only addresses are configured.
     std::size_t routes_of_the_box4()
     {
         std::size_t n = 0;
@@ -161,11 +161,11 @@ protected:
         });
         return n;
     }
-    /// The whole table agrees with what `ip` shows.
+    /// Expects that the whole FIB agrees with the output of `ip`.
     void expect_equal()
     {
         std::string different;
-        test::eventually([&] { // the kernel may still be at work on its own IPv6 routes
+        test::eventually([&] { // the kernel may still be changing its own IPv6 routes
             settle();
             const test::fib_expectation expected(netns_, shadows_);
             different = test::difference(expected.fib(), test::actual_fib(*fwd_));
@@ -210,7 +210,7 @@ TEST_F(mirror_test, loads_what_is_there)
     expect_equal();
 }
 
-// One that only speaks is not known: anybody is able to invent it.
+// A neighbour that only sends is not known: anyone could invent it.
 TEST_F(mirror_test, the_slow_path_knows_neighbours_that_are_confirmed)
 {
     const std::array<std::uint8_t, 4> host{192, 0, 2, 2};
@@ -417,7 +417,7 @@ std::vector<std::string> many_routes(int n, const std::string &via)
     return commands;
 }
 
-/// Works in another thread, and takes turns of the control loop until that is done.
+/// Runs `work` in another thread and `turn` repeatedly until `work` is done.
 void mirror_test::beside(const std::function<void()> &work, const std::function<void()> &turn)
 {
     std::atomic<bool> done{false};
@@ -439,7 +439,7 @@ TEST_F(mirror_test, a_dump_on_the_word_of_a_link_sees_the_kernels_routes_gone)
         ip(neigh0);
         std::vector<std::string> commands = many_routes(20'000, "192.0.2.2");
         for (std::size_t i = 0; i < commands.size();
-             ++i) { // what they differ in keeps the kernel busy before it flushes
+             ++i) { // different metrics keep the kernel busy before it flushes the routes
             commands[i] += " metric " + std::to_string(i + 1);
         }
         ip_batch(commands);
@@ -478,13 +478,14 @@ TEST_F(mirror_test, next_hops_that_are_dead_though_their_link_is_up)
     ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
     EXPECT_EQ(to("203.0.113.1"), both);
     ip("addr del 192.0.2.1/24 dev lan0");
-    ip(neigh0); // the kernel forgot it
+    ip(neigh0); // the kernel forgot the neighbour
     EXPECT_EQ(to("203.0.113.1"), hop1) << "with its last address an interface is out of use";
     ip("addr add 192.0.2.1/24 dev lan0");
     EXPECT_EQ(to("203.0.113.1"), both);
 }
 
-// The kernel tells of the link first. That it has addresses to add keeps it from its next hops for a while.
+// The kernel sends the message about the link first. Since it has many addresses to add, it revives next hops only
+// later.
 TEST_F(mirror_test, next_hops_that_are_dead_in_a_dump_but_not_before)
 {
     std::vector<std::string> addresses;
@@ -497,7 +498,7 @@ TEST_F(mirror_test, next_hops_that_are_dead_in_a_dump_but_not_before)
     ip("route add 203.0.113.0/24 nexthop via 192.0.2.2 nexthop via 198.51.100.2");
     for (int round = 0; round < 10; ++round) {
         beside([this] { ip_batch({"link set lan0 down", "link set lan0 up"}); }, [this] { mirror_->process(); });
-        ip(neigh0); // the kernel forgot it
+        ip(neigh0); // the kernel forgot the neighbour
         ASSERT_EQ(to("203.0.113.1"), both) << "round " << round;
     }
 }
@@ -669,7 +670,7 @@ TEST_F(mirror_test, ipv6_has_an_mtu_of_its_own)
     EXPECT_EQ(to("203.0.113.1"), hop0) << "IPv4 has another one";
     mirror_->resync();
     comes_to("1400");
-    ip("link set lan0 mtu 1450"); // the kernel forgets the other
+    ip("link set lan0 mtu 1450"); // this resets the IPv6 MTU in the kernel
     comes_to("1450");
     ip("route replace 2001:db8:f::/48 via 2001:db8::2 mtu 1300");
     comes_to("1300");
@@ -959,8 +960,7 @@ TEST_F(mirror_test, an_interface_gets_another_name)
     expect_equal();
 }
 
-/// An RTM_NEWLINK about a VLAN, for kernels that have none.
-/// `elsewhere`: what it sits on is in another namespace.
+/// Makes an RTM_NEWLINK about a VLAN, for kernels without VLANs. `elsewhere`: the device below is in another namespace.
 std::vector<char> vlan_link(int ifindex, int lower, std::uint16_t protocol, std::uint16_t id, unsigned mtu,
                             bool elsewhere = false)
 {
@@ -1238,7 +1238,7 @@ TEST_F(mirror_test, random_changes_end_up_equal)
     EXPECT_EQ(mirror_->stats().resyncs, 1U);
 }
 
-/// With tables that a few routes fill.
+/// A mirror with tables that a few routes fill.
 class small_tables_test : public mirror_test
 {
 protected:
@@ -1251,7 +1251,7 @@ protected:
             return mirror_->stats().without_room == 0;
         });
     }
-    /// What the longest prefix in `fib` that covers an address says.
+    /// The next hop of the longest prefix in `fib` that covers an address.
     static std::string look_up(const test::fib_text &fib, const ip_addr &addr)
     {
         for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
@@ -1261,7 +1261,8 @@ protected:
         }
         return "punt no_route";
     }
-    /// For each prefix, of its first address: as it should be, or punted because a table is full. How many of these.
+    /// Expects that the first address of each prefix has the expected next hop, or is punted because a table is full.
+    /// Returns the number of those that are punted.
     unsigned expect_equal_or_punted()
     {
         std::string different;
@@ -1326,7 +1327,7 @@ TEST_F(small_tables_test, a_mirror_that_cannot_start_leaves_nothing_behind)
     ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
     const auto open = descriptors();
     unsigned refused = 0;
-    for (int round = 0; round < 20; ++round) { // next hops for 8 mirrors
+    for (int round = 0; round < 20; ++round) { // the table has next hops for 8 mirrors
         for (int more = 1; more < 8; ++more) {
             const rlimit few{.rlim_cur = static_cast<rlim_t>(open + more), .rlim_max = before.rlim_max};
             setrlimit(RLIMIT_NOFILE, &few);
@@ -1408,12 +1409,12 @@ TEST_F(small_tables_test, a_prefix_with_room_does_not_take_the_packets_of_a_long
     const auto filler = [](int i) { return " 2000:" + std::to_string(100 * i) + "::/32 via 2001:db8::9"; };
     ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
     int last = 0;
-    for (; mirror_->stats().without_room == 0; ++last) { // a group each
+    for (; mirror_->stats().without_room == 0; ++last) { // each takes a group
         ip("route add" + filler(last));
     }
     ip("route add 2400::1/128 via 2001:db8:1::9");
     EXPECT_EQ(to("2400::1"), "punt table_full");
-    for (int i = 0; i < 3; ++i) { // the last one takes no group
+    for (int i = 0; i < 3; ++i) { // the last route added took no group
         ip("route del" + filler(--last));
     }
     mirror_->process();
