@@ -86,7 +86,7 @@ TEST_F(napi_alloc_cache_test, ChainsClonesAndStrangersGoWhereTheyBelong)
         EXPECT_EQ(rte_mbuf_refcnt_read(original), 1) << "the clone let go";
         EXPECT_EQ(rte_mbuf_refcnt_read(shared), 1);
         rte_mbuf *again[3];
-        ASSERT_TRUE(cache.alloc_raw(again, 3)); // head, tail and the former clone
+        ASSERT_TRUE(cache.alloc_raw(again, 3)); // `head`, `tail` and the former clone
         for (rte_mbuf *m : again) {
             EXPECT_EQ(m->next, nullptr);
             EXPECT_EQ(m->nb_segs, 1);

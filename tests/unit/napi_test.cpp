@@ -14,7 +14,8 @@ class napi : public testing::Test
 protected:
     explicit napi(clock_fn clock = ktime_get) : rt(runtime_options{.clock = clock})
     {
-        rt.set_netdev_budget(300, 1'000'000); // a poll during which the machine takes the CPU away is no squeeze
+        // A poll during which the machine takes the CPU away must not count as a squeeze.
+        rt.set_netdev_budget(300, 1'000'000);
     }
     void add(wait_rung rung = wait_rung::interrupt)
     {
@@ -37,7 +38,7 @@ protected:
     {
         return eventually([&] { return dev.received == n; });
     }
-    /// Waits until the instance waits for its interrupt, and the poll that ended so is over, its counters included.
+    /// Waits until the instance waits for its interrupt, and until the poll that armed it has ended, counters included.
     bool parked()
     {
         const bool waits = eventually([&] { return dev.unmasked && !(dev.napi.state.load() & NAPIF_STATE_SCHED); });
@@ -57,7 +58,7 @@ protected:
 
 TEST_F(napi, packets_come_by_interrupt)
 {
-    dev.waiting = 3; // before it is enabled
+    dev.waiting = 3; // packets that arrived before it is enabled
     add();
     ASSERT_TRUE(received(3));
     for (int i = 1; i <= 100; ++i) {
@@ -77,8 +78,8 @@ TEST_F(napi, a_backlog_is_polled_in_weights_of_64)
     add();
     ASSERT_TRUE(received(1000));
     EXPECT_GE(dev.napi.stats.polls.load(), 1000u / 64 + 1);
-    EXPECT_GE(rt.cpu(0).stats.ksoftirqd.load(), 1u);    // more than ten passes
-    EXPECT_EQ(rt.cpu(0).stats.time_squeeze.load(), 0u); // one poll per dispatch: far from netdev_budget
+    EXPECT_GE(rt.cpu(0).stats.ksoftirqd.load(), 1u);    // a dispatch of ten passes was not enough
+    EXPECT_EQ(rt.cpu(0).stats.time_squeeze.load(), 0u); // one poll per dispatch, far below netdev_budget
 }
 
 TEST_F(napi, misuse_is_refused)
@@ -132,7 +133,8 @@ TEST_F(napi, single_interrupts_without_packets_do_no_harm)
 {
     add();
     const std::uint64_t processed = rt.cpu(0).stats.processed;
-    for (int i = 0; i < 3000; ++i) { // each after a packet, as a device that reports transmissions on the same vector
+    // A spurious event follows each packet, as from a device that reports transmissions on the same vector.
+    for (int i = 0; i < 3000; ++i) {
         ASSERT_TRUE(parked());
         dev.arrive();
         ASSERT_TRUE(received(i + 1));
@@ -145,7 +147,7 @@ TEST_F(napi, single_interrupts_without_packets_do_no_harm)
 
 TEST_F(napi, a_starved_device_is_polled_until_it_has_buffers)
 {
-    dev.napi.park_time = 3600 * NSEC_PER_SEC; // so that only its being starved counts
+    dev.napi.park_time = 3600 * NSEC_PER_SEC; // so that only `starving` makes it poll
     dev.starving = true;
     dev.mute = true;
     add();
@@ -174,7 +176,7 @@ TEST_F(napi, a_device_that_was_silent_for_long_is_polled)
         const int before = dev.polls;
         rt.call_on(0, [&](softnet_data &sd) {
             dev.napi.park_time = park;
-            sd.timers.start(dev.napi.park, 0); // it is over
+            sd.timers.start(dev.napi.park, 0); // the park ends
         });
         if (park == NSEC_PER_SEC) {
             EXPECT_TRUE(eventually([&] { return dev.polls > before; }));
@@ -198,7 +200,7 @@ TEST_F(napi_standing_clock, a_late_interrupt_is_not_taken_for_a_lost_one)
     for (int i = 1; i <= 5; ++i) {
         ASSERT_TRUE(parked());
         rt.call_on(0, [&](softnet_data &sd) {
-            dev.waiting = 1; // and the event is on its way
+            dev.waiting = 1; // a packet arrived, but its event is still on the way
             sd.timers.start(dev.napi.park, 0);
         });
         on_cpu([&] { EXPECT_TRUE(dev.napi.park_suspect); });
@@ -244,9 +246,9 @@ TEST_F(napi, spin_rung_never_sleeps)
     ASSERT_TRUE(eventually([&] { return dev.napi.stats.empty_polls > 1000; }));
     dev.arrive(10);
     ASSERT_TRUE(received(10));
-    EXPECT_LE(rt.cpu(0).stats.sleeps.load(), sleeps + 1); // the one that napi_enable() ended
+    EXPECT_LE(rt.cpu(0).stats.sleeps.load(), sleeps + 1); // the sleep that napi_enable() ended
     EXPECT_EQ(rt.cpu(0).stats.time_squeeze.load(), 0u);
-    napi_synchronize(dev.napi); // ends though ownership is never released
+    napi_synchronize(dev.napi); // returns although ownership is never released
 }
 
 TEST_F(napi, software_scheduled_instance_needs_no_device)
@@ -346,7 +348,7 @@ TEST_F(napi, prefer_takes_a_spinner_over)
     });
     EXPECT_TRUE(owned);
     const std::uint64_t polls = dev.napi.stats.polls;
-    EXPECT_TRUE(eventually([&] { return dev.napi.stats.polls > polls + 100; })); // and spins again
+    EXPECT_TRUE(eventually([&] { return dev.napi.stats.polls > polls + 100; })); // it spins again
 }
 
 TEST_F(napi, nothing_is_polled_while_disabled)
@@ -371,7 +373,7 @@ TEST_F(napi, idle_is_quiet)
 {
     add();
     ASSERT_TRUE(parked());
-    // Each park is twice as long as the one before, the first 10 ms: soon there is a second with two of them at most.
+    // Each park is twice as long as the one before, and the first is 10 ms: soon a second contains at most two of them.
     EXPECT_TRUE(eventually([&] {
         const std::uint64_t wakeups = rt.cpu(0).stats.wakeups;
         std::this_thread::sleep_for(std::chrono::seconds(1));

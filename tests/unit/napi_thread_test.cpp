@@ -36,7 +36,7 @@ class threaded : public testing::Test
 protected:
     threaded()
     {
-        dev.napi.config.busy_poll = 0; // each completion completes
+        dev.napi.config.busy_poll = 0; // each poll that finds nothing completes
         dev.napi.park_time = 3600 * NSEC_PER_SEC;
         dev.after_last_look = [this] {
             const std::lock_guard lock(mutex);
@@ -98,12 +98,12 @@ TEST_F(threaded, busy_poll_needs_no_interrupt)
 {
     add(napi_threaded::busy_poll);
     for (int n = 1; n <= 50; ++n) {
-        dev.waiting.fetch_add(1); // without an event
+        dev.waiting.fetch_add(1); // a packet without an event
         ASSERT_TRUE(received(n)) << n;
     }
     EXPECT_FALSE(dev.unmasked);
     EXPECT_EQ(dev.napi.stats.completes, 0U);
-    rt.call_on(0, [](softnet_data &) {}); // the CPU does its other duties meanwhile
+    rt.call_on(0, [](softnet_data &) {}); // meanwhile the CPU's own thread serves calls
     set(napi_threaded::enabled);
     ASSERT_TRUE(eventually([&] { return dev.unmasked.load(); })) << "waits again";
     dev.arrive();
@@ -133,7 +133,7 @@ TEST_F(threaded, a_disabled_instance_is_switched_too)
     EXPECT_EQ(poller(), "napi/fake-0");
 }
 
-/// Whoever polls when, no packet is lost and no two polls run at once.
+/// Whichever thread polls at a time, no packet is lost and no two polls run at once.
 TEST_F(threaded, is_switched_while_packets_arrive)
 {
     add(napi_threaded::disabled);
@@ -153,7 +153,7 @@ TEST_F(threaded, is_switched_while_packets_arrive)
     EXPECT_TRUE(received(packets)) << dev.received;
 }
 
-/// A device that never runs dry: the thread gives it up when somebody waits for it.
+/// A device that never becomes empty: the thread releases it when another thread waits for it.
 TEST_F(threaded, is_disabled_under_load)
 {
     add(napi_threaded::busy_poll);

@@ -35,7 +35,7 @@ void detach(fake_device &dev)
 class preemption : public priority_rig
 {
 protected:
-    /// A device that interrupts as soon as it has nothing left.
+    /// Adds a device whose interrupt is armed as soon as it is empty.
     void attach(fake_device &dev, unsigned home)
     {
         dev.napi.config.busy_poll = 0;
@@ -67,14 +67,14 @@ protected:
         EXPECT_EQ(rte_mempool_avail_count(pool_), POOL_PACKETS) << "packets leaked";
         packet_pool_free(pool_);
     }
-    /// In a section of that runtime CPU.
+    /// Sends from a section of runtime CPU `by`.
     void send(who by, std::uint32_t number)
     {
         rte_mbuf *m = packet(pool_, number);
         dev_queue_xmit(core_->cpu(by), *dev_, &m, 1);
         xmit_flush(core_->cpu(by));
     }
-    /// With a flow hash, so that it can be steered.
+    /// A packet with a flow hash, so that it can be steered.
     rte_mbuf *udp_packet()
     {
         rte_mbuf *m = packet(pool_, 0);
@@ -83,7 +83,7 @@ protected:
         f[12] = 0x08;
         f[13] = 0;
         f[14] = 0x45;
-        f[20] = f[21] = 0; // no fragment
+        f[20] = f[21] = 0; // not a fragment
         f[23] = 17;
         return m;
     }
@@ -115,7 +115,7 @@ TEST_F(nested_test, both_own_the_queue)
     EXPECT_EQ(senders, (std::vector<unsigned>{low, high}));
 }
 
-/// A long poll of the other one does not matter: the packet is out before that goes on.
+/// The urgent packet leaves before a long section of the less urgent CPU continues.
 TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
 {
     SKIP_WITHOUT_FIFO();
@@ -131,7 +131,8 @@ TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
     EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20, 1}));
 }
 
-/// Inside the driver there is one thread at a time; who waits there lends its priority, and is no recursion.
+/// Only one thread at a time is inside the driver. A thread that waits for it lends its priority, and does not count as
+/// a recursion.
 TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
 {
     SKIP_WITHOUT_FIFO();
@@ -156,8 +157,8 @@ TEST_F(nested_test, who_is_inside_the_driver_is_boosted_until_it_leaves)
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 0u);
 }
 
-/// Whoever is not in a section of a runtime CPU leaves its cache alone: one who preempts it, a thread that has no
-/// section, a driver that is done with what others sent.
+/// Only code in a section of a runtime CPU uses that CPU's cache. Not: a thread that preempts it, a thread without a
+/// section, a driver that frees packets which another CPU sent.
 TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
 {
     SKIP_WITHOUT_FIFO();
@@ -220,8 +221,8 @@ TEST_F(nested_test, one_goes_offline_and_comes_back)
     EXPECT_EQ(sent(), (std::vector<std::uint32_t>{low, 10 + low, high, 10 + high}));
 }
 
-/// The kernel's threads share `in_net_rx_action` and the poll list of their CPU: who schedules an instance while
-/// another one was preempted in net_rx_action() waits for that one. Here they belong to the runtime CPU.
+/// In the kernel, the threads of a CPU share `in_net_rx_action` and the poll list: an instance that is scheduled while
+/// another thread was preempted in net_rx_action() waits for that thread. Here both belong to the runtime CPU.
 TEST_F(nested_test, an_urgent_instance_is_polled_amid_a_poll_of_the_other)
 {
     SKIP_WITHOUT_FIFO();
@@ -250,7 +251,7 @@ TEST_F(nested_test, an_urgent_instance_is_polled_amid_a_poll_of_the_other)
     detach(urgent);
 }
 
-/// Mode `big`, for contrast: the urgent thread waits for the end of the section.
+/// Mode `big`, for comparison: the urgent thread waits for the end of the section.
 TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
 {
     start_runtime(exclusion_mode::big, {1});
@@ -271,7 +272,7 @@ TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
         napi_schedule(urgent.napi);
     });
     ASSERT_TRUE(eventually([&] { return ready.load(); }));
-    ASSERT_TRUE(eventually(others_sleep)); // it says so before the system call
+    ASSERT_TRUE(eventually(others_sleep)); // `ready` is set before the system call
     bool amid = false;
     on(low, [&] {
         slow.after_last_look = [&] {
@@ -290,7 +291,8 @@ TEST_F(preemption, in_mode_big_an_urgent_instance_waits)
     sem_destroy(&bell);
 }
 
-/// What runs elsewhere is tried again, but not without end by a thread that keeps the other one from its end.
+/// A tasklet that runs on another CPU is retried, but not in an endless loop by a thread that keeps that CPU from
+/// finishing it.
 TEST_F(nested_test, a_tasklet_that_was_preempted_is_not_waited_for_by_spinning)
 {
     SKIP_WITHOUT_FIFO();
@@ -313,7 +315,7 @@ TEST_F(nested_test, a_tasklet_that_was_preempted_is_not_waited_for_by_spinning)
     tasklet_kill(tasklet);
 }
 
-/// Disabled by one who cannot go on while the urgent one is awake.
+/// The tasklet is disabled by a thread that cannot run while the urgent CPU is awake.
 TEST_F(nested_test, a_disabled_tasklet_lets_go_of_the_logical_cpu)
 {
     SKIP_WITHOUT_FIFO();
@@ -329,8 +331,8 @@ TEST_F(nested_test, a_disabled_tasklet_lets_go_of_the_logical_cpu)
     tasklet_kill(tasklet);
 }
 
-/// A change of the steering waits for packets under way. Those that the urgent queue has given to a less urgent CPU
-/// arrive only while it sleeps.
+/// A change of the steering waits for packets in flight. Packets that the urgent queue has given to a less urgent CPU
+/// arrive only while the urgent CPU sleeps.
 TEST_F(nested_test, a_queue_that_pauses_for_a_change_lets_go_of_the_logical_cpu)
 {
     SKIP_WITHOUT_FIFO();
@@ -348,7 +350,7 @@ TEST_F(nested_test, a_queue_that_pauses_for_a_change_lets_go_of_the_logical_cpu)
     wire->receive(udp_packet());
     ASSERT_TRUE(eventually([&] { return rps_counters_of(*in.queues[0]).steered == 1; })) << "and waits for low";
     rps_configure(*in.queues[0], {});
-    ASSERT_TRUE(eventually([&] { // once it is no more only hoped that nothing is in flight
+    ASSERT_TRUE(eventually([&] { // until the queue no longer waits for a moment without packets in flight, but pauses
         wire->receive(udp_packet());
         return rps_counters_of(*in.queues[0]).pauses != 0;
     }));
@@ -379,7 +381,7 @@ TEST(nested, others_share_nothing_on_a_logical_cpu)
     EXPECT_EQ(rt.first_on_core(1), 1u);
 }
 
-/// Two ordinary runtime CPUs, and an urgent one beside the second: a queue's own, on that queue's logical CPU.
+/// Two general runtime CPUs, and an urgent one that is dedicated to a queue and shares the second one's logical CPU.
 class dedicated_test : public testing::Test
 {
 protected:
@@ -452,7 +454,7 @@ TEST_F(dedicated_test, who_is_beside_it_takes_its_queue_over)
     rt_->cpu_up(bulk1);
 }
 
-/// The interface has one tx queue, which goes to the logical CPU that receives from it.
+/// The interface has one tx queue, which belongs to the logical CPU that receives from the interface.
 TEST_F(dedicated_test, sends_by_its_neighbours_queue_and_for_nobody_else)
 {
     EXPECT_EQ(own_->tx[urgent].owner, urgent);
@@ -487,7 +489,7 @@ TEST(nested, somebody_takes_what_is_given_to_nobody)
     EXPECT_THROW(runtime(runtime_options{.cpus = {cpu_options{.dedicated = true}}}), error);
 }
 
-/// A device that has no interrupt, and does not say how long it may be left alone.
+/// A device without an interrupt that does not state how long it may wait for a poll.
 TEST_F(nested_test, an_urgent_queue_that_cannot_wait_sleeps_all_the_same)
 {
     SKIP_WITHOUT_FIFO();
@@ -504,7 +506,7 @@ TEST_F(nested_test, an_urgent_queue_that_cannot_wait_sleeps_all_the_same)
     core_->unregister_netdevice(in);
 }
 
-/// It could not be preempted by who shares its logical CPU.
+/// Without interrupts it never sleeps: the threads that share its logical CPU would never run.
 TEST(nested, who_only_spins_gets_no_priority)
 {
     runtime_options options;

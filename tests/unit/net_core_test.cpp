@@ -21,7 +21,7 @@ class net_core_test : public net_rig
 {
 protected:
     net_core_test() : net_rig(POOL_PACKETS) {}
-    /// Sends from the CPU's own thread, as a poll would.
+    /// Sends from the CPU's own thread, as a poll does.
     void xmit(unsigned cpu, net_device &dev, std::vector<rte_mbuf *> pkts)
     {
         rt_->call_on(cpu, [&](softnet_data &) {
@@ -137,7 +137,7 @@ TEST_F(net_core_test, AFullRingIsRetriedByTimer)
     w->room = 10;
     xmit(0, dev, packets(50));
     EXPECT_EQ(w->sent_count(), 10U);
-    w->room = 1000; // nothing else happens on that CPU
+    w->room = 1000; // no other work on that CPU would send them
     expect_sent_in_order(*w, 50);
     EXPECT_EQ(core_->drops(DROP_TX_FULL), 0U);
 }
@@ -180,7 +180,7 @@ TEST_F(net_core_test, NestedTransmitsEndAtTheLimit)
         devs.push_back(&add("tun" + std::to_string(i), chain[i]));
     }
     net_cpu &cpu = core_->cpu(0);
-    for (unsigned i = 0; i + 1 < 12; ++i) { // each a tunnel through the next; a burst is sent at once
+    for (unsigned i = 0; i + 1 < 12; ++i) { // each is a tunnel through the next; a whole burst is sent at once
         chain[i]->on_tx = [&cpu, next = devs[i + 1]](rte_mbuf **pkts, unsigned n) {
             dev_queue_xmit(cpu, *next, pkts, n);
         };
@@ -203,11 +203,11 @@ TEST_F(net_core_test, ALoopOfDevicesIsCutAtOnce)
     EXPECT_EQ(a->tx_calls, 1U);
 }
 
-/// Virtual devices that pass on to the next one what they are given; the last one to the first.
+/// Virtual devices, each of which sends what it gets to the next, and the last one to the first.
 class device_loop_test : public net_core_test, public testing::WithParamInterface<unsigned>
 {
 protected:
-    /// Device i sends on CPU cpus[i % size].
+    /// Makes the loop; device i sends on CPU cpus[i % size].
     void make_loop(unsigned devices, const std::vector<unsigned> &cpus)
     {
         devs.resize(devices);
@@ -229,7 +229,7 @@ protected:
     std::vector<net_device *> devs;
 };
 
-// What is staged for the end of the poll counts as what is sent at once.
+// Packets that are staged for the end of the poll count like packets that are sent at once.
 TEST_F(net_core_test, NestedTransmitsOfSinglePacketsEndAtTheLimitToo)
 {
     start();
@@ -249,12 +249,12 @@ TEST_F(net_core_test, NestedTransmitsOfSinglePacketsEndAtTheLimitToo)
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 1U);
     EXPECT_EQ(chain[8]->tx_calls, 1U) << "nine nested sends pass, as in the kernel";
     EXPECT_EQ(chain[9]->tx_calls, 0U);
-    xmit(0, *devs[3], packets(2)); // those before count no more
+    xmit(0, *devs[3], packets(2)); // the nesting of the sends before does not count any more
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 1U);
     EXPECT_EQ(chain[11]->sent_count(), 2U);
 }
 
-// One packet, or as many as are sent at once, or more than wait; on one CPU, and across two.
+// With one packet, with as many as are sent at once, and with more than can wait; on one CPU, and across two.
 TEST_P(device_loop_test, EndsInACountedDrop)
 {
     start();
@@ -279,7 +279,7 @@ TEST_P(device_loop_test, EndsInACountedDropAcrossCpus)
 
 INSTANTIATE_TEST_SUITE_P(packets, device_loop_test, testing::Values(1, 31, 32, 33, 64, 300));
 
-// Each of the most devices that there may be sends to the one before: in every round of a flush all of them are sent to
+// With the maximal number of devices, each sends to the one before, so that every round of a flush sends to all of them
 // again.
 TEST_F(net_core_test, AsManyDevicesAsThereMayBeSendToOneAnother)
 {
@@ -304,7 +304,7 @@ TEST_F(net_core_test, AsManyDevicesAsThereMayBeSendToOneAnother)
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), MAX_IFINDEX - 1U);
 }
 
-// A queue that waits for room keeps its place while others are sent to.
+// A queue that waits for room keeps its place while the flush sends to other devices.
 TEST_F(net_core_test, AFullRingBesideALoop)
 {
     start();
@@ -327,7 +327,7 @@ TEST_F(net_core_test, AFullRingBesideALoop)
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), 2U);
 }
 
-// A tunnel on a device that hands packets to the backlog of a CPU, as a veth does.
+// A tunnel over a device that passes packets to the backlog of a CPU, as a veth does.
 TEST_F(net_core_test, WhatDriversSendAndSteerWhileTheyAreFlushedIsNotForgotten)
 {
     start();
@@ -354,7 +354,7 @@ TEST_F(net_core_test, PacketsCrossToTheOwnerOfTheQueue)
     ASSERT_EQ(target->tx[1].owner, 1U);
     for (unsigned i = 0; i < 2000; ++i) {
         in->receive(packet(pool_, i));
-        if (i % 200 == 199) { // never more under way than a ring holds
+        if (i % 200 == 199) { // never more in flight than a ring holds
             ASSERT_TRUE(eventually([&] { return out->sent_count() == i + 1; })) << out->sent_count();
         }
     }
@@ -409,7 +409,7 @@ TEST_F(net_core_test, AHandOverRingThatIsFullDropsCounted)
     start(2);
     auto out = wire();
     net_device &dev = add("out", out, {1});
-    rt_->call_on(1, [&](softnet_data &) { // the owner is busy
+    rt_->call_on(1, [&](softnet_data &) { // keeps the owner busy
         const std::vector<rte_mbuf *> all = packets(1500);
         std::thread([&] { xmit(0, dev, all); }).join();
     });
@@ -456,7 +456,7 @@ TEST_F(net_core_test, ADeviceThatVanishesTakesOnlyItselfDown)
     EXPECT_EQ(core_->dev_get_by_name("bad"), &gone) << "stays listed";
     xmit(0, gone, packets(2));
     EXPECT_EQ(core_->drops(DROP_DEV_READY), 2U);
-    bad->event(port_event::link); // too late: nobody listens
+    bad->event(port_event::link); // too late: the handler is removed
     for (unsigned i = 0; i < 100; ++i) {
         in->receive(packet(pool_, i));
     }
@@ -518,7 +518,7 @@ TEST_F(net_core_test, DevicesComeAndGoUnderTraffic)
     std::uint64_t sent = 0;
     for (unsigned round = 0; round < 30; ++round) {
         auto out = wire();
-        net_device &dev = add("out", out, {round % 2}); // every other round across CPUs
+        net_device &dev = add("out", out, {round % 2}); // in every other round packets cross to another CPU
         core_->on_change = [&](net_device &d) {
             if (&d == &dev && !d.running) {
                 target.store(nullptr, std::memory_order_release); // pairs with the acquire in the handler
@@ -583,7 +583,7 @@ TEST_F(net_core_test, AnInterruptThatIsRefusedIsNotTheEndOfTheQueue)
     }
 }
 
-/// A device that is looked for when it fails.
+/// A device that is probed again after it has failed.
 class returning_device_test : public net_core_test
 {
 protected:
@@ -616,7 +616,7 @@ protected:
         wire_->receive(packet(pool_, 0));
         EXPECT_TRUE(eventually([&] { return core_->drops(DROP_NO_HANDLER) == before + 1; })) << "receives nothing";
         const std::size_t sent = wire_->sent_count();
-        xmit(0, *dev_, packets(3)); // across CPUs
+        xmit(0, *dev_, packets(3)); // crosses to another CPU
         xmit(1, *dev_, packets(3));
         rte_mbuf *foreign = packet(pool_, 0);
         EXPECT_EQ(core_->foreign_xmit(0, *dev_, &foreign, 1), 1U);
@@ -773,7 +773,7 @@ TEST_F(returning_device_test, WhileADriverRepairsItsDeviceNobodyCallsIt)
     EXPECT_NE(dev_->failure, "");
     EXPECT_THROW(core_->set_mtu(*dev_, 1400), error);
     EXPECT_THROW(core_->set_mac(*dev_, {{2, 0, 0, 0, 0, 9}}), error);
-    wire_->link_fails = true; // would fail the device
+    wire_->link_fails = true; // a link() call would fail the device
     event(port_event::link);
     event(port_event::recovering);
     const unsigned calls = wire_->tx_calls;
@@ -854,7 +854,7 @@ TEST_F(returning_device_test, ALinkWithoutEventsIsLookedAt)
     wire_ = wire();
     wire_->link_period = 20 * NSEC_PER_MSEC;
     dev_ = &add("eth", wire_);
-    wire_->up = false; // of a silent link it is noticed too
+    wire_->up = false; // the device sends no link event
     EXPECT_TRUE(wait_for([&] { return !dev_->carrier; }));
     wire_->up = true;
     EXPECT_TRUE(wait_for([&] { return dev_->carrier.load(); }));
@@ -876,7 +876,7 @@ TEST_F(returning_device_test, ASilentLinkIsSeldomLookedAt)
     EXPECT_TRUE(wait_for([&] { return ktime_get() - start > silence; }));
     const auto periods = static_cast<unsigned>((ktime_get() - start) / NSEC_PER_MSEC);
     EXPECT_LE(wire_->link_looks - from, periods / 16 + 1);
-    wire_->link_period = 10 * NSEC_PER_SEC; // of which 16 are more than the patience of wait_for()
+    wire_->link_period = 10 * NSEC_PER_SEC; // 16 such periods are longer than wait_for() waits
     EXPECT_TRUE(wait_for([&] { return dev_->link_look_at > ktime_get() + 100 * NSEC_PER_MSEC; }));
     wire_->receive(packet(pool_, 0));
     const unsigned before = wire_->link_looks;

@@ -38,7 +38,7 @@ protected:
     net_device *target_ = nullptr;
 };
 
-/// Where the interface that receives lives, and the one that sends.
+/// Home CPUs of the receiving and of the sending interface.
 struct homes {
     unsigned in, out;
 };
@@ -62,7 +62,7 @@ TEST_P(net_hotplug_moves, no_packet_is_lost_or_overtaken)
     unsigned sent = 0;
     std::thread sender([&] {
         while (!stop) {
-            if (sent - out->sent_count() < 512) { // a hand-over ring has 1023 places
+            if (sent - out->sent_count() < 512) { // a hand-over ring has 1023 entries
                 in->receive(packet(pool_, sent++));
             } else {
                 std::this_thread::yield();
@@ -84,7 +84,7 @@ TEST_P(net_hotplug_moves, no_packet_is_lost_or_overtaken)
             std::this_thread::sleep_for(std::chrono::microseconds(500));
         }
     }
-    EXPECT_TRUE(eventually([&] { return out->sent_count() > 1000; })); // however little time the thread had until now
+    EXPECT_TRUE(eventually([&] { return out->sent_count() > 1000; })); // the sender may have had little time until now
     stop = true;
     sender.join();
     expect_sent_in_order(*out, sent);
@@ -112,7 +112,7 @@ TEST_F(net_hotplug_test, what_foreign_threads_send_keeps_its_order)
         rt_->cpu_up(1);
         std::this_thread::sleep_for(std::chrono::microseconds(300));
     }
-    EXPECT_TRUE(eventually([&] { return out->sent_count() > 1000; })); // however little time the thread had until now
+    EXPECT_TRUE(eventually([&] { return out->sent_count() > 1000; })); // the sender may have had little time until now
     stop = true;
     foreign.join();
     expect_sent_in_order(*out, sent);
@@ -137,7 +137,7 @@ TEST_F(net_hotplug_test, an_interface_that_is_added_meanwhile_finds_its_cpu_late
     w->receive(packet(pool_, 1));
     expect_sent_in_order(*w, 2);
     rt_->cpu_down(0);
-    core_->unregister_netdevice(dev); // with a CPU away
+    core_->unregister_netdevice(dev); // while a CPU is offline
     EXPECT_TRUE(w->closed);
 }
 

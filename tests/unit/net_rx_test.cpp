@@ -12,13 +12,13 @@ namespace halfpoll
 namespace
 {
 
-/// An instance that returns what it is told and keeps a diary.
+/// An instance that does what its fields say and records its polls in `diary`.
 struct scripted {
     napi_struct napi;
     char letter = '?';
-    int work = 0;                      ///< less than the weight: completes
+    int work = 0;                      ///< result of a poll; less than the weight: the poll completes
     napi_struct *wakes = nullptr;      ///< scheduled from within the poll
-    ktime_t takes = 0;                 ///< time that a poll takes
+    ktime_t takes = 0;                 ///< duration of a poll
     call_single_data *calls = nullptr; ///< issued from within the poll
 
     static inline std::string diary;
@@ -26,7 +26,7 @@ struct scripted {
 
     static int poll(napi_struct &n, int) noexcept
     {
-        scripted &self = reinterpret_cast<scripted &>(n); // first member
+        scripted &self = reinterpret_cast<scripted &>(n); // `napi` is the first member
         diary += self.letter;
         clock += self.takes;
         if (self.wakes) {
@@ -54,7 +54,7 @@ protected:
             netif_napi_add(rt.cpu(0), devices[i].napi, scripted::poll);
             napi_enable(devices[i].napi);
         }
-        // each is polled once when it is enabled
+        // Each instance is polled once when it is enabled.
         for (bool settled = false; !settled;) {
             rt.call_on(0, [&](softnet_data &sd) {
                 settled = scripted::diary.size() == devices.size() && !sd.poll_list.front();
@@ -75,7 +75,7 @@ protected:
         o.clock = []() noexcept { return scripted::clock.load(); };
         return o;
     }
-    /// One NET_RX dispatch (see `polled`) after all of `first` have been scheduled. Returns what is left on the poll
+    /// Schedules the instances of `first`, then runs one NET_RX dispatch (see `polled`). Returns the rest of the poll
     /// list.
     std::string dispatch(const std::string &first)
     {
@@ -93,7 +93,7 @@ protected:
             }
             EXPECT_EQ(sd.in_net_rx_action, !left.empty());
             EXPECT_EQ((sd.softirq_pending >> NET_RX_SOFTIRQ & 1) != 0, !left.empty());
-            for (scripted &dev : devices) { // what is left completes later
+            for (scripted &dev : devices) { // the rest completes later
                 dev.work = 0;
                 dev.wakes = nullptr;
                 dev.takes = 0;
@@ -102,7 +102,7 @@ protected:
         });
         return left;
     }
-    /// Everything that was called before has run: a batch of calls runs newest first.
+    /// Waits until all earlier calls have run: a batch of calls runs newest first.
     void finish_calls()
     {
         for (int i = 0; i < 2; ++i) {
@@ -113,7 +113,7 @@ protected:
 
     runtime rt{options()};
     std::array<scripted, 7> devices;
-    std::string polled; ///< by the dispatch, in order
+    std::string polled; ///< instances that the dispatch polled, in order
 };
 
 TEST_F(net_rx, polls_each_once_in_the_order_of_scheduling)

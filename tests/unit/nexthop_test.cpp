@@ -158,8 +158,8 @@ TEST(bucket_share, many_members)
     expect_fair(buckets, claims);
 }
 
-/// Members come and go at random, with random weights: shares stay right, a loss moves the lost buckets only, a new
-/// one takes no more than its share.
+/// Members are added and removed at random, with random weights: shares stay right, a loss moves only the lost buckets,
+/// and a new member takes no more than its share.
 TEST(bucket_share, only_what_must_move_moves)
 {
     std::mt19937 random(7);
@@ -202,7 +202,7 @@ TEST(bucket_share, only_what_must_move_moves)
     }
 }
 
-// ---- what the mirror makes of both ----
+// ---- shared_nexthops: both together ----
 
 class shared_nexthops_test : public testing::Test
 {
@@ -229,7 +229,7 @@ protected:
         }
         return {via(n), true};
     }
-    /// Gateway -> buckets; one entry with 0 buckets: not a group but that one alone.
+    /// Buckets by gateway. One entry with 0 buckets: the index is an alias of that single next hop.
     std::map<int, unsigned> shares(std::uint32_t index)
     {
         const adjacency &a = *table_.get(index);

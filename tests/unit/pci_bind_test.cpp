@@ -22,8 +22,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-const std::string FIRST = "0000:03:00.0";  // vfio-pci already
-const std::string SECOND = "0000:03:00.1"; // igb, enp3s0f1
+const std::string FIRST = "0000:03:00.0";  // bound to vfio-pci
+const std::string SECOND = "0000:03:00.1"; // bound to igb, interface enp3s0f1
 const std::string DEVICES = "/sys/bus/pci/devices/";
 
 struct said {
@@ -73,7 +73,7 @@ TEST(PciBind, InterfacesAreNamesToo)
     bind(on, {"enp3s0f1"});
     EXPECT_EQ(on.driver_of(SECOND), "vfio-pci");
     EXPECT_FALSE(on.exists("/sys/class/net/enp3s0f1"));
-    unbind(on, {"enp3s0f1"}); // which is gone, but remembered
+    unbind(on, {"enp3s0f1"}); // the interface is gone, but its name is remembered
     EXPECT_EQ(on.driver_of(SECOND), "igb");
 }
 
@@ -127,7 +127,7 @@ TEST(PciBind, NeverTakesOtherThanNetworkDevices)
     EXPECT_THAT(on.log, IsEmpty());
 }
 
-/// What makes bind refuse, and the words for it.
+/// A reason why bind refuses, and its text.
 struct objection {
     const char *name;
     std::function<void(fake_host &)> make;
@@ -152,7 +152,7 @@ TEST_P(Refusal, UnlessForced)
     EXPECT_EQ(on.driver_of(SECOND), "vfio-pci");
 }
 
-/// enp3s0f1 has index 9.
+/// enp3s0f1 has ifindex 9.
 INSTANTIATE_TEST_SUITE_P(
     PciBind, Refusal,
     testing::Values(
@@ -236,7 +236,7 @@ TEST(PciBind, AWholeGroupAtOnce)
     fake_host on;
     on.add_pci("0000:03:00.2", "ixgbe", "ixgbe", "8", "enp3s0f2");
     on.link_list.push_back({"enp3s0f2", 12, 0, 0, "", ""});
-    on.add_pci("0000:02:00.0", "pcieport", "", "8"); // a bridge does not matter
+    on.add_pci("0000:02:00.0", "pcieport", "", "8"); // a bridge in the group does not matter
     EXPECT_EQ(bind(on, {SECOND, "0000:03:00.2"}).size(), 2U);
     EXPECT_EQ(on.driver_of("0000:03:00.2"), "vfio-pci");
 }
@@ -339,7 +339,7 @@ TEST(PciBind, UnbindRefusesADeviceInUse)
 TEST(PciBind, UnbindSaysWhenVfioPciHoldsOn)
 {
     fake_host on;
-    on.natives[FIRST] = "vfio-pci"; // options vfio-pci ids=
+    on.natives[FIRST] = "vfio-pci"; // as with "options vfio-pci ids="
     EXPECT_THAT(refusal([&] { unbind(on, {FIRST}); }), HasSubstr("vfio-pci claims it by its id"));
 }
 
@@ -347,11 +347,11 @@ TEST(SshSession, ReadsTheKernelsTables)
 {
     fake_host on;
     const std::string head = "  sl  local_address rem_address\n";
-    on.put("/proc/net/tcp", head + "   0: 00000000:0016 00000000:0000 0A 0:0 0:0 0 0 0 1\n"   // listens
-                                   "   1: 010200C0:0016 076433C6:C366 01 0:0 0:0 0 0 0 2\n"   // port 22
-                                   "   2: 010200C0:1F90 086433C6:C366 01 0:0 0:0 0 0 0 3\n"   // somebody's
+    on.put("/proc/net/tcp", head + "   0: 00000000:0016 00000000:0000 0A 0:0 0:0 0 0 0 1\n"   // listening
+                                   "   1: 010200C0:0016 076433C6:C366 01 0:0 0:0 0 0 0 2\n"   // sshd, port 22
+                                   "   2: 010200C0:1F90 086433C6:C366 01 0:0 0:0 0 0 0 3\n"   // another service
                                    "   3: 010200C0:0016 096433C6:C366 06 0:0 0:0 0 0 0 4\n"   // time-wait
-                                   "   4: 010200C0:08AE 0A6433C6:C366 01 0:0 0:0 0 0 0 5\n"); // sshd on 2222
+                                   "   4: 010200C0:08AE 0A6433C6:C366 01 0:0 0:0 0 0 0 5\n"); // sshd, port 2222
     on.put(
         "/proc/net/tcp6",
         head +
@@ -378,7 +378,7 @@ TEST(SshSession, OwnOneOnce)
 TEST(LinkUse, OtherInterfacesDoNotMatter)
 {
     fake_host on;
-    on.link_list.push_back({"vlan10", 20, 0, 5, "vlan", ""}); // on r0
+    on.link_list.push_back({"vlan10", 20, 0, 5, "vlan", ""}); // VLAN on r0
     on.default_routes = {"r0", "vlan10"};
     on.env["SSH_CONNECTION"] = "198.51.100.7 50022 192.0.2.1 22";
     on.towards["198.51.100.7"] = "r0";

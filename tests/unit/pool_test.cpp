@@ -39,30 +39,30 @@ using namespace test;
 
 constexpr unsigned OBJECTS = 1023, BULK = 8;
 constexpr std::size_t PAGE = 4096;
-constexpr long PATIENCE = 100'000'000; ///< ns that the urgent thread may compute
+constexpr long PATIENCE = 100'000'000; ///< CPU time in ns that the urgent thread may use
 
-/// A page that may not be touched, and what happens when it is.
+/// A page without access rights, and what its signal handler needs.
 struct trap {
     char *page = nullptr;
     sem_t *sprung = nullptr;
     struct sigaction before {
     };
 } the_trap;
-std::atomic<bool> sprung; ///< since arm(), by the thread that stands in it
+std::atomic<bool> sprung; ///< since arm(): a thread was stopped by the trap
 
 void spring(int, siginfo_t *info, void *)
 {
     const auto *at = static_cast<char *>(info->si_addr);
     if (at < the_trap.page || at >= the_trap.page + PAGE) {
-        sigaction(SIGSEGV, &the_trap.before, nullptr); // an accident: it happens again, and is told
+        sigaction(SIGSEGV, &the_trap.before, nullptr); // not the trap: the access faults again and ends the program
         return;
     }
     mprotect(the_trap.page, PAGE, PROT_READ | PROT_WRITE);
     sprung = true;
-    sem_post(the_trap.sprung); // who waits for that preempts this thread, here
+    sem_post(the_trap.sprung); // wakes the urgent thread, which preempts this one here
 }
 
-/// A thread is stopped in the middle of what it does with an array.
+/// Stops a thread in the middle of an operation on an array.
 class preempted_operation : public testing::Test
 {
 protected:
@@ -86,13 +86,13 @@ protected:
         sem_destroy(&sprung_);
         sem_destroy(&done_);
     }
-    /// An array of n pointers, the second half of which springs the trap once it is armed.
+    /// An array of n pointers; after arm(), access to its second half springs the trap.
     static void **pointers(unsigned n) { return reinterpret_cast<void **>(the_trap.page - n / 2 * sizeof(void *)); }
     static void arm() { mprotect(the_trap.page, PAGE, PROT_NONE); }
 
-    /// `low` and `high` are what two threads do, less and more urgent, which pin themselves to `cpu`. `high` calls what
-    /// it is given when it is prepared, and goes on once the other one was stopped. True if it was still not done
-    /// when it had computed for PATIENCE: others that want the CPU, too, do not count.
+    /// `low` and `high` are the operations of a less and a more urgent thread, which pin themselves to `cpu`. `high`
+    /// calls its argument when it is prepared, and continues when the other thread was stopped. Returns true if `high`
+    /// had not finished after PATIENCE of its own CPU time: other threads that need the CPU do not matter.
     template <typename Low, typename High>
     bool stalls(Low low, High high)
     {
@@ -110,7 +110,7 @@ protected:
         }
         sprung = false;
         std::thread preempted([&] { low([] { become_fifo(pthread_self(), 10); }); });
-        // Until then its priority may not be raised: it lowers it.
+        // The priority of `preempted` must not be raised before: become_fifo(10) in `low` would lower it again.
         EXPECT_TRUE(eventually([] { return sprung.load(); }));
         bool done = false;
         EXPECT_TRUE(eventually([&] {
@@ -118,7 +118,7 @@ protected:
             return done || computed(urgent) > PATIENCE;
         }));
         if (!done) {
-            become_fifo(preempted.native_handle(), 30); // it gets the CPU, and leaves the operation
+            become_fifo(preempted.native_handle(), 30); // it gets the CPU and leaves the operation
             sem_wait(&done_);
         }
         preempted.join();
@@ -130,7 +130,7 @@ protected:
     std::string refused;
 
 private:
-    /// ns of CPU time; 0 when it has ended.
+    /// CPU time of the thread in ns; 0 if it has ended.
     static long computed(std::thread &thread)
     {
         clockid_t clock;
@@ -155,8 +155,8 @@ protected:
         return pool;
     }
 
-    /// Whether an urgent thread that takes and gives back BULK objects `rounds` times stalls when it comes while
-    /// another thread of its CPU was preempted in `where`. All objects are there in the end.
+    /// Stops one thread of a CPU in `where`. Returns true if an urgent thread of that CPU, which takes and gives back
+    /// BULK objects `rounds` times, stalls. All objects are in the pool at the end.
     bool stalls(rte_mempool *pool, operation where, unsigned rounds)
     {
         void **objects = pointers(BULK);
@@ -187,7 +187,7 @@ protected:
     }
 };
 
-/// What DPDK does by default, and its other handlers that wait.
+/// DPDK's default handler, and its other handlers that wait for a preempted thread.
 TEST_F(preempted_pool, plain_handlers_stall_an_urgent_thread)
 {
     for (const char *ops : {"ring_mp_mc", "ring_mt_hts", "stack"}) {
@@ -201,7 +201,7 @@ TEST_F(preempted_pool, plain_handlers_stall_an_urgent_thread)
     SKIP_WITHOUT_FIFO();
 }
 
-/// Overtakes a preempted thread, but not by more than an eighth of the ring.
+/// It overtakes a preempted thread, but by at most an eighth of the ring.
 TEST_F(preempted_pool, a_relaxed_ring_stalls_later)
 {
     rte_mempool *pool = bare_pool("ring_mt_rts");
@@ -222,7 +222,7 @@ TEST_F(preempted_pool, a_packet_pool_for_preempted_threads_does_not)
     SKIP_WITHOUT_FIFO();
 }
 
-/// A poll-mode driver whose tx queue is a ring that several producers may use (net_ring).
+/// A poll-mode driver whose tx queue is a multi-producer ring (net_ring).
 class preempted_driver : public preempted_operation
 {
 protected:
@@ -233,7 +233,7 @@ protected:
         ring_ = rte_ring_create("preempted_driver", 256, SOCKET_ID_ANY, 0);
         ASSERT_NE(ring_, nullptr);
         empty_ = rte_ring_create("preempted_empty", 64, SOCKET_ID_ANY, 0);
-        static int serial = 0; // a closed device keeps its name
+        static int serial = 0; // closing a device does not free its name
         port_ = rte_eth_from_rings(("preempted" + std::to_string(serial++)).c_str(), &empty_, 1, &ring_, 1, 0);
         ASSERT_GE(port_, 0);
     }
@@ -293,7 +293,8 @@ TEST_F(preempted_driver, stalls_an_urgent_thread)
     EXPECT_TRUE(stalled);
 }
 
-/// Mode `nested`: the urgent thread waits for the tx queue's lock, and whoever is in the driver comes out of it.
+/// Mode `nested`: the urgent thread waits for the lock of the tx queue, and the thread inside the driver leaves it at
+/// the lent priority.
 TEST_F(preempted_driver, under_the_lock_of_the_tx_queue_does_not)
 {
     runtime_options options;
@@ -313,7 +314,8 @@ TEST_F(preempted_driver, under_the_lock_of_the_tx_queue_does_not)
             prepared();
             bh_section bh(rt.cpu(0));
             arm();
-            dev_queue_xmit(core.cpu(0), dev, pkts, NET_BURST, NET_BURST * 60); // a whole burst: right to the driver
+            // A whole burst goes straight to the driver.
+            dev_queue_xmit(core.cpu(0), dev, pkts, NET_BURST, NET_BURST * 60);
             xmit_flush(core.cpu(0));
         },
         [&](auto prepared) {

@@ -47,7 +47,7 @@ protected:
         }
         return sum;
     }
-    /// Nothing but that error, for so many packets.
+    /// Expects `n` errors of this kind and no others.
     void expect_error(xdp_error err, std::uint64_t n) const
     {
         EXPECT_EQ(errors(err), n) << to_string(err);
@@ -69,7 +69,7 @@ TEST_F(devmap_test, SendsAllInOrderWithOneDoorbell)
 
 TEST_F(devmap_test, SixteenWaitAndTheSeventeenthSendsThem)
 {
-    wire_of(*a).on_tx = [](rte_mbuf **pkts, unsigned n) { // what xmit is given waits there for 32
+    wire_of(*a).on_tx = [](rte_mbuf **pkts, unsigned n) { // xmit in turn stages packets until there are 32
         rte_pktmbuf_free_bulk(pkts, n);
     };
     unsigned after_16 = 0, after_33 = 0, after_48 = 0;
@@ -373,7 +373,7 @@ TEST_F(devmap_test, OtherOriginStartsABatchOfItsOwn)
     EXPECT_EQ(sent(*a), numbers(6));
 }
 
-/// Device `from` is virtual: what it is given it redirects to the entry `key`.
+/// Makes device `from` virtual: it redirects the packets that it sends to the entry `key`.
 class redirecting_devices_test : public devmap_test
 {
 protected:
@@ -417,7 +417,7 @@ TEST_F(redirecting_devices_test, ALoopEndsInACountedDrop)
 TEST_F(redirecting_devices_test, ADeviceThatRedirectsToItselfIsCut)
 {
     redirects(*a, 1);
-    redirect(packets(33), to(map, 1)); // some of them while its queue is being sent
+    redirect(packets(33), to(map, 1)); // some arrive while its queue is being flushed
     EXPECT_EQ(drops(DROP_RECURSION_LIMIT), 33U);
     expect_error(xdp_error::einval, 0);
 }
@@ -507,7 +507,7 @@ TEST_F(devmap_test, ProgramsOfEntriesAreNotMixed)
     EXPECT_EQ(sent(*a), numbers(30));
 }
 
-/// Keeps a CPU from doing anything while it lives.
+/// Keeps a CPU busy during its lifetime.
 class cpu_hold
 {
 public:
@@ -682,7 +682,7 @@ TEST_F(cpumap_test, SecondProgram)
         case 2:
             return xdp_redirect(&b, i, out);
         default:
-            return XDP_TX; // there is no way back
+            return XDP_TX; // a packet from a CPU map has no device to return by
         }
     });
     begin(exclusion_mode::exclusive, 512, prog);
@@ -805,7 +805,7 @@ TEST_F(xskmap_test, AnInterfaceIsASocketToo)
     EXPECT_EQ(map->entries().size(), 1U);
 }
 
-/// Shared memory (memif) is an interface here; whoever is at its other end has the socket.
+/// A shared-memory interface (memif) takes the place of a socket: its peer in another process holds the other end.
 TEST_F(redirect_rig, ToAnotherProcess)
 {
     std::string dir = std::filesystem::temp_directory_path() / "halfpoll-memif-XXXXXX";
@@ -837,7 +837,7 @@ TEST_F(redirect_rig, ToAnotherProcess)
     std::filesystem::remove_all(dir);
 }
 
-/// Of what each tracepoint tells something.
+/// Makes each tracepoint record at least one event.
 TEST_F(cpumap_test, TracedOrNot)
 {
     const auto fails = make_xdp_program(
@@ -857,10 +857,10 @@ TEST_F(cpumap_test, TracedOrNot)
     EXPECT_EQ(errors(xdp_error::einval), 3U);
 }
 
-/// Events in the channels of a trace (CTF, as DPDK writes it), by name.
+/// Number of events by name in the channels of a trace (CTF, as DPDK writes it).
 std::map<std::string, unsigned> events_of(const std::filesystem::path &dir)
 {
-    // After the header (id in the upper 16 bits), in the order of their registration: bytes of the fields.
+    // Size of the fields behind the header (id in the upper 16 bits), by event.
     const std::map<std::string, std::size_t> sizes = {{"xdp_exception", 12},      {"xdp_redirect", 44},
                                                       {"xdp_redirect_err", 48},   {"xdp_devmap_xmit", 16},
                                                       {"xdp_cpumap_enqueue", 16}, {"xdp_cpumap_kthread", 12}};
@@ -876,7 +876,7 @@ std::map<std::string, unsigned> events_of(const std::filesystem::path &dir)
                     in >> word >> id;
                 } else if (word == "name") {
                     in >> word >> word;
-                    names[id] = word.substr(1, word.size() - 3); // "…";
+                    names[id] = word.substr(1, word.size() - 3); // strips the quotes and the semicolon of "…";
                 }
             }
         } else if (file.path().filename().string().starts_with("channel")) {
@@ -886,7 +886,7 @@ std::map<std::string, unsigned> events_of(const std::filesystem::path &dir)
     for (const auto &channel : channels) {
         std::ifstream in(channel, std::ios::binary);
         const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
-        std::size_t at = 56; // magic, uuid, lcore, name of the thread
+        std::size_t at = 56; // header of a channel: magic, uuid, lcore, thread name
         while (at + sizeof(std::uint64_t) <= bytes.size()) {
             std::uint64_t header;
             std::memcpy(&header, &bytes[at], sizeof header);

@@ -23,7 +23,7 @@ namespace
 {
 
 constexpr unsigned POOL_PACKETS = 8191, CPUS = 3, LENGTH = 60;
-constexpr unsigned NUMBER_AT = 42; ///< in the payload
+constexpr unsigned NUMBER_AT = 42; ///< in the UDP payload
 
 struct delivery {
     unsigned cpu;
@@ -55,7 +55,7 @@ protected:
         packet_pool_free(pool_);
     }
 
-    /// The device, polled by CPU 0.
+    /// Adds the device, polled by CPU 0.
     rx_queue &open(const rps_config &rps)
     {
         net_device_options options;
@@ -85,7 +85,7 @@ protected:
         rte_pktmbuf_free_bulk(pkts, n);
     }
 
-    /// UDP from address `flow`; flow 0 is no IP.
+    /// A UDP packet from address `flow`. Flow 0 is not IP.
     rte_mbuf *flow_packet(std::uint32_t flow, std::uint32_t number)
     {
         rte_mbuf *m = packet(pool_, 0, LENGTH);
@@ -110,7 +110,7 @@ protected:
         rte_pktmbuf_free(m);
         return hash;
     }
-    /// The first flow from `from` on for which `is` holds.
+    /// The first flow from `from` on whose hash satisfies `is`.
     template <typename F>
     std::uint32_t find_flow(F is, std::uint32_t from = 1)
     {
@@ -136,7 +136,7 @@ protected:
         const std::lock_guard lock(mutex_);
         return got_.size();
     }
-    /// False while a CPU has not finished a burst that it has given to the handler.
+    /// Returns false while a CPU has not finished a burst that it has passed to the handler.
     bool backlogs_empty() const
     {
         for (unsigned cpu = 0; cpu < CPUS; ++cpu) {
@@ -147,13 +147,13 @@ protected:
         }
         return true;
     }
-    /// Everything received so far was delivered, and no flow has anything in flight.
+    /// Waits until everything received so far is delivered and no flow has packets in flight.
     void expect_all()
     {
         ASSERT_TRUE(eventually([&] { return delivered() == received_ && backlogs_empty(); }))
             << delivered() << " of " << received_;
     }
-    /// Everything, in order within each flow; where each packet of a flow was delivered.
+    /// As expect_all(); expects that each flow is in order. Returns the CPUs that delivered the packets of each flow.
     std::map<std::uint32_t, std::vector<unsigned>> expect_all_in_order()
     {
         expect_all();
@@ -165,14 +165,14 @@ protected:
         }
         return cpus;
     }
-    /// Closes a CPU's handler and waits until it stands in it, with a first packet of the flow.
+    /// Blocks a CPU's handler and waits until the handler has been called with a first packet of the flow.
     void hold(unsigned cpu, std::uint32_t flow)
     {
         closed_[cpu] = true;
         receive(flow);
         ASSERT_TRUE(eventually([&] { return inside_[cpu].load(); }));
     }
-    /// All packets that have arrived were polled and steered.
+    /// Waits until all packets that have arrived were polled and steered.
     void expect_steered(const rx_queue &q, std::uint64_t packets)
     {
         ASSERT_TRUE(eventually([&] {
@@ -188,7 +188,7 @@ protected:
     std::array<std::atomic<bool>, CPUS> closed_{}, inside_{};
     std::mutex mutex_;
     std::vector<delivery> got_;
-    std::map<std::uint32_t, std::uint32_t> sent_; ///< by flow
+    std::map<std::uint32_t, std::uint32_t> sent_; ///< number of packets sent, by flow
     std::size_t received_ = 0;
 };
 
@@ -250,7 +250,7 @@ TEST_F(rps_test, TheMapChangesWhileNothingIsInFlight)
     EXPECT_EQ(cpus, (std::vector<unsigned>{1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 0, last, last, last}));
 }
 
-/// The flow would overtake itself if it went on to the new CPU at once.
+/// If the flow moved to the new CPU at once, it would overtake itself.
 TEST_F(rps_test, AChangeOfTheMapWaitsForWhatIsInFlight)
 {
     rx_queue &q = open({.rps_cpus = {1}});
@@ -326,8 +326,8 @@ TEST_F(rps_test, AFlowGoesWhereItIsConsumed)
     receive(7, 3);
     EXPECT_EQ(expect_all_in_order()[7], (std::vector<unsigned>{1, 1, 1, 2, 2, 2, 0, 0, 0}));
     EXPECT_EQ(rps_counters_of(q).moved, 2U);
-    rps_record_sock_flow(*core_, hash_of(7), CPUS); // no such CPU
-    rps_record_sock_flow(*core_, 0, 1);             // no flow
+    rps_record_sock_flow(*core_, hash_of(7), CPUS); // there is no such CPU
+    rps_record_sock_flow(*core_, 0, 1);             // hash 0 is no flow
     receive(7);
     EXPECT_EQ(expect_all_in_order()[7].back(), 0U);
     set_rps_sock_flow_entries(*core_, 0);
@@ -367,7 +367,7 @@ TEST_F(rps_test, AFlowMovesOnlyWhenItHasNothingInFlight)
     EXPECT_EQ(rps_counters_of(q).moved, 1U);
 }
 
-/// The kernel sends it by the map then, past its own packets.
+/// The kernel then steers the flow by the map, past its own packets in flight.
 TEST_F(rps_test, AnOverwrittenEntryDoesNotLetAFlowOvertakeItself)
 {
     rx_queue &q = open({.rps_cpus = {1}, .rps_flow_cnt = 1024});
@@ -432,7 +432,7 @@ TEST(sd_flow_limit, HalfOfTheLastOnes)
     EXPECT_TRUE(limit.exceeds(5));
     EXPECT_TRUE(limit.exceeds(5 + 16)) << "the same bucket";
     for (unsigned i = 0; i < 126; ++i) {
-        limit.exceeds(i % 4); // others push it out of the history
+        limit.exceeds(i % 4); // other flows push it out of the history
     }
     EXPECT_FALSE(limit.exceeds(5));
 }
@@ -464,7 +464,7 @@ TEST_F(rps_test, WhatIsRefused)
                 HasSubstr("other: rps_cpus"));
 }
 
-/// A NIC of two queues that takes rules for flows.
+/// A NIC with two queues that accepts flow rules.
 class ntuple_port final : public port
 {
 public:
@@ -517,7 +517,7 @@ private:
 class arfs_test : public rps_test
 {
 protected:
-    /// Queue 0 is polled by CPU 0, queue 1 by CPU 1.
+    /// Adds the device; CPU 0 polls queue 0, CPU 1 polls queue 1.
     net_device &open_two(bool ntuple = true)
     {
         net_device_options options;
@@ -532,10 +532,10 @@ protected:
     }
     void TearDown() override
     {
-        core_.reset(); // which the rules belong to
+        core_.reset(); // the rules belong to its devices
         rps_test::TearDown();
     }
-    /// The control thread looks until it is so.
+    /// Runs the control loop until `done` returns true.
     template <typename F>
     bool control_until(F done)
     {
@@ -544,7 +544,7 @@ protected:
             return done();
         });
     }
-    /// Flow 7 moves from CPU 0 to where it is consumed.
+    /// Moves the consumer of flow 7 to `cpu` and sends a packet.
     void move(unsigned cpu)
     {
         rps_record_sock_flow(*core_, hash_of(7), cpu);
@@ -570,7 +570,7 @@ TEST_F(arfs_test, AFlowThatMovesIsBroughtToTheQueueOfItsCpu)
     EXPECT_EQ(flow.protocol, 17);
     EXPECT_THAT(std::vector(flow.src.begin(), flow.src.begin() + 4), testing::ElementsAre(0, 0, 0, 7));
     EXPECT_EQ(rps_counters_of(to).filters, 1U);
-    // Nobody hears of it for more than ten times the table's length of packets.
+    // Makes the last packet of the flow older than ten times the table's length.
     rt_->call_on(1, [&](softnet_data &) {
         rps_dev_flow &entry = to.rps->now.flows[hash_of(7) & to.rps->now.flow_mask()];
         entry.cpu = 1;
@@ -615,7 +615,7 @@ TEST_F(arfs_test, NoRulesWhereTheyAreNotWantedOrHelpNothing)
     move(1);
     core_->unregister_netdevice(dev);
     net_device &other = open_two();
-    rps_record_sock_flow(*core_, hash_of(7), 2); // polls no queue
+    rps_record_sock_flow(*core_, hash_of(7), 2); // it polls no queue
     receive(7);
     expect_all();
     const ktime_t later = ktime_get() + 250 * NSEC_PER_MSEC;
@@ -624,7 +624,7 @@ TEST_F(arfs_test, NoRulesWhereTheyAreNotWantedOrHelpNothing)
     EXPECT_EQ(rps_counters_of(*other.queues[0]).refused, 0U);
 }
 
-/// The counters of the way to a CPU wrap, and a flow may have slept for very long.
+/// The counters of the path to a CPU wrap around, and a flow may have been idle for very long.
 TEST_F(rps_test, AnOldTailIsNotInFlight)
 {
     open({.rps_cpus = {1}});

@@ -54,7 +54,7 @@ TEST(LogLimit, WhatWasLeftOutIsToldOnce)
     EXPECT_THAT(limit.take_left_out(), testing::IsEmpty());
 }
 
-// ---- where messages go ----
+// ---- log targets ----
 
 class LogTarget : public testing::Test
 {
@@ -74,7 +74,7 @@ protected:
     }
     std::string stderr_of(const log_config &config, log_level level, const std::string &message)
     {
-        testing::internal::CaptureStderr(); // a file, which always takes more
+        testing::internal::CaptureStderr(); // a file, which never blocks
         log_open(config);
         log_line(level, testing::UnitTest::GetInstance()->current_test_info()->name(), message);
         log_open({});
@@ -89,7 +89,7 @@ TEST_F(LogTarget, AFileHasTimeAndLevelAndIsOpenedAnew)
     log_open({log_level::info, file_});
     log_line(log_level::warning, "file", "first");
     EXPECT_THAT(text(file_), MatchesRegex("[0-9-]+T[0-9:.]+[+-][0-9:]+ warning first\n"));
-    std::filesystem::rename(file_, file_ + ".1"); // as logrotate does
+    std::filesystem::rename(file_, file_ + ".1"); // as logrotate does it
     log_open({log_level::info, file_});
     log_line(log_level::info, "file", "second");
     EXPECT_THAT(text(file_), HasSubstr("info second\n"));
@@ -131,7 +131,7 @@ TEST_F(LogTarget, AutoSeesWhetherStderrIsTheJournal)
     setenv("JOURNAL_STREAM", (std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino)).c_str(), 1);
     log_open({log_level::info, "auto"});
     log_line(log_level::info, "auto", "to the journal");
-    setenv("JOURNAL_STREAM", "1:1", 1); // inherited, but stderr was redirected since
+    setenv("JOURNAL_STREAM", "1:1", 1); // the variable was inherited, but stderr was redirected since
     log_open({log_level::info, "auto"});
     log_line(log_level::info, "auto", "elsewhere");
     unsetenv("JOURNAL_STREAM");
@@ -157,7 +157,7 @@ TEST_F(LogTarget, AFloodOfOneKindLeavesRoomForOthers)
 class Notify : public testing::Test
 {
 protected:
-    /// `name`: a path, or '@' and an abstract name.
+    /// Listens on `name`: a path, or '@' and an abstract name.
     void listen_on(const std::string &name)
     {
         fd_ = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

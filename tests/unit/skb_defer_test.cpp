@@ -20,7 +20,7 @@ protected:
         core->set_rx_handler(consume, this);
         core->set_skb_defer_max(max);
     }
-    /// CPU 0 receives n packets, CPU 1 is done with them.
+    /// CPU 0 receives n packets and CPU 1 frees them.
     void deliver(unsigned n)
     {
         const std::size_t before = count();
@@ -73,7 +73,7 @@ TEST_P(skb_defer, over_the_limit_they_are_freed_where_they_are)
     begin(2, 10);
     std::atomic<bool> go{false};
     std::vector<rte_mbuf *> burst = packets(30);
-    rt->call_on(0, [&](softnet_data &) { // cannot take any back meanwhile
+    rt->call_on(0, [&](softnet_data &) { // CPU 0 cannot take packets back meanwhile
         enqueue_here(0, 1, *eth, burst);
         xmit_flush(core->cpu(0));
         go = eventually([&] { return deferred() + over() == 30; });
@@ -106,7 +106,7 @@ TEST_P(skb_defer, own_packets_and_those_of_other_pools_are_no_matter_of_others)
     EXPECT_TRUE(eventually([&] { return over() == 2; }));
     EXPECT_EQ(deferred(0) + deferred(1), 0U);
     EXPECT_EQ(rte_mempool_avail_count(other), 63U);
-    rt->call_on(1, [](softnet_data &) {}); // who put them there has left the pool
+    rt->call_on(1, [](softnet_data &) {}); // CPU 1 has left the pool
     packet_pool_free(other);
 }
 

@@ -108,7 +108,7 @@ bool is_ipv4(const frame &f, std::uint8_t protocol)
            at<rte_ipv4_hdr>(f, 14).next_proto_id == protocol;
 }
 
-// ---- one port under runtime and net_core; everything received is punted ----
+// ---- one port on a runtime and net_core; all received packets are punted ----
 
 class slow_path_test : public testing::Test
 {
@@ -162,7 +162,7 @@ protected:
         rt_->synchronize_rcu();
         slow_.reset();
     }
-    /// A started slow path with one configured shadow, lan0.
+    /// Starts a slow path with one configured shadow, lan0.
     shadow &add_lan0(const slow_path_options &options = {})
     {
         start_slow_path(options);
@@ -212,12 +212,12 @@ TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
     EXPECT_GE(s.stats.from_kernel.load(), 1U);
 }
 
-// A program may have put headers into the whole headroom, and a driver may leave none.
+// An XDP program may have used the whole headroom for headers, and a driver may leave none.
 TEST_F(slow_path_test, a_packet_may_begin_where_its_buffer_begins)
 {
     add_lan0();
     rte_mbuf *m = rte_pktmbuf_alloc(pool_);
-    rte_mbuf *held = nullptr; // and somebody else may hold the bytes
+    rte_mbuf *held = nullptr; // another reference to the same bytes
     const frame f = arp_request("192.0.2.2", "192.0.2.1");
     m->data_off = 0;
     std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
@@ -242,16 +242,17 @@ TEST_F(slow_path_test, the_kernel_answers_ping)
     EXPECT_TRUE(rte_is_same_ether_addr(&at<rte_ether_hdr>(reply, 0).dst_addr, &peer_mac));
 }
 
-// Pairs of packets, the second published while the thread carries the first or goes to sleep after it: a lost wake-up
-// would leave it in its ring. Fails without the second look in announce_sleep(), and without the fence in punt_flush().
+// Pairs of packets, the second of which is published while the thread carries the first or goes to sleep after it: a
+// lost wake-up would leave it in the ring. The test fails without the second look in announce_sleep(), and without the
+// fence in punt_flush().
 TEST_F(slow_path_test, no_wakeup_is_lost)
 {
     slow_path_options options;
     options.limits[PUNT_OTHER] = {.packets_per_second = 1'000'000'000, .burst = 1'000'000};
-    options.affinity = std::thread::hardware_concurrency() > 1 ? 1 : -1; // not where the packets come from
+    options.affinity = std::thread::hardware_concurrency() > 1 ? 1 : -1; // not the CPU that sends the packets
     shadow &s = add_lan0(options);
     frame f = arp_request("192.0.2.2", "192.0.2.1");
-    f[12] = 0x88; // an experimental ethertype: an answer would wake the thread
+    f[12] = 0x88; // an experimental EtherType: an answer of the kernel would wake the thread
     f[13] = 0xb5;
     const auto publish = [&] {
         rte_mbuf *m = rte_pktmbuf_alloc(pool_);
@@ -316,7 +317,7 @@ TEST(token_bucket, another_limit_neither_forgets_nor_grants)
     token_bucket bucket;
     bucket.set({.packets_per_second = 1000, .burst = 10}, 0);
     EXPECT_EQ(bucket.take(8, 0), 8U);
-    bucket.change({.packets_per_second = 10, .burst = 100}, 3 * NSEC_PER_MSEC); // 2 + 3 saved
+    bucket.change({.packets_per_second = 10, .burst = 100}, 3 * NSEC_PER_MSEC); // 2 left and 3 saved in 3 ms
     EXPECT_EQ(bucket.take(100, 3 * NSEC_PER_MSEC), 5U);
     EXPECT_EQ(bucket.take(100, 3 * NSEC_PER_MSEC + NSEC_PER_SEC), 10U) << "the new rate";
     EXPECT_EQ(bucket.take(1000, 100 * NSEC_PER_SEC), 100U) << "the new burst";
@@ -329,11 +330,11 @@ TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
     add_lan0({.limits = {}});
     EXPECT_THAT(refusal([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
                 HasSubstr("1 to 1000000000 packets"));
-    slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 6}); // strangers have half of it
+    slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 0, .burst = 6}); // unknown sources get half of it
     frame f = arp_request("192.0.2.10", "192.0.2.1");
-    for (int i = 0; i < 10; ++i) { // each from a source of its own: one alone gets but a share
-        f[11]++;                   // of the link address
-        f[31]++;                   // of the sender's address
+    for (int i = 0; i < 10; ++i) { // each from another source: a single source gets only a share
+        f[11]++;                   // source link address
+        f[31]++;                   // sender's IP address
         wire_.inject(pool_, f);
     }
     EXPECT_TRUE(eventually([&] { return slow_->punted(PUNT_ARP_ND) + slow_->policed(PUNT_ARP_ND) == 10; }));
@@ -374,11 +375,12 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
         EXPECT_EQ(to[7], &s);
         EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0), 4U);
         rte_pktmbuf_free_bulk(out + 4, 4);
-    }); // four are left inside: the pool must balance all the same
+    }); // four packets stay in the ring: its destructor must free them
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
 }
 
-// Sources flood, as many as one likes to invent; who is known loses nothing, and one who floods only others' half.
+// Any number of invented sources flood: a known source loses nothing, and one that floods uses up only the half of the
+// unknown ones.
 TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
 {
     start_slow_path();
@@ -513,13 +515,13 @@ TEST_F(slow_path_test, a_checksum_is_completed_inside_the_packet)
     EXPECT_TRUE(complete_checksum(*m, 10, 8));
     EXPECT_FALSE(complete_checksum(*m, 10, 9));
     EXPECT_FALSE(complete_checksum(*m, 65535, 65535));
-    bytes[10] = bytes[11] = 0xff; // sums to nothing
+    bytes[10] = bytes[11] = 0xff; // the sum is 0
     bytes[18] = bytes[19] = 0;
     EXPECT_TRUE(complete_checksum(*m, 10, 8));
     EXPECT_EQ(bytes[18], 0xff);
     EXPECT_EQ(bytes[19], 0xff);
     bytes[18] = bytes[19] = 0;
-    std::memcpy(rte_pktmbuf_append(tail, 3), "\x01\x02\x03", 3); // 0x0102 + 0x0300
+    std::memcpy(rte_pktmbuf_append(tail, 3), "\x01\x02\x03", 3); // the words 0x0102 and 0x0300
     ASSERT_EQ(rte_pktmbuf_chain(m, tail), 0);
     EXPECT_TRUE(complete_checksum(*m, 10, 8));
     EXPECT_EQ(bytes[18] << 8 | bytes[19], 0xffff ^ 0x0402);
@@ -642,7 +644,7 @@ TEST_F(slow_path_test, a_deleted_interface_is_reported_and_made_again)
         return reported == &s;
     }));
     EXPECT_NE(s.failure, "");
-    slow_->set_carrier(s, true); // there is nothing to set; it comes with the next one
+    slow_->set_carrier(s, true); // there is no interface to set it on; the next one gets it
     const int before = s.kernel_ifindex;
     slow_->reopen_shadow(s);
     EXPECT_EQ(s.failure, "");
@@ -675,16 +677,16 @@ TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
     netns_.ip("link set lan0 name renamed");
     slow_->set_mtu(s, 1400);
     EXPECT_THAT(link_flags("renamed"), HasSubstr("mtu 1400"));
-    slow_->destroy_released("renamed"); // held: it stays
+    slow_->destroy_released("renamed"); // the interface is in use: it stays
     EXPECT_THAT(link_flags("renamed"), HasSubstr("mtu 1400"));
     slow_->remove_shadow(s, false);
     slow_->destroy_released("renamed");
     EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
-    slow_->destroy_released("renamed"); // and again: nothing
+    slow_->destroy_released("renamed"); // a second time it does nothing
     EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
 }
 
-// ---- somebody renames or moves it ----
+// ---- the interface is renamed or moved ----
 
 TEST_F(slow_path_test, a_renamed_interface_is_followed_and_found_again)
 {
@@ -695,7 +697,7 @@ TEST_F(slow_path_test, a_renamed_interface_is_followed_and_found_again)
     EXPECT_TRUE(slow_->look_at(s));
     EXPECT_EQ(s.name, "lan9");
     EXPECT_FALSE(slow_->look_at(s)) << "nothing new";
-    for (const std::string name : {"lan0", "lan9", "lan9"}) { // what a configuration calls it at the next starts
+    for (const std::string name : {"lan0", "lan9", "lan9"}) { // name that the configuration gives at the next starts
         stop_slow_path();
         start_slow_path();
         const shadow &again = slow_->add_shadow(*dev_, name);
@@ -735,7 +737,7 @@ TEST_F(slow_path_test, an_interface_in_another_namespace_works_there)
 TEST_F(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
 {
     shadow &s = add_lan0();
-    EXPECT_THAT(refusal([&] { slow_->check_shadow("lan0"); }), HasSubstr("holds the interface")); // we do
+    EXPECT_THAT(refusal([&] { slow_->check_shadow("lan0"); }), HasSubstr("holds the interface")); // this process
     slow_->check_shadow("lan1");
     EXPECT_EQ(netns_.ip("-o link").find("lan1"), std::string::npos);
     slow_->release_shadow(s, "given up");

@@ -32,11 +32,11 @@ class softirq : public testing::Test
 protected:
     void SetUp() override { served.clear(); }
 
-    /// Runs on the CPU and returns when the softirqs raised in it have been served.
+    /// Runs fn on the CPU and returns when the softirqs that it raised have been served.
     void run(const std::function<void(softnet_data &)> &fn)
     {
         rt.call_on(0, fn);
-        rt.call_on(0, [](softnet_data &) {}); // calls are taken once a turn, before that turn's softirqs
+        rt.call_on(0, [](softnet_data &) {}); // calls run once per turn, before that turn's softirqs
     }
 
     runtime rt{runtime_options{}};
@@ -71,7 +71,7 @@ TEST_F(softirq, raised_by_a_handler_waits_for_the_next_pass)
 TEST_F(softirq, ends_after_ten_passes)
 {
     runtime_options options;
-    options.clock = []() noexcept { return ktime_t{1}; }; // stands still: preemption must not end it earlier
+    options.clock = []() noexcept { return ktime_t{1}; }; // stands still: a preemption must not end it earlier
     runtime timeless(options);
     timeless.open_softirq(TASKLET_SOFTIRQ, record_and_raise<TASKLET_SOFTIRQ, TASKLET_SOFTIRQ>);
     bool more = false;

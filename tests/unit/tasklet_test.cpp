@@ -42,7 +42,7 @@ TEST_P(deferred, tasklet_scheduled_twice_runs_once)
     });
     tasklet_kill(t);
     EXPECT_EQ(t.runs, 1);
-    tasklet_schedule(rt.cpu(1), t); // from elsewhere
+    tasklet_schedule(rt.cpu(1), t); // from another thread
     tasklet_kill(t);
     EXPECT_EQ(t.runs, 2);
 }
@@ -74,7 +74,7 @@ TEST_P(deferred, tasklet_that_schedules_itself_runs_again)
 {
     noted_tasklet t;
     t.more = [&] {
-        if (t.runs < 25) { // outlives two dispatches
+        if (t.runs < 25) { // more runs than two dispatches
             tasklet_schedule(*this_softnet_data(), t);
         }
     };
@@ -83,7 +83,7 @@ TEST_P(deferred, tasklet_that_schedules_itself_runs_again)
     tasklet_kill(t);
 }
 
-/// Property 17: never beside itself, and a schedule while it runs means one more run.
+/// Property 17: a tasklet never runs twice at once, and a schedule while it runs causes one more run.
 TEST_P(deferred, tasklet_scheduled_on_another_cpu_while_it_runs_waits)
 {
     noted_tasklet t;
@@ -189,7 +189,7 @@ TEST_P(deferred, bh_work_queued_twice_runs_once)
     });
     bh_work_flush(w);
     EXPECT_EQ(w.runs, 1);
-    EXPECT_TRUE(queue_bh_highpri_work(rt.cpu(1), w)); // from elsewhere
+    EXPECT_TRUE(queue_bh_highpri_work(rt.cpu(1), w)); // from another thread
     bh_work_flush(w);
     EXPECT_EQ(w.runs, 2);
 }
@@ -239,7 +239,7 @@ TEST_P(deferred, rcu_callback_waits_for_every_cpu)
     std::atomic<bool> release{false};
     std::atomic<bool> reading{false};
     std::thread reader([&] {
-        rt.call_on(1, [&](softnet_data &) { // within one turn: no quiescent state
+        rt.call_on(1, [&](softnet_data &) { // one turn contains no quiescent state
             reading = true;
             while (!release) {
                 std::this_thread::yield();

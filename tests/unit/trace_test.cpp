@@ -28,11 +28,11 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(TRACE_TEST_LSAN)
 #include <sanitizer/lsan_interface.h>
-/// babeltrace 2.0.4 forgets what it has made of a stream whose end it cannot read.
+/// babeltrace 2.0.4 leaks what it has allocated for a stream whose end it cannot read.
 using leaks_of_babeltrace = __lsan::ScopedDisabler;
 #else
 struct leaks_of_babeltrace {
-    leaks_of_babeltrace() {} // not trivial: it is used
+    leaks_of_babeltrace() {} // not trivial, so that a variable of it counts as used
 };
 #endif
 
@@ -46,7 +46,7 @@ using test::refusal;
 
 constexpr const char *EVENTS = "^\\(softirq\\|irq_handler\\|napi\\|contention\\|sched\\)_";
 
-/// The EAL writes below $HOME.
+/// EAL writes traces below $HOME.
 class trace : public testing::Test
 {
 protected:
@@ -60,7 +60,7 @@ protected:
     static inline std::string home;
 };
 
-/// "who event detail" of the threads that are asked for, in the order of time.
+/// The events of the threads in `who` as "who event detail", in the order of time.
 std::vector<std::string> story(const std::vector<trace_event> &events, const std::map<std::int64_t, std::string> &who)
 {
     std::vector<std::string> lines;
@@ -92,7 +92,7 @@ std::int64_t count(const std::vector<trace_event> &events, const std::string &na
     return std::ranges::count(events, name, &trace_event::name);
 }
 
-/// A system call of a thread of ours, by number: it waits for a futex.
+/// True if a thread of this process is in the futex system call.
 bool waits_for_futex(std::uint32_t tid)
 {
     int call = -1;
@@ -107,7 +107,7 @@ std::string printed(const std::vector<trace_event> &events, const trace_filter &
     return out.str();
 }
 
-/// The kernel's picture of a softirq that one thread serves while another one wants to.
+/// As the kernel traces it: one thread serves a softirq while another thread waits for its turn.
 TEST_F(trace, ADispatchThatAnotherThreadWaitsFor)
 {
     static std::atomic<std::uint32_t> waiter{0};
@@ -205,7 +205,7 @@ trace_field number(const char *name, std::int64_t value) { return {.name = name,
 
 trace_field text(const char *name, const char *value) { return {.name = name, .text = value, .is_text = true}; }
 
-/// An event of a thread of the runtime; `stream`s are 1, 2, ...
+/// Makes an event of a thread of the runtime; `stream` is 1, 2, ...
 trace_event made(std::int64_t time, std::uint64_t stream, const char *name, std::vector<trace_field> more = {})
 {
     trace_event e{.time = time, .stream = stream, .thread = stream == 1 ? "irq/lan-0" : "irq/wan-0", .name = name};
@@ -265,7 +265,7 @@ TEST_F(trace, KnowsFullBuffers)
     EXPECT_EQ(full_buffers(home + "/none"), 0U);
 }
 
-/// A trace of two threads, in a folder of its own.
+/// Writes a trace of two threads and copies it to a new folder.
 std::filesystem::path some_trace(const std::string &where)
 {
     runtime rt(runtime_options{});
@@ -295,7 +295,7 @@ TEST_F(trace, WhatIsNoTraceOrBrokenIsToldInOneLine)
             const std::filesystem::path broken = std::filesystem::path(bad) / file.path().filename();
             const auto size = std::filesystem::file_size(broken);
             if (round % 2 == 0) {
-                std::filesystem::resize_file(broken, random() % size / 8 * 8 + 1); // amid an event
+                std::filesystem::resize_file(broken, random() % size / 8 * 8 + 1); // within an event
             } else {
                 std::fstream(broken, std::ios::in | std::ios::out | std::ios::binary).seekp(random() % size) << '\xff';
             }
@@ -310,7 +310,7 @@ TEST_F(trace, WhatIsNoTraceOrBrokenIsToldInOneLine)
     EXPECT_GE(refused, 18U);
 }
 
-/// A value of the environment for the time of a test.
+/// Sets an environment variable for its lifetime.
 class environment
 {
 public:
@@ -347,7 +347,7 @@ TEST_F(trace, ReadingLeavesNothingBehindAndTheTraceAsItIs)
     EXPECT_TRUE(refusal([&] { read_trace(folder); }).starts_with(folder.string() + ": this trace cannot be copied"));
 }
 
-/// As docs/tracing.md prepares a trace for babeltrace2 2.1.
+/// A trace prepared for babeltrace2 2.1, as docs/tracing.md describes.
 TEST_F(trace, MetadataWithPacketTimesIsReadAsItIs)
 {
     const std::string here = home + "/prepared";

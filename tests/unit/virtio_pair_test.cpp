@@ -30,7 +30,7 @@ namespace
 
 constexpr unsigned POOL_PACKETS = 8191;
 
-/// An echo on the runtime, and a place for the socket of its device.
+/// An echo on the runtime, and a folder for the socket of its device.
 class echo_test : public testing::Test
 {
 protected:
@@ -64,7 +64,7 @@ protected:
         dev.descriptors = 256;
         dev_ = &core_->register_netdevice(make_ethdev_port(devargs), dev);
     }
-    /// Runs the control loop until the device has carrier, or has none.
+    /// Runs the control loop until the device has carrier (`up`) or has lost it.
     bool wait_for_carrier(bool up)
     {
         return eventually([&] {
@@ -85,7 +85,7 @@ protected:
     net_device *dev_ = nullptr;
 };
 
-/// The device is virtio_user, the server of the two; its peer is in this process.
+/// The device is virtio_user, the server of the pair. Its peer is in this process.
 class virtio_pair_test : public echo_test
 {
 protected:
@@ -142,7 +142,7 @@ TEST_F(virtio_pair_test, AnIdleQueueBlocksOnItsInterruptAndAPacketWakesIt)
 {
     ASSERT_TRUE(asleep());
     EXPECT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // out of every spin
+    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // until every spin has ended
     const auto polls = napi().stats.polls.load();
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     EXPECT_LE(napi().stats.polls - polls, 1U) << "polls while nothing comes";
@@ -157,8 +157,8 @@ TEST_F(virtio_pair_test, AnIdleQueueBlocksOnItsInterruptAndAPacketWakesIt)
 
 TEST_F(virtio_pair_test, NoSinglePacketIsLostWhateverTheGap)
 {
-    std::mt19937 random(1); // gaps from none to far above the longest spin, so that packets hit every phase of going to
-                            // sleep
+    // Gaps from none to far above the longest spin, so that packets hit every phase of going to sleep.
+    std::mt19937 random(1);
     std::exponential_distribution<double> gap(1.0 / 60e3);
     for (std::uint32_t i = 0; i < 5000; ++i) {
         ASSERT_TRUE(echo(i)) << "packet " << i << ", rung " << to_string(napi().rung);
@@ -175,7 +175,7 @@ TEST_F(virtio_pair_test, BurstsComeBackWholeAndInOrder)
     std::uint32_t next = 0, expected = 0;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(120);
     while (expected < 50'000 && std::chrono::steady_clock::now() < deadline) {
-        while (next < 50'000 && next - expected < 128) { // less than a ring
+        while (next < 50'000 && next - expected < 128) { // fewer than a ring holds
             rte_mbuf *m = packet(pool_, next);
             if (peer_->tx_burst(0, &m, 1) != 1) {
                 rte_pktmbuf_free(m);
@@ -242,7 +242,8 @@ TEST_F(virtio_pair_test, PeersThatLeaveWhileTheyConnectDoNotEndTheProcess)
     ASSERT_TRUE(wait_for_link(false));
     sockaddr_un to{.sun_family = AF_UNIX};
     std::snprintf(to.sun_path, sizeof to.sun_path, "%s/sock", dir_.c_str());
-    for (int i = 0; i < 10; ++i) { // more than wait in the socket: the driver has accepted and answered most of them
+    // More than the listen queue holds: the driver has accepted and answered most of them.
+    for (int i = 0; i < 10; ++i) {
         const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         ASSERT_GE(fd, 0);
         const timeval limit{.tv_sec = 5};
@@ -253,7 +254,7 @@ TEST_F(virtio_pair_test, PeersThatLeaveWhileTheyConnectDoNotEndTheProcess)
     EXPECT_FALSE(dev_->carrier);
 }
 
-/// What the device receives is kept, so that its pool runs dry; the peer has a pool of its own.
+/// Keeps the packets that the device receives, so that its pool becomes empty. The peer has a pool of its own.
 class virtio_hoard_test : public echo_test
 {
 protected:
@@ -310,12 +311,12 @@ protected:
     rte_mempool *peer_pool_ = nullptr;
     std::unique_ptr<port> peer_;
     std::mutex mutex_;
-    std::vector<rte_mbuf *> kept_; ///< guarded by mutex_
+    std::vector<rte_mbuf *> kept_; ///< protected by mutex_
 };
 
 TEST_F(virtio_hoard_test, ReceivesAgainWhenAnExhaustedPoolHasBuffers)
 {
-    rt_->call_on(0, [&](softnet_data &) { napi().park_time = 3600 * NSEC_PER_SEC; }); // no safety net
+    rt_->call_on(0, [&](softnet_data &) { napi().park_time = 3600 * NSEC_PER_SEC; }); // no park timer rescues it
     for (int round = 0; round < 2; ++round) {
         take_the_rest();
         ASSERT_TRUE(eventually([&] {
@@ -333,11 +334,11 @@ TEST_F(virtio_hoard_test, ReceivesAgainWhenAnExhaustedPoolHasBuffers)
     }
 }
 
-/// The device is vhost; its peers are processes of their own, as a virtual machine is.
+/// The device is vhost. Its peers are processes of their own, as virtual machines are.
 class vhost_test : public echo_test
 {
 protected:
-    /// Each packet of the peer, itself waiting, wakes the sleeping queue by its interrupt.
+    /// Expects that each packet of the peer, which waits for the echo, wakes the sleeping queue by its interrupt.
     void expect_echoes(child_process &peer)
     {
         for (int i = 0; i < 20; ++i) {
@@ -363,12 +364,13 @@ TEST_F(vhost_test, PeersComeAndGo)
     }
 }
 
-/// What EAL's interrupt thread does when the link of a driver changes.
+/// A link-state callback that keeps EAL's interrupt thread for 200 ms.
 struct slow_link_callback {
     static int run(std::uint16_t, rte_eth_event_type, void *self, void *)
     {
         static_cast<slow_link_callback *>(self)->entered = true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(200)); // a driver that does not wait is done by then
+        // close() of a driver that does not wait returns within this time.
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
         return 0;
     }
     std::atomic<bool> entered{false};
@@ -393,8 +395,8 @@ TEST_F(echo_test, AFrontEndIsClosedWhileItsInterruptCallbackRuns)
         << "the callback still runs";
 }
 
-/// The driver's thread shares the data core's CPU, which preempts it as soon as it has made the interrupt fire: in the
-/// middle of the driver's new_device(), which masks the interrupt at its end.
+/// The driver's thread shares the CPU of the data CPU's thread, which preempts it as soon as it has raised the
+/// interrupt: in the middle of the driver's new_device(), which masks the interrupt at its end.
 class preempted_vhost_test : public vhost_test
 {
 protected:
@@ -402,10 +404,10 @@ protected:
     {
         runtime_options o;
         o.cpus = {{.affinity = cpu_, .fifo_priority = 10}};
-        o.warn = [](const std::string &line) { ADD_FAILURE() << line; }; // needs SCHED_FIFO
+        o.warn = [](const std::string &line) { ADD_FAILURE() << line; }; // SCHED_FIFO must not be refused
         return o;
     }
-    /// The driver keeps the thread when its last device goes.
+    /// Pins the driver's thread, which the driver keeps when its last device is closed.
     void pin_driver() const
     {
         cpu_set_t set;
@@ -415,7 +417,7 @@ protected:
         for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
             std::string name;
             std::ifstream(task.path() / "comm") >> name;
-            if (name == "vhost-events" || name == "dpdk-vhost-evt") { // the latter since DPDK 23.11
+            if (name == "vhost-events" || name == "dpdk-vhost-evt") { // "dpdk-vhost-evt" since DPDK 23.11
                 ASSERT_EQ(sched_setaffinity(std::stoi(task.path().filename()), sizeof set, &set), 0);
                 ++pinned;
             }
@@ -437,7 +439,7 @@ TEST_F(preempted_vhost_test, APeerThatConnectsLaterWakesTheQueueThatWaitsForItsI
     for (int round = 0; round < 3; ++round) {
         core_->unregister_netdevice(*dev_);
         ASSERT_EQ(peer.ask("down"), "down");
-        peer.signal(SIGSTOP); // it answers when the queue waits already
+        peer.signal(SIGSTOP); // so that it answers only when the queue already waits
         add_device("net_vhost0,client=1,iface=" + dir_ + "/sock");
         ASSERT_TRUE(asleep());
         ASSERT_EQ(napi().rung, wait_rung::interrupt) << napi().rung_reason.load();

@@ -72,7 +72,7 @@ TEST(wait_engine, read8_acknowledges_and_waits_for_the_next)
         EXPECT_EQ(p.events, i);
         EXPECT_EQ(p.last, 8);
         EXPECT_GE(p.value, 1U);
-        while (e.wait(in_ms(2)) != 0) { // a second completion if the two writes were read one by one
+        while (e.wait(in_ms(2)) != 0) { // a second completion comes if the two writes were read one by one
             --p.events;
         }
     }
@@ -107,7 +107,7 @@ TEST(wait_engine, disarmed_source_is_silent_and_can_be_armed_before_the_kernel_h
 
     e.arm(p);
     e.poll();
-    e.disarm(p); // cancellation queued, not yet carried out
+    e.disarm(p); // the cancellation is queued, not yet submitted
     e.arm(p);
     e.wait(in_ms(2));
     EXPECT_EQ(p.events, 0) << "the cancelled request is not an event";
@@ -159,7 +159,7 @@ TEST(wait_engine, polling_makes_no_system_call_while_nothing_happens)
     }
     EXPECT_EQ(e.system_calls(), before);
     p.signal();
-    while (p.events == 0) { // the kernel flags work; polling alone finds it
+    while (p.events == 0) { // the kernel flags work in the ring, which poll() finds
         e.poll();
     }
     EXPECT_LE(e.system_calls(), before + 1);
@@ -171,7 +171,8 @@ TEST(wait_engine, a_request_that_a_call_did_not_take_goes_with_the_next)
     wait_engine e;
     probe p(eventfd(1, EFD_NONBLOCK), source_kind::oneshot);
     e.arm(p);
-    std::thread([&] { e.block(in_ms(1)); }).join(); // the kernel refuses whoever did not make the ring
+    // The kernel accepts submissions only from the thread that made the ring.
+    std::thread([&] { e.block(in_ms(1)); }).join();
     for (int i = 0; i < 100 && p.events == 0; ++i) {
         e.poll();
     }

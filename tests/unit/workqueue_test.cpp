@@ -99,7 +99,7 @@ TEST(workqueue, queued_twice_before_it_starts_runs_once)
     first.hold = true;
     queue_work(wq, first);
     ASSERT_TRUE(eventually([&] { return first.runs == 1; }));
-    EXPECT_TRUE(queue_work(wq, w)); // behind it: one at a time
+    EXPECT_TRUE(queue_work(wq, w)); // queued behind `first`: one worker
     EXPECT_FALSE(queue_work(wq, w));
     EXPECT_EQ(w.runs, 0);
     first.hold = false;
@@ -116,7 +116,7 @@ TEST(workqueue, queued_while_it_runs_runs_again_and_never_beside_itself)
     ASSERT_TRUE(eventually([&] { return w.runs == 1; }));
     EXPECT_TRUE(queue_work(wq, w));
     EXPECT_FALSE(queue_work(wq, w));
-    noted_work other; // another worker has been through the queue since
+    noted_work other; // shows that another worker has looked at the queue since
     queue_work(wq, other);
     flush_work(other);
     EXPECT_EQ(w.runs, 1);
@@ -147,7 +147,7 @@ TEST(workqueue, flush_does_not_wait_for_what_is_queued_later)
     w.more = [&] { queue_work(wq, w); };
     queue_work(wq, w);
     for (int i = 0; i < 100; ++i) {
-        flush_work(w); // runs or is queued, always
+        flush_work(w); // it always runs or is queued
     }
     EXPECT_GE(w.runs, 100);
     cancel_work_sync(w);
@@ -157,7 +157,7 @@ TEST(workqueue, flush_waits_for_the_run_that_is_queued)
 {
     workqueue wq(allowed_cpus(), 2);
     noted_work w;
-    std::atomic<int> may_end{0}; ///< runs
+    std::atomic<int> may_end{0}; ///< number of runs that may end
     w.more = [&] {
         if (w.runs == 2) {
             queue_work(wq, w);
@@ -176,7 +176,8 @@ TEST(workqueue, flush_waits_for_the_run_that_is_queued)
         flushed = true;
     });
     EXPECT_TRUE(eventually([&] { return flushing.load(); }));
-    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // inside; a test that is too early proves less
+    // Gives flush_work() time to block. If that takes longer, the test only proves less.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     may_end = 1;
     EXPECT_TRUE(eventually([&] { return w.runs == 2; }));
     EXPECT_FALSE(flushed) << "the second was queued before";

@@ -44,7 +44,7 @@ protected:
         std::ifstream in(file, std::ios::binary);
         return {std::istreambuf_iterator<char>(in), {}};
     }
-    /// A file of the test's own.
+    /// Writes a new file and returns its path.
     std::string file(const std::string &bytes)
     {
         const std::string path = dir_ + "/" + std::to_string(files_++) + ".so";
@@ -58,7 +58,7 @@ protected:
         EXPECT_NE(dladdr(symbol, &info), 0);
         return fs::canonical(info.dli_fname);
     }
-    /// The object with another text or number in place of the one that it has.
+    /// A copy of the object in which `to` replaces `from`.
     std::string patched(const std::string &from, const std::string &to)
     {
         std::string bytes = contents(object());
@@ -76,7 +76,7 @@ protected:
         std::memcpy(bytes.data() + 4, &version, 4);
         return bytes;
     }
-    /// Why it does not load, without the name of the file.
+    /// The reason why it is refused, without the name of the file.
     std::string refusal(const std::string &path, const std::string &config = "")
     {
         try {
@@ -102,7 +102,7 @@ TEST_F(xdp_loading, runs_the_program_of_a_shared_object)
     drop.reset();
     wires.front()->receive(packet(pool, 1));
     ASSERT_TRUE(eventually([&] { return xdp_counters_of(*eth, 0).drop == 1; }));
-    xdp_attach(*core, *eth, xdp_load(*core, object(), "closed " + closed)); // the object is loaded twice
+    xdp_attach(*core, *eth, xdp_load(*core, object(), "closed " + closed)); // loads the object a second time
     wires.front()->receive(packet(pool, 2));
     ASSERT_TRUE(eventually([&] { return count() == 1; }));
     EXPECT_FALSE(fs::exists(closed));
@@ -138,7 +138,7 @@ TEST_F(xdp_loading, says_why_an_object_is_none)
               "was built with DPDK 21.5,");
 }
 
-/// Whoever may change the file would run what he likes in this process.
+/// A user who can change the file could run any code in this process.
 TEST_F(xdp_loading, refuses_objects_that_others_could_change)
 {
     const auto mode = [](const std::string &path, unsigned bits) { fs::permissions(path, fs::perms(bits)); };
@@ -174,7 +174,7 @@ TEST_F(xdp_loading, refuses_objects_that_others_could_change)
     EXPECT_NE(xdp_load(*core, dir_ + "/link.so", "drop"), nullptr);
 }
 
-/// A copy that broke off somewhere.
+/// A copy that was interrupted at some point.
 TEST_F(xdp_loading, refuses_objects_that_are_not_whole)
 {
     const std::string bytes = contents(object());

@@ -15,7 +15,7 @@ namespace
 struct instance {
     std::uint8_t action = XDP_PASS;
     unsigned figures = 1;
-    std::string closed; ///< file that close() makes
+    std::string closed; ///< file that close() creates
 };
 
 int open(const halfpoll_xdp_host *host, const char *config, void **state)

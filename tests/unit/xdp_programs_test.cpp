@@ -26,7 +26,7 @@ namespace
 constexpr std::uint32_t CPUS = 2;
 constexpr std::uint64_t SECOND = 1'000'000'000;
 
-/// A folder that is removed with what is in it.
+/// A new folder, removed with its contents.
 class folder
 {
 public:
@@ -53,14 +53,14 @@ rte_mempool *pool()
     return p;
 }
 
-/// What became of a packet.
+/// The result for a packet.
 struct verdict {
     unsigned action;
     bytes frame;
     halfpoll_xdp_target target;
 };
 
-/// A program's shared object, which lies beside this test, and one instance of it.
+/// A program's shared object from the build folder, and one instance of it.
 class program
 {
 public:
@@ -131,7 +131,7 @@ public:
     std::string error;
 
 private:
-    /// With `segment`, all but so many bytes are in a second one.
+    /// Makes a packet. If `segment` is not 0, the first segment has that many bytes and a second one has the rest.
     static rte_mbuf *packet(const bytes &f, std::size_t segment)
     {
         rte_mbuf *m = rte_pktmbuf_alloc(pool());
@@ -187,13 +187,13 @@ TEST(xdp_filter, drops_listed_prefixes_and_nothing_else)
     const std::vector<std::pair<frame_parts, unsigned>> cases = {
         {{.src = "10.1.0.0"}, XDP_DROP},
         {{.src = "10.1.2.3"}, XDP_DROP},
-        {{.src = "10.1.3.0"}, XDP_DROP}, // past the nested one
+        {{.src = "10.1.3.0"}, XDP_DROP}, // behind the nested prefix
         {{.src = "10.1.255.255"}, XDP_DROP},
         {{.src = "10.0.255.255"}, XDP_PASS},
         {{.src = "10.2.0.0"}, XDP_PASS},
         {{.src = "10.9.9.9"}, XDP_DROP},
         {{.src = "10.9.9.8"}, XDP_PASS},
-        {{.dst = "10.1.0.1"}, XDP_PASS}, // only as a source
+        {{.dst = "10.1.0.1"}, XDP_PASS}, // listed only as a source
         {{.dst = "203.0.113.127"}, XDP_DROP},
         {{.dst = "203.0.113.128"}, XDP_PASS},
         {{.src = "2001:db8:1::1", .dst = "2001:db8::1"}, XDP_DROP},
@@ -232,7 +232,7 @@ TEST(xdp_filter, passes_what_is_cut_off_or_not_in_the_first_segment)
     EXPECT_EQ(p.run({arp})[0].action, static_cast<unsigned>(XDP_PASS));
 }
 
-/// How many of `n` SYNs at one time pass.
+/// The number of SYNs that pass, out of `n` that arrive at one time.
 unsigned passing(program &p, frame_parts parts, unsigned n, std::uint64_t now, std::uint16_t cpu = 0)
 {
     parts.flags = parts.flags == ACK ? SYN : parts.flags;
@@ -330,7 +330,7 @@ std::vector<bytes> flows(std::uint8_t flags)
     return frames;
 }
 
-/// The backend that each packet went to.
+/// The backend that each packet was sent to.
 std::vector<unsigned> where(const std::vector<verdict> &verdicts)
 {
     std::vector<unsigned> to;
@@ -412,7 +412,7 @@ TEST(xdp_l4lb, passes_what_is_not_for_a_vip)
     EXPECT_EQ(p.shown("sent"), 0U);
 }
 
-/// Without memory of a flow the consistent hash decides alone: nearly only what must move does.
+/// For flows that are not remembered the consistent hash alone decides: few flows move apart from those that must.
 TEST(xdp_l4lb, few_unknown_flows_move_when_backends_change)
 {
     std::vector<unsigned> all, fewer;
@@ -440,7 +440,7 @@ TEST(xdp_l4lb, established_flows_stay_when_backends_come_and_go)
     auto before = std::make_unique<program>("l4lb", vip({1, 2, 3}));
     const std::vector<unsigned> first = where(before->run(flows(ACK)));
 
-    program more("l4lb", vip({1, 2, 3, 4, 5, 6})); // as when a program is replaced: both are open for a while
+    program more("l4lb", vip({1, 2, 3, 4, 5, 6})); // as in the replacement of a program: both are open for a while
     before.reset();
     EXPECT_EQ(moved(first, where(more.run(flows(ACK)))), 0U);
     EXPECT_GT(moved(first, where(more.run(flows(ACK), SECOND, 1))), FLOWS / 4) << "another CPU does not know them";
@@ -477,7 +477,7 @@ TEST(xdp_l4lb, icmp_errors_follow_the_flow_that_they_quote)
         const unsigned four = where(p.run({frame({.sport = port})}))[0];
         bytes quote = {3, 4, 0, 0, 0, 0, 5, 0};
         append(quote, ip_packet({.src = "198.51.100.1", .dst = "192.0.2.1", .sport = 80, .dport = port}));
-        quote.resize(8 + 28); // as RFC 792 has it
+        quote.resize(8 + 28); // the length that RFC 792 prescribes: header and 8 bytes
         const frame_parts error4{.src = "203.0.113.9", .protocol = ICMP, .payload = quote};
         EXPECT_EQ(where(p.run({frame(error4)}))[0], four);
 
@@ -539,7 +539,7 @@ TEST(xdp_l4lb, says_what_is_wrong_and_where)
 
 // ---- sampler
 
-/// What a pcapng file holds, as far as sampler writes it.
+/// A packet of a pcapng file, as far as sampler writes its fields.
 struct captured {
     std::uint64_t time;
     std::uint32_t length;

@@ -23,7 +23,7 @@ std::uint32_t number_of(const halfpoll_xdp_burst &b, std::uint32_t i)
     return number;
 }
 
-/// The action is in the low byte of a packet's number.
+/// A program whose verdict is the low byte of a packet's number.
 std::shared_ptr<xdp_program> by_number()
 {
     return make_xdp_program("by_number", [](halfpoll_xdp_burst &b, std::uint32_t i) noexcept {
@@ -36,7 +36,7 @@ std::shared_ptr<xdp_program> always(std::uint8_t action)
     return make_xdp_program("always", [action](halfpoll_xdp_burst &, std::uint32_t) noexcept { return action; });
 }
 
-/// What a program was told about its bursts.
+/// Records what the program is given with its bursts.
 class curious final : public xdp_program
 {
 public:
@@ -73,7 +73,7 @@ protected:
         const xdp_counters c = counters();
         return c.pass + c.drop + c.tx + c.redirect + c.aborted;
     }
-    /// That many have been judged, and the polls that did it are over.
+    /// Waits until `n` packets have been judged, and until the polls that did it have ended.
     bool comes_to(std::uint64_t n)
     {
         const bool came = eventually([&] { return judged() == n; });
@@ -98,7 +98,7 @@ TEST_F(xdp, sees_to_every_verdict_and_keeps_the_order)
     xdp_attach(*core, *eth, by_number());
     std::vector<std::uint32_t> numbers, pass, tx;
     for (std::uint32_t i = 0; i < 200; ++i) {
-        const std::uint32_t action = i * 7 % 6; // 5 is none
+        const std::uint32_t action = i * 7 % 6; // 5 is not a valid verdict
         numbers.push_back(i << 8 | action);
         if (action == XDP_PASS) {
             pass.push_back(numbers.back());
@@ -145,7 +145,7 @@ TEST_P(xdp_verdict, is_the_same_for_bursts_of_any_length)
 INSTANTIATE_TEST_SUITE_P(all, xdp_verdict,
                          testing::Values(XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT, 5, 0x80, 0xff));
 
-/// A claim that a packet was taken, among others.
+/// A program returns XDP_TAKEN (0xff), which is not a verdict, among valid ones.
 TEST_F(xdp, frees_what_a_program_says_was_taken)
 {
     run(1);
@@ -245,7 +245,7 @@ TEST_F(xdp, drops_segmented_packets_whole)
         ASSERT_EQ(rte_pktmbuf_chain(m, packet(pool, i)), 0);
         wire().receive(m);
     }
-    EXPECT_TRUE(eventually([&] { return counters().drop == 20; })); // the pool is looked at in the end
+    EXPECT_TRUE(eventually([&] { return counters().drop == 20; })); // TearDown() checks the pool
 }
 
 TEST_F(xdp, attaches_and_detaches)
@@ -306,7 +306,7 @@ TEST_F(xdp, returns_with_its_device)
     eth->options.reprobe = [this] { return std::make_unique<fake_port>(wires.front()); };
     xdp_attach(*core, *eth, always(XDP_PASS));
     core->fail_netdevice(*eth, "gone");
-    xdp_attach(*core, *eth, always(XDP_DROP)); // for its return
+    xdp_attach(*core, *eth, always(XDP_DROP)); // for the time after its return
     eth->return_look_at = 0;
     core->run_control();
     ASSERT_TRUE(eth->open);
@@ -328,7 +328,7 @@ TEST_F(xdp, follows_its_queue_to_another_cpu)
     rt->cpu_up(home);
 }
 
-/// A program that is in order only while it lives, and one burst of which is judged by it alone.
+/// A program that detects a call after its destruction, and a burst on which another program has already decided.
 class mortal final : public xdp_program
 {
 public:
