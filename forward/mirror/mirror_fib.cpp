@@ -15,7 +15,7 @@ void mirror::impl::link_changed(int ifindex)
     egress_changed(ifindex);
 }
 
-/// Re-evaluates what sends out of an interface and of the VLANs on it.
+/// Re-evaluates the next hops and prefixes that use an interface or a VLAN on it.
 void mirror::impl::egress_changed(int ifindex)
 {
     nexthops.refresh(ifindex, nullptr);

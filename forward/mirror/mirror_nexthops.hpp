@@ -26,7 +26,7 @@ struct nexthop_key {
     auto operator<=>(const nexthop_key &) const = default;
 };
 
-/// What is done with the packets of a next hop at present.
+/// The present decision for the packets of a next hop.
 struct nexthop_state {
     adjacency adj;
     bool active = true; ///< takes its share of a group; false if its link is down or its link address is unknown

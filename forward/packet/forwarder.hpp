@@ -82,7 +82,7 @@ public:
     /// Defers `fn` until a grace period has ended. Control thread; returns at once.
     void retire(std::function<void()> fn);
 
-    /// What happened to the packets received on an interface, summed over CPUs. Any thread.
+    /// Counters of the packets received on an interface, summed over CPUs. Any thread.
     rx_counts counts(ifindex_t ifindex) const;
 
     /// Receive handler: net_core::set_rx_handler(forwarder::receive, this).

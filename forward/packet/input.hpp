@@ -157,7 +157,7 @@ private:
 void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
 /// Forwards IPv6 packets whose frames are addressed to the interface.
 void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// What classify() leaves to its caller.
+/// The cases that classify() leaves to its caller.
 enum class unclassified {
     none,   ///< nothing: the packet was sent, punted or dropped
     ip6,    ///< IPv6, frame addressed to the interface

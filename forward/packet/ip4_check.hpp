@@ -8,7 +8,7 @@
 namespace halfpoll
 {
 
-/// A burst as a structure of arrays: what ip4_check() finds out about its packets. The entries from n up to the next
+/// A burst as a structure of arrays: the results of ip4_check() for its packets. The entries from n up to the next
 /// multiple of 16 are written too, and have no meaning.
 struct ip4_burst {
     alignas(64) std::uint32_t pkt_len[input_max];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// AF_XDP ports on veth pairs in a nameless network namespace of this process: it goes with it, however it ends.
+// AF_XDP ports on veth pairs in a nameless network namespace of this process, which goes away with the process, however
+// it ends.
 #include "no_threads.hpp"
 #include "pool_for_tsan.hpp"
 #include "refusal.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Packets on their way to another CPU: order, limits, counters, who is woken, and what happens to them when their
-// device goes.
+// Packets on their way to another CPU: order, limits, counters, wake-ups, and delivery when their device is
+// unregistered.
 #include "backlog_rig.hpp"
 
 #include <pthread.h>

@@ -150,7 +150,7 @@ protected:
         }
         return false;
     }
-    /// Serves until the client has a whole line or its connection is closed. Returns what it received.
+    /// Serves until the client has a whole line or its connection is closed. Returns the received text.
     std::string line_for(raw_client &client)
     {
         std::string got;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Checksums that a sender left to the hardware, in every chain of headers that a software interface may deliver.
+// Completion of checksums that a sender left to the hardware, in every chain of headers that a software interface can
+// deliver.
 #include "netio/af_xdp/af_xdp_csum.hpp"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// eal_start POLICY:PRIORITY[:DEVARGS[:NOFILE]] initialises the EAL on one CPU with that policy (sched(7), as a
-// number), with NOFILE descriptors, and, if there are DEVARGS, opens a port. Answers a line on stdin: what became of
-// it.
+// eal_start POLICY:PRIORITY[:DEVARGS[:NOFILE]] initialises EAL on one CPU with that policy (the number of sched(7)) and
+// with NOFILE descriptors. If DEVARGS is given, it opens a port. It starts on a line from stdin and answers with the
+// result.
 #include "netio/base/ordinary_policy.hpp"
 
 #include <halfpoll/eal.hpp>

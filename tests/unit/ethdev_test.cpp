@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What a DPDK port is asked for, and devices that go and return, on virtual devices that need no peer.
+// Configuration of DPDK ports, and devices that vanish and return, on virtual devices that need no peer.
 #define ALLOW_EXPERIMENTAL_API // to report a removal as a bus does
 #include "control_until.hpp"
 #include "netio/eal/pci_device.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Several bottom-half threads on one CPU: who is refused, who waits for whom, and what a section does at its end.
+// Several bottom-half threads on one CPU: refusals, waiting, and the work at the end of a section.
 #include "fake_device.hpp"
 #include "priorities.hpp"
 #include "refusal.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The flow hash of every kind of frame, in each way that this machine can compute it.
+// The flow hash of every kind of frame, with each implementation that this machine can run.
 #include "netio/flow/flow_hash.hpp"
 
 #include <gtest/gtest.h>

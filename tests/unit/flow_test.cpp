@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Packets whose next hop is a group: each flow to one member, whatever way its packets take through the forwarder.
+// Packets whose next hop is a group: each flow takes one member, whatever path its packets take through the forwarder.
 #include "forward_rig.hpp"
 
 #include <cmath>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The group stage of every SIMD level against a plain reading of RFC 1812, on random and damaged headers.
+// ip4_check() of every SIMD level against a plain implementation of RFC 1812, on random and damaged headers.
 #include "forward/packet/ip4_check.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the interface that a packet comes in on makes of it: VLAN tags, reverse path, forwarding off, redirects.
+// Influence of the ingress interface on a packet: VLAN tags, reverse path, forwarding off, redirects.
 #include "forward_rig.hpp"
 
 using namespace halfpoll;

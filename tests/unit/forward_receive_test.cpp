@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The receive path as a whole: frames in, frames, drops and punts out, against a model and case by case.
+// The receive path as a whole: frames go in, frames, drops and punts come out. Compared with a model, and case by case.
 #include "forward_rig.hpp"
 
 #include <map>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the watcher of a link makes of rtnetlink messages.
+// How the link watcher interprets rtnetlink messages.
 #include "netio/af_xdp/af_xdp_link.hpp"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Locks among bottom-half threads of one CPU: three runtime CPUs of three SCHED_FIFO priorities on one logical CPU, so
-// that who preempts whom is known.
+// Locks among bottom-half threads of one CPU: three runtime CPUs with three SCHED_FIFO priorities share one logical
+// CPU, so that the order of preemption is known.
 #include "priorities.hpp"
 
 #include <halfpoll/local_lock.hpp>

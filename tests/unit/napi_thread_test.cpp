@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Instances that are polled by threads of their own.
+// Instances that have threads of their own to poll them.
 #include "fake_device.hpp"
 
 #include <gtest/gtest.h>

@@ -203,7 +203,7 @@ TEST_F(net_core_test, ALoopOfDevicesIsCutAtOnce)
     EXPECT_EQ(a->tx_calls, 1U);
 }
 
-/// Virtual devices, each of which sends what it gets to the next, and the last one to the first.
+/// Virtual devices, each of which sends its packets to the next, and the last one to the first.
 class device_loop_test : public net_core_test, public testing::WithParamInterface<unsigned>
 {
 protected:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// CPUs come and go under interfaces that carry packets: none is lost, and none overtakes another.
+// CPUs go offline and online under interfaces that carry packets: no packet is lost, and none overtakes another.
 #include "net_rig.hpp"
 
 #include <gtest/gtest.h>

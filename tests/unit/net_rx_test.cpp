@@ -12,7 +12,7 @@ namespace halfpoll
 namespace
 {
 
-/// An instance that does what its fields say and records its polls in `diary`.
+/// An instance whose polls follow its fields and are recorded in `diary`.
 struct scripted {
     napi_struct napi;
     char letter = '?';

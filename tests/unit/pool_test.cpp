@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What lies below, and threads that preempt each other. A thread is stopped in the middle of a mempool's or a driver's
-// operation, where pointers are copied: their array lies on a page that faults. Then a more urgent thread of the same
-// CPU uses the pool or the driver. Where it waits for the first one by spinning, it waits for ever: here, until
-// somebody else lends that one a higher priority.
+// DPDK's pools and drivers under threads that preempt each other. A thread is stopped in the middle of an operation of
+// a mempool or a driver, where pointers are copied: their array lies on a page that faults. Then a more urgent thread
+// of the same CPU uses the pool or the driver. If it spins until the first thread goes on, it spins for ever; here, the
+// test then raises the first thread's priority.
 #include "priorities.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -41,7 +41,7 @@ constexpr unsigned OBJECTS = 1023, BULK = 8;
 constexpr std::size_t PAGE = 4096;
 constexpr long PATIENCE = 100'000'000; ///< CPU time in ns that the urgent thread may use
 
-/// A page without access rights, and what its signal handler needs.
+/// A page without access rights, and the data of its signal handler.
 struct trap {
     char *page = nullptr;
     sem_t *sprung = nullptr;

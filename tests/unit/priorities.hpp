@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Threads of several SCHED_FIFO priorities on one logical CPU, so that who preempts whom is known.
+// Threads of several SCHED_FIFO priorities on one logical CPU, so that the order of preemption is known.
 #pragma once
 
 #include "eventually.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Whatever becomes of a redirect, every frame is sent or freed once, before the poll ends.
+// Redirects: whatever happens to a frame, it is sent or freed exactly once, before the poll ends.
 #include "child_process.hpp"
 #include "redirect_rig.hpp"
 

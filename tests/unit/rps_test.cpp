@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Steering of received packets: by the map, by flows, limits of flows, and no reordering whatever changes.
+// Steering of received packets: by the map, by flows, with flow limits, and without reordering after any change.
 #include "fake_port.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "refusal.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Packets that one CPU received and another one is done with: whose cache of the pool they end up in.
+// Packets that one CPU received and another one frees: the pool cache of which CPU gets them.
 #include "backlog_rig.hpp"
 
 #include <rte_mempool.h>

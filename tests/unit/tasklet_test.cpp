@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What is deferred to softirqs: tasklets, BH work items, RCU callbacks.
+// Work that is deferred to softirqs: tasklets, BH work items, RCU callbacks.
 #include "eventually.hpp"
 #include "noted.hpp"
 

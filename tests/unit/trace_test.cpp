@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What threads trace of themselves, switched on and off at run time, and how `halfpoll trace` reads and prints it.
+// The events that threads of the runtime trace, switched on and off at run time, and the way in which `halfpoll trace`
+// reads and prints them.
 #include "fake_device.hpp"
 #include "refusal.hpp"
 
@@ -28,7 +29,7 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(TRACE_TEST_LSAN)
 #include <sanitizer/lsan_interface.h>
-/// babeltrace 2.0.4 leaks what it has allocated for a stream whose end it cannot read.
+/// babeltrace 2.0.4 leaks the memory of a stream whose end it cannot read.
 using leaks_of_babeltrace = __lsan::ScopedDisabler;
 #else
 struct leaks_of_babeltrace {

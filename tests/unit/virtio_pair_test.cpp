@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// virtio_user and vhost-user: the interrupt pair that needs no hardware. One end is a device on the runtime, the other
-// its peer, driven by the test.
+// virtio_user and vhost-user: the pair with interrupts that needs no hardware. One end is a device on the runtime; the
+// other end is its peer, which the test drives.
 #include "child_process.hpp"
 #include "fake_port.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The other end of a net_virtio_user device (or of net_memif): virtio_peer DEVARGS opens it and obeys the
-// lines on stdin: "up" and "down" wait for that state of the link and answer the same, a number sends a packet with it
-// and answers "back" or "lost". At the end of stdin it closes the device and ends with 0.
+// The other end of a net_virtio_user device (or of net_memif). virtio_peer DEVARGS opens it and obeys the lines on
+// stdin: "up" and "down" wait for that state of the link and answer with the same word; a number sends a packet that
+// carries it and answers "back" or "lost". At the end of stdin it closes the device and exits with 0.
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
 

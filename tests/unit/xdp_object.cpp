@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The shared object of test xdp_load: passes packets, or does what its configuration says.
+// The shared object of the test xdp_load: passes packets, or does what its configuration requests.
 #include <halfpoll/xdp_program.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The shipped XDP programs, as the shared objects that they are: what they do with packets, and what they refuse.
+// The shipped XDP programs, loaded as shared objects: their verdicts, their changes to packets, and their refusals.
 #include "xdp_frames.hpp"
 
 #include <halfpoll/xdp_program.h>
@@ -412,7 +412,8 @@ TEST(xdp_l4lb, passes_what_is_not_for_a_vip)
     EXPECT_EQ(p.shown("sent"), 0U);
 }
 
-/// For flows that are not remembered the consistent hash alone decides: few flows move apart from those that must.
+/// For flows that are not remembered the consistent hash alone decides: few flows move in addition to those of the
+/// removed backend.
 TEST(xdp_l4lb, few_unknown_flows_move_when_backends_change)
 {
     std::vector<unsigned> all, fewer;

@@ -36,7 +36,7 @@ std::shared_ptr<xdp_program> always(std::uint8_t action)
     return make_xdp_program("always", [action](halfpoll_xdp_burst &, std::uint32_t) noexcept { return action; });
 }
 
-/// Records what the program is given with its bursts.
+/// Records the data that accompanies its bursts.
 class curious final : public xdp_program
 {
 public:
