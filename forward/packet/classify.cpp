@@ -169,10 +169,10 @@ unclassified tagged(input &io, rte_mbuf *m) noexcept
 
 } // namespace
 
-/// The tests at the link, for packets that ip4_check() did not accept; `forward_rest()` (ip4_forward.cpp) sends all
-/// others to `forward_one()`. There ip4_check() has tested the EtherType first, then `forward_rest()` the link address,
-/// and `admit()` the interface. Here the order is: tag, interface, group address, link address, EtherType. A change of
-/// one place needs the same change in the other.
+/// The tests at the link, for packets that ip4_check() did not accept; `forward_rest()` (ip4_forward.cpp) passes all
+/// others to `forward_one()`. There ip4_check() tests the EtherType, then `admit()` the interface, then
+/// `forward_rest()` the link address. Here the order is: tag, interface, group address, link address, EtherType. A
+/// change of one place needs the same change in the other.
 unclassified classify(input &io, rte_mbuf *m) noexcept
 {
     if (!pull(m, eth_len)) {

@@ -144,7 +144,7 @@ struct group {
         const columns back = transpose(burst.frame + i, 18);
         const vec first = front.c3, ttl = back.c1;
         const vec total = (first >> 24) | (first >> 8 & 0xFF00);
-        // Sign bit: shorter than total length (RFC 791 3.1). Any other bit: bytes behind the packet.
+        // Negative: the frame is shorter than total length (RFC 791 3.1). Positive: it has bytes behind the packet.
         const vec fits = load<vec>(burst.pkt_len + i) - eth_len - total;
 
         vec sum = (first & 0xFFFF) + (first >> 16) + (back.c0 & 0xFFFF) + (back.c0 >> 16);
