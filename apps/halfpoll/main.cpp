@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     try {
         return line.run();
     } catch (const std::exception &e) {
-        std::cout << std::flush; // what was already known, before what went wrong
+        std::cout << std::flush; // output that is already there precedes the error
         std::cerr << e.what() << "\n";
         return 1;
     }

@@ -21,10 +21,11 @@ namespace halfpoll
 namespace
 {
 
-/// How long after a change of the tables the memory that it freed is collected: a grace period is much shorter.
+/// Delay from a change of the tables to reclaim() of the memory that the change freed. A grace period is much shorter.
 constexpr ktime_t RECLAIM_DELAY = NSEC_PER_SEC;
 
-/// The signals that end the process, as an fd. Blocked in all threads, because it is made before them.
+/// A signalfd for the signals that end the process. It is made before any other thread, so all threads inherit the
+/// blocked signals.
 class stop_signals
 {
 public:
@@ -51,7 +52,7 @@ private:
     int fd_;
 };
 
-/// Waits for the fds, until `when` at the latest.
+/// Waits for the fds until `when` at the latest.
 void wait_for(std::span<pollfd> fds, ktime_t when)
 {
     const ktime_t left = std::clamp<ktime_t>(when - ktime_get(), 0, 60 * NSEC_PER_SEC);
@@ -61,8 +62,8 @@ void wait_for(std::span<pollfd> fds, ktime_t when)
     }
 }
 
-/// Tells the service manager that all threads take their turns: a CPU that does not answer holds this thread up, and
-/// the manager acts.
+/// Feeds the service manager's watchdog after every online data CPU has answered a call_on(). A CPU that does not
+/// answer blocks the control thread in feed(), so the watchdog expires and the manager acts.
 class watchdog
 {
 public:
@@ -85,7 +86,7 @@ private:
     ktime_t last_ = 0;
 };
 
-/// The control thread's loop: it wakes only when there is something to do.
+/// The control thread's loop. It wakes only when there is something to do.
 void control_loop(router &r, control_server &server, const stop_signals &signals, const bool &stopping)
 {
     ktime_t reclaim_at = ktime_get() + RECLAIM_DELAY;
@@ -117,14 +118,15 @@ void control_loop(router &r, control_server &server, const stop_signals &signals
             dog.feed();
         }
         const bool changed = fds[1].revents || fds[2].revents || fds[3].revents; // a request may be a reload
-        if (changed || reclaim_at <= ktime_get()) { // again as long as a grace period lasts
+        if (changed || reclaim_at <= ktime_get()) { // retried until the grace period is over
             reclaim_at = r.fwd().reclaim() ? KTIME_MAX : ktime_get() + RECLAIM_DELAY;
         }
     }
     log_line(log_level::info, "program", "stopping on request");
 }
 
-/// As far as this process may: queues and clients have one each, and nothing here uses select().
+/// Raises the soft limit of open files to the hard limit: each queue and each client needs an fd. Nothing here uses
+/// select(), which fails on high fds.
 void raise_file_limit()
 {
     rlimit limit{};
@@ -143,8 +145,8 @@ void run(const config &cfg)
     log_open(cfg.log);
     router *running = nullptr;
     bool stopping = false;
-    // First, so that a second instance is refused before it touches a device; and last to go, so that a client sees the
-    // end of its connection when everything is down.
+    // `server` is made first: a second instance is refused before it touches a device. It is destroyed last: a client
+    // sees the end of its connection when everything is down.
     control_server server(cfg.control,
                           [&](const nlohmann::json &request) { return serve_request(*running, request, stopping); });
     router r(cfg);

@@ -16,7 +16,7 @@ namespace
 
 using nlohmann::json;
 
-/// "key=value"; a value that is no number is a string.
+/// Parses "key=value" pairs. A value that is not a number is a string.
 json settings_of(const std::vector<std::string> &settings)
 {
     json values = json::object();
@@ -37,7 +37,7 @@ struct set_arguments {
     std::vector<std::string> settings;
 };
 
-/// `halfpoll set WHAT [NAME] KEY=VALUE...`; `name`: what the NAME is, empty if there is none.
+/// Adds `halfpoll set WHAT [NAME] KEY=VALUE...`. `name` describes NAME; empty: the command takes no NAME.
 void add_settable(CLI::App &set, command_line &line, const std::string &what, const std::string &help,
                   const std::string &name, const std::string &keys)
 {
@@ -58,7 +58,7 @@ void add_settable(CLI::App &set, command_line &line, const std::string &what, co
     });
 }
 
-constexpr unsigned RELOAD_PATIENCE = 60; ///< seconds; ports are closed and opened
+constexpr unsigned RELOAD_PATIENCE = 60; ///< seconds; a reload closes and opens ports
 
 struct reload_arguments {
     std::string config;
@@ -83,7 +83,7 @@ void print_changes(const json &changes)
 
 int reload(const command_line &line, const reload_arguments &args)
 {
-    // The running program has another working directory.
+    // The running program has a different working directory.
     const std::string file = args.config.empty() ? "" : std::filesystem::absolute(args.config).string();
     const json reply = control_request(line.control, {{"reload", file}, {"dry_run", args.dry_run}}, RELOAD_PATIENCE);
     if (args.json_output) {
@@ -109,7 +109,7 @@ int reload(const command_line &line, const reload_arguments &args)
     return reply["refused"].empty() && impossible.empty() ? 0 : 1;
 }
 
-/// Names of all rows of a table.
+/// Prints the names of all rows of a table.
 void print_names(const command_line &line, const std::string &what, const std::string &key)
 {
     const json reply = control_request(line.control, {{"show", what}});

@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-/// What a bottom half does; not what DPDK traces of itself.
+/// The events of the bottom half, without DPDK's own events.
 constexpr const char *DEFAULT_EVENTS = "^\\(softirq\\|irq_handler\\|napi\\|contention\\|sched\\|xdp\\)_";
 constexpr unsigned SAVE_PATIENCE = 30; ///< seconds
 

@@ -34,7 +34,7 @@ int change(const command_line &line, const std::string &what, const xdp_argument
     if (args.config) {
         request["config"] = *args.config;
     }
-    if (what == "attach") { // the running program has another working directory
+    if (what == "attach") { // the running program has a different working directory
         const bool is_path = args.program.find('/') != std::string::npos;
         request["program"] =
             is_path ? std::filesystem::absolute(args.program).lexically_normal().string() : args.program;
@@ -50,7 +50,7 @@ int show(const command_line &line, const xdp_arguments &args)
     return 0;
 }
 
-/// PORT and --queue.
+/// Adds a subcommand with PORT and --queue.
 CLI::App *add_change(CLI::App &xdp, command_line &line, const std::shared_ptr<xdp_arguments> &args, const char *what,
                      const char *help)
 {

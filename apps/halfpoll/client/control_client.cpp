@@ -29,7 +29,7 @@ public:
     void wait_until_closed();
 
 private:
-    /// EAGAIN is how an expired SO_RCVTIMEO or SO_SNDTIMEO shows.
+    /// EAGAIN means that SO_RCVTIMEO or SO_SNDTIMEO has expired.
     [[noreturn]] void fail(int errnum, const std::string &what) const
     {
         if (errnum == EAGAIN) {

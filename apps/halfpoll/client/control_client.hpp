@@ -10,11 +10,11 @@
 namespace halfpoll
 {
 
-/// Sends one request to a running halfpoll and returns its reply. Throws `error`: nobody listens, no answer within
-/// `patience` seconds, or the {"error": …} that was the answer.
+/// Sends one request to a running halfpoll and returns its reply. Throws `error` if no process listens on `path`, if no
+/// reply arrives within `patience` seconds, or if the reply is {"error": …}.
 nlohmann::json control_request(const std::string &path, const nlohmann::json &request, unsigned patience = 10);
 
-/// Asks a running halfpoll to stop and waits until it has, 10 s at most. Throws `error`.
+/// Asks a running halfpoll to stop and waits until it has ended, at most 10 s. Throws `error`.
 void control_stop(const std::string &path);
 
 } // namespace halfpoll

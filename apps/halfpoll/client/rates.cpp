@@ -24,12 +24,12 @@ const std::set<std::string> counters = {
     "put_off",           "pauses",        "refused",    "to_kernel",    "to_kernel_drops", "from_kernel",
     "from_kernel_drops", "busy_us",       "defer_over", "rx_nohandler"};
 
-/// By what rows of each table are told apart.
+/// For each table, the column that identifies a row.
 const std::map<std::string, std::string> names = {
     {"interfaces", "name"}, {"napi", "name"}, {"softnet", "cpu"}, {"cpu", "cpu"},        {"softirqs", "softirq"},
     {"drops", "reason"},    {"rps", "name"},  {"punt", "class"},  {"shadows", "shadow"}, {"xdp", "name"}};
 
-/// What a column of one table is called that is no counter elsewhere.
+/// Columns that are counters only in the table `xdp`.
 const std::set<std::string> xdp_counters = {"pass", "drop", "tx", "redirect", "aborted"};
 
 bool is_counter(const std::string &table, const std::string &key)
@@ -38,7 +38,7 @@ bool is_counter(const std::string &table, const std::string &key)
            (table == "xdp" && xdp_counters.contains(key));
 }
 
-/// A tenth is enough, and whole numbers look like such.
+/// One decimal is enough; a whole number is an integer in JSON.
 json per_second(double from, double to, double seconds)
 {
     const double rate = std::round((to < from ? to : to - from) / seconds * 10) / 10;

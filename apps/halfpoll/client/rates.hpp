@@ -6,9 +6,8 @@
 namespace halfpoll
 {
 
-/// The later of two replies to {"show": WHAT}, with its counters as events per second since the earlier one. Rows
-/// belong together if they have the same name; one that was not there before, or whose counters began anew, counts from
-/// zero.
+/// Returns `after`, the later of two replies to {"show": WHAT}, with its counters as events per second since `before`.
+/// Rows are matched by name. A new row counts from zero, and so does a counter that has become smaller.
 nlohmann::json rates(const nlohmann::json &before, nlohmann::json after, double seconds);
 
 } // namespace halfpoll

@@ -14,8 +14,8 @@ namespace
 using nlohmann::json;
 using columns = std::vector<std::string>;
 
-/// Columns of each table, by the list's key and in this order. A name with '/' goes into an object. A list that is not
-/// here shows all its keys.
+/// The columns of each table in this order, by the list's key. A name with '/' is a path into an object. A list that is
+/// not in this map shows all its keys.
 const std::map<std::string, std::vector<columns>> tables = {
     {"interfaces",
      {{"name", "state", "driver", "shadow", "mac", "mtu", "speed_mbps", "failure"},
@@ -52,7 +52,7 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"nexthop", {{"nexthop", "kind", "dev", "via", "lladdr", "mtu", "why", "users"}}},
 };
 
-/// "ttl 5, no_route 3"
+/// Formats an object as "ttl 5, no_route 3".
 std::string list_of(const json &object)
 {
     std::string text;
@@ -62,7 +62,7 @@ std::string list_of(const json &object)
     return text;
 }
 
-/// "lan 66.7%, wan 33.3%": where the flows of a group go.
+/// Formats the share of a group's flows that each device gets: "lan 66.7%, wan 33.3%".
 std::string devs_of(const json &members)
 {
     std::string text;
@@ -73,7 +73,7 @@ std::string devs_of(const json &members)
     return text.empty() ? "-" : text;
 }
 
-/// "lan-0 wan-0", "0 1"
+/// Joins an array with spaces: "lan-0 wan-0", "0 1".
 std::string words_of(const json &words)
 {
     std::string text;
@@ -97,7 +97,7 @@ std::string cell(const json &row, const std::string &column)
     return text.empty() ? "-" : text;
 }
 
-/// "device/rx_packets" is shown as "device rx_packets".
+/// The heading of a column: "device/rx_packets" becomes "device_rx_packets".
 std::string title(std::string column)
 {
     std::ranges::replace(column, '/', '_');
@@ -114,7 +114,7 @@ std::string line_of(const std::vector<std::string> &cells, const table_layout &l
     return line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
 }
 
-/// Rows under the columns that the layout names; the header, too, if it is the first time.
+/// Formats rows under the columns of `layout`; the first call for a layout also formats the header.
 std::string table(const json &rows, table_layout &layout)
 {
     const std::size_t n = layout.names.size();
@@ -155,7 +155,7 @@ columns all_keys(const json &rows)
     return keys;
 }
 
-/// What a packet meets has other columns than what the kernel has.
+/// A route lookup (`show route TO`) has other columns than a list of kernel routes.
 std::string view_of(const std::string &name, const json &rows)
 {
     return name == "route" && !rows.empty() && rows.front().contains("to") ? "lookup" : name;
@@ -211,7 +211,7 @@ std::string render(const json &reply)
     json figures = json::object();
     for (const auto &[key, value] : reply.items()) {
         if (value.is_array() && value.empty()) {
-            empty = empty.empty() ? nothing_of(key) : empty; // said if there is nothing else
+            empty = empty.empty() ? nothing_of(key) : empty; // printed only if the reply has nothing else
         } else if (value.is_array()) {
             out += (out.empty() ? "" : "\n") + list(key, value);
         } else if (value.is_object()) {

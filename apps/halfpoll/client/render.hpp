@@ -10,16 +10,16 @@
 namespace halfpoll
 {
 
-/// A reply to {"show": WHAT} as people read it: aligned tables, one for each list in it, numbers to the right.
+/// Formats a reply to {"show": WHAT} for people: an aligned table for each list in it, with numbers right-aligned.
 std::string render(const nlohmann::json &reply);
 
-/// Columns of a table that comes page by page.
+/// Columns of a table that arrives page by page.
 struct table_layout {
     std::vector<std::string> names;
     std::vector<std::size_t> widths;
     std::vector<bool> right;
 };
-/// One page of the list `key`; the first one with rows begins with a header.
+/// Formats one page of the list `key`; the first page with rows begins with a header.
 std::string render_page(const std::string &key, const nlohmann::json &rows, table_layout &layout);
 
 } // namespace halfpoll

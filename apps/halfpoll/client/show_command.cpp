@@ -26,7 +26,7 @@ struct show_arguments {
     bool json_output = false;
     std::uint64_t limit = 0; ///< 0: none
     double watch = 0;        ///< seconds; 0: once
-    std::uint64_t times = 0; ///< 0: for ever
+    std::uint64_t times = 0; ///< 0: no limit
 
     json request() const
     {
@@ -40,7 +40,7 @@ struct show_arguments {
     }
 };
 
-/// Writes a table that comes page by page, as it comes: a million routes are never in memory at once, here or there.
+/// Prints a paged table page by page: neither process ever holds a million routes in memory at once.
 class page_writer
 {
 public:
@@ -58,7 +58,7 @@ public:
             ++written_;
         }
     }
-    /// `figures`: what the last reply says besides rows.
+    /// `figures`: the last reply without its rows.
     void end(const json &figures) const
     {
         if (as_json_) {
@@ -122,7 +122,7 @@ void print(const json &reply, const show_arguments &args)
     }
 }
 
-/// A heading for each turn of --watch; a terminal begins on an empty screen.
+/// Prints the heading of one turn of --watch; on a terminal it clears the screen first.
 void print_heading(const show_arguments &args)
 {
     if (args.json_output) {

@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-/// A compiled expression; an empty one matches everything.
+/// A compiled regular expression; an empty one matches every name.
 class name_pattern
 {
 public:
@@ -45,7 +45,7 @@ private:
     regex_t compiled_{};
 };
 
-/// A thread as its events tell of it: those of others than the runtime say neither its id nor the CPU.
+/// A thread as its events describe it. Only events of the runtime carry the thread's id and CPU; DPDK's events do not.
 struct thread {
     std::string name;
     std::int64_t tid = 0; ///< 0: unknown
@@ -80,7 +80,7 @@ void timeline::learn_threads(const std::vector<trace_event> &events)
         t.name = e.thread;
         if (e.field("tid")) {
             t.tid = e.number("tid");
-            t.cpu = t.cpu < 0 ? static_cast<int>(e.number("cpu")) : t.cpu; // at its first event
+            t.cpu = t.cpu < 0 ? static_cast<int>(e.number("cpu")) : t.cpu; // CPU of its first event
         }
     }
 }
@@ -105,7 +105,7 @@ std::string softirq_details(const trace_event &e)
            "]";
 }
 
-/// Of events that are not known here: "key=value ...".
+/// Formats events without a format of their own: "key=value ...".
 std::string other_details(const trace_event &e)
 {
     std::string text;
@@ -179,7 +179,8 @@ void timeline::print(const std::vector<trace_event> &events)
     }
 }
 
-/// Without what threads said before the last trace_begin() and have left, and the two marks.
+/// Returns the events between the last trace_begin() and trace_end(), without these two: the threads' buffers still
+/// hold events from before that trace_begin(). Without such a pair, returns all events.
 std::vector<trace_event> between_marks(const std::vector<trace_event> &events)
 {
     const auto named = [](const char *name) { return [name](const trace_event &e) { return e.name == name; }; };

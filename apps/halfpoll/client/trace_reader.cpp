@@ -34,7 +34,7 @@ using plugin_ptr = std::unique_ptr<const bt_plugin, put<bt_plugin_put_ref>>;
 using graph_ptr = std::unique_ptr<bt_graph, put<bt_graph_put_ref>>;
 using message_ptr = std::unique_ptr<const bt_message, put<bt_message_put_ref>>;
 
-/// What babeltrace says of the last failure of this thread: the first cause is the one closest to it.
+/// Takes the message of this thread's last babeltrace error. Cause 0 is the one closest to the failure.
 std::string take_cause()
 {
     const bt_error *failure = bt_current_thread_take_error();
@@ -79,7 +79,7 @@ trace_field field_of(const char *name, const bt_field *field)
         } else if (type == BT_FIELD_CLASS_TYPE_DOUBLE_PRECISION_REAL) {
             result.text = std::to_string(bt_field_real_double_precision_get_value(field));
         } else {
-            result.text = "?"; // none that DPDK writes
+            result.text = "?"; // DPDK writes no other type
         }
     }
     return result;
@@ -118,7 +118,7 @@ trace_event event_of(const bt_message *message)
     return result;
 }
 
-/// The end of the graph.
+/// The sink component, which collects the events at the end of the graph.
 struct sink {
     bt_message_iterator *messages = nullptr;
     std::vector<trace_event> events;
@@ -133,7 +133,8 @@ bt_graph_simple_sink_component_consume_func_status sink::consume() noexcept
     std::uint64_t count = 0;
     const bt_message_iterator_next_status status = bt_message_iterator_next(messages, &batch, &count);
     if (status != BT_MESSAGE_ITERATOR_NEXT_STATUS_OK) {
-        return static_cast<bt_graph_simple_sink_component_consume_func_status>(status); // the same values
+        return static_cast<bt_graph_simple_sink_component_consume_func_status>(status); // both enumerations have the
+                                                                                        // same values
     }
     for (std::uint64_t i = 0; i < count; ++i) {
         const message_ptr message(batch[i]);
@@ -170,7 +171,7 @@ const bt_component_source *add_reader(bt_graph *graph, const bt_plugin *ctf, con
     return component;
 }
 
-/// The reader's streams, one port each, merged by time.
+/// Adds a muxer that merges the reader's streams (one port each) by time.
 const bt_component_filter *add_muxer(bt_graph *graph, const bt_plugin *utils, const bt_component_source *reader)
 {
     const bt_component_filter *muxer = nullptr;
@@ -217,10 +218,10 @@ std::vector<trace_event> run_graph(const std::string &folder)
     return std::move(end.events);
 }
 
-/// babeltrace 2.1 takes for granted that in a stream with a clock each packet begins with a time stamp, and aborts the
-/// process if the metadata has none; DPDK's has none. The last byte of a thread's name, which ends the text, becomes
-/// that time stamp: one of the clock's first 255 cycles, before all events. Metadata with such a time stamp is returned
-/// as it is.
+/// babeltrace 2.1 assumes that every packet of a stream with a clock begins with a time stamp. It aborts the process if
+/// the metadata has none, and DPDK's metadata has none. The last byte of the thread's name, which terminates the
+/// string, is declared as that time stamp: its value is one of the clock's first 255 cycles, before all events.
+/// Metadata that has such a time stamp is returned unchanged.
 std::string with_packet_begin(std::string metadata)
 {
     constexpr std::string_view name = "string_bounded_t name[32];";
@@ -252,8 +253,8 @@ std::string content_of(const std::filesystem::path &file)
     return content;
 }
 
-/// A temporary folder for babeltrace to read in place of a trace: other metadata, and links to the files with events.
-/// Throws `std::filesystem::filesystem_error`.
+/// A temporary folder that babeltrace reads in place of a trace: changed metadata, and symbolic links to the event
+/// files. Throws `std::filesystem::filesystem_error`.
 class readable_copy
 {
 public:
@@ -297,7 +298,7 @@ private:
     std::string path_ = std::filesystem::temp_directory_path() / "halfpoll-trace-XXXXXX";
 };
 
-/// What babeltrace says of the copy is said of the trace.
+/// Reads the copy; error messages name `trace` instead of the copy's path.
 std::vector<trace_event> read_copy(const readable_copy &copy, const std::string &trace)
 {
     try {
@@ -311,7 +312,7 @@ std::vector<trace_event> read_copy(const readable_copy &copy, const std::string 
     }
 }
 
-/// The EAL's default (--trace-bufsz), and more than its longest event.
+/// BUFFER_BYTES is the EAL's default (--trace-bufsz); EVENT_BYTES is more than the longest event.
 constexpr std::uintmax_t BUFFER_BYTES = 1 << 20, EVENT_BYTES = 256;
 
 } // namespace

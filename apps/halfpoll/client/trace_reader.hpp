@@ -12,30 +12,32 @@ namespace halfpoll
 
 struct trace_field {
     std::string name;
-    std::int64_t number = 0; ///< unless it is a text; what is beyond 63 bits comes as negative
+    std::int64_t number = 0; ///< unless `is_text`; unsigned values above 63 bits are negative
     std::string text;
     bool is_text = false;
 };
 
 struct trace_event {
     std::int64_t time = 0;    ///< ns since 1970
-    std::uint64_t stream = 0; ///< each thread has one
+    std::uint64_t stream = 0; ///< one for each thread
     std::string thread;       ///< name
     std::string name;
     std::vector<trace_field> fields;
 
-    /// Null: it has none of that name.
+    /// Returns null if there is no such field.
     const trace_field *field(const char *name) const noexcept;
-    /// 0: it has none of that name.
+    /// Returns 0 if there is no such field.
     std::int64_t number(const char *name) const noexcept;
-    /// Empty: it has none of that name.
+    /// Returns an empty string if there is no such field.
     std::string text(const char *name) const;
 };
 
-/// All events of a trace (CTF), in the order of time. Texts are printable. Throws `error`: it is none, or is broken.
+/// Returns all events of a trace (CTF) by time. Texts are printable. Throws `error` if the folder holds no trace or a
+/// damaged one.
 std::vector<trace_event> read_trace(const std::string &folder);
 
-/// How many threads of a trace have filled their buffer, of the EAL's size: later events of theirs are missing.
+/// Returns how many threads of a trace filled their buffer, which has the EAL's default size; later events of these
+/// threads are missing.
 unsigned full_buffers(const std::string &folder);
 
 } // namespace halfpoll

@@ -13,9 +13,9 @@ namespace halfpoll
 namespace
 {
 
-/// Of a CPU, and of the slow path and the control thread together: stocks, and what is in hand.
+/// Of each data CPU, and of the slow path and the control thread together: buffers in stock and in processing.
 constexpr std::uint64_t THREAD_BUFFERS = 1024;
-constexpr std::uint64_t CACHE_BUFFERS = 2 * PACKET_CACHE; ///< of a thread that has the pool's cache only
+constexpr std::uint64_t CACHE_BUFFERS = 2 * PACKET_CACHE; ///< of a bottom-half thread that has only the pool's cache
 constexpr std::uint64_t HANDOVER_RING = 1024;             ///< from each thread to each CPU
 constexpr std::uint64_t STAGED = std::tuple_size_v<decltype(xmit_queue::pkts)>;
 constexpr std::uint64_t DEVMAP_BULK = 16;
@@ -27,7 +27,7 @@ std::uint64_t sum(const Range &range, F value)
                            [&](std::uint64_t so_far, const auto &each) { return so_far + value(each); });
 }
 
-/// Bottom-half threads besides those of the CPUs.
+/// Bottom-half threads in addition to one for each data CPU.
 std::uint64_t more_threads(const config &cfg)
 {
     const std::uint64_t of_each_cpu = cfg.ksoftirqd + cfg.irq_workd + cfg.thread_backlog_napi;
@@ -48,7 +48,7 @@ std::uint64_t rings(const config &cfg, std::uint64_t (*queues)(const config &, c
 
 std::uint64_t rx_queues(const config &, const port_config &port) { return port.options.rx_queues; }
 std::uint64_t tx_queues(const config &cfg, const port_config &) { return cfg.cpus.size(); }
-/// The kernel has so many packets of an AF_XDP socket on their way, besides those in its tx ring.
+/// The kernel may still be sending as many packets of an AF_XDP socket again as its tx ring holds.
 std::uint64_t completions(const config &cfg, const port_config &port)
 {
     return port.kind == device_kind::af_xdp ? cfg.cpus.size() : 0;
@@ -79,7 +79,7 @@ std::vector<buffer_place> buffer_places(const config &cfg)
         {"caches", THREAD_BUFFERS * (cpus + 1) + CACHE_BUFFERS * more_threads(cfg), true},
         {"AF_XDP completion rings", rings(cfg, completions)},
         {"staged for ports", cfg.ports.size() * cpus * STAGED},
-        {"hand-over rings", cpus * cpus * HANDOVER_RING}, // from the other CPUs, and from the slow path
+        {"hand-over rings", cpus * cpus * HANDOVER_RING}, // from each other CPU, and from the slow path
         {"backlogs (netdev_max_backlog)", cpus * cfg.netdev_max_backlog},
         {"slow path", cpus * slow_path_ring},
         {"skb_defer_max", cpus * (cpus - 1) * cfg.skb_defer_max},

@@ -10,27 +10,28 @@ namespace halfpoll
 
 struct config;
 
-/// Buffers that a thread keeps in its cache of the packet pool.
+/// Capacity of a thread's cache of the packet pool, in buffers.
 inline constexpr unsigned PACKET_CACHE = 256;
 
-/// A place where packet buffers are, at most so many at once.
+/// A place that holds at most `buffers` packet buffers at once.
 struct buffer_place {
     std::string name;
     std::uint64_t buffers = 0;
-    bool at_rest = false; ///< also while nothing moves: ports that did not get them receive nothing
+    bool at_rest = false; ///< it holds them without traffic too; a port that cannot get them receives nothing
 };
 
-/// All places of a configuration.
+/// All places that a configuration has.
 std::vector<buffer_place> buffer_places(const config &cfg);
 
-/// Without that many buffers halfpoll does not start.
+/// halfpoll does not start with fewer buffers.
 std::uint64_t buffers_at_rest(const config &cfg);
-/// With that many no port runs out of them, whatever the load.
+/// With this many buffers, no port runs out of them under any load.
 std::uint64_t buffers_at_most(const config &cfg);
-/// Bytes of `memory_mb` that so many buffers take, in MiB.
+/// The part of `memory_mb` that the buffers take, in MiB.
 std::uint64_t buffer_megabytes(std::uint64_t buffers);
 
-/// What to say if the pool is smaller than the places, and the settings that mend it; empty: it is large enough.
+/// The message for a pool that is smaller than the places, and the settings that mend it. Empty: the pool is large
+/// enough.
 struct buffer_shortage {
     std::string problem, remedy;
 };

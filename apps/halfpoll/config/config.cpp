@@ -36,7 +36,7 @@ bool valid_ifname(const std::string &name)
 
 constexpr const char *IFNAME_EXPECTED = "1 to 15 bytes without '/', ':' or blanks";
 
-/// The default name of a port.
+/// The default name of a port, from its device.
 std::string device_name(const port_config &port)
 {
     switch (port.kind) {
@@ -51,14 +51,14 @@ std::string device_name(const port_config &port)
     return port.device.substr(prefix, port.device.find(',') - prefix);
 }
 
-/// One file being read.
+/// Parses one configuration file.
 struct parser {
     problem_list &problems;
     const machine &on;
     config out;
-    std::map<std::string, unsigned> names, shadows, devices; ///< first line of each
-    const toml::node *mbufs = nullptr;                       ///< if it is written
-    const toml::node *memory_mb = nullptr;                   ///< if it is written
+    std::map<std::string, unsigned> names, shadows, devices; ///< line of the first use of each
+    const toml::node *mbufs = nullptr;                       ///< null: the file does not set it
+    const toml::node *memory_mb = nullptr;                   ///< null: the file does not set it
 
     void parse(const toml::table &root);
 
@@ -163,7 +163,7 @@ void parser::read_runtime(const toml::table &table)
     reader.refuse_unknown();
 }
 
-/// One of several words, by its place among them.
+/// Reads one of several words; `value` becomes the word's index in `words`.
 template <typename T>
 const toml::node *read_word(toml_reader &reader, const char *key, T &value, const std::vector<std::string_view> &words,
                             const std::string &expected)
@@ -182,7 +182,7 @@ const toml::node *read_word(toml_reader &reader, const char *key, T &value, cons
     return node;
 }
 
-/// What stands beside a setting that makes more than one bottom-half thread on a CPU.
+/// Expectation of a setting that makes more than one bottom-half thread on a CPU.
 constexpr const char *NEEDS_LOCKS =
     "exclusion = \"big\" or \"nested\" in [runtime] with it, for it makes several bottom-half threads on a CPU";
 
@@ -214,7 +214,8 @@ void parser::read_steering(toml_reader &reader)
     }
 }
 
-/// Bytes as `ethtool -x` prints them: two hexadecimal digits each, with colons in between. Empty: it is something else.
+/// Parses bytes as `ethtool -x` prints them: two hexadecimal digits each, separated by colons. Returns an empty vector
+/// for any other text.
 std::vector<std::uint8_t> hex_bytes(const std::string &text)
 {
     std::vector<std::uint8_t> bytes;
@@ -229,7 +230,7 @@ std::vector<std::uint8_t> hex_bytes(const std::string &text)
     return bytes;
 }
 
-/// It is not repeated in messages, which may be read by more people than the file.
+/// Messages never repeat the key: more people may read them than the file.
 void parser::read_flow_hash_key(toml_reader &reader)
 {
     std::string text;
@@ -246,7 +247,7 @@ void parser::read_flow_hash_key(toml_reader &reader)
     }
 }
 
-/// Runtime CPUs, by number: an array of integers, or a text.
+/// Reads numbers of runtime CPUs, given as an array of integers or as a text.
 void parser::read_cpu_list(toml_reader &reader, const char *key, std::vector<unsigned> &list)
 {
     const toml::node *node = reader.get(key);
@@ -308,7 +309,8 @@ void parser::read_trace(toml_reader &reader)
 {
     if (const toml::node *node = reader.string("trace", out.trace)) {
         regex_t compiled;
-        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // as DPDK does, which says nothing then
+        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // DPDK compiles it the same way, but ignores an
+                                                                     // error
             reader.problem(*node, "trace", describe(*node), "a basic regular expression (regex(7)), as \"xdp_.*\"");
         } else {
             regfree(&compiled);
@@ -344,7 +346,7 @@ void parser::read_xdp_program(const std::string &name, const toml::table &table)
     }
     if (const toml::node *node = reader.required_string("file", program.file)) {
         std::filesystem::path path(program.file);
-        if (path.is_relative()) { // to the configuration
+        if (path.is_relative()) { // relative to the configuration file
             path = std::filesystem::absolute(out.file).parent_path() / path;
         }
         program.file = path.lexically_normal();
@@ -409,7 +411,7 @@ void parser::read_port(const toml::table &table)
     out.ports.push_back(std::move(port));
 }
 
-/// True if the device is one, and nobody else's.
+/// Returns true if the device is valid and no earlier port uses it.
 bool parser::read_device(toml_reader &reader, port_config &port)
 {
     static const std::regex vdev("net_[a-zA-Z0-9_]+(,.*)?");
@@ -501,7 +503,7 @@ void parser::read_port_napi(toml_reader &reader, port_config &port)
     }
 }
 
-/// Of each queue, or of all of them.
+/// Reads one priority for all rx queues, or an array with one for each.
 bool parser::take_irq_priority(toml_reader &reader, const toml::node &node, port_config &port)
 {
     const auto is_priority = [](const toml::node &n) {
@@ -532,7 +534,7 @@ void parser::read_irq_priority(toml_reader &reader, port_config &port)
     if (!node || !take_irq_priority(reader, *node, port)) {
         return;
     }
-    port.options.napi.busy_poll = 0; // unless it is written: nothing of less priority runs while a queue is watched
+    port.options.napi.busy_poll = 0; // unless the file sets it: no thread of lower priority runs during busy polling
     const auto without = [&](const char *expected) {
         reader.problem(*node, "irq_priority", describe(*node), expected);
     };
@@ -595,7 +597,7 @@ void parser::read_autoscale(const toml::table &table)
     reader.refuse_unknown();
 }
 
-/// Unless it is written, the pool holds all that can be held at once, as far as the memory goes.
+/// Chooses `mbufs` if the file does not set it: as many buffers as can be in use at once, within memory_mb.
 void parser::choose_mbufs()
 {
     const std::uint64_t memory = std::uint64_t{out.memory_mb - 32} << 20;
@@ -605,7 +607,7 @@ void parser::choose_mbufs()
     out.mbufs_chosen = true;
 }
 
-/// The pool must fill all rings and the caches in front of them, and fit into memory.
+/// The pool must be able to fill all rings and the caches in front of them, and must fit into memory_mb.
 void parser::check_buffers(const toml::node &ports)
 {
     if (!mbufs) {
@@ -702,7 +704,7 @@ config parse_config(std::string_view text, const std::string &file, const machin
 config load_config(const std::string &file, const machine &on)
 {
     if (std::error_code ignored; std::filesystem::is_directory(file, ignored)) {
-        throw_errno(EISDIR, "cannot read the configuration " + file); // a stream would not name the file
+        throw_errno(EISDIR, "cannot read the configuration " + file); // a stream's error would not name the file
     }
     std::ifstream in(file);
     const std::string text{std::istreambuf_iterator<char>(in), {}};

@@ -21,7 +21,7 @@ namespace halfpoll
 
 enum class device_kind { af_xdp, pci, vdev };
 
-/// What a setting may be, for the file and for `halfpoll set`.
+/// The range of a setting, for the file and for `halfpoll set`.
 struct setting_range {
     std::int64_t min, max;
 };
@@ -43,30 +43,30 @@ inline constexpr setting_range PUNT_RATE{0, 10'000'000};
 inline constexpr setting_range PUNT_BURST{1, 1'000'000};
 inline constexpr setting_range MBUFS{2048, 16'777'216};
 
-/// An XDP program: [xdp.NAME], or one that was attached by its file.
+/// An XDP program: an [xdp.NAME], or a program that was attached by its path.
 struct xdp_config {
-    std::string name;   ///< empty: none. Its file, if the configuration does not have it
-    std::string file;   ///< shared object, absolute
+    std::string name;   ///< empty: no program; the path if the configuration has no NAME for it
+    std::string file;   ///< absolute path of the shared object
     std::string config; ///< text for the program
     bool operator==(const xdp_config &) const = default;
 };
 
 struct port_config {
-    std::string device; ///< as written
+    std::string device; ///< as the file gives it; a PCI address in full
     device_kind kind = device_kind::af_xdp;
     std::string shadow; ///< TAP interface in the kernel
     net_device_options options;
-    /// SCHED_FIFO of the thread that each rx queue has to itself, see irq_threads(); empty: it has none.
+    /// SCHED_FIFO priority of each rx queue's own thread, see irq_threads(). Empty: the queues have no such threads.
     std::vector<unsigned> irq_priority;
-    xdp_config xdp; ///< of all rx queues
+    xdp_config xdp; ///< attached to all rx queues
     /// The kernel interface of an af_xdp device.
     std::string ifname() const { return device.substr(device.find(':') + 1); }
 };
 
-/// Its directory is made if it is missing.
+/// The directory is made if it is missing.
 inline constexpr const char *DEFAULT_CONTROL = "/run/halfpoll/halfpoll.sock";
 
-/// What a configuration file says. docs/configuration.md lists the keys.
+/// The content of a configuration file. apps/README.md lists the keys.
 struct config {
     std::string file;
     std::vector<unsigned> cpus; ///< logical CPUs
@@ -76,7 +76,7 @@ struct config {
     unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG;
     unsigned skb_defer_max = 0;
     unsigned rps_sock_flow_entries = 0;
-    std::vector<unsigned> rps_default_mask; ///< of ports that say nothing else
+    std::vector<unsigned> rps_default_mask; ///< rps_cpus of ports that do not set it
     flow_limit_config flow_limit;
     std::vector<std::uint8_t> flow_hash_key; ///< 40 or 52 bytes; empty: random
     bool interrupts = true;
@@ -85,17 +85,17 @@ struct config {
     bool irq_workd = false;
     bool thread_backlog_napi = false;
     int napi_fifo_priority = 0;
-    int slow_path_cpu = -1; ///< -1: wherever the system puts it
+    int slow_path_cpu = -1; ///< -1: the scheduler chooses
     std::string netns;
-    std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best that each device has
+    std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best mode of each device
     std::string control = DEFAULT_CONTROL;
     bool hugepages = false;
     unsigned memory_mb = 256;
-    unsigned mbufs = 16384;    ///< at least, if it is not written
-    bool mbufs_chosen = false; ///< it is not written
+    unsigned mbufs = 16384;    ///< the minimum if the file does not set it
+    bool mbufs_chosen = false; ///< the file does not set `mbufs`
     bool remove_shadows = true;
-    std::string trace;     ///< expression of the tracepoints that are on; empty: none
-    std::string trace_dir; ///< empty: DPDK's
+    std::string trace;     ///< regular expression that enables tracepoints; empty: none
+    std::string trace_dir; ///< empty: DPDK's default
     log_config log;
     autoscale_limits autoscale;
     std::vector<xdp_config> xdp;
@@ -104,30 +104,30 @@ struct config {
     punt_limits punt;
 };
 
-/// "exclusive", "big", "nested"; "disabled", "enabled", "busy-poll": the words of settings that are one of several.
+/// The words of settings with a fixed set of values: "exclusive", "big", "nested"; "disabled", "enabled", "busy-poll".
 const std::vector<std::string_view> &exclusion_names();
 const std::vector<std::string_view> &threaded_names();
 
-/// What a configuration is checked against. Tests make up their own.
+/// The machine that a configuration is checked against. Tests make up their own.
 struct machine {
-    std::vector<unsigned> cpus; ///< that may be used, ascending
+    std::vector<unsigned> cpus; ///< CPUs that this process may use, ascending
     std::string netns_dir = "/run/netns";
     static machine detect();
 };
 
-/// Bytes of one packet buffer, headers of the buffer included.
+/// Data room of one packet buffer in bytes, headroom included.
 inline constexpr unsigned BUFFER_DATA_ROOM = 2048 + 128;
-/// All of it: with the mbuf's and the pool's own headers, and alignment.
+/// Size of one packet buffer in bytes: data room, the headers of mbuf and pool, and alignment.
 inline constexpr std::uint64_t BUFFER_BYTES = BUFFER_DATA_ROOM + 256;
 
-/// Throws `error` whose text has a line for every mistake: "file:line: key: found …, expected …".
+/// Throws `error` with one line for each mistake: "file:line: key: found …, expected …".
 config parse_config(std::string_view text, const std::string &file, const machine &on);
 config load_config(const std::string &file, const machine &on = machine::detect());
 
-/// What two ports must not share.
+/// The part of `device` that two ports cannot have in common.
 std::string device_identity(const port_config &port);
 
-/// File of a namespace, given by name or path; empty if it is none.
+/// The file of a namespace that is given by name or path; empty if there is no such namespace.
 std::string netns_path(const std::string &netns, const std::string &netns_dir = "/run/netns");
 
 } // namespace halfpoll

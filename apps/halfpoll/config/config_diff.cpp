@@ -37,7 +37,7 @@ std::string port_text(const port_config &port)
     return "device " + text(port.device) + ", shadow " + text(port.shadow) + ", MTU " + text(port.options.mtu);
 }
 
-/// Notes one setting if it differs.
+/// Records a change if the setting differs.
 template <typename T>
 bool compare(std::vector<config_change> &changes, const std::string &where, const char *key, const T &from, const T &to)
 {
@@ -60,7 +60,7 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "irq_workd", from.irq_workd, to.irq_workd);
     compare(diff.refused, where, "thread_backlog_napi", from.thread_backlog_napi, to.thread_backlog_napi);
     compare(diff.refused, where, "napi_fifo_priority", from.napi_fifo_priority, to.napi_fifo_priority);
-    if (from.flow_hash_key != to.flow_hash_key) { // which is nobody else's
+    if (from.flow_hash_key != to.flow_hash_key) { // the key is a secret: the change is reported without it
         const auto word = [](const config &c) { return c.flow_hash_key.empty() ? "random" : "as in the file"; };
         diff.refused.push_back({sort::changed, where, "flow_hash_key", word(from), word(to)});
     }
@@ -70,7 +70,7 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
     compare(diff.refused, where, "control", from.control, to.control);
     compare(diff.refused, where, "hugepages", from.hugepages, to.hugepages);
     compare(diff.refused, where, "memory_mb", from.memory_mb, to.memory_mb);
-    if (!from.mbufs_chosen || !to.mbufs_chosen || buffers_at_rest(to) > from.mbufs) { // else the pool stays as it is
+    if (!from.mbufs_chosen || !to.mbufs_chosen || buffers_at_rest(to) > from.mbufs) { // else the running pool is kept
         compare(diff.refused, where, "mbufs", from.mbufs, to.mbufs);
     }
     compare(diff.refused, where, "trace", from.trace, to.trace);
@@ -93,7 +93,7 @@ std::string map_text(const xdp_map_config &map)
     return std::string(to_string(map.type)) + ", entries " + std::to_string(map.entries.size());
 }
 
-/// Programs hold maps: their entries are changed while it runs by `halfpoll xdp map`.
+/// Refuses every change of [xdp_map]: attached programs hold the maps. `halfpoll xdp map` changes entries at run time.
 void compare_maps(const config &from, const config &to, config_diff &diff)
 {
     const auto find = [](const config &cfg, const std::string &name) {
@@ -140,8 +140,8 @@ void compare_log(const log_config &from, const log_config &to, config_diff &diff
     compare(diff.changes, "[log]", "target", from.target, to.target);
 }
 
-/// Settings for which the port's device is opened again, or another one; its interrupt threads are made when the
-/// program starts.
+/// Compares the settings whose change reopens the port, with the same device or another one. Interrupt threads are made
+/// when the program starts, so a change of irq_priority is refused.
 bool compare_identity(const port_config &from, const port_config &to, config_diff &diff)
 {
     const std::string where = "port " + from.options.name;
@@ -157,7 +157,7 @@ bool compare_identity(const port_config &from, const port_config &to, config_dif
     return changes.size() > before;
 }
 
-/// Settings that an open port takes.
+/// Compares the settings that can be changed on an open port.
 bool compare_options(const net_device_options &from, const net_device_options &to, std::vector<config_change> &changes)
 {
     const std::string where = "port " + from.name;
@@ -178,10 +178,10 @@ bool compare_options(const net_device_options &from, const net_device_options &t
     return changes.size() > before;
 }
 
-/// What the program is, if not by its name.
+/// The program's name, "none" if there is no program.
 std::string xdp_text(const xdp_config &xdp) { return xdp.name.empty() ? "none" : text(xdp.name); }
 
-/// True also if it keeps its name and is another one.
+/// Returns true also if only the program behind the same name differs.
 bool compare_xdp(const port_config &from, const port_config &to, std::vector<config_change> &changes)
 {
     if (from.xdp.name != to.xdp.name) {
@@ -190,7 +190,7 @@ bool compare_xdp(const port_config &from, const port_config &to, std::vector<con
     return from.xdp != to.xdp;
 }
 
-/// The beginning of a text of any length.
+/// Shortens a text to its beginning, on one line.
 std::string on_a_line(std::string value)
 {
     constexpr std::size_t shown = 40;
@@ -257,7 +257,8 @@ void compare_ports(const config &from, const config &to, config_diff &diff)
     }
 }
 
-/// What the EAL must have been told at its start, or the runtime.
+/// Refuses to open ports that need what the EAL or the runtime takes only at its start: a PCI device, shareable packet
+/// memory, interrupt threads.
 void refuse_devices(const config &from, const config &to, bool shareable, config_diff &diff)
 {
     std::vector<std::string> opened = diff.added;

@@ -15,12 +15,12 @@ struct config;
 class problem_list;
 class toml_reader;
 
-/// An entry of a redirect map, as the file and `halfpoll xdp map update` say it.
+/// An entry of a redirect map, as the file or `halfpoll xdp map update` sets it.
 struct xdp_map_entry_config {
     std::uint32_t key = 0;
-    std::string port;   ///< devmap, xskmap
-    unsigned qsize = 0; ///< cpumap
-    std::string xdp;    ///< NAME of an [xdp.NAME]; empty: none
+    std::string port;   ///< target in a devmap or xskmap
+    unsigned qsize = 0; ///< of a cpumap
+    std::string xdp;    ///< NAME of an [xdp.NAME]; empty: no program
     bool operator==(const xdp_map_entry_config &) const = default;
 };
 
@@ -28,12 +28,12 @@ struct xdp_map_entry_config {
 struct xdp_map_config {
     std::string name;
     xdp_map_type type = xdp_map_type::devmap;
-    unsigned max_entries = 0; ///< 0: as xdp_map_create() says
+    unsigned max_entries = 0; ///< 0: the default of xdp_map_create()
     std::vector<xdp_map_entry_config> entries;
     bool operator==(const xdp_map_config &) const = default;
 };
 
-/// Reads the tables below [xdp_map], after ports and programs, which they name.
+/// Reads the tables below [xdp_map]. Call after reading ports and programs, which the entries name.
 void read_xdp_maps(toml_reader &root, problem_list &problems, config &out);
 
 } // namespace halfpoll

@@ -18,7 +18,7 @@ bool read_number(std::string_view text, unsigned &number)
     return failure == std::errc{} && end == text.data() + text.size();
 }
 
-/// "4" or "0-2".
+/// Adds "4" or "0-2" to `found`.
 bool add_range(std::string_view text, unsigned cpus, cpu_set &found)
 {
     const std::size_t dash = text.find('-');
@@ -52,7 +52,7 @@ bool read_list(std::string_view text, unsigned cpus, cpu_set &found)
     return true;
 }
 
-/// Digits without 0x; of any length, as there may be more than 64 CPUs.
+/// Reads hexadecimal digits without 0x. Their number is not limited: there may be more than 64 CPUs.
 bool read_mask(std::string_view digits, unsigned cpus, cpu_set &found)
 {
     for (unsigned first = 0; !digits.empty(); first += 4, digits.remove_suffix(1)) {

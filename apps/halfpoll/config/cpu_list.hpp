@@ -9,11 +9,12 @@
 namespace halfpoll
 {
 
-/// A set of runtime CPUs as people write it: "0-2,4", or a mask as in the kernel's files, with 0x in front: "0x17".
-/// Ascending; empty text or mask: none. Nothing if it is something else, or names a CPU from `cpus` on.
+/// Parses a set of runtime CPUs: "0-2,4", or a mask as in the kernel's files with 0x in front, "0x17". The result is
+/// ascending; an empty text or mask gives an empty set. Returns nothing if the text is anything else or names a CPU >=
+/// `cpus`.
 std::optional<std::vector<unsigned>> parse_cpu_list(std::string_view text, unsigned cpus);
 
-/// What to expect of such a text, for messages.
+/// The expected form of such a text, for messages.
 std::string cpu_list_expected(unsigned cpus);
 
 } // namespace halfpoll

@@ -17,7 +17,7 @@ std::string range(std::int64_t min, std::int64_t max)
     return "an integer from " + std::to_string(min) + " to " + std::to_string(max);
 }
 
-/// Levenshtein's distance.
+/// The Levenshtein distance.
 std::size_t edit_distance(std::string_view a, std::string_view b)
 {
     std::vector<std::size_t> row(b.size() + 1);

@@ -12,7 +12,7 @@
 namespace halfpoll
 {
 
-/// The mistakes of one configuration file, each with its line. All are collected, so that one run shows them all.
+/// Collects all mistakes of one configuration file, each with its line, so that one run shows them all.
 class problem_list
 {
 public:
@@ -20,7 +20,7 @@ public:
     void add(unsigned line, std::string text) { problems_.emplace_back(line, std::move(text)); }
     void add(const toml::node &where, std::string text) { add(where.source().begin.line, std::move(text)); }
     bool empty() const noexcept { return problems_.empty(); }
-    /// One line each, "file:line: text", top to bottom.
+    /// Returns one line for each, "file:line: text", in the order of the file.
     std::string to_string() const;
 
 private:
@@ -28,23 +28,24 @@ private:
     std::vector<std::pair<unsigned, std::string>> problems_;
 };
 
-/// A value as a message shows it: `"eth0" (string)`, `7 (integer)`, `an array`.
+/// Formats a value for a message: `"eth0" (string)`, `7 (integer)`, `an array`.
 std::string describe(const toml::node &node);
 
-/// The candidate that `word` is probably a misspelling of; empty if none is near.
+/// Returns the candidate that `word` is probably a misspelling of; empty if none is close.
 std::string_view nearest(std::string_view word, const std::vector<std::string_view> &candidates);
 
-/// Reads one table key by key and refuses whatever nobody asked for. A key that is absent or wrong leaves the
-/// destination, which holds the default; the getters return the key's node if its value was taken, else null.
+/// Reads one table key by key; refuse_unknown() then reports the keys that were not read. A key that is absent or wrong
+/// leaves the destination, which holds the default. The getters return the key's node if its value was taken, else
+/// null.
 class toml_reader
 {
 public:
-    /// `name` as it is written, "[runtime]". `line` is where complaints about missing keys point.
+    /// `name`: the table as it is written, "[runtime]".
     toml_reader(const toml::table &table, std::string name, problem_list &problems);
 
-    /// The node of a key, null if absent; the key counts as known.
+    /// Returns the node of a key, or null if it is absent; marks the key as known.
     const toml::node *get(std::string_view key);
-    /// The sub-table of a key, null if absent or not a table (which is a problem).
+    /// Returns the sub-table of a key. Returns null if it is absent, or if it is not a table, which is a problem.
     const toml::table *table(std::string_view key);
     template <typename T>
     const toml::node *integer(std::string_view key, T &value, std::int64_t min, std::int64_t max)
@@ -64,9 +65,9 @@ public:
     const toml::node *boolean(std::string_view key, bool &value);
     const toml::node *string(std::string_view key, std::string &value);
     const toml::node *required_string(std::string_view key, std::string &value);
-    /// A non-empty array of different integers, each from min to max.
+    /// Reads a non-empty array of different integers from min to max.
     const toml::node *integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min, std::int64_t max);
-    /// Reports the keys that no getter has asked for.
+    /// Reports the keys that no getter has read.
     void refuse_unknown();
 
     void problem(const toml::node &where, const std::string &key, const std::string &found,

@@ -12,16 +12,16 @@
 namespace halfpoll
 {
 
-/// Examines a machine for a configuration file; without a file ("") for any. A configuration with mistakes is a finding
-/// too, and the machine is then examined as without one.
+/// Examines a machine for a configuration file, or for any configuration if `file` is empty. If the configuration has
+/// mistakes, each is a finding, and the machine is examined as without a file.
 std::vector<finding> examine(const std::string &file, const host &on);
 
-/// True if one of them keeps halfpoll from running.
+/// True if at least one finding keeps halfpoll from running.
 bool stops(const std::vector<finding> &findings);
 
-/// For people: worst first, each with its remedy on a line of its own, and a last line that counts them.
+/// Formats findings for people: worst first, each with its remedy on a line of its own; the last line counts them.
 std::string doctor_text(const std::vector<finding> &findings);
-/// {"stops": bool, "findings": [{"id", "severity", "port", "problem", "remedy"}]}; worst first.
+/// Formats findings as {"stops": bool, "findings": [{"id", "severity", "port", "problem", "remedy"}]}, worst first.
 nlohmann::json doctor_json(const std::vector<finding> &findings);
 
 } // namespace halfpoll

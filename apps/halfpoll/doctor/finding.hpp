@@ -8,9 +8,9 @@ namespace halfpoll
 
 /// How bad a finding is.
 enum class severity {
-    stops,  ///< halfpoll cannot run so
-    less,   ///< it runs with less than was asked for
-    advice, ///< it runs as asked, and could do better
+    stops,  ///< halfpoll cannot run
+    less,   ///< halfpoll runs with less than the configuration asks for
+    advice, ///< halfpoll runs as configured, and could run better
 };
 
 constexpr const char *to_string(severity level)
@@ -20,13 +20,13 @@ constexpr const char *to_string(severity level)
 
 /// One requirement that this machine does not meet.
 struct finding {
-    std::string id; ///< of the requirement, for programs; stable
+    std::string id; ///< identifies the requirement, for programs; stable
     severity level = severity::stops;
-    std::string port;    ///< the port it is about; empty: the whole program
-    std::string problem; ///< what is wrong, and what follows
+    std::string port;    ///< the port concerned; empty: the whole program
+    std::string problem; ///< what is wrong, and its consequence
     std::string remedy;  ///< the command or setting that mends it
 
-    /// In one line.
+    /// Formats the finding on one line.
     std::string text() const { return (port.empty() ? "" : port + ": ") + problem + ": " + remedy; }
 };
 

@@ -21,7 +21,7 @@ struct capability {
     const char *why;
 };
 
-/// Without which halfpoll cannot run.
+/// The capabilities without which halfpoll cannot run.
 std::vector<capability> required_capabilities(const probing &p)
 {
     std::vector<capability> required{{CAP_NET_ADMIN, "CAP_NET_ADMIN", "to create the shadow interfaces"}};
@@ -111,7 +111,7 @@ void probe_io_uring(probing &p)
     }
 }
 
-/// Not forwarding is the default of a new namespace, and the forwarder follows what sysctl says.
+/// A new network namespace does not forward by default, and the forwarder follows these sysctls.
 void probe_forwarding(probing &p)
 {
     const std::string where = p.cfg.netns.empty()                          ? ""

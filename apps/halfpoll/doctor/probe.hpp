@@ -10,17 +10,19 @@
 namespace halfpoll
 {
 
-/// How a machine is looked at.
+/// Selects the findings that matter.
 struct probe_scope {
-    severity mildest = severity::advice; ///< what is milder does not matter
-    bool running = false; ///< a halfpoll runs with this configuration, so what it holds (memory …) is not missing
+    severity mildest = severity::advice; ///< milder findings are omitted
+    bool running = false; ///< a halfpoll with this configuration runs already, so resources that it holds (memory …)
+                          ///< are not missing
 };
 
-/// What a machine, and this process on it, lacks for a configuration. Looks without changing anything. `halfpoll run`,
-/// `check` and `doctor` all ask this.
+/// Returns everything that the machine, and this process on it, lacks for a configuration. Changes nothing. `halfpoll
+/// run`, `check` and `doctor` all use it.
 std::vector<finding> probe_machine(const config &cfg, const host &on, const probe_scope &scope = {});
 
-/// The same without a configuration: what every one needs, and what each kind of port would; the latter never stops it.
+/// Examines the machine without a configuration: the needs of every configuration, and the needs of each kind of port,
+/// which are never severity::stops.
 std::vector<finding> probe_machine(const host &on);
 
 } // namespace halfpoll

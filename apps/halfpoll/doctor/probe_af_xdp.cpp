@@ -14,7 +14,7 @@ namespace halfpoll
 namespace
 {
 
-/// The name of our own XDP program (netio): a halfpoll that runs already.
+/// The name of netio's XDP program. If it is attached, a halfpoll already runs on the interface.
 constexpr const char *OWN_PROGRAM = "halfpoll_xsk";
 
 void probe_queues(probing &p, const port_config &port)
@@ -90,7 +90,7 @@ void probe_af_xdp_port(probing &p, const port_config &port)
     const std::vector<link_facts> links = p.on.links();
     const auto link = std::ranges::find(links, ifname, &link_facts::name);
     if (links.empty()) {
-        return; // no netlink, which is a finding of its own: there is always the loopback
+        return; // no netlink socket, which is a finding of its own: otherwise the list has at least the loopback
     }
     if (link == links.end()) {
         p.add(severity::stops, "interface", port.options.name, "no interface " + ifname + " in this network namespace",
@@ -101,7 +101,7 @@ void probe_af_xdp_port(probing &p, const port_config &port)
     probe_queues(p, port);
     probe_xdp(p, port, *link);
     if (!p.wants(severity::less)) {
-        return; // the tables of routes and sockets may be long
+        return; // reading the tables of routes and sockets may take long
     }
     for (const std::string &use : uses_of_link(p.on, ifname)) {
         p.add(severity::less, "interface_in_use", port.options.name,

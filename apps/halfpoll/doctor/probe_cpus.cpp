@@ -51,7 +51,7 @@ void probe_fifo(probing &p)
           std::string("no SCHED_FIFO (") + std::strerror(err) + "), which " + keys + " would need", remedy);
 }
 
-/// Since Linux 6.12 it is the fair server that takes time from FIFO threads, 5 % unless told otherwise.
+/// Since Linux 6.12 the fair server takes time from FIFO threads, 5 % by default.
 void probe_fair_server(probing &p)
 {
     const std::string first = p.cfg.fifo_priority > 0 ? ""
@@ -104,7 +104,7 @@ void probe_isolation(probing &p)
     }
 }
 
-/// A port whose device is on another NUMA node than the CPUs that poll it.
+/// Finds ports whose device is on another NUMA node than the CPUs that poll it.
 void probe_cpu_nodes(probing &p)
 {
     for (const port_config &port : p.cfg.ports) {

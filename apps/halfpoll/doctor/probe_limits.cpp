@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What a process may use, and where it may write.
+// Resource limits of the process, and the folders that it writes to.
 #include "apps/halfpoll/config/irq_threads.hpp"
 #include "probe_parts.hpp"
 
@@ -18,8 +18,8 @@ constexpr std::uint64_t MIB = 1 << 20;
 
 std::uint64_t threads(const config &cfg) { return cfg.cpus.size() + irq_threads(cfg).size(); }
 
-/// EAL, control thread, slow path and 16 clients of the control socket; a CPU's ring and doorbell; a port's shadow,
-/// netlink sockets, maps and one descriptor or two for each of its queues.
+/// File descriptors: EAL, control thread, slow path and 16 clients of the control socket; a ring and a doorbell for
+/// each CPU; for each port its shadow, netlink sockets, maps, and one or two descriptors for each of its queues.
 std::uint64_t wanted_files(const probing &p)
 {
     std::uint64_t files = 40 + 4 * threads(p.cfg);
@@ -42,8 +42,8 @@ void probe_files(probing &p)
     }
 }
 
-/// Packet memory, tables that are reserved whole and filled as needed, and the stacks of threads. With hugepages the
-/// EAL reserves addresses for all that could ever be used.
+/// Address space for packet memory, for tables that are reserved in full and filled as needed, and for the stacks of
+/// threads. With hugepages the EAL reserves addresses for all the memory that it could ever use.
 std::uint64_t wanted_addresses(const config &cfg)
 {
     constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB;
@@ -62,7 +62,8 @@ void probe_addresses(probing &p)
     }
 }
 
-/// `key` names the setting. What does not exist is made, in the folder that it is in.
+/// Checks that a file can be made or written. `key` names the setting that chooses `path`. If `path` does not exist,
+/// halfpoll makes it, so its parent folder is checked.
 void probe_path(probing &p, const std::string &id, const std::string &key, std::filesystem::path path,
                 const std::string &what)
 {

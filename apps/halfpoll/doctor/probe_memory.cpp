@@ -19,7 +19,7 @@ constexpr std::uint64_t MIB = 1 << 20;
 
 std::string mib(std::uint64_t bytes) { return std::to_string(bytes / MIB) + " MiB"; }
 
-/// A figure of /proc/meminfo (kB, or pages); 0 if it is not there.
+/// Returns a value of /proc/meminfo (kB, or pages); 0 if it is missing.
 std::uint64_t meminfo(const host &on, const std::string &key)
 {
     std::istringstream in(on.read("/proc/meminfo"));
@@ -31,7 +31,7 @@ std::uint64_t meminfo(const host &on, const std::string &key)
     return 0;
 }
 
-/// Bytes of the free hugepages of all sizes below a folder with hugepages-…kB in it.
+/// Returns the bytes of free hugepages of all sizes in a folder that contains hugepages-…kB.
 std::uint64_t free_hugepages(const host &on, const std::string &folder)
 {
     std::uint64_t bytes = 0;
@@ -61,7 +61,7 @@ void probe_hugepages(probing &p)
                              std::to_string(pages) + " on the kernel's command line)");
 }
 
-/// Hugepages that are all on another NUMA node than the device.
+/// Finds ports whose device is on a NUMA node without free hugepages.
 void probe_hugepage_nodes(probing &p)
 {
     for (const port_config &port : p.cfg.ports) {
@@ -97,7 +97,8 @@ void probe_ordinary_memory(probing &p)
     }
 }
 
-/// An AF_XDP socket locks all packet buffers, and each queue of the interface has one; vfio locks what it maps once.
+/// An AF_XDP socket locks all packet buffers, and each queue of the interface has a socket; vfio locks the memory that
+/// it maps once.
 std::uint64_t locked_memory(const probing &p)
 {
     std::uint64_t bytes = 0;
@@ -125,7 +126,7 @@ void probe_memlock(probing &p)
 
 std::uint64_t packet_memory(const config &cfg)
 {
-    constexpr std::uint64_t huge_page = 2 * MIB; // what the pool is rounded up to
+    constexpr std::uint64_t huge_page = 2 * MIB; // the size of the pool is a multiple of this
     return (cfg.mbufs * BUFFER_BYTES + huge_page - 1) / huge_page * huge_page;
 }
 

@@ -6,7 +6,7 @@
 namespace halfpoll
 {
 
-/// One look at a machine: what it is looked at for, and what was found.
+/// One examination of a machine: its inputs and its findings.
 struct probing {
     const config &cfg;
     const host &on;
@@ -23,19 +23,19 @@ struct probing {
     bool has(device_kind kind) const;
 };
 
-/// The command that gives the program every capability that the configuration needs.
+/// Returns the command that grants the program all capabilities that the configuration needs.
 std::string grant_capabilities(const probing &p);
-/// The keys of the configuration that ask for SCHED_FIFO, "fifo_priority, irq_priority"; empty if none does.
+/// Returns the keys of the configuration that need SCHED_FIFO, "fifo_priority, irq_priority"; empty if none is set.
 std::string fifo_keys(const config &cfg);
-/// Memory of all packet buffers, in bytes.
+/// Returns the memory of all packet buffers in bytes.
 std::uint64_t packet_memory(const config &cfg);
-/// "0-2,5" as the kernel writes it.
+/// Parses a list of CPUs in the kernel's form, "0-2,5".
 std::vector<unsigned> parse_cpu_list(const std::string &text);
-/// True if the kernel is older.
+/// True if the kernel is older than major.minor.
 bool kernel_before(const host &on, unsigned major, unsigned minor);
 
-// One for each file: the whole program, its memory, its CPUs, limits and folders, what all ports of a kind need, one
-// port.
+// Each source file has its part: the whole program, its memory, its CPUs, limits and folders, and for each kind of port
+// the support that the machine needs and the check of one port.
 void probe_program(probing &p);
 void probe_memory(probing &p);
 void probe_cpus(probing &p);

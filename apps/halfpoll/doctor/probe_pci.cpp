@@ -13,7 +13,7 @@ namespace halfpoll
 namespace
 {
 
-/// Drivers of NICs that the kernel and a program drive at the same time, without vfio.
+/// Drivers of NICs that the kernel and a user-space program drive at the same time, without vfio.
 bool is_shared_driver(const std::string &driver) { return driver.starts_with("mlx"); }
 
 bool has_iommu(const host &on) { return !on.list("/sys/kernel/iommu_groups").empty(); }
@@ -33,8 +33,8 @@ std::string iommu_remedy(const host &on)
            "with intel_iommu=on or iommu.passthrough=0";
 }
 
-/// Without it a device could raise any interrupt, so vfio refuses it. x86 names the interrupts that are remapped
-/// "IR-…".
+/// Without interrupt remapping a device could raise any interrupt, so vfio refuses it. On x86 the names of remapped
+/// interrupts begin with "IR-".
 void probe_interrupt_remapping(probing &p)
 {
     constexpr const char *unsafe = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
@@ -54,7 +54,7 @@ void probe_group_file(probing &p, const port_config &port, const std::string &gr
 {
     const std::string file = "/dev/vfio/" + group;
     const int err = p.on.open_error(file);
-    if (err != 0 && err != EBUSY) { // busy: a halfpoll that runs already
+    if (err != 0 && err != EBUSY) { // EBUSY: a halfpoll that runs already has it open
         p.add(severity::stops, "vfio_access", port.options.name,
               "cannot open " + file + " (" + std::strerror(err) + ")",
               err == EACCES ? "chown $(id -un) " + file + " (as root), or run halfpoll as root"

@@ -76,7 +76,7 @@ std::string host::sysctl(const std::string &netns, const std::string &name) cons
         const netns_scope scope(netns);
         return read("/proc/sys/" + name);
     } catch (const error &) {
-        return {}; // no such namespace, or no right to enter it
+        return {}; // no such namespace, or no permission to enter it
     }
 }
 
@@ -207,7 +207,7 @@ int host::xsk_map_error() const
 int host::fifo_error(int priority) const
 {
     int result = 0;
-    std::thread([&result, priority] { // a thread of its own: this one stays what it is
+    std::thread([&result, priority] { // in a thread of its own, so the calling thread keeps its policy
         sched_param param{};
         param.sched_priority = priority;
         result = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
@@ -219,7 +219,7 @@ int host::fifo_error(int priority) const
 bool host::load_module(const std::string &name)
 {
     if (!root_.empty()) {
-        return false; // another machine's
+        return false; // `root_` describes another machine
     }
     std::string modprobe = "modprobe", quiet = "-q", module = name;
     char *const arguments[] = {modprobe.data(), quiet.data(), module.data(), nullptr};

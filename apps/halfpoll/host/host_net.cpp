@@ -28,14 +28,14 @@ constexpr std::size_t REQUEST_SIZE = 512;
 constexpr std::size_t REPLY_SIZE = 65536;
 constexpr int DUMP_ATTEMPTS = 5;
 
-// The "netdev" family of generic netlink; its header is not in Debian 12.
+// The "netdev" family of generic netlink; Debian 12 has no header for it.
 constexpr std::uint8_t NETDEV_CMD_DEV_GET = 1;
 constexpr std::uint16_t NETDEV_A_DEV_IFINDEX = 1;
 constexpr std::uint16_t NETDEV_A_DEV_XDP_FEATURES = 3;
 
 using handler = std::function<void(const nlmsghdr &)>;
 
-/// A request to the kernel that is being written.
+/// A netlink request under construction.
 class netlink_request
 {
 public:
@@ -54,8 +54,8 @@ public:
     {
         return *static_cast<T *>(mnl_nlmsg_put_extra_header(message_, sizeof(T)));
     }
-    /// Sends it and hands on the answers; false if there are none to be had. A dump during which the table changed is
-    /// repeated: an answer may come twice, but none is missing.
+    /// Sends the request and passes each answer to `handle`; returns false on failure. If the table changes during a
+    /// dump, the dump is repeated: `handle` may see an answer twice, but misses none.
     bool ask(int protocol, const handler &handle)
     {
         for (int attempt = 0; attempt < DUMP_ATTEMPTS; ++attempt) {
@@ -80,7 +80,7 @@ bool netlink_request::ask_once(int protocol, const handler &handle)
 {
     const std::unique_ptr<mnl_socket, int (*)(mnl_socket *)> socket(mnl_socket_open2(protocol, SOCK_CLOEXEC),
                                                                     mnl_socket_close);
-    sockaddr_nl kernel{}; // a socket that is connected to it hears nobody else
+    sockaddr_nl kernel{}; // a socket that is connected to the kernel receives messages of no other process
     kernel.nl_family = AF_NETLINK;
     if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0 ||
         connect(mnl_socket_get_fd(socket.get()), reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel) < 0 ||
@@ -120,7 +120,7 @@ void each_nested(const nlattr &parent, const visitor &visit)
     mnl_attr_parse_nested(&parent, visit_attribute, const_cast<visitor *>(&visit));
 }
 
-/// Empty if it may not be looked at.
+/// Returns the name of a BPF program; empty if there is no permission to read it.
 std::string program_name(std::uint32_t id)
 {
     const int fd = bpf_prog_get_fd_by_id(id);
@@ -178,12 +178,13 @@ link_facts parse_link(const nlmsghdr &message)
             break;
         }
     });
-    const bool on_top = !elsewhere && link.kind != "veth" && linked != link.index; // a veth's link is its peer
+    const bool on_top = !elsewhere && link.kind != "veth" && linked != link.index; // the IFLA_LINK of a veth is its
+                                                                                   // peer
     link.lower = on_top ? linked : 0;
     return link;
 }
 
-/// Indexes of the interfaces that a route leads to.
+/// Returns the indexes of the interfaces that a route leads to.
 std::vector<int> route_links(const nlmsghdr &message)
 {
     std::vector<int> links;

@@ -36,7 +36,7 @@ ssize_t take_message(void *, const char *text, std::size_t length)
 void redirect_dpdk_log()
 {
     const cookie_io_functions_t functions{nullptr, take_message, nullptr, nullptr};
-    if (FILE *stream = fopencookie(nullptr, "w", functions)) { // else DPDK goes on with stderr
+    if (FILE *stream = fopencookie(nullptr, "w", functions)) { // on failure DPDK keeps stderr
         rte_openlog_stream(stream);
     }
 }

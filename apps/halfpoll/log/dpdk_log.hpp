@@ -4,7 +4,7 @@
 namespace halfpoll
 {
 
-/// DPDK's messages go to our log from here on, as kind "dpdk". After eal_init().
+/// From this call on, messages of DPDK go to halfpoll's log, as kind "dpdk". Call after eal_init().
 void redirect_dpdk_log();
 
 } // namespace halfpoll

@@ -24,9 +24,9 @@ namespace
 
 constexpr const char *PLAIN_PATTERN = "halfpoll: %v";
 constexpr const char *FILE_PATTERN = "%Y-%m-%dT%H:%M:%S.%e%z %l %v";
-constexpr const char *JOURNAL_PATTERN = "%v"; // the journal knows who and when
+constexpr const char *JOURNAL_PATTERN = "%v"; // the journal adds program and time
 
-/// sd-daemon(3): what the journal takes at the start of a line for its priority.
+/// The prefix of a line from which the journal takes the priority, see sd-daemon(3).
 const char *journal_prefix(spdlog::level::level_enum level)
 {
     switch (level) {
@@ -42,7 +42,7 @@ const char *journal_prefix(spdlog::level::level_enum level)
     }
 }
 
-/// Writes to stderr what stderr takes at once: who reads it must not hold up the control thread.
+/// Writes to stderr only what stderr accepts without blocking: a slow reader never delays the control thread.
 class stderr_sink final : public spdlog::sinks::base_sink<std::mutex>
 {
 public:
@@ -66,7 +66,7 @@ private:
     bool journal_;
 };
 
-/// stderr is the journal: systemd says which socket it gave us.
+/// True if stderr is connected to the journal; systemd names that socket in JOURNAL_STREAM.
 bool stderr_is_the_journal()
 {
     const char *stream = std::getenv("JOURNAL_STREAM");
@@ -99,7 +99,7 @@ std::shared_ptr<spdlog::logger> make_logger(const log_config &config)
     logger->set_pattern(file ? FILE_PATTERN : journal ? JOURNAL_PATTERN : PLAIN_PATTERN);
     logger->set_level(level_of(config.level));
     logger->flush_on(spdlog::level::trace);
-    logger->set_error_handler([](const std::string &) {}); // a full disk is no reason to stop
+    logger->set_error_handler([](const std::string &) {}); // a full disk does not stop the program
     return logger;
 }
 

@@ -12,7 +12,8 @@
 namespace halfpoll
 {
 
-/// At most `burst` messages of a kind in any window of `interval`. A pure function of what it is told. One thread.
+/// Passes at most `burst` messages of a kind in each window of `interval`. It reads no clock: the result depends on the
+/// arguments only. One thread.
 class log_limit
 {
 public:
@@ -20,7 +21,7 @@ public:
 
     struct verdict {
         bool passes = false;
-        unsigned left_out = 0; ///< since the last one that passed
+        unsigned left_out = 0; ///< messages suppressed since the last one that passed
     };
     verdict pass(std::string_view kind, ktime_t now)
     {
@@ -36,7 +37,7 @@ public:
         ++w.passed;
         return {true, std::exchange(w.left_out, 0)};
     }
-    /// What was left out of each kind and not mentioned yet.
+    /// Returns for each kind the number of suppressed messages that were not yet mentioned, and resets it.
     std::vector<std::pair<std::string, unsigned>> take_left_out()
     {
         std::vector<std::pair<std::string, unsigned>> all;

@@ -10,20 +10,21 @@
 namespace halfpoll
 {
 
-/// What a PCI device was before pci_bind(). Kept in /run/halfpoll-bind, which a reboot empties, as it undoes the
-/// binding; not below a service's runtime directory, which goes when the service stops.
+/// The state of a PCI device before pci_bind(). It is stored in /run/halfpoll-bind, which a reboot empties, just as a
+/// reboot undoes the binding. It is not stored below a service's runtime directory, which is removed when the service
+/// stops.
 struct bind_record {
     std::string address;
-    std::string driver;          ///< empty: none
-    std::string driver_override; ///< empty: none
+    std::string driver;          ///< empty: no driver
+    std::string driver_override; ///< empty: no override
     std::vector<std::string> interfaces;
 };
 
 void store_record(host &on, const bind_record &record);
-/// Absent: nobody remembers.
+/// Absent: there is no record of the device.
 std::optional<bind_record> load_record(const host &on, const std::string &address);
 void remove_record(host &on, const std::string &address) noexcept;
-/// The device that an interface belonged to; empty: not known.
+/// Returns the PCI address of the device that an interface belonged to; empty: unknown.
 std::string recorded_address(const host &on, const std::string &ifname);
 
 } // namespace halfpoll

@@ -18,7 +18,7 @@ const link_facts *find_link(const std::vector<link_facts> &links, const std::str
     return it == links.end() ? nullptr : &*it;
 }
 
-/// The names of a link and of all that is built on it.
+/// Returns the names of a link and of all links above it.
 std::set<std::string> with_uppers(const std::vector<link_facts> &links, const link_facts &link)
 {
     std::set<std::string> names;

@@ -20,7 +20,7 @@ namespace
 constexpr const char *DRIVERS = "/sys/bus/pci/drivers/";
 constexpr const char *DRIVERS_PROBE = "/sys/bus/pci/drivers_probe";
 
-/// What driver_override says when there is none, and what takes it away.
+/// NO_OVERRIDE is what driver_override contains when there is none; writing CLEAR removes an override.
 constexpr const char *NO_OVERRIDE = "(null)";
 constexpr const char *CLEAR = "\n";
 
@@ -31,7 +31,7 @@ void write_sysfs(host &on, const std::string &file, const std::string &text)
     }
 }
 
-/// The device of a name, which must exist.
+/// Finds the device of a name. Throws `error` if it does not exist.
 pci_device find_device(const host &on, const std::string &name)
 {
     std::string address = full_pci_address(name);
@@ -69,8 +69,8 @@ bool has_driver(const host &on, const std::string &driver) { return on.exists(DR
 
 std::string or_none(const std::string &driver) { return driver.empty() ? "no driver" : driver; }
 
-/// Restores a device's override and takes it from vfio-pci; then gives it to its former driver, or lets all look at it
-/// if that is not known or not there.
+/// Restores a device's override and unbinds it from vfio-pci. Then binds it to its former driver, or lets all drivers
+/// probe it if the former driver is unknown or missing.
 void give_back(host &on, const pci_device &device, const std::optional<bind_record> &record)
 {
     const std::string override = record ? record->driver_override : "";
@@ -89,7 +89,7 @@ void give_back(host &on, const pci_device &device, const std::optional<bind_reco
 
 // ---- bind ----
 
-/// The devices of the group that the kernel would still hold when `devices` are bound.
+/// Returns the devices of the IOMMU group that the kernel would still hold after `devices` are bound.
 std::string held_beside(const pci_device &device, const std::vector<pci_device> &devices)
 {
     std::string held;
@@ -101,7 +101,7 @@ std::string held_beside(const pci_device &device, const std::vector<pci_device> 
     return held;
 }
 
-/// Why the kernel had better keep a device.
+/// Returns the reasons against taking a device from the kernel.
 std::vector<std::string> objections(const host &on, const pci_device &device, const std::vector<pci_device> &devices)
 {
     std::vector<std::string> found;
@@ -170,13 +170,13 @@ void move_to_vfio(host &on, const pci_device &device)
     }
 }
 
-/// After a failure, as far as that is possible; says how the device is now.
+/// Undoes a failed bind as far as possible; returns the resulting state of the device as a text.
 std::string undo_bind(host &on, const pci_device &device, const bind_record &record)
 {
     try {
         give_back(on, device, record);
     } catch (const error &) {
-        // What it is bound to says enough.
+        // The text below names the driver that the device is bound to.
     }
     const std::string driver = device.driver();
     if (driver == record.driver) {

@@ -12,7 +12,7 @@ namespace halfpoll
 namespace
 {
 
-/// The kernel drivers that may share a group with vfio: they leave the devices' memory alone.
+/// True for drivers that may hold devices of a group that vfio uses: they do no DMA of their own.
 bool goes_with_vfio(const std::string &driver)
 {
     return driver.empty() || driver.starts_with("vfio") || driver == "pci-stub" || driver == "pcieport";
@@ -79,7 +79,7 @@ std::string full_pci_address(const std::string &text)
 
 std::string pci_address_of_interface(const host &on, const std::string &ifname)
 {
-    // …/0000:00:03.0, or …/0000:00:03.0/virtio2: the last part that is an address.
+    // …/0000:00:03.0, or …/0000:00:03.0/virtio2: takes the last component that is a PCI address.
     std::string address;
     for (const auto &part : std::filesystem::path(on.resolve("/sys/class/net/" + ifname + "/device"))) {
         if (part.string().size() == 12 && !full_pci_address(part).empty()) {

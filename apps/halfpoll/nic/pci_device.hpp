@@ -10,26 +10,27 @@ namespace halfpoll
 class pci_device
 {
 public:
-    /// `address` with its domain, "0000:03:00.0".
+    /// `address` includes the domain: "0000:03:00.0".
     pci_device(const host &on, std::string address);
 
     const std::string &address() const noexcept { return address_; }
-    /// Its folder, or a file in it.
+    /// Returns the device's folder, or a file in it.
     std::string path(const std::string &file = "") const;
     bool exists() const { return on_.exists(path()); }
-    /// Empty: none.
+    /// Returns the name of the driver; empty: none.
     std::string driver() const { return on_.link_name(path("driver")); }
-    /// A network controller.
+    /// True for a network controller.
     bool is_network() const { return on_.read(path("class")).starts_with("0x02"); }
-    /// Number of its IOMMU group; empty: no IOMMU guards it.
+    /// Returns the number of its IOMMU group; empty: the device is not behind an IOMMU.
     std::string iommu_group() const { return on_.link_name(path("iommu_group")); }
-    /// The other devices of the group that a kernel driver holds. While there are any, vfio refuses the whole group.
+    /// Returns the other devices of its IOMMU group that a kernel driver holds. vfio refuses the whole group while
+    /// there are any.
     std::vector<pci_device> group_in_kernel() const;
-    /// Its interfaces in the kernel, those of a virtio device included.
+    /// Returns its interfaces in the kernel, including those of a virtio device.
     std::vector<std::string> interfaces() const;
-    /// NUMA node; -1: none, or there is only one.
+    /// Returns the NUMA node; -1: none, or the machine has only one.
     int numa_node() const;
-    /// For people: "0000:03:00.0 (igb, enp3s0)".
+    /// Returns a label for people: "0000:03:00.0 (igb, enp3s0)".
     std::string label() const;
 
 private:
@@ -39,10 +40,10 @@ private:
 
 inline constexpr const char *VFIO_PCI = "vfio-pci";
 
-/// "03:00.0" or "0000:03:00.0" with the domain; empty if it is no PCI address.
+/// Returns "03:00.0" or "0000:03:00.0" with the domain, in lower case; empty if the text is not a PCI address.
 std::string full_pci_address(const std::string &text);
 
-/// The PCI device below an interface; empty: none.
+/// Returns the address of the PCI device below an interface; empty: none.
 std::string pci_address_of_interface(const host &on, const std::string &ifname);
 
 } // namespace halfpoll

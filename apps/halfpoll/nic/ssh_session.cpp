@@ -17,7 +17,7 @@ namespace
 constexpr unsigned SSH_PORT = 22;
 constexpr const char *ESTABLISHED = "01";
 
-/// As the kernel prints it: hexadecimal, in 32-bit words of the machine's byte order.
+/// Converts an address of /proc/net/tcp to text: it is hexadecimal, in 32-bit words of the machine's byte order.
 std::string address_text(const std::string &hex)
 {
     std::uint32_t words[4] = {};
@@ -37,7 +37,7 @@ std::string address_text(const std::string &hex)
     return inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? v4 : &v6, text, sizeof text) ? text : "";
 }
 
-/// Inodes of the sockets that the processes called sshd (or sshd-session) hold.
+/// Returns the inodes of the sockets that processes named sshd (or sshd-session) hold.
 std::set<std::string> sshd_sockets(const host &on)
 {
     std::set<std::string> inodes;
@@ -48,7 +48,7 @@ std::set<std::string> sshd_sockets(const host &on)
             continue;
         }
         for (const std::string &fd : on.list(process + "/fd")) {
-            const std::string target = on.link_name(process + "/fd/" + fd); // socket:[12345]
+            const std::string target = on.link_name(process + "/fd/" + fd); // "socket:[12345]"
             if (target.starts_with("socket:[")) {
                 inodes.insert(target.substr(8, target.size() - 9));
             }
@@ -57,7 +57,7 @@ std::set<std::string> sshd_sockets(const host &on)
     return inodes;
 }
 
-/// One line of /proc/net/tcp: "sl local:port remote:port state queues timer retransmits uid timeout inode …".
+/// Parses a line of /proc/net/tcp: "sl local:port remote:port state queues timer retransmits uid timeout inode …".
 void parse_connection(const std::string &line, const std::set<std::string> &inodes, std::vector<ssh_session> &sessions)
 {
     std::istringstream words(line);
@@ -87,7 +87,7 @@ std::vector<ssh_session> ssh_sessions(const host &on)
     for (const char *table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
         std::istringstream lines(on.read(table));
         std::string line;
-        std::getline(lines, line); // the heading
+        std::getline(lines, line); // skip the heading
         while (std::getline(lines, line)) {
             parse_connection(line, inodes, sessions);
         }

@@ -6,16 +6,16 @@
 namespace halfpoll
 {
 
-/// Somebody who is logged in over the network.
+/// A login session over SSH.
 struct ssh_session {
     std::string peer;  ///< address
-    std::string local; ///< address of this machine that the session runs to
+    std::string local; ///< address of this machine that the peer is connected to
 
     bool operator==(const ssh_session &) const = default;
 };
 
-/// The session of this process (SSH_CONNECTION), the established connections of every process called sshd, and those of
-/// the local port 22. Needs root to see the sockets of others.
+/// Returns the session of this process (SSH_CONNECTION), the established connections of all processes named sshd, and
+/// all established connections to local port 22. Needs root to see the sockets of other users.
 std::vector<ssh_session> ssh_sessions(const host &on);
 
 } // namespace halfpoll
