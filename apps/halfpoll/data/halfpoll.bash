@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Completion of halfpoll for bash; names of ports and NAPI instances are asked from the running program.
+# Bash completion of halfpoll. Names of ports and NAPI instances come from the running program.
 
-# _halfpoll_names WHAT: names of the running program, or nothing at once.
+# _halfpoll_names WHAT: prints names from the running program; prints none if it does not answer within a second.
 _halfpoll_names()
 {
     local i control=()
@@ -13,7 +13,7 @@ _halfpoll_names()
     timeout 1 "${COMP_WORDS[0]}" names "$1" "${control[@]}" 2>/dev/null </dev/null
 }
 
-# The words before the cursor that are no options and no values of options: subcommand, what, name…
+# Sets `words` to the words before the cursor that are neither options nor values of options: subcommand, what, name…
 _halfpoll_positional()
 {
     local i
@@ -111,7 +111,7 @@ _halfpoll()
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             choices="--json --root"
             ;;
-        bind) choices="$(ls /sys/class/net) --force" ;; # PCI addresses have colons, which end a word here
+        bind) choices="$(ls /sys/class/net) --force" ;; # PCI addresses have colons, which separate words here
         unbind) choices="--force" ;;
         show) choices=$(_halfpoll_show) ;;
         set) choices=$(_halfpoll_set) ;;
@@ -130,7 +130,7 @@ _halfpoll()
         esac
         ;;
     esac
-    if [[ $current == = ]]; then # bash takes the sign for a word of its own
+    if [[ $current == = ]]; then # bash takes = for a word of its own
         return
     fi
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$choices" -- "$current")

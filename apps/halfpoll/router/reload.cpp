@@ -14,12 +14,12 @@ namespace halfpoll
 namespace
 {
 
-/// What has been done so far, and how to undo it.
+/// The steps that undo what the reload has done so far.
 class transaction
 {
 public:
     void on_failure(std::function<void()> undo) { undo_.push_back(std::move(undo)); }
-    /// Backwards; what could not be undone, as text.
+    /// Runs the steps, last one first; returns the failures as a text.
     std::string roll_back()
     {
         std::string trouble;
@@ -44,11 +44,11 @@ bool collide(const port_config &a, const port_config &b)
     return a.shadow == b.shadow || device_identity(a) == device_identity(b);
 }
 
-/// A port before it was replaced or let go of.
+/// The state of a port before it was replaced or released.
 struct former_port {
     rte_ether_addr mac{};
-    bool open = false;    ///< else its device was away
-    bool created = false; ///< its shadow, by this process
+    bool open = false;    ///< false: its device was away
+    bool created = false; ///< this process created its shadow
     std::vector<xdp_placement> xdp;
 };
 
@@ -90,13 +90,13 @@ private:
     const config &wanted_;
     const config_diff &diff_;
     transaction done_;
-    std::set<std::string> created_;             ///< shadows that were let go of and that this process made
-    std::set<std::string> touched_;             ///< ports that were replaced or let go of
-    std::map<std::string, port_config> held_;   ///< by port: the device and shadow that it has now
+    std::set<std::string> created_;             ///< released shadows that this process created
+    std::set<std::string> touched_;             ///< ports that were replaced or released
+    std::map<std::string, port_config> held_;   ///< by port: the device and shadow that the port holds now
     std::map<std::string, former_port> former_; ///< by port
 };
 
-/// What somebody has renamed, and the file calls so now, is found under that name from now on.
+/// If a user has renamed a shadow in the kernel and the file has the new name, the shadow is identified by that name.
 void reload::rename_shadows()
 {
     for (const port_config &port : wanted_.ports) {
@@ -109,7 +109,7 @@ void reload::rename_shadows()
     }
 }
 
-/// No other port has what it wants.
+/// True if no other port holds the device or shadow that `port` wants.
 bool reload::has_room(const port_config &port) const
 {
     return std::ranges::none_of(
@@ -141,7 +141,7 @@ void reload::replace(const port_config &port)
 {
     const std::string &name = port.options.name;
     remember(name);
-    change_xdp(name); // it is there before the first packet of another device
+    change_xdp(name); // attached before the first packet of the new device
     const bool released = !held_.contains(name);
     if (!released) {
         done_.on_failure([this, name] { restore(name); });
@@ -150,7 +150,7 @@ void reload::replace(const port_config &port)
     held_[name] = port;
     touched_.insert(name);
     shadow_of(name).created |= created_.contains(port.shadow);
-    if (released) { // another one wants it back first
+    if (released) { // for the roll-back of the port that held these before: restore() needs them
         done_.on_failure([this, name] {
             r_.release_port(dev(name), GIVEN_UP);
             held_.erase(name);
@@ -158,7 +158,7 @@ void reload::replace(const port_config &port)
     }
 }
 
-/// Others want what it has.
+/// Releases the device and shadow of a port, for another port.
 void reload::release(const std::string &port)
 {
     remember(port);
@@ -168,13 +168,14 @@ void reload::release(const std::string &port)
     r_.release_port(dev(port), GIVEN_UP);
 }
 
-/// If that is not possible the port is down, with the reason, until its device can be opened.
+/// Returns a port to its configuration before the reload. If that fails, the port stays out of service, with the
+/// reason, until its device can be opened.
 void reload::restore(const std::string &port)
 {
     const port_config &before = *find_port(before_, port);
     const former_port &former = former_.at(port);
     if (!touched_.contains(port) && dev(port).open == former.open) {
-        return; // it refused, and has gone on
+        return; // replace_port() failed without a change
     }
     const port_config from = held_.contains(port) ? held_.at(port) : before;
     const std::string other = shadow_of(port).identity;
@@ -200,8 +201,8 @@ void reload::restore(const std::string &port)
     }
 }
 
-/// Those that find room open what is new before they close what they have; of others that have each other's, one has
-/// to give up first.
+/// A port whose new device and shadow are free opens them before it closes the present ones. If ports want each other's
+/// devices or shadows, one of them is released first.
 void reload::open_ports()
 {
     std::vector<std::string> waiting = diff_.replaced;
@@ -214,7 +215,7 @@ void reload::open_ports()
             if (make_room(waiting)) {
                 continue;
             }
-            next = waiting.begin(); // the attempt says what is in the way
+            next = waiting.begin(); // this attempt fails, and its error names the conflict
         }
         const port_config &port = *find_port(wanted_, *next);
         r_.core().dev_get_by_name(*next) ? replace(port) : open(port);
@@ -222,7 +223,8 @@ void reload::open_ports()
     }
 }
 
-/// False: there is nobody who could let go of something.
+/// Releases a port that holds what a waiting port wants. Returns false if there is no such port among those that are
+/// removed or waiting.
 bool reload::make_room(const std::vector<std::string> &waiting)
 {
     const auto goes = [&](const std::string &name) {
@@ -273,7 +275,7 @@ void reload::change_rps(net_device &dev, const rps_config &rps)
     }
 }
 
-/// A port that is out of service takes the settings for its return.
+/// Changes the settings of a port. A port that is out of service applies them when it returns.
 void reload::change(const port_config &from, const port_config &to)
 {
     net_device &port = dev(to.options.name);
@@ -292,7 +294,7 @@ void reload::change(const port_config &from, const port_config &to)
     }
 }
 
-/// The program of a port that stays, if it is another one.
+/// Changes the program of a port if the wanted one differs.
 void reload::change_xdp(const std::string &port)
 {
     const port_config &to = *find_port(wanted_, port);
@@ -335,7 +337,7 @@ void reload::set_limits()
     }
 }
 
-/// All that can fail, and the least disturbing first.
+/// Everything that can fail, least disturbing steps first.
 void reload::prepare()
 {
     done_.on_failure([this] { r_.set_log(before_.log); });
@@ -351,13 +353,13 @@ void reload::prepare()
     }
     set_limits();
     open_ports();
-    for (const std::string &name : diff_.added) { // when all are open, for programs may name them
+    for (const std::string &name : diff_.added) { // after all ports are open, for programs may name them
         r_.load_port_xdp(*find_port(wanted_, name));
     }
     std::ranges::for_each(diff_.changed, [this](const std::string &name) { change_xdp(name); });
 }
 
-/// What cannot fail and could not be undone.
+/// Everything that cannot fail and could not be undone.
 void reload::finish()
 {
     for (const std::string &name : diff_.removed) {

@@ -7,8 +7,9 @@
 namespace halfpoll
 {
 
-/// Brings a running router to another configuration while packets flow, all of it or nothing: ports that are not in the
-/// diff are not touched. Throws `error` if it cannot, after everything is as it was. Control thread.
+/// Changes a running router to another configuration while packets flow, completely or not at all. Ports that are not
+/// in `diff` are not touched. On failure it restores the former state and throws `error`, which lists the parts that it
+/// could not restore. Control thread.
 void apply_config(router &r, const config &wanted, const config_diff &diff);
 
 } // namespace halfpoll

@@ -12,7 +12,7 @@ namespace halfpoll
 namespace
 {
 
-/// The port that has that device open; null: none of ours.
+/// Returns the port that has the device open; null if no port has.
 net_device *holder_of(router &r, const port_config &wanted)
 {
     for (const port_config &port : r.cfg().ports) {
@@ -24,7 +24,7 @@ net_device *holder_of(router &r, const port_config &wanted)
     return nullptr;
 }
 
-/// Only one socket's owner at a time can have an interface.
+/// Only one process at a time can use an interface by AF_XDP. Throws `error` if an XDP program is attached to it.
 void refuse_busy_link(const std::string &ifname)
 {
     const std::vector<link_facts> links = host().links();
@@ -35,7 +35,8 @@ void refuse_busy_link(const std::string &ifname)
     }
 }
 
-/// Devices of other kinds are made when they are opened, or were bound at the start.
+/// Checks an AF_XDP device. Other devices cannot be checked: a vdev is made when it is opened, and PCI devices were
+/// bound at the start.
 void check_device(router &r, const port_config &port)
 {
     const net_device_options options = r.options_of(port);
@@ -57,7 +58,7 @@ void check_shadow(router &r, const port_config &port)
     }
 }
 
-/// It had the device before, which is looked for.
+/// True if the port had this device before and is waiting for it to return.
 bool is_awaited(router &r, const port_config &port)
 {
     const port_config *same = find_port(r.cfg(), port.options.name);

@@ -10,11 +10,12 @@
 namespace halfpoll
 {
 
-/// What would make apply_config() fail, as far as it can be known with nothing touched: devices that are not there, in
-/// use or have too few queues, shadows that others have. A line each, "port NAME: …". Control thread.
+/// Returns the reasons for which apply_config() would fail, as far as they can be found without changing anything:
+/// devices that are missing, in use or have too few queues; shadows that belong to others. One line each, "port NAME:
+/// …". Control thread.
 std::vector<std::string> obstacles(router &r, const config &wanted, const config_diff &diff);
 
-/// Entries of redirect maps that go with a port.
+/// Returns the entries of redirect maps that disappear with the removed ports.
 std::vector<config_change> lost_entries(router &r, const config_diff &diff);
 
 } // namespace halfpoll

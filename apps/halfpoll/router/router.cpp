@@ -21,7 +21,8 @@ namespace halfpoll
 namespace
 {
 
-/// The threads that are made from here on, and this one, leave the data CPUs alone as far as there are others.
+/// Excludes the data CPUs from the affinity of this thread and of the threads that it makes later. Does nothing if no
+/// other CPU is left.
 void leave_cpus(const std::vector<unsigned> &data_cpus)
 {
     cpu_set_t set;
@@ -36,14 +37,14 @@ void leave_cpus(const std::vector<unsigned> &data_cpus)
     }
 }
 
-/// For ports whose program is not loaded yet.
+/// A program that drops all packets, for ports whose own program is not loaded yet.
 std::shared_ptr<xdp_program> closed_gate()
 {
     return make_xdp_program("closed",
                             [](halfpoll_xdp_burst &, std::uint32_t) noexcept -> std::uint8_t { return XDP_DROP; });
 }
 
-/// What `halfpoll trace` asks for is written beside the control socket, where the client finds it.
+/// By default, traces of `halfpoll trace` are written to the folder of the control socket, where the client finds them.
 std::string trace_dir(const config &cfg)
 {
     return cfg.trace.empty() && cfg.trace_dir.empty() ? std::filesystem::absolute(cfg.control).parent_path().string()
@@ -99,7 +100,7 @@ void router::start()
     }
     make_xdp_maps();
     fill_xdp_maps();
-    for (const port_config &port : cfg_.ports) { // after all ports, which programs may name
+    for (const port_config &port : cfg_.ports) { // after all ports are open, for programs may name them
         load_port_xdp(port);
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
@@ -143,7 +144,7 @@ void router::look_at_buffers(const config &cfg)
     }
 }
 
-/// The pool stays as it was made.
+/// Makes `cfg` the configuration in use. The pool keeps its size.
 void router::adopt(config cfg)
 {
     cfg.mbufs = cfg_.mbufs;
@@ -189,7 +190,7 @@ void router::start_scaler()
     scaler_->set(cfg_.autoscale);
 }
 
-/// Runtime CPUs of a port's rx queues: those of its interrupt threads, if it has such.
+/// Returns the runtime CPUs of a port's rx queues: those of its interrupt threads, if it has any.
 std::vector<unsigned> router::homes_of(const port_config &port) const
 {
     std::vector<unsigned> homes = port.options.cpus;
@@ -240,12 +241,12 @@ net_device &router::open_port(const port_config &port)
 
 void router::close_port(net_device &dev, bool destroy) noexcept
 {
-    said_[dev.ifindex] = "out of service: removed"; // which the caller says
+    said_[dev.ifindex] = "out of service: removed"; // the caller logs the removal, so on_change() does not
     dev.options.reprobe = nullptr;
     core_->fail_netdevice(dev, "removed");
     if (shadow *s = slow_->of_device(dev)) {
         slow_->remove_shadow(*s, destroy);
-        mirror_->device_changed(dev); // nothing refers to it any more
+        mirror_->device_changed(dev); // the mirror drops its references to the device
     }
     said_.erase(dev.ifindex);
     xdp_.erase(dev.ifindex);
@@ -284,16 +285,16 @@ void router::replace_device(net_device &dev, const port_config &from, const port
         } catch (const device_absent &) {
             if (other) {
                 throw;
-            } // the one that it had is away, and is looked for
+            } // the port's own device is away; the port keeps waiting for it
         }
     }
     core_->replace_netdevice(dev, std::move(options), std::move(driver), mac);
     std::vector<xdp_placement> &queues = xdp_.at(dev.ifindex);
     const xdp_placement last = queues.back();
-    queues.resize(dev.options.rx_queues, last); // as netio does with the programs
+    queues.resize(dev.options.rx_queues, last); // netio does the same with the attached programs
 }
 
-/// The interface that was made in its place goes.
+/// Returns a port to its former shadow, and destroys the interface that was made in its place.
 void router::put_back_shadow(shadow &s, const std::string &identity, bool created) noexcept
 {
     const std::string other = s.identity;
@@ -305,14 +306,14 @@ void router::put_back_shadow(shadow &s, const std::string &identity, bool create
             slow_->destroy_released(other);
         }
     } catch (const std::exception &e) {
-        s.identity = identity; // mend_shadows() tries again
+        s.identity = identity; // mend_shadows() retries with it
         s.failure = e.what();
     }
 }
 
 void router::release_port(net_device &dev, const std::string &why)
 {
-    said_[dev.ifindex] = "out of service: " + why; // no fault
+    said_[dev.ifindex] = "out of service: " + why; // not a failure, so on_change() does not log it
     core_->fail_netdevice(dev, why);
     slow_->release_shadow(*slow_->of_device(dev), why);
     mirror_->device_changed(dev);
@@ -369,7 +370,7 @@ void router::attach_xdp(net_device &dev, const xdp_config &xdp, int queue)
     place_xdp(dev, queue, {xdp, xdp_load(*core_, xdp.file, xdp.config)});
 }
 
-/// Empty, so that programs find them.
+/// Makes the maps, without entries, before any program is loaded: programs find them by name.
 void router::make_xdp_maps()
 {
     for (const xdp_map_config &map : cfg_.xdp_maps) {
@@ -377,7 +378,7 @@ void router::make_xdp_maps()
     }
 }
 
-/// With ports, which are open, and programs, which may name maps.
+/// Fills the maps when ports are open and maps exist: entries name ports and programs, and programs may name maps.
 void router::fill_xdp_maps()
 {
     for (const xdp_map_config &map : cfg_.xdp_maps) {
@@ -424,7 +425,7 @@ config router::running() const
         const napi_config loaded = std::exchange(port.options.napi, dev.options.napi);
         const rps_config loaded_rps = std::exchange(port.options.rps, dev.options.rps);
         for (const auto &queue : dev.queues) {
-            // Only napi_configure() writes the settings, and only this thread calls it.
+            // No race: only napi_configure() writes the settings, and only this thread calls it.
             if (queue->napi.config != loaded) {
                 port.options.napi = queue->napi.config;
             }
@@ -507,7 +508,8 @@ std::vector<std::string> router::mend_shadows()
     return problems;
 }
 
-/// Somebody has deleted a shadow: the port is useless without it, and a port cannot be deleted with `ip`.
+/// Called when a user has deleted a shadow's kernel interface. The interface is made again: the port is useless without
+/// it, and `ip` is not the way to delete a port.
 void router::on_deleted(shadow &s)
 {
     log_line(log_level::warning, "shadow", "shadow " + s.name + ": its kernel interface was deleted");
@@ -538,7 +540,7 @@ void router::on_change(net_device &dev)
 
 void router::degrade(const std::string &what)
 {
-    if (std::ranges::count(degraded_, what) == 0) { // a port that returns says it again
+    if (std::ranges::count(degraded_, what) == 0) { // a port that returns repeats its messages
         degraded_.push_back(what);
         log_line(log_level::warning, "degraded", what);
     }
@@ -550,7 +552,7 @@ void router::stop() noexcept
     scaler_.reset();
     if (core_) {
         core_->on_change = nullptr;
-        // No port receives any more before the first one goes: the forwarding tables still point to all of them.
+        // All ports stop receiving before the first is removed: the forwarding tables still point to all of them.
         for (net_device *dev : core_->devices()) {
             core_->fail_netdevice(*dev, "halfpoll stops");
         }

@@ -25,32 +25,31 @@ struct rte_mempool;
 namespace halfpoll
 {
 
-/// The XDP program of an rx queue, and where it comes from.
+/// The XDP program of an rx queue, and its origin.
 struct xdp_placement {
-    xdp_config from; ///< name empty: none
+    xdp_config from; ///< name empty: no program
     std::shared_ptr<xdp_program> program;
     bool operator==(const xdp_placement &) const = default;
 };
 
-/// The parts of a running forwarder, put together as a configuration says, and changed while it forwards. Control
-/// thread only.
+/// The parts of a running forwarder, built from a configuration and changed while it forwards. Control thread only.
 class router
 {
 public:
-    /// Initialises the EAL, starts the threads, opens the ports, makes the shadows and loads the kernel's routes.
-    /// Throws `error`; nothing is left behind then.
+    /// Initialises the EAL, starts the threads, opens the ports, makes the shadows and loads the kernel's routes. On
+    /// failure it leaves nothing behind and throws `error`.
     explicit router(config cfg);
-    /// Stops forwarding, lets go of the shadows and closes the ports.
+    /// Stops forwarding, releases the shadows and closes the ports.
     ~router();
     router(const router &) = delete;
     router &operator=(const router &) = delete;
 
     const config &cfg() const noexcept { return cfg_; }
-    /// cfg() with the settings that `halfpoll set` has changed since.
+    /// Returns cfg() with the changes that `halfpoll set` has made since.
     config running() const;
-    /// The CPUs as they were before the control thread left those of the data path.
+    /// The CPUs that the process could use before the control thread left the data CPUs.
     const machine &started_on() const noexcept { return started_on_; }
-    /// Packet memory that a vhost-user peer can map.
+    /// True if a vhost-user peer can map the packet memory.
     bool shareable() const noexcept { return shareable_; }
     runtime &rt() noexcept { return *runtime_; }
     net_core &core() noexcept { return *core_; }
@@ -61,36 +60,36 @@ public:
     const autoscaler &scaler() const noexcept { return *scaler_; }
     tracer &trace() noexcept { return *tracer_; }
     rte_mempool *pool() noexcept { return pool_; }
-    /// What runs with less than was asked for, and the remedy.
+    /// Each feature that works with less than the configuration asks for, with the remedy.
     const std::vector<std::string> &degraded() const noexcept { return degraded_; }
-    /// When the router began to forward (CLOCK_MONOTONIC).
+    /// The time at which forwarding began (CLOCK_MONOTONIC).
     ktime_t started() const noexcept { return started_; }
 
     // Parts of a reload; see reload.hpp.
-    /// Opens a port and makes or adopts its shadow. Throws `error`; nothing is left behind then.
+    /// Opens a port and makes or adopts its shadow. On failure it leaves nothing behind and throws `error`.
     net_device &open_port(const port_config &port);
-    /// Takes a port out of service for good and lets go of its shadow, which stays in the kernel unless `destroy`.
+    /// Takes a port out of service for good and removes its shadow, which stays in the kernel unless `destroy`.
     void close_port(net_device &dev, bool destroy) noexcept;
-    /// How the port's device is opened, and found again.
+    /// Returns the options with which the port's device is opened, also when it returns.
     net_device_options options_of(const port_config &port);
-    /// Brings a port to another configuration, with another device or shadow if that says so: these are opened before
-    /// the present ones are closed. The interface keeps its number and its programs; it gets `mac`, or if that is zero
-    /// the device's address. A device that it had and that is away is looked for as before. Throws `error`; the port is
-    /// as it was then, or out of service, with the reason.
+    /// Changes a port to configuration `to`. A new device or shadow is opened before the present one is closed. The
+    /// interface keeps its ifindex and its programs. Its MAC address becomes `mac`, or the device's address if `mac` is
+    /// zero. If the device stays the same and is away, the port keeps waiting for it. Throws `error`; the port is then
+    /// unchanged, or out of service with the reason.
     void replace_port(net_device &dev, const port_config &from, const port_config &to, const rte_ether_addr &mac = {});
-    /// Lets go of a port's device and shadow, for others, until replace_port(). Throws `error`.
+    /// Releases a port's device and shadow for other ports, until replace_port(). Throws `error`.
     void release_port(net_device &dev, const std::string &why);
-    /// A port that cannot be brought back to a configuration is out of service, with the reason, and its device is
-    /// looked for.
+    /// Takes a port out of service, with the reason, because it cannot be returned to configuration `port`; the port
+    /// then waits for its device.
     void take_out(net_device &dev, const port_config &port, const rte_ether_addr &mac, const std::string &why);
-    /// Loads the program that a port was opened for; until then it drops what it receives. Throws `error`.
+    /// Loads the program of a port; until then the port drops all that it receives. Throws `error`.
     void load_port_xdp(const port_config &port);
-    /// By rx queue.
+    /// Returns the placements by rx queue.
     const std::vector<xdp_placement> &xdp_of(const net_device &dev) { return xdp_[dev.ifindex]; }
     void set_xdp(net_device &dev, const std::vector<xdp_placement> &queues);
     void adopt(config cfg);
 
-    // Settings. Throw `error`, and change nothing then.
+    // Settings. On failure they change nothing and throw `error`.
     void set_netdev_budget(unsigned packets, unsigned usecs);
     void set_netdev_max_backlog(unsigned packets);
     void set_skb_defer_max(unsigned packets);
@@ -98,14 +97,14 @@ public:
     void set_rps_sock_flow_entries(unsigned entries);
     void set_flow_limit(const flow_limit_config &limit);
     void set_log(const log_config &log);
-    /// Loads a program and attaches it to an rx queue, in place of the one that is there. Throws `error`.
+    /// Loads a program and attaches it to an rx queue, in place of the program there. Throws `error`.
     void attach_xdp(net_device &dev, const xdp_config &xdp, int queue = XDP_ALL_QUEUES);
     void detach_xdp(net_device &dev, int queue = XDP_ALL_QUEUES);
-    /// Sets an entry of a redirect map, with a program of the configuration. Throws `error`.
+    /// Sets an entry of a redirect map; the entry may name a program of the configuration. Throws `error`.
     void update_xdp_map(xdp_map &map, const xdp_map_entry_config &entry, std::uint64_t flags = BPF_ANY);
-    /// Takes a runtime CPU offline, where autoscaling leaves it, or back. Throws `error`.
+    /// Takes a runtime CPU offline, where autoscaling leaves it, or back online. Throws `error`.
     void set_cpu_online(unsigned cpu, bool online);
-    /// Makes shadows again whose kernel interface is missing; what fails, as one line each.
+    /// Makes the missing kernel interfaces of shadows again; returns one line for each failure.
     std::vector<std::string> mend_shadows();
 
 private:
@@ -127,7 +126,7 @@ private:
 
     config cfg_;
     machine started_on_;
-    std::vector<irq_thread> irq_threads_; ///< that were started
+    std::vector<irq_thread> irq_threads_; ///< the threads that were started
     bool shareable_ = false;
     std::vector<std::string> degraded_;
     rte_mempool *pool_ = nullptr;
@@ -140,7 +139,7 @@ private:
     std::unique_ptr<mirror> mirror_;
     ktime_t started_ = 0;
     std::map<ifindex_t, std::vector<xdp_placement>> xdp_;
-    std::map<ifindex_t, std::string> said_; ///< the last state of each port that was logged
+    std::map<ifindex_t, std::string> said_; ///< the last logged state of each port
 };
 
 } // namespace halfpoll

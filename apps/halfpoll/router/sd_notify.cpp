@@ -20,7 +20,7 @@ void sd_notify(const std::string &state) noexcept
         return;
     }
     std::memcpy(to.sun_path, path, std::strlen(path));
-    if (to.sun_path[0] == '@') { // abstract
+    if (to.sun_path[0] == '@') { // abstract socket
         to.sun_path[0] = '\0';
     }
     const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -28,7 +28,7 @@ void sd_notify(const std::string &state) noexcept
         return;
     }
     const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-    // A manager that does not listen is no reason to fail.
+    // A manager that does not listen is not an error.
     (void)!sendto(fd, state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT, reinterpret_cast<sockaddr *>(&to),
                   length);
     close(fd);

@@ -8,10 +8,11 @@
 namespace halfpoll
 {
 
-/// Tells a service manager ("READY=1", "STOPPING=1"), if the environment names one in NOTIFY_SOCKET.
+/// Sends a state ("READY=1", "STOPPING=1") to the service manager, if the environment names one in NOTIFY_SOCKET.
 void sd_notify(const std::string &state) noexcept;
 
-/// How often the service manager wants to hear "WATCHDOG=1": half of what it allows; KTIME_MAX: it does not.
+/// Returns the interval for sending "WATCHDOG=1": half of what the service manager allows; KTIME_MAX: it has no
+/// watchdog.
 ktime_t sd_watchdog_interval() noexcept;
 
 } // namespace halfpoll

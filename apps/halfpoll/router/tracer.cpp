@@ -12,7 +12,7 @@ namespace halfpoll
 namespace
 {
 
-/// For the client to ask for the end.
+/// The time after `ms` in which the client must call end().
 constexpr ktime_t PATIENCE = 2 * NSEC_PER_SEC;
 
 } // namespace
@@ -67,7 +67,7 @@ void tracer::look() noexcept
     try {
         end();
     } catch (const std::exception &) {
-        // nobody waits for it
+        // No client waits for the result.
     }
     forget();
 }

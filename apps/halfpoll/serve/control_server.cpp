@@ -35,8 +35,8 @@ sockaddr_un address_of(const std::string &path)
     return addr;
 }
 
-/// Only a refused connection means that nobody listens there: any other failure leaves the owner unknown. Throws
-/// `error` unless the socket is stale.
+/// Throws `error` unless the socket is stale. Only a refused connection means that no process listens on it; after any
+/// other failure the owner is unknown.
 void expect_stale(const std::string &path, const sockaddr_un &addr)
 {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -45,7 +45,7 @@ void expect_stale(const std::string &path, const sockaddr_un &addr)
     }
     const int err = connect(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) == 0 ? 0 : errno;
     close(fd);
-    if (err == 0 || err == EAGAIN) { // EAGAIN: the listener's queue is full, so there is one
+    if (err == 0 || err == EAGAIN) { // EAGAIN: the queue of a listener is full
         throw error("already running: a process " + std::string(err == 0 ? "answers" : "listens") +
                     " on the control socket " + path +
                     "; stop it with `halfpoll stop`, or choose another path with control = \"...\" in [runtime]");
@@ -59,13 +59,13 @@ void expect_stale(const std::string &path, const sockaddr_un &addr)
 
 std::string directory_of(const std::string &path) { return path.substr(0, std::max<std::size_t>(1, path.rfind('/'))); }
 
-/// Held while a socket is made or removed, so that two processes do not remove each other's.
+/// Locks the directory while a socket is made or removed, so that two processes do not remove each other's socket.
 class directory_lock
 {
 public:
     explicit directory_lock(const std::string &path)
     {
-        mkdir(directory_of(path).c_str(), 0755); // below /run nothing survives a boot; if it fails, open() says why
+        mkdir(directory_of(path).c_str(), 0755); // /run is empty after a boot; if mkdir() fails, open() reports why
         fd_ = open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd_ < 0) {
             throw_errno(errno, "control socket " + path + ": cannot open its directory");
@@ -94,7 +94,8 @@ bool may_control(int fd)
 
 std::string line_of(const json &reply) { return reply.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
-/// For those who are no clients, or no longer: one line if the socket takes it, and good-bye.
+/// Sends one line to a peer that is not or no longer a client, if the socket takes it at once, and closes the
+/// connection.
 void refuse(int fd, const char *why)
 {
     const std::string line = line_of({{"error", why}});
@@ -102,7 +103,7 @@ void refuse(int fd, const char *why)
     close(fd);
 }
 
-/// Kept for the time when no other descriptor is left.
+/// Opens a descriptor that is closed when no other descriptor is left.
 int open_reserve() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 } // namespace
@@ -112,7 +113,7 @@ control_server::control_server(std::string path, handler serve, control_limits l
 {
     listen_on_path();
     epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-    // An edge for each who comes: accept_clients() remembers whom it leaves in the queue.
+    // Edge-triggered, one event for each arrival: accept_at_ is set while clients are left in the queue.
     epoll_event event{EPOLLIN | EPOLLET, {.fd = listen_fd_}};
     if (epoll_fd_ < 0 || epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, listen_fd_, &event) != 0) {
         const int err = errno;
@@ -135,7 +136,7 @@ control_server::~control_server()
     close(reserve_fd_);
 }
 
-/// Not somebody else's that was made at the path since.
+/// Removes the socket, unless another process has replaced it since.
 void control_server::remove_socket() noexcept
 {
     try {
@@ -160,7 +161,7 @@ void control_server::listen_on_path()
                         "path with control = \"...\" in [runtime]");
         }
         expect_stale(path_, addr);
-        unlink(path_.c_str()); // left by a process that was killed
+        unlink(path_.c_str()); // left behind by a killed process
     }
     listen_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listen_fd_ < 0 || bind(listen_fd_, reinterpret_cast<const sockaddr *>(&addr), sizeof addr) != 0 ||
@@ -230,14 +231,14 @@ void control_server::accept_clients()
             watch(fd, c);
         }
     }
-    // Somebody may be left in the queue. A descriptor may be free by then, or a client's turn be over.
+    // Clients may be left in the queue. By then a descriptor may be free, or a client's turn may be over.
     accept_at_ = ktime_get() + limits_.turn;
     for (const auto &[fd, c] : clients_) {
         accept_at_ = std::min(accept_at_, c.since + limits_.turn);
     }
 }
 
-/// Ends the client that has neither asked nor read for longest, if its turn is over. False: nobody's is.
+/// Ends the client that has been idle longest, if its turn is over. Returns false if no client's turn is.
 bool control_server::make_place()
 {
     const ktime_t over = ktime_get() - limits_.turn;
@@ -247,7 +248,7 @@ bool control_server::make_place()
             return false;
         }
         auto &[fd, c] = *oldest;
-        if (!serve(fd, c, EPOLLIN)) { // its request may have come after the last look
+        if (!serve(fd, c, EPOLLIN)) { // its request may have arrived since it was last read
             drop(fd);
             return true;
         }
@@ -258,7 +259,8 @@ bool control_server::make_place()
     }
 }
 
-/// After accept() failed for want of a descriptor or memory: gives up the reserve or a client. False: neither is left.
+/// Called after accept() failed for lack of a descriptor or memory: frees the reserve or ends a client. Returns false
+/// if neither is possible.
 bool control_server::spare_descriptor(int errnum)
 {
     if (reserve_fd_ < 0) {
@@ -272,13 +274,13 @@ bool control_server::spare_descriptor(int errnum)
     return true;
 }
 
-/// False: the connection is done with.
+/// Returns false if the connection is finished.
 bool control_server::serve(int fd, client &c, std::uint32_t events)
 {
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && c.events == EPOLLIN && !receive(fd, c)) {
         return false;
     }
-    // One request at a time, so that what waits to be sent is bounded and others get their turn.
+    // One request at a time: this bounds the memory for replies, and lets other clients have their turn.
     if (c.out.empty()) {
         answer_next(c);
     }
@@ -296,12 +298,12 @@ bool control_server::receive(int fd, client &c)
     if (n < 0) {
         return errno == EAGAIN || errno == EINTR;
     }
-    c.finished = n == 0; // a client that closed its side still gets its reply
+    c.finished = n == 0; // a client that has shut down its side still gets its reply
     c.in.append(buffer.data(), static_cast<std::size_t>(n));
     return true;
 }
 
-/// Turns the next complete line, if there is one, into a reply.
+/// Answers the next complete line, if there is one.
 void control_server::answer_next(client &c)
 {
     const std::size_t end = c.in.find('\n');
@@ -359,7 +361,7 @@ void control_server::watch(int fd, client &c)
     }
 }
 
-/// `why` is the last word, if there is one.
+/// Closes a connection; `why`, if not null, is sent first.
 void control_server::drop(int fd, const char *why)
 {
     clients_.erase(fd);

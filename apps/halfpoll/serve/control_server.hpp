@@ -15,33 +15,33 @@
 namespace halfpoll
 {
 
-/// What a client may cost.
+/// Limits on the resources that clients use.
 struct control_limits {
     std::size_t request_bytes = 64 * 1024;
     unsigned clients = 16;
-    ktime_t patience = 5 * NSEC_PER_SEC; ///< without a complete request, or without taking any of the reply
-    ktime_t turn = 200 * NSEC_PER_MSEC;  ///< the same, while another client waits for the place
+    ktime_t patience = 5 * NSEC_PER_SEC; ///< for a client that neither completes a request nor takes any of a reply
+    ktime_t turn = 200 * NSEC_PER_MSEC;  ///< the same, while another client waits for its place
 };
 
-/// Answers requests on a Unix stream socket (mode 0600): one JSON object a line, one JSON line back. Only root and the
-/// user of this process are served. Nothing here blocks, and a client that sends garbage, too much or too slowly loses
-/// its connection. Clients beyond the limit, and those for whom there is no file descriptor, wait in the listener's
-/// queue until a place is free. Control thread only.
+/// Answers requests on a Unix stream socket (mode 0600). A request is one JSON object on a line; the reply is one line
+/// of JSON. Only root and the user of this process are served. Nothing here blocks, and a client that sends garbage,
+/// too much or too slowly loses its connection. Clients above the limit, and clients for which there is no file
+/// descriptor, wait in the listener's queue until there is a place. Control thread only.
 class control_server
 {
 public:
-    /// Turns a request into a reply; an `error` it throws becomes {"error": …}.
+    /// Turns a request into a reply. If it throws `error`, the reply is {"error": …}.
     using handler = std::function<nlohmann::json(const nlohmann::json &request)>;
 
-    /// Replaces a socket that nobody listens on; throws `error` if somebody does, or if that cannot be found out.
+    /// Replaces a stale socket. Throws `error` if a process listens on it, or if that cannot be determined.
     control_server(std::string path, handler serve, control_limits limits = {});
     ~control_server();
     control_server(const control_server &) = delete;
     control_server &operator=(const control_server &) = delete;
 
-    /// Readable when there is something to process().
+    /// Readable when process() has something to do.
     int fd() const noexcept { return epoll_fd_; }
-    /// When process() is to be called at the latest (CLOCK_MONOTONIC); KTIME_MAX: no client waits.
+    /// Returns the latest time for the next process() (CLOCK_MONOTONIC); KTIME_MAX: no client waits.
     ktime_t deadline() const noexcept;
     void process();
     std::size_t clients() const noexcept { return clients_.size(); }
@@ -49,10 +49,10 @@ public:
 private:
     struct client {
         std::string in, out;
-        std::size_t sent = 0;     ///< of `out`
-        ktime_t since = 0;        ///< when it last completed a request or took a part of a reply
-        bool finished = false;    ///< no more is read
-        std::uint32_t events = 0; ///< waited for
+        std::size_t sent = 0;     ///< bytes of `out`
+        ktime_t since = 0;        ///< when it last completed a request or took part of a reply
+        bool finished = false;    ///< nothing more is read from it
+        std::uint32_t events = 0; ///< epoll events that are waited for
     };
 
     void listen_on_path();
@@ -73,9 +73,9 @@ private:
     control_limits limits_;
     int listen_fd_ = -1;
     int epoll_fd_ = -1;
-    int reserve_fd_ = -1;           ///< -1: a client has it
-    ktime_t accept_at_ = KTIME_MAX; ///< when to look at the listener's queue again; KTIME_MAX: it is empty
-    dev_t device_ = 0;              ///< of the socket's file, with its
+    int reserve_fd_ = -1;           ///< -1: closed, so that a client could be accepted
+    ktime_t accept_at_ = KTIME_MAX; ///< when to try the listener's queue again; KTIME_MAX: the queue is empty
+    dev_t device_ = 0;              ///< with inode_: identity of the socket's file
     ino_t inode_ = 0;
     std::map<int, client> clients_; ///< by fd
 };

@@ -12,11 +12,13 @@ namespace halfpoll
 
 /// Answers one control request: {"show": WHAT, …}, {"set": WHAT, "name": …, "values": {…}}, {"reload": FILE or "",
 /// "dry_run": …}, {"cpu": "online" or "offline", "number": …}, {"xdp": "attach" or "detach", "port": …, "program": …,
-/// "queue": …, "config": …}, {"trace": "begin", "events": …, "ms": …}, {"trace": "end"}, {"trace": "forget"} or
-/// {"stop": true}, which sets `stopping`. Throws `error` for what it does not understand.
+/// "queue": …, "config": …}, {"xdp_map": "update" or "delete", "map": …, "key": …, …}, {"trace": "begin", "events": …,
+/// "ms": …}, {"trace": "end"}, {"trace": "forget"} or {"stop": true}, which sets `stopping`. Throws `error` for any
+/// other request.
 nlohmann::json serve_request(router &r, const nlohmann::json &request, bool &stopping);
 
-// One for each WHAT. Keys are the names that the tables show; counters are sums over CPUs unless they say "cpu".
+// One function for each WHAT. Keys are the names that the tables show; counters are sums over CPUs unless the key says
+// "cpu".
 nlohmann::json show_status(router &r);
 nlohmann::json show_interfaces(router &r);
 nlohmann::json show_napi(router &r);
@@ -29,21 +31,21 @@ nlohmann::json show_xdp_map(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
 
-/// Changes settings of "napi" or "rps" (an instance, or all of an interface), "runtime", "punt" (a class), "autoscale"
-/// or "log". All of the values or none.
+/// Changes settings of "napi" or "rps" (an instance, or all instances of an interface), "runtime", "punt" (a class),
+/// "autoscale" or "log": all of the values or none.
 nlohmann::json serve_set(router &r, const std::string &what, const std::string &name, const nlohmann::json &values);
-/// Takes a runtime CPU offline or back.
+/// Takes a runtime CPU offline or back online.
 nlohmann::json serve_cpu(router &r, const std::string &what, const nlohmann::json &number);
-/// Attaches or detaches an XDP program.
-/// "update" or "delete" of an entry of a redirect map.
+/// Updates or deletes an entry of a redirect map.
 nlohmann::json serve_xdp_map(router &r, const std::string &what, const nlohmann::json &request);
+/// Attaches or detaches an XDP program.
 nlohmann::json serve_xdp(router &r, const std::string &what, const nlohmann::json &request);
-/// Traces for one client after the other.
+/// Begins, ends or forgets a trace, for one client at a time.
 nlohmann::json serve_trace(router &r, const std::string &what, const nlohmann::json &request);
-/// Reads a configuration and goes over to it, or only says what would change.
+/// Reads a configuration and changes to it; with `dry_run`, only reports what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);
 
-/// As `ip` writes it.
+/// Formats a MAC address as `ip` does.
 std::string lladdr_text(const rte_ether_addr &lladdr);
 
 } // namespace halfpoll

@@ -53,8 +53,8 @@ void refuse(const std::vector<std::string> &obstacles)
     throw error(text + "everything is as it was before the reload");
 }
 
-/// The configuration in use, with the names that its shadows have now where the wanted one knows them: who renames a
-/// shadow in the kernel may write that into the file.
+/// Returns the configuration in use. A shadow that was renamed in the kernel has its new name if `wanted` has that name
+/// too: a user may rename a shadow and write the new name into the file.
 config running_as(router &r, const config &wanted)
 {
     config now = r.running();
@@ -68,7 +68,7 @@ config running_as(router &r, const config &wanted)
     return now;
 }
 
-/// Tells the service manager for as long as it lives.
+/// Tells the service manager that a reload is in progress, for the lifetime of the object.
 class reloading
 {
 public:

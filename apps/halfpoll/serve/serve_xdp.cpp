@@ -13,7 +13,7 @@ namespace
 
 using nlohmann::json;
 
-/// "name value" lines; a value that is a number is shown as one.
+/// Parses the lines "name value" of a program; a value that is a number becomes a JSON number.
 json figures_of(const xdp_program &program)
 {
     json figures = json::object();
@@ -41,7 +41,7 @@ json queue_row(const net_device &dev, unsigned queue, const xdp_placement &place
             {"aborted", counters.aborted}};
 }
 
-/// One row for each instance.
+/// Adds the queue to the row of its program; there is one row for each instance of a program.
 void add_program(json &rows, std::vector<const xdp_program *> &seen, const std::string &queue,
                  const xdp_placement &placement)
 {
@@ -59,7 +59,7 @@ void add_program(json &rows, std::vector<const xdp_program *> &seen, const std::
                     {"figures", figures_of(*placement.program)}});
 }
 
-/// The port's name, and the queue's number unless it is for all.
+/// Returns the port that the request names. Throws `error` if there is none.
 net_device &device_of(router &r, const json &request)
 {
     const std::string name = value_or(request, "port", std::string());
@@ -83,7 +83,7 @@ int queue_of(const json &request)
     return queue.get<int>();
 }
 
-/// A program of the configuration, or a file.
+/// Returns the program that the request names: one of the configuration, or a file.
 xdp_config program_of(const router &r, const json &request)
 {
     const std::string name = value_or(request, "program", std::string());

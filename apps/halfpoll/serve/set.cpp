@@ -34,7 +34,8 @@ void refuse_unknown(const json &values, const names &known)
     }
 }
 
-/// A number setting, checked; an absent key keeps the value. `or_else`: what else is allowed, for the message.
+/// Reads a number and checks its range; if the key is absent, `setting` is unchanged. `or_else`: other allowed values,
+/// for the message.
 template <typename T>
 void take(const json &values, const char *key, T &setting, const setting_range &range, const std::string &or_else = "")
 {
@@ -42,7 +43,7 @@ void take(const json &values, const char *key, T &setting, const setting_range &
     if (it == values.end()) {
         return;
     }
-    // A number beyond 63 bits would be taken for a negative one.
+    // An unsigned number above 63 bits would be read as a negative one.
     const bool fits = it->is_number_integer() && !(it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX);
     if (!fits || it->get<std::int64_t>() < range.min || it->get<std::int64_t>() > range.max) {
         throw error(std::string(key) + ": found " + it->dump(-1, ' ', false, json::error_handler_t::replace) +
@@ -52,7 +53,7 @@ void take(const json &values, const char *key, T &setting, const setting_range &
     setting = static_cast<T>(it->get<std::int64_t>());
 }
 
-/// One of several words.
+/// Reads one of several words.
 template <typename T>
 void take_word(const json &values, const char *key, T &setting, const names &words)
 {
@@ -68,7 +69,7 @@ void take_word(const json &values, const char *key, T &setting, const names &wor
     setting = static_cast<T>(found - words.begin());
 }
 
-/// CPUs, given as a text, or as one number.
+/// Reads a set of CPUs, given as a text or as one number.
 void take_cpus(const json &values, const char *key, std::vector<unsigned> &list, unsigned cpus)
 {
     const auto it = values.find(key);
@@ -98,7 +99,7 @@ napi_config merged(napi_config config, const json &values)
     return config;
 }
 
-/// An instance with an interrupt thread of its own is polled by that.
+/// Refuses threads for an instance that has an interrupt thread: that thread polls it.
 void refuse_second_thread(router &r, const std::string &name, const json &values)
 {
     if (merged({}, values).threaded == napi_threaded::disabled) {
@@ -134,7 +135,7 @@ json set_napi(router &r, const std::string &name, const json &values)
             }
         }
         if (name == dev->name && !dev->queues.empty()) {
-            dev->options.napi = merged(dev->options.napi, values); // for its next opening
+            dev->options.napi = merged(dev->options.napi, values); // for the next time it is opened
         }
     }
     if (changed.empty()) {
@@ -154,7 +155,7 @@ json set_rps(router &r, const std::string &name, const json &values)
 {
     const unsigned cpus = r.rt().general_cpus();
     refuse_unknown(values, {"rps_cpus", "rps_flow_cnt"});
-    merged({}, values, cpus); // refused before any queue changes
+    merged({}, values, cpus); // throws before any queue changes
     json changed = json::array();
     for (net_device *dev : r.core().devices()) {
         for (const auto &queue : dev->queues) {
@@ -164,7 +165,7 @@ json set_rps(router &r, const std::string &name, const json &values)
             }
         }
         if (name == dev->name && !dev->queues.empty()) {
-            dev->options.rps = merged(dev->options.rps, values, cpus); // for its next opening
+            dev->options.rps = merged(dev->options.rps, values, cpus); // for the next time it is opened
         }
     }
     if (changed.empty()) {
@@ -189,7 +190,7 @@ json set_runtime(router &r, const json &values)
     take(values, "netdev_max_backlog", backlog, {1, r.core().backlog_room()});
     unsigned defer = r.core().skb_defer_max();
     take(values, "skb_defer_max", defer, SKB_DEFER_MAX_RANGE);
-    r.set_flow_limit(limit); // may be refused: no power of two
+    r.set_flow_limit(limit); // throws if the length is not a power of two
     r.set_netdev_budget(packets, usecs);
     r.set_netdev_max_backlog(backlog);
     r.set_skb_defer_max(defer);

@@ -31,7 +31,7 @@ const char *text_of(adjacency_kind kind)
     return "drop";
 }
 
-/// What the FIB itself holds for exactly this prefix; false: nothing.
+/// Finds the entry of the FIB for exactly this prefix; returns false if there is none.
 bool find_in_fib(router &r, const ip_prefix &prefix, std::uint32_t &nexthop)
 {
     return prefix.addr.family == AF_INET ? r.fwd().routes4().find(to_ipv4(prefix.addr.bytes), prefix.len, nexthop)
@@ -44,7 +44,7 @@ std::uint32_t look_up(router &r, const ip_addr &addr)
                                   : r.fwd().routes6().lookup(addr.bytes);
 }
 
-/// The longest prefix of an address that is in the table with what the lookup found; "none": the default.
+/// Returns the longest prefix in the FIB that covers an address; "none": the default next hop applies.
 std::string matching_prefix(router &r, const ip_addr &addr)
 {
     for (unsigned len = address_bits(addr.family) + 1; len-- > 0;) {
@@ -56,7 +56,7 @@ std::string matching_prefix(router &r, const ip_addr &addr)
     return "none";
 }
 
-/// Members of a group, with the percentage of its flows that each takes.
+/// Returns the members of a group, with the percentage of its flows that each gets.
 json member_rows(router &r, const nexthop_group &group)
 {
     std::map<std::uint32_t, double> buckets;
@@ -101,7 +101,7 @@ json nexthop_row(router &r, std::uint32_t index)
 json show_fib(router &r, const show_filter &filter)
 {
     const dev_filter dev(r, filter.dev);
-    // The mirror knows the order, the FIB what it holds.
+    // The mirror provides the order of the prefixes, the FIB their next hops.
     json reply = page_of_prefixes(r, filter, "fib", [&](json &rows, const ip_prefix &prefix, auto, std::uint32_t) {
         std::uint32_t nexthop = 0;
         if (!find_in_fib(r, prefix, nexthop)) {

@@ -12,27 +12,28 @@
 namespace halfpoll
 {
 
-/// Which rows of a table are wanted, and which page of them: {"to": ADDRESS or PREFIX, "dev": NAME, "from": CURSOR,
-/// "limit": N}, each optional.
+/// Selects rows of a table, and a page of them: {"to": ADDRESS or PREFIX, "dev": NAME, "from": CURSOR, "limit": N},
+/// each optional.
 struct show_filter {
     std::optional<ip_addr> address;
     std::optional<ip_prefix> prefix;
     std::string dev;      ///< port or shadow; empty: any
-    std::string from;     ///< "next" of the page before, in the table's own terms
-    std::size_t rows = 0; ///< on this page at most
+    std::string from;     ///< the previous page's "next", whose form depends on the table
+    std::size_t rows = 0; ///< at most so many on this page
 
-    /// The address asked for, or one inside the prefix asked for, or any.
+    /// True if `addr` is the requested address or lies in the requested prefix, or if neither was requested.
     bool takes(const ip_addr &addr) const;
 };
 
-/// Rows of a page, and rows looked at for it: a reply must neither be huge nor hold up the control thread.
+/// Limits of the rows on a page, and of the rows visited for it: a reply is never huge and never delays the control
+/// thread for long.
 inline constexpr std::size_t PAGE_ROWS = 1000;
 inline constexpr std::size_t PAGE_VISITS = 20'000;
 
-/// Throws `error` if something in it is wrong.
+/// Throws `error` if the request is invalid.
 show_filter parse_filter(const nlohmann::json &request);
 
-/// A member of a request, or the fallback. Throws `error` if it has another type.
+/// Returns a member of a request, or `fallback` if it is absent. Throws `error` if it has the wrong type.
 template <typename T>
 T value_or(const nlohmann::json &request, const char *key, const T &fallback)
 {

@@ -9,7 +9,7 @@ namespace
 
 using nlohmann::json;
 
-/// One of dev_stats' counters, summed.
+/// Returns a counter of dev_stats, summed over all CPUs.
 std::uint64_t sum(net_core &core, ifindex_t ifindex, std::atomic<std::uint64_t> dev_stats::*counter)
 {
     std::uint64_t total = 0;
@@ -27,7 +27,7 @@ json device_counters(const port &driver)
             {"tx_packets", c.tx_packets}, {"tx_bytes", c.tx_bytes},   {"tx_errors", c.tx_errors}};
 }
 
-/// What came in, by family, and what of it was not simply forwarded.
+/// Adds counts of the received packets by family, and of those that were punted or dropped.
 void add_received(json &row, const rx_counts &counts)
 {
     json punted = json::object();

@@ -36,7 +36,7 @@ json instance(const rx_queue &queue)
     row["cpu"] = queue.cpu->id;
     row["mode"] = to_string(napi.rung.load(std::memory_order_relaxed));
     row["reason"] = napi.rung_reason.load(std::memory_order_relaxed);
-    // Only napi_configure() writes the settings, and only this thread calls it.
+    // No race: only napi_configure() writes the settings, and only this thread calls it.
     row["napi_defer_hard_irqs"] = napi.config.napi_defer_hard_irqs;
     row["gro_flush_timeout"] = napi.config.gro_flush_timeout;
     row["irq_suspend_timeout"] = napi.config.irq_suspend_timeout;

@@ -45,7 +45,7 @@ json show_nexthop(router &r, const show_filter &filter)
     for (std::uint32_t index = first_index(filter); index < nexthop_table::max_nexthops; ++index) {
         const adjacency *adj = r.fwd().nexthops().get(index);
         const auto use = shared.find(index);
-        // A slot that was given back answers as the first one does.
+        // An unused slot has the same adjacency as slot `no_route`.
         if (!adj || (index != nexthop_table::no_route && adj == unused) || !dev.takes(r, index) ||
             (by_gateway && (use == shared.end() || !filter.takes(use->second.gateway)))) {
             continue;

@@ -66,7 +66,7 @@ json show_route(router &r, const show_filter &filter)
     const dev_filter dev(r, filter.dev);
     return page_of_prefixes(r, filter, "route", [&](json &rows, const ip_prefix &prefix, auto routes, std::uint32_t) {
         for (const kernel_route &route : routes) {
-            if (route.hops.empty() && !dev.wanted) { // an `ip nexthop` object: see `show fib`
+            if (route.hops.empty() && !dev.wanted) { // an `ip nexthop` object; `show fib` shows its members
                 rows.push_back(route_row(prefix, route));
             }
             for (const route_hop &hop : route.hops) {

@@ -9,7 +9,7 @@ namespace
 
 using nlohmann::json;
 
-/// "0,2"
+/// Formats CPUs as "0,2".
 std::string text_of(const std::vector<unsigned> &cpus)
 {
     std::string text;

@@ -13,7 +13,8 @@ namespace
 
 std::uint64_t value(const std::atomic<std::uint64_t> &counter) { return counter.load(std::memory_order_relaxed); }
 
-/// The 15 columns of /proc/net/softnet_stat, of which the kernel leaves six at 0, and what a runtime CPU has besides.
+/// Returns the 15 columns of /proc/net/softnet_stat, of which six are 0 as in the kernel, and further columns of a
+/// runtime CPU.
 json softnet_row(router &r, unsigned cpu)
 {
     const softnet_stats &stats = r.rt().cpu(cpu).stats;

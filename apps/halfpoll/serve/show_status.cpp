@@ -13,7 +13,7 @@ using nlohmann::json;
 namespace
 {
 
-/// Bottom-half threads of every CPU beside its own.
+/// Returns the kinds of bottom-half threads that every CPU has in addition to its own thread.
 json further_threads(const config &cfg)
 {
     json threads = json::array();

@@ -40,7 +40,7 @@ bool dev_filter::takes(router &r, std::uint32_t nexthop) const
 namespace
 {
 
-/// Each prefix that covers an address is one look-up.
+/// Visits the prefixes that cover an address, by one look-up for each prefix length.
 void visit_covering(const mirror &kernel, const ip_addr &addr, const mirror::route_visitor &fn)
 {
     for (unsigned len = 0; len <= address_bits(addr.family); ++len) {

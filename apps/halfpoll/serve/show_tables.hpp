@@ -10,40 +10,42 @@
 namespace halfpoll
 {
 
-// Tables that may be large: {KEY: [rows of one page], "next": where the next page begins, absent on the last one}.
-// Interfaces are told by "dev", the name of the port, and "shadow", its name in the kernel.
+// Tables that may be large: {KEY: [rows of one page], "next": the beginning of the next page, absent on the last one}.
+// "dev" is the name of an interface's port, "shadow" its name in the kernel.
 
-/// Prefixes of the FIB and where they go. An address: those that cover it; a prefix: those inside.
+/// Returns the prefixes of the FIB and their next hops. The filter's address selects prefixes that cover it, its prefix
+/// selects those inside it.
 nlohmann::json show_fib(router &r, const show_filter &filter);
-/// The kernel's routes as they were learnt, one row a next hop, best first. An address: what a packet to it meets.
+/// Returns the kernel's routes as they were learnt, one row for each next hop, best route first. With an address: the
+/// result of the lookup for a packet to it.
 nlohmann::json show_route(router &r, const show_filter &filter);
-/// Neighbours that the kernel would send to.
+/// Returns the neighbours that the kernel would send to.
 nlohmann::json show_neigh(router &r, const show_filter &filter);
-/// Next hops, with the number of prefixes that use each. An address or prefix: by gateway.
+/// Returns the next hops, with the number of prefixes that use each. The filter's address or prefix selects by gateway.
 nlohmann::json show_nexthop(router &r, const show_filter &filter);
 
-/// What a next hop does with packets: kind, dev, lladdr, mtu, why. Only the control thread replaces adjacencies, so
-/// they stay while it looks.
+/// Describes what a next hop does with packets: kind, dev, lladdr, mtu, why. Safe without a lock: only the control
+/// thread replaces adjacencies.
 nlohmann::json nexthop_row(router &r, std::uint32_t index);
 
-/// What a packet to an address meets: "to", the "prefix" that decides, and its next hop.
+/// Describes the result of the lookup for an address: "to", the "prefix" that decides, and its next hop.
 nlohmann::json lookup_row(router &r, const ip_addr &addr);
 
-/// The interface of a filter, by the name of its port or shadow.
+/// The interface of a filter, given by the name of its port or shadow.
 struct dev_filter {
-    /// Throws `error` if there is none of that name.
+    /// Throws `error` if there is no interface of that name.
     dev_filter(router &r, const std::string &name);
     bool takes(const net_device *dev) const { return !wanted || dev == wanted; }
-    /// A next hop, or a member of a group, goes out there.
+    /// True if the next hop, or a member of its group, sends through the interface.
     bool takes(router &r, std::uint32_t nexthop) const;
 
     const net_device *wanted = nullptr; ///< null: any
 };
 
-/// Adds the rows of one prefix.
+/// Adds the rows of one prefix to a table.
 using prefix_rows = std::function<void(nlohmann::json &rows, const ip_prefix &prefix,
                                        std::span<const kernel_route> routes, std::uint32_t nexthop)>;
-/// A page of those prefixes that the filter's address or prefix takes.
+/// Returns a page of the prefixes that the filter's address or prefix selects.
 nlohmann::json page_of_prefixes(router &r, const show_filter &filter, const std::string &key, const prefix_rows &add);
 
 } // namespace halfpoll
