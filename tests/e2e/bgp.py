@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A BGP speaker in a thread (RFC 4271, as much of it as one IPv4 neighbour needs), and FRR in a namespace."""
+"""A BGP speaker in a thread (RFC 4271, the part that one IPv4 neighbour needs), and FRR in a namespace."""
 
 import contextlib
 import ipaddress
@@ -25,7 +25,7 @@ def message(kind, body=b""):
 
 
 def update(asn, next_hop, prefixes):
-    """Announces prefixes (network, length) of three bytes each, as many messages as that takes."""
+    """Yields as many UPDATE messages as it takes to announce /24 prefixes, given as three bytes each."""
     attributes = (b"\x40\x01\x01\x00" + struct.pack("!BBBBBH", 0x40, 2, 4, 2, 1, asn) + b"\x40\x03\x04" + socket.inet_aton(next_hop))
     head = struct.pack("!HH", 0, len(attributes)) + attributes
     room = (4096 - 19 - len(head)) // 4
@@ -34,13 +34,14 @@ def update(asn, next_hop, prefixes):
 
 
 def prefixes(count, first="11.0.0.0"):
-    """`count` prefixes of 24 bits, as three bytes each."""
+    """Returns `count` consecutive /24 prefixes, as three bytes each."""
     start = int(ipaddress.ip_address(first)) >> 8
     return [(start + i).to_bytes(3, "big") for i in range(count)]
 
 
 class Speaker(threading.Thread):
-    """A neighbour of the router: announces and learns. `down` says why the session ended; None: it stands."""
+    """A BGP neighbour of the router, which announces routes and counts the routes that it learns. `down`: why the
+    session ended; None: it is established."""
 
     def __init__(self, host, address, router, asn):
         super().__init__(daemon=True)
@@ -132,12 +133,12 @@ class Speaker(threading.Thread):
 
 
 class Frr:
-    """zebra and bgpd in a namespace, with files of their own."""
+    """zebra and bgpd in a namespace, with their own files."""
 
     def __init__(self, namespace, folder, config):
         self.namespace, self.folder, self.processes = namespace, pathlib.Path(folder), []
         self.folder.mkdir()
-        shutil.chown(self.folder, "frr", "frr")  # what the daemons become
+        shutil.chown(self.folder, "frr", "frr")  # the user that the daemons change to
         self.folder.parent.chmod(0o711)
         path = self.folder / "frr.conf"
         path.write_text(config, encoding="utf-8")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A made-up /sys with a NIC on a PCI bus, for `halfpoll … --root`. /proc is the real one, but for the interrupts."""
+"""A made-up /sys with a NIC on a PCI bus, for `halfpoll … --root`. /proc is the real one, except for /proc/interrupts.
+"""
 
 import os
 import pathlib
@@ -9,7 +10,7 @@ NIC = "0000:03:00.0"
 
 
 class FakePci:
-    """NIC is bound to `driver`; its interface, if one is named, is `ifname`. IOMMU group 7."""
+    """Makes the PCI device NIC in IOMMU group 7, bound to `driver`, with interface `ifname` if that is given."""
 
     def __init__(self, folder, driver="vfio-pci", ifname=None):
         self.root = pathlib.Path(folder)
@@ -37,7 +38,7 @@ class FakePci:
         self.link_processes()
 
     def link_processes(self):
-        """What /proc has now."""
+        """Links the present entries of /proc."""
         for name in os.listdir("/proc"):
             if name != "interrupts":
                 self.link(f"proc/{name}", f"/proc/{name}")

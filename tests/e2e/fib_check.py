@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether the forwarder holds exactly what `ip` shows: an own reading of routes, neighbours and links."""
+"""Checks that the forwarder holds exactly what `ip` shows, by an independent reading of routes, neighbours and links.
+"""
 
 import ipaddress
 import json
@@ -11,7 +12,7 @@ VALID = {"PERMANENT", "NOARP", "REACHABLE", "STALE", "DELAY", "PROBE"}
 
 
 def differences(lab):
-    """Lines that tell what is missing, different or too much; none: equal."""
+    """Returns one line for each prefix that is missing, different or superfluous in the forwarder."""
     wanted, found = Expectation(lab).fib(), actual(lab)
     return [f"{prefix}: {found.get(prefix)}, expected {wanted.get(prefix)}"
             for prefix in sorted(wanted.keys() | found.keys()) if wanted.get(prefix) != found.get(prefix)]
@@ -86,7 +87,7 @@ class Expectation:
         return ("forward", self.ports[dev], lladdr)
 
     def on_link(self, host, dev):
-        """Whether the kernel would send straight to it, there."""
+        """True if the kernel would send to the host directly on `dev`."""
         for length in range(host.prefixlen, -1, -1):
             route = self.routes.get(host.supernet(new_prefix=length), [None])[0]
             if route:

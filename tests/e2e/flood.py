@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""flood.py IFNAME SECONDS RATE FRAME: sends a frame (hex) at a rate, for a time; prints how many it sent."""
+"""flood.py IFNAME SECONDS RATE FRAME: sends FRAME (hex) at RATE per second for SECONDS; prints the number sent."""
 
 import socket
 import sys
@@ -17,7 +17,7 @@ def main():
             try:
                 s.send(frame)
                 sent += 1
-            except OSError:  # the queue is full
+            except OSError:  # the interface's queue is full
                 lost += 1
         if sent + lost >= due:
             time.sleep(0.001)

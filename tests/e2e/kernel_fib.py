@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the kernel answers to `ip route get` (asked by rtnetlink, since a process a question is slow), and whether the
-forwarder's FIB says the same."""
+"""Compares the forwarder's FIB with the kernel's answers to `ip route get`. The questions go by rtnetlink, because one
+process for each question would be slow."""
 
 import ipaddress
 import json
@@ -13,7 +13,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 1, 
 UNICAST, LOCALS, BLACKHOLE = 1, {2, 3, 4, 5}, 6
 IP_MTU, IPV6_MTU = 14, 24
 NO_ROUTE = {"EHOSTUNREACH", "ENETUNREACH", "EACCES", "EAGAIN"}
-FLOWS = (1, 16, 512)  # asked of a group, until all of its members are seen
+FLOWS = (1, 16, 512)  # numbers of flows that are tried on a group, until all members have been seen
 
 
 def attribute(kind, data):
@@ -35,7 +35,7 @@ class Kernel:
         self.socket.close()
 
     def get(self, address, flow=0):
-        """("local",), ("no_route",), ("blackhole",) or ("via", ifindex, gateway)."""
+        """Returns ("local",), ("no_route",), ("blackhole",) or ("via", ifindex, gateway)."""
         to = ipaddress.ip_address(address)
         family = socket.AF_INET if to.version == 4 else socket.AF_INET6
         self.number += 1
@@ -50,7 +50,7 @@ class Kernel:
                 return self.read(kind, reply[16:length], to)
 
     def mtu(self, address):
-        """Of packets to an address. None: no socket can send there."""
+        """Returns the MTU of packets to an address. None: no socket can send to it."""
         to = ipaddress.ip_address(address)
         family, level, option = ((socket.AF_INET, socket.IPPROTO_IP, IP_MTU) if to.version == 4 else
                                  (socket.AF_INET6, socket.IPPROTO_IPV6, IPV6_MTU))
@@ -80,7 +80,7 @@ class Kernel:
 
 
 class Fib:
-    """The forwarder's table at one moment, beside the kernel's names for links and neighbours."""
+    """A snapshot of the forwarder's FIB, with the kernel's names of links and its neighbours at that moment."""
 
     def __init__(self, lab):
         reply = json.loads(lab.halfpoll("show", "fib", "--json", "--limit", 10_000_000).stdout)
@@ -91,9 +91,9 @@ class Fib:
         links = lab.router.ip_json("link", "show")
         self.names = {link["ifindex"]: link["ifname"] for link in links}
         ports = {net.dev: net.name for net in lab.nets}
-        lower = {i: name.partition(".")[0].removesuffix("x") for i, name in self.names.items()}  # of a VLAN
+        lower = {i: name.partition(".")[0].removesuffix("x") for i, name in self.names.items()}  # of a VLAN: its port
         self.ports = {i: ports[name] for i, name in lower.items() if name in ports}
-        # A port without carrier sends nothing, whatever it knows of its neighbours.
+        # A port without carrier sends nothing, even to known neighbours.
         carrier = {link["ifname"] for link in links if "LOWER_UP" in link["flags"]}
         self.neighbours = {(n["dst"], n["dev"]): (n["lladdr"], n["state"][0] == "PERMANENT")
                            for n in lab.router.ip_json("neigh", "show") if "lladdr" in n and n["dev"] in carrier}
@@ -107,7 +107,7 @@ class Fib:
         return {"kind": "punt", "why": "no_route"}
 
     def difference(self, kernel, address):
-        """None: equal."""
+        """Describes how the FIB and the kernel differ for an address; None: they agree."""
         row = self.look_up(address)
         answer = kernel.get(address)
         if self.same(answer, row):
@@ -115,8 +115,9 @@ class Fib:
             return None if mtu is None or mtu == row["mtu"] else f"{address}: the kernel's MTU is {mtu}, the FIB {row}"
         members = {(m["dev"], m.get("lladdr")) for m in row.get("members", [row]) if "dev" in m}
         said = set()
-        # A group may have one member only that takes packets: those of which the neighbour is not known take none as
-        # long as others can.
+        # The FIB has a single next hop for a group in which only one member takes packets: members with unknown
+        # neighbours take none as long as another member can. An answer with an unknown neighbour may be from such a
+        # group, so more flows are tried.
         unknown = answer[0] == "via" and self.fate(answer)[1] is None
         flows = FLOWS if "members" in row or unknown else FLOWS[:-1]
         for first, last in zip((0, *flows), flows):

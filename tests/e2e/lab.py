@@ -4,9 +4,9 @@
     client  eth0 -- lan0  router  wan0 -- eth0  server
                           router  alt0 -- eth0  backup
 
-The router is halfpoll on AF_XDP, and lan0, wan0, alt0 are its shadow interfaces; or, to see that a test is right, the
-kernel (HALFPOLL_E2E_ROUTER=kernel): then they are the veth interfaces themselves. Both are configured with the same
-`ip` commands. Everything has names with the process id in it, and stop() removes it all.
+The router is halfpoll on AF_XDP, and lan0, wan0, alt0 are its shadow interfaces. To check the tests themselves, the
+router can be the kernel (HALFPOLL_E2E_ROUTER=kernel); lan0, wan0, alt0 are then the veth interfaces. Both are
+configured with the same `ip` commands. All names contain the process id, and stop() removes everything.
 """
 
 import collections
@@ -28,7 +28,7 @@ PROGRAM = os.path.abspath(os.environ.get("HALFPOLL_PROGRAM", "build/apps/halfpol
 BUILD = pathlib.Path(PROGRAM).parents[2]
 PREFIX = f"hp-e2e-{os.getpid()}-"
 CLONE_NEWNET = 0x40000000
-PATIENCE = 10  # how many times longer than on a machine with nothing else to do a condition may take to come true
+PATIENCE = 10  # conditions may take so many times longer than on an idle machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
@@ -48,7 +48,7 @@ class Network:
         self.router_mac = f"02:77:00:00:{number:02x}:01"
 
 
-# The host behind each port. 198.51.100.1 and 2001:db8:99::1 live on both server and backup, for static routes.
+# The host behind each port. 198.51.100.1 and 2001:db8:99::1 are on both server and backup, for static routes.
 NETWORKS = {"lan": Network("lan", 1), "wan": Network("wan", 2), "alt": Network("alt", 3)}
 HOSTS = {"lan": "client", "wan": "server", "alt": "backup"}
 FAR4, FAR4_NET = "198.51.100.1", "198.51.100.0/24"
@@ -56,7 +56,7 @@ FAR6, FAR6_NET = "2001:db8:99::1", "2001:db8:99::/64"
 
 
 def run(*command, check=True, timeout=60, **more):
-    """Runs a command to its end; its output is text, and part of the exception if it fails."""
+    """Runs a command to its end. Its output is text, and part of the exception if it fails."""
     done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False, **more)
     if check and done.returncode:
@@ -65,8 +65,8 @@ def run(*command, check=True, timeout=60, **more):
 
 
 def wait_for(what, condition, timeout=10, step=0.02):
-    """Polls until condition() is true and returns its value; a failure that names `what` after PATIENCE times `timeout`
-    seconds: how fast something is depends on what else the machine does, so bench/ measures it."""
+    """Polls until condition() is true and returns its value. Fails, naming `what`, after PATIENCE times `timeout`
+    seconds. Speed is not tested here, because it depends on the other load of the machine: bench/ measures it."""
     timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
@@ -79,7 +79,8 @@ def wait_for(what, condition, timeout=10, step=0.02):
 
 
 class Namespace:
-    """A network namespace of ours. `with` moves the calling thread into it; sockets stay where they were opened."""
+    """A network namespace that this process makes. `with` moves the calling thread into it; sockets stay in the
+    namespace in which they were opened."""
 
     def __init__(self, name):
         self.name = PREFIX + name
@@ -107,7 +108,7 @@ class Namespace:
     def sysctl(self, **settings):
         with self:
             for key, value in settings.items():
-                # No newline: of some settings older kernels take the first character alone, and refuse the rest.
+                # No newline: for some settings older kernels read the first character only, and reject the rest.
                 pathlib.Path("/proc/sys/net", *key.split("__")).write_text(str(value), encoding="ascii")
 
     def __enter__(self):
@@ -136,7 +137,7 @@ class Namespace:
         return s
 
     def packets(self, ifname="eth0", timeout=50.0):
-        """A packet socket for whole frames of one interface, to send and to capture."""
+        """Opens a packet socket for whole frames of one interface, for sending and capturing."""
         with self:
             s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
             s.bind((ifname, 3))
@@ -159,9 +160,9 @@ def _setns(fd):
 
 
 class Lab:
-    """The namespaces, and the router between them. stop() undoes everything."""
+    """The namespaces, and the router between them. stop() removes everything."""
 
-    prefix = ()  # of the command that starts halfpoll: what takes rights from it
+    prefix = ()  # prefix of the command that starts halfpoll, to take privileges from it
 
     def __init__(self, ports=("lan", "wan", "alt"), config="", start=True, configure=True):
         _labs.append(self)
@@ -202,7 +203,7 @@ class Lab:
                 host.ip("addr", "add", FAR6 + "/128", "dev", "lo", "nodad")
 
     def plug(self, net):
-        """Makes the cable between a host and the router, and configures the host."""
+        """Connects a host to the router by a veth pair, and configures the host."""
         host = self.namespaces[HOSTS[net.name]]
         there = net.dev if KERNEL else net.port
         run("ip", "link", "add", there, "netns", self.router.name, "address", net.router_mac, "type", "veth",
@@ -211,8 +212,8 @@ class Lab:
         self.host_up(net)
 
     def host_up(self, net):
-        """Brings a host's interface up, with its addresses and routes: the kernel forgets some of them when it is
-        taken down."""
+        """Brings a host's interface up, with its addresses and routes: the kernel forgets some of them when the
+        interface goes down."""
         host = self.namespaces[HOSTS[net.name]]
         host.ip("link", "set", "eth0", "up")
         host.ip("addr", "replace", net.host4 + "/24", "dev", "eth0")
@@ -221,18 +222,18 @@ class Lab:
         host.ip("-6", "route", "replace", "default", "via", net.router6, "dev", "eth0")
 
     def host_down(self, net):
-        """Both ends of a veth lose their carrier when one goes down: as if the cable were pulled."""
+        """Takes a host's interface down. Both ends of the veth lose their carrier, as if the cable were pulled."""
         self.namespaces[HOSTS[net.name]].ip("link", "set", "eth0", "down")
 
     def config(self):
-        """The configuration file of the router."""
+        """Returns the router's configuration file."""
         text = f'[runtime]\ncpus = [0]\ncontrol = "{self.folder}/control"\n'
         for net in self.nets:
             text += f'\n[[port]]\nname = "{net.name}"\ndevice = "af_xdp:{net.port}"\nshadow = "{net.dev}"\n'
         return text + self.extra_config
 
     def start(self, timeout=15):
-        """Starts the router and waits until it serves."""
+        """Starts the router and waits until it answers on its control socket."""
         if KERNEL:
             return
         path = self.folder / "halfpoll.toml"
@@ -253,12 +254,13 @@ class Lab:
         out.close()
 
     def program_for_all(self):
-        """A copy of the program and its library that every user reaches: the build's folder may lie below a home of mode
-        0700, where another user, or root without CAP_DAC_OVERRIDE, finds nothing. Opens the lab's folder to all."""
+        """Copies the program and its library to a place that every user can reach, and opens the lab's folder to all
+        users. The build folder may be below a home of mode 0700, which another user, or root without
+        CAP_DAC_OVERRIDE, cannot enter."""
         copy = self.folder / "build" / pathlib.Path(PROGRAM).relative_to(BUILD)
         if not copy.exists():
             copy.parent.mkdir(parents=True)
-            for file in (*BUILD.glob("libhalfpoll.so.?"), pathlib.Path(PROGRAM)):  # found by the program's $ORIGIN/../..
+            for file in (*BUILD.glob("libhalfpoll.so.?"), pathlib.Path(PROGRAM)):  # found by $ORIGIN/../..
                 shutil.copy(file, self.folder / "build" / file.relative_to(BUILD))
             run("chmod", "-R", "a+rX", self.folder / "build")
         self.folder.chmod(0o777)
@@ -268,7 +270,7 @@ class Lab:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
 
     def configure(self):
-        """What a person types: addresses on the router's interfaces."""
+        """Configures addresses on the router's interfaces, as an administrator would."""
         for net in self.nets:
             self.router.ip("link", "set", net.dev, "up")
             self.router.ip("addr", "replace", net.router4 + "/24", "dev", net.dev)
@@ -279,11 +281,11 @@ class Lab:
         return "LOWER_UP" in self.router.ip_json("link", "show", "dev", dev)[0]["flags"]
 
     def halfpoll(self, *args, **more):
-        """A subcommand of the program, against this router."""
+        """Runs a subcommand of the program against this router."""
         return run(PROGRAM, *args, "--control", f"{self.folder}/control", **more)
 
     def show(self, what):
-        """The rows of a table."""
+        """Returns the rows of a table."""
         return json.loads(self.halfpoll("show", what, "--json").stdout)[what]
 
     def show_route(self, address):
@@ -293,7 +295,7 @@ class Lab:
         return next(i for i in self.show("interfaces") if i["name"] == name)
 
     def drops(self):
-        """Counters by reason; absent: zero."""
+        """Returns the drop counters by reason; an absent one counts as zero."""
         return collections.Counter({d["reason"]: d["count"] for d in self.show("drops")})
 
     def punts(self):
@@ -305,7 +307,7 @@ class Lab:
         return self.process.wait(timeout)
 
     def stop(self):
-        """Removes everything; a router that does not end in time is killed, and that is a failure."""
+        """Removes everything. A router that does not end in time is killed, and stop() then fails."""
         hung = False
         if self.process and self.process.poll() is None:
             try:
@@ -325,12 +327,12 @@ class Lab:
 
 
 def stop_all():
-    """For the end of the run: nothing stays behind, whatever happened."""
+    """Stops all labs at the end of the run, whatever happened before."""
     for lab in list(_labs):
         with contextlib.suppress(Exception):
             lab.stop()
 
 
 def leftovers():
-    """Namespaces with our prefix."""
+    """Returns the namespaces with this process's prefix."""
     return [n["name"] for n in json.loads(run("ip", "-j", "netns").stdout or "[]") if n["name"].startswith(PREFIX)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the end-to-end tests: python3 main.py [--halfpoll PROGRAM] [--json FILE] [NAME...]
 
-NAME: part of a test's name. HALFPOLL_E2E_ROUTER=kernel runs them with the kernel as the router; what is only about
-halfpoll is skipped then.
+NAME: part of a test's name. HALFPOLL_E2E_ROUTER=kernel runs the tests with the kernel as the router, and skips tests
+that are only about halfpoll.
 """
 
 import argparse
@@ -20,7 +20,7 @@ TEST_SECONDS = 400
 
 
 class Result(unittest.TestResult):
-    """One line a test on the terminal, one object a test in the JSON file."""
+    """Prints one line for each test on the terminal, and collects one object for each test for the JSON file."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,7 @@ class Result(unittest.TestResult):
 
 
 def select(suite, names):
-    """The tests of a suite whose names contain one of `names`, and files that cannot be imported."""
+    """Yields the tests whose names contain one of `names`, and the files that cannot be imported."""
     for item in suite:
         if isinstance(item, unittest.TestSuite):
             yield from select(item, names)
@@ -89,7 +89,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     sys.path.insert(0, str(HERE))
-    import lab  # after the environment is set
+    import lab  # imported after the environment is set
     tests = unittest.TestSuite(select(unittest.defaultTestLoader.discover(str(HERE), "test_*.py"), args.names))
     result = Result()
     try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs a command with system calls forbidden: python3 seccomp.py NAME[=FIRST_ARGUMENT]:ERRNO... -- COMMAND
+"""Runs a command with some system calls forbidden: python3 seccomp.py NAME[=FIRST_ARGUMENT]:ERRNO... -- COMMAND
 
-As a container's or a service's filter does. NAME: io_uring_setup, socket, bpf."""
+The filter is like that of a container or a service. NAME: io_uring_setup, socket, bpf."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ class Program(ctypes.Structure):
 
 
 def rule(text):
-    """Instructions that answer one call, or fall through."""
+    """Returns instructions that answer one call, and fall through for others."""
     call, errno = text.split(":")
     name, _, argument = call.partition("=")
     verdict = (RETURN, 0, 0, ERRNO | int(errno))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Clients and servers for the end-to-end tests, in threads; and what they check."""
+"""Clients and servers in threads for the end-to-end tests, with their checks."""
 
 import contextlib
 import hashlib
@@ -12,29 +12,29 @@ import time
 
 from lab import wait_for
 
-WINDOW = 200  # datagrams: less than any queue on their way holds
+WINDOW = 200  # in datagrams; every queue on the way holds more
 
 
 def ping(host, address, *options, count=1, interval=0.2, deadline=50):
-    """ping's output; a failure unless every request was answered."""
+    """Returns ping's output. Fails unless every request was answered."""
     done = host.run("ping", "-n", "-c", count, "-i", interval, "-W", 20, "-w", deadline, *options, address, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def answers(host, address):
-    """Whether one echo request is answered within a second."""
+    """True if one echo request is answered within a second."""
     return host.run("ping", "-n", "-c", 1, "-W", 1, address, check=False).returncode == 0
 
 
 def wait_ping(host, address, timeout):
-    """Waits until `address` answers. Requests go out every 50 ms."""
+    """Waits until `address` answers. A request goes out every 50 ms."""
     wait_for(f"{address} answers", lambda: host.run("ping", "-n", "-c", 1, "-W", "0.3", address,
                                                     check=False).returncode == 0, timeout, 0.05)
 
 
 class Thread(threading.Thread):
-    """A thread whose exception is raised by result()."""
+    """A thread; result() raises the exception that ended it."""
 
     def __init__(self, function, *args):
         super().__init__(daemon=True)
@@ -56,7 +56,7 @@ class Thread(threading.Thread):
 
 
 class Background:
-    """`with`: runs step() again and again in a thread until the block ends."""
+    """`with`: calls step() repeatedly in a thread until the block ends."""
 
     def __init__(self, step):
         self.step, self.ending = step, threading.Event()
@@ -76,7 +76,7 @@ class Background:
 
 @contextlib.contextmanager
 def udp_echo(host, address, port=7000):
-    """An echo server as long as the block lasts."""
+    """Runs an echo server until the block ends."""
     with host.udp(address, port) as s, Background(lambda: _echo_once(s)):
         yield
 
@@ -88,7 +88,7 @@ def _echo_once(s):
 
 
 class Sink:
-    """A UDP receiver that keeps what it got (first 8 bytes as a number)."""
+    """A UDP receiver that records each datagram (its first 8 bytes as a number)."""
 
     def __init__(self, host, address, port):
         self.socket, self.got = host.udp(address, port, 0.2), []
@@ -108,8 +108,8 @@ class Sink:
 
 
 class Stream:
-    """Sends numbered datagrams at an even rate as long as the block lasts. With `sinks`, the receivers of what is to
-    arrive without loss, at most WINDOW are under way: a router that waits for its CPU overflows no queue."""
+    """Sends numbered datagrams at an even rate until the block ends. `sinks` are receivers that must get all of them:
+    then at most WINDOW datagrams are in flight, so that a router that waits for its CPU overflows no queue."""
 
     def __init__(self, host, source, destination, rate=1000, port=0, sinks=()):
         self.socket, self.to, self.gap, self.sent = host.udp(source, port), destination, 1 / rate, 0
@@ -118,7 +118,7 @@ class Stream:
 
     def _step(self):
         if not self.sinks or self.sent - sum(len(s.got) for s in self.sinks) < WINDOW:
-            with contextlib.suppress(OSError):  # ICMP errors of earlier ones are reported here
+            with contextlib.suppress(OSError):  # a send reports ICMP errors of earlier datagrams
                 self.socket.sendto(self.sent.to_bytes(8, "big"), self.to)
                 self.sent += 1
         time.sleep(self.gap)
@@ -162,7 +162,7 @@ def _receive(listener):
 
 
 def iperf3(client, server, address, *options, seconds=2):
-    """Mbit/s that iperf3 says the receiver got."""
+    """Returns the receiver's rate in Mbit/s, as iperf3 reports it."""
     with server.popen("iperf3", "-s", "-1", "-B", address, "--forceflush", stdout=-1, stderr=-2) as process:
         try:
             line = process.stdout.readline()
@@ -177,8 +177,8 @@ def iperf3(client, server, address, *options, seconds=2):
 
 
 def capture(s, wanted, until, timeout=50):
-    """Frames that arrive on packet socket `s` and for which wanted(frame) holds, up to the one for which until(frame)
-    does, which must come within `timeout` seconds."""
+    """Returns the frames that arrive on packet socket `s` and for which wanted(frame) is true, up to a frame for which
+    until(frame) is true. That frame must arrive within `timeout` seconds."""
     end, got = time.monotonic() + timeout, []
     while True:
         s.settimeout(max(0.01, end - time.monotonic()))
