@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""FRR in the router's namespace with two BGP neighbours, whose sessions and routes outlive floods of every kind of packet
-that goes to the kernel. HALFPOLL_BGP=long: 100,000 routes and a minute for each kind."""
+"""FRR in the router's namespace has two BGP neighbours. The sessions and their routes survive floods of every class of
+packets to the kernel. HALFPOLL_BGP=long: 100,000 routes, and a minute for each class."""
 
 import json
 import os
@@ -43,7 +43,8 @@ router bgp 65000
 
 
 def frames():
-    """What floods each class: from the first neighbour's link, from a station and addresses of its own."""
+    """Returns the frame that floods each class. It comes from the first neighbour's link, but from another station and
+    address."""
     mac = "02:77:00:00:01:66"
     link = Ether(src=mac, dst=LAN.router_mac)
 
@@ -84,7 +85,7 @@ class Bgp(unittest.TestCase):
         cls.lab.stop()
 
     def test_session_survives_floods(self):
-        signal.alarm(len(CLASSES) * (SECONDS + 5) + 240)  # in place of main.py's limit
+        signal.alarm(len(CLASSES) * (SECONDS + 5) + 240)  # replaces main.py's limit
         one, two = self.speakers
         two.announce(prefixes(ROUTES))
         wait_for(f"{ROUTES} routes at the other neighbour", lambda: one.learned >= ROUTES or one.down or two.down, 120)
@@ -105,7 +106,7 @@ class Bgp(unittest.TestCase):
         return int(self.router.run("sh", "-c", "ip route show proto bgp | wc -l").stdout)
 
     def policed(self, name):
-        def ask():  # the control socket may be late on a machine that does other work too
+        def ask():  # a busy machine may delay the control socket
             done = self.lab.halfpoll("show", "punt", "--json", check=False)
             return json.loads(done.stdout)["punt"] if done.returncode == 0 else None
         return next(r for r in wait_for("halfpoll answers", ask, 30) if r["class"] == name)["policed"]
@@ -120,7 +121,7 @@ class Bgp(unittest.TestCase):
             self.assertEqual((state["bgpState"], state["connectionsDropped"]), ("Established", 0), neighbour)
 
     def forwards(self):
-        """Packets to some of the routes reach the neighbour that announced them."""
+        """Checks that packets to some of the routes reach the neighbour that announced them."""
         ping(self.lab.client, WAN.host4)
         wanted = [socket.inet_ntoa(p + b"\x07") for p in random.Random(1).sample(prefixes(ROUTES), 200)]
         link = Ether(src=LAN.host_mac, dst=LAN.router_mac)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What RFC 1812 and RFC 8200 say must not be forwarded, is not, and is counted under its name; what must be
-forwarded by way of the slow path, is."""
+"""Packets that RFC 1812 and RFC 8200 forbid to forward are not forwarded, and are counted under the reason's name.
+Packets that must be forwarded through the slow path are forwarded."""
 
 import unittest
 
@@ -40,7 +40,7 @@ class Checks(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(("lan", "wan"))
         cls.client, cls.server, cls.router = cls.lab.client, cls.lab.server, cls.lab.router
-        # The router has a default route: nothing is dropped for the want of one.
+        # With a default route, no packet is dropped for lack of a route.
         cls.router.ip("route", "add", "default", "via", WAN.host4)
         cls.router.ip("-6", "route", "add", "default", "via", WAN.host6)
         ping(cls.client, WAN.host4)
@@ -51,17 +51,18 @@ class Checks(unittest.TestCase):
         cls.lab.stop()
 
     def pass_on(self, frame):
-        """Sends COUNT copies of a frame from the client, and returns what of it arrives at the server."""
+        """Sends COUNT copies of a frame from the client; returns the copies that arrive at the server."""
         last = link() / IP(src=LAN.host4, dst=WAN.host4) / UDP(sport=9, dport=9) / b"halfpoll-last"
         with self.server.packets() as there, self.client.packets() as here:
             for _ in range(COUNT):
                 here.send(bytes(frame))
-            ping(self.client, LAN.router4)  # through the slow path, after all that went there
+            ping(self.client, LAN.router4)  # through the slow path, after the copies that went there
             here.send(bytes(last))
             return capture(there, lambda f: MARK in f, lambda f: b"halfpoll-last" in f)
 
     def dropped(self, reason, frame):
-        """None arrives. halfpoll counts each of them under `reason`, unless that is None: then the kernel drops it."""
+        """Checks that no copy arrives and that halfpoll counts each under `reason`. `reason` None: the kernel drops
+        them."""
         before = None if KERNEL else self.lab.drops()
         self.assertEqual(self.pass_on(frame), [])
         if before is not None and reason:
@@ -70,7 +71,7 @@ class Checks(unittest.TestCase):
             self.assertGreaterEqual(self.lab.interface("lan")["dropped"].get(reason, 0), COUNT)
 
     def forwarded(self, punt, frame):
-        """All arrive; those of class `punt` by way of the kernel."""
+        """Checks that all copies arrive; those of class `punt` pass through the kernel."""
         before = None if KERNEL else self.lab.punts()
         got = self.pass_on(frame)
         self.assertEqual(len(got), COUNT)
@@ -111,7 +112,8 @@ class Checks(unittest.TestCase):
         ping(self.client, WAN.host4)
 
     def test_trailing_bytes_are_no_part_of_the_packet(self):
-        """A frame may be longer than its packet (Ethernet's minimum): forwarded, without what is behind the packet."""
+        """A frame may be longer than its packet (Ethernet's minimum): it is forwarded without the bytes behind the
+        packet."""
         for packet in (ip4(), ip4(options=[IPOption_NOP()] * 4), ip6()):
             for trailer in (b"\xee", bytes(18), b"\xee" * 1000):
                 frame = bytes(link() / packet) + trailer
@@ -157,7 +159,8 @@ class Checks(unittest.TestCase):
         self.expires(IPv6, link() / ip6(hlim=0), None)
 
     def expires(self, family, frame, told):
-        """Not forwarded; if `told`, the sender gets as many errors for which that holds."""
+        """Checks that no copy is forwarded; if `told` is given, the sender gets an error for each, for which told() is
+        true."""
         with self.client.packets() as errors:
             self.assertEqual(self.pass_on(frame), [])
             if told:
@@ -214,7 +217,7 @@ class Checks(unittest.TestCase):
                 self.dropped(None, link() / ip6(dst=destination))
 
     def test_ipv6_link_local_stays_on_the_link(self):
-        """RFC 4291 2.5.6: neither such sources nor such destinations are forwarded."""
+        """RFC 4291 2.5.6: packets with a link-local source or destination are not forwarded."""
         for fields in ({"src": "fe80::77"}, {"dst": "fe80::77"}):
             with self.subTest(fields):
                 self.dropped(None, link() / ip6(**fields))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Many route changes a second, flapping next hops and neighbours, a crash and a restart: nothing is lost on routes that
-are not concerned, and in the end the forwarder holds what the kernel holds. HALFPOLL_CHURN_SECONDS: how long (60 is the
-long form)."""
+"""Many route changes a second, flapping next hops and neighbours, a crash and a restart. No packet is lost on routes
+that do not change, and at the end the forwarder holds what the kernel holds. HALFPOLL_CHURN_SECONDS: duration (60 is
+the long form)."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ STREAMS = ((LAN.host4, WAN.host4), (LAN.host6, WAN.host6))
 
 
 class Changes:
-    """`with`: replaces routes in the router's namespace at an even rate, if the machine can."""
+    """`with`: replaces routes in the router's namespace at an even rate, as far as the machine can."""
 
     def __init__(self, router):
         self.random, self.done = random.Random(5), 0
@@ -72,7 +72,7 @@ class Churn(unittest.TestCase):
             wait_ping(self.client, address, 5)
 
     def flap(self):
-        """A link that comes and goes, neighbours that are forgotten or fail."""
+        """A link goes down and up, and neighbours are forgotten or fail."""
         self.lab.host_down(ALT)
         time.sleep(0.2)
         self.lab.host_up(ALT)
@@ -84,7 +84,7 @@ class Churn(unittest.TestCase):
         time.sleep(0.2)
 
     def undisturbed(self, seconds):
-        """Streams over routes that nobody changes lose nothing meanwhile."""
+        """Checks that streams over unchanged routes lose nothing meanwhile."""
         with contextlib.ExitStack() as stack:
             sinks = [stack.enter_context(Sink(self.server, to, 7100)) for _, to in STREAMS]
             with contextlib.ExitStack() as sending:
@@ -104,7 +104,7 @@ class Churn(unittest.TestCase):
                 wait_ping(self.client, address, 5)
             self.undisturbed(SECONDS / 2)
             wait_for("every route has changed, most of them several times", lambda: changes.done >= 10 * len(PREFIXES))
-        # The neighbours come to rest.
+        # The neighbours settle first, hence the repeated comparison.
         wait_for("the forwarder has what `ip` shows", lambda: not fib_check.differences(self.lab), step=0.2)
         status = {line.split()[0]: line.split()[1] for line in self.lab.halfpoll("show", "status").stdout.splitlines()
                   if len(line.split()) > 1}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`halfpoll doctor` on this machine, with requirements really taken away one by one, and what `halfpoll bind` refuses."""
+"""`halfpoll doctor` on this machine, with requirements really taken away one by one; and the refusals of
+`halfpoll bind`."""
 
 import contextlib
 import errno
@@ -19,7 +20,7 @@ from traffic import ping
 LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
 SECCOMP = str(pathlib.Path(__file__).with_name("seccomp.py"))
 PCI_PORT = f'\n[[port]]\ndevice = "{NIC}"\nname = "nic"\nshadow = "wan0"\n'
-# A process that calls itself sshd, with one connection. Told by its stdin what to do.
+# A process that calls itself sshd, with one connection, controlled through its stdin.
 SSHD = """
 import pathlib, socket, sys
 pathlib.Path("/proc/self/comm").write_text("sshd")
@@ -33,18 +34,18 @@ sys.stdin.read()
 
 
 def without(*capabilities):
-    """A command prefix that drops capabilities."""
+    """Returns a command prefix that drops capabilities."""
     names = ",".join("-" + c for c in capabilities)
     return ["setpriv", f"--bounding-set={names}", f"--inh-caps={names}"]
 
 
 def hidden(target, source="/dev/null"):
-    """A command prefix for which one file is another."""
+    """Returns a command prefix that replaces one file by another."""
     return ["unshare", "--mount", "sh", "-c", f'mount --bind {source} {target} && exec "$@"', "sh"]
 
 
 class Machine(unittest.TestCase):
-    """A router's configuration, and what doctor finds about it in the router's namespace."""
+    """A router's configuration, and doctor's findings about it in the router's namespace."""
 
     def setUp(self):
         self.lab = Lab(("lan", "wan"), start=False)
@@ -56,7 +57,7 @@ class Machine(unittest.TestCase):
         return self.router.run(*prefix, PROGRAM, *words, check=False, timeout=30)
 
     def doctor(self, text=None, prefix=(), root=None):
-        """Findings by name."""
+        """Returns the findings by name."""
         path = self.lab.folder / "test.toml"
         path.write_text(text or self.text, encoding="utf-8")
         done = self.command("doctor", path, "--json", *(("--root", root) if root else ()), prefix=prefix)
@@ -70,7 +71,7 @@ class Machine(unittest.TestCase):
         return found
 
     def adds(self, name, text=None, prefix=(), before=None, root=None):
-        """Exactly one more finding than `before` (a text; by default the same); returns it."""
+        """Checks that there is exactly one more finding than for `before` (a text; default: `text`), and returns it."""
         known = set(self.doctor(before or text, root=root))
         found = self.doctor(text, prefix, root)
         self.assertEqual(set(found) - known, {name}, found)
@@ -101,7 +102,7 @@ class Doctor(Machine):
                 self.assertIn(PROGRAM, found["remedy"])
 
     def test_capabilities_of_the_remedy_suffice(self):
-        """With those alone, and little memory that may be locked, it runs with nothing less."""
+        """With only those capabilities and a small memlock limit, the program runs without restrictions."""
         remedy = self.doctor(prefix=without("net_admin"))["cap_net_admin"]["remedy"]
         names = re.match(r"setcap ([a-z_,]+)\+ep ", remedy)[1].replace("cap_", "+")
         self.lab.prefix = ["prlimit", "--memlock=65536:65536", "setpriv", "--inh-caps=-all", f"--bounding-set=-all,{names}"]
@@ -122,7 +123,7 @@ class Doctor(Machine):
         self.assertNotIn("memlock", self.doctor(prefix=["prlimit", "--memlock=65536:65536"]))
 
     def test_limits(self):
-        """What `check` calls good, `run` has to be able to do."""
+        """`check` refuses the limits with which `run` would fail."""
         for finding, limit in (("open_files", "--nofile=32:32"), ("address_space", f"--as={800 << 20}")):
             with self.subTest(finding):
                 found = self.adds(finding, prefix=["prlimit", limit])
@@ -253,7 +254,7 @@ class Doctor(Machine):
 
 @unittest.skipIf(KERNEL, "about halfpoll")
 class DoctorPci(Machine):
-    """A made-up PCI bus, under the real program."""
+    """The real program examines a made-up PCI bus."""
 
     def setUp(self):
         super().setUp()
@@ -301,7 +302,7 @@ class DoctorPci(Machine):
 
 @unittest.skipIf(KERNEL, "about halfpoll")
 class Bind(Machine):
-    """What bind refuses: real routes, links and sessions, on an interface that is said to be a PCI device's."""
+    """The refusals of bind: real routes, links and sessions, on an interface of a made-up PCI device."""
 
     def setUp(self):
         super().setUp()
@@ -319,7 +320,7 @@ class Bind(Machine):
         self.assertNotIn("vfio", self.override.read_text(encoding="ascii"))
 
     def goes_ahead(self, *more):
-        """Until the made-up bus does not react: the device is then given back."""
+        """Checks that bind proceeds: the made-up bus does not react, so bind then returns the device to its driver."""
         done = self.bind(NIC, *more)
         self.assertIn("vfio-pci does not take it", done.stdout)
         self.assertIn("igb as before", done.stdout)
@@ -369,7 +370,7 @@ class Bind(Machine):
 
     @contextlib.contextmanager
     def sshd(self, address):
-        """A session from the client."""
+        """Opens an SSH session from the client."""
         server = subprocess.Popen(self.router.command(sys.executable, "-c", SSHD, address), stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         client = self.lab.client.tcp(address)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Hosts leave checksums to the device, as they do by default, and their packets are tunnelled or have extension
-headers: what arrives at the other end is right."""
+"""Hosts leave checksums to the device, as they do by default, and send tunnelled packets or packets with extension
+headers. The packets arrive correct at the other end."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ NEAR4, THERE4, NEAR6, THERE6 = "192.0.2.1", "192.0.2.2", "fd00:5::1", "fd00:5::2
 
 
 def echo(host, far, address, sizes=(0, 1, 100, 1001, 1200)):
-    """Datagrams of such sizes come back from `far`."""
+    """Checks that datagrams of these sizes come back from `far`."""
     with udp_echo(far, address), host.udp("::" if ":" in address else "0.0.0.0") as s:
         for size in sizes:
             s.sendto(bytes(size), (address, 7000))
@@ -30,7 +30,7 @@ def echo(host, far, address, sizes=(0, 1, 100, 1001, 1200)):
 
 
 def talk(host, far, near_address, far_address):
-    """TCP both ways, and UDP."""
+    """Checks TCP in both directions, and UDP."""
     ping(host, far_address)
     transfer(host, far, far_address, BYTES)
     transfer(far, host, near_address, BYTES)
@@ -38,7 +38,7 @@ def talk(host, far, near_address, far_address):
 
 
 class Tunnels(unittest.TestCase):
-    """Devices that the kernel has, at two hosts and at the router."""
+    """Tunnel devices of the kernel, between two hosts and at the router."""
 
     @classmethod
     def setUpClass(cls):
@@ -52,7 +52,7 @@ class Tunnels(unittest.TestCase):
 
     @contextlib.contextmanager
     def tunnel(self, near, far, kind, options="", outer=4):
-        """Between two ends, each (host, its outer IPv4 address, its outer IPv6 address, its device)."""
+        """Makes a tunnel between two ends, each (host, its outer IPv4 address, its outer IPv6 address, its device)."""
         ends = [(near[0], near[outer // 3], far[outer // 3], near[-1], NEAR4, NEAR6),
                 (far[0], far[outer // 3], near[outer // 3], far[-1], THERE4, THERE6)]
         with contextlib.ExitStack() as undo:
@@ -92,7 +92,8 @@ class Tunnels(unittest.TestCase):
         self.between_hosts("vxlan id 7", "dev {dev} dstport 31337 gbp")
 
     def test_vxlan_with_remote_checksum_offload(self):
-        """Inner checksums stay unfinished all the way. TCP over it is slow with the kernel as the router, too."""
+        """Inner checksums stay unfinished all the way. TCP over this tunnel is slow with the kernel as the router, too.
+        """
         with self.tunnel(*self.hosts(), "vxlan id 7", "dev {dev} dstport 4789 udpcsum remcsumtx remcsumrx"):
             echo(self.client, self.server, THERE4)
             echo(self.client, self.server, THERE6)
@@ -153,7 +154,7 @@ class Tunnels(unittest.TestCase):
         self.between_hosts("gre", "encap gue encap-sport auto encap-dport 6080 encap-csum")
 
     def segment_routed(self, mode):
-        """By way of an address that is on the server, too."""
+        """Routes through an address that the server also has."""
         self.server.sysctl(ipv6__conf__all__seg6_enabled=1, ipv6__conf__eth0__seg6_enabled=1)
         route = (WAN.host6 + "/128", "via", LAN.router6, "dev", "eth0", "mtu", "1300")
         done = self.client.run("ip", "-6", "route", "add", *route[:1], "encap", "seg6", "mode", mode, "segs", FAR6,
@@ -172,7 +173,7 @@ class Tunnels(unittest.TestCase):
         self.segment_routed("encap")
 
     def test_ipv6_destination_options(self):
-        """Of every packet of a connection, and of datagrams."""
+        """Every packet of a connection, and every datagram, has destination options."""
         IPV6_DSTOPTS, IPV6_HOPOPTS = 59, 54
         for option, size in ((IPV6_DSTOPTS, BYTES), (IPV6_HOPOPTS, 20_000)):
             with self.subTest(option):
@@ -242,15 +243,15 @@ CHAINS = {
 
 
 class Chains(unittest.TestCase):
-    """Each tunnel that a host's kernel may have, this one or another: frames with the innermost checksum left to the
-    device, as the tunnel's driver leaves it."""
+    """Frames of every tunnel that the kernel of a host may have, whether this kernel has it or not. The innermost
+    checksum is left to the device, as the tunnel's driver leaves it."""
 
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab(("lan", "wan"))
         cls.client, cls.server, cls.router = cls.lab.client, cls.lab.server, cls.lab.router
         cls.router.ip("-6", "route", "add", FAR6_NET, "via", WAN.host6)
-        if KERNEL:  # it leaves them to the next device, in turn
+        if KERNEL:  # the kernel leaves checksums to the next device in turn
             cls.router.run("ethtool", "-K", WAN.dev, "tx", "off")
         ping(cls.client, WAN.host4)
         ping(cls.client, WAN.host6)
@@ -260,18 +261,19 @@ class Chains(unittest.TestCase):
         cls.lab.stop()
 
     def forwarded(self, frame, vnet_header):
-        """What arrives of a frame, behind its link header."""
+        """Sends a frame; returns the frames that arrive, without their link headers."""
         PACKET_VNET_HDR, SOL_PACKET = 15, 263
         last = LINK() / OUTER4() / UDP(sport=9, dport=9) / b"halfpoll-last"
         with self.server.packets() as there, self.client.packets() as here:
             here.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
             here.send(vnet_header + frame)
-            ping(self.client, LAN.router4)  # through the slow path, after what went there
+            ping(self.client, LAN.router4)  # through the slow path, after packets that went there
             here.send(bytes(10) + bytes(last))
             return [f[14:] for f in capture(there, lambda f: MARK in f, lambda f: b"halfpoll-last" in f)]
 
     def passes(self, packet, layer4_length):
-        """With its last `layer4_length` bytes a TCP or UDP packet whose checksum is not finished."""
+        """Checks that a packet passes whose last `layer4_length` bytes are a TCP or UDP packet with an unfinished
+        checksum."""
         expected = bytearray(bytes(packet))
         ttl = 7 if expected[0] >> 4 == 6 else 8
         frame = bytearray(bytes(LINK() / packet))
@@ -290,6 +292,6 @@ class Chains(unittest.TestCase):
     def test_chains(self):
         for name, packet in CHAINS.items():
             with self.subTest(name):
-                # A UDP header is 8 bytes long, one of TCP 20.
+                # A UDP header has 8 bytes, a TCP header 20.
                 udp = bytes(packet)[-8 - len(MARK):][:4] == b"\0\x09\0\x09"
                 self.passes(packet, (8 if udp else 20) + len(MARK))

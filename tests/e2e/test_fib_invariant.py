@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""FIB == kernel: after every kind of event that changes routes, with or without a message, the forwarder holds what the
-kernel answers to `ip route get`. HALFPOLL_FIB_SECONDS, HALFPOLL_FIB_ROUTES, HALFPOLL_FIB_SEED: how long, how many routes,
-which events (the default is the short form, with every kind once at least)."""
+"""FIB == kernel: after every kind of event that changes routes, with or without a netlink message, the forwarder holds
+what the kernel answers to `ip route get`. HALFPOLL_FIB_SECONDS: duration; HALFPOLL_FIB_ROUTES: number of routes;
+HALFPOLL_FIB_SEED: selects the events. The default is the short form, with every kind of event at least once."""
 
 import os
 import random
@@ -26,13 +26,13 @@ GATEWAYS = {4: [(f"10.77.{n}.{h}", dev) for n, dev in ((2, "wan0"), (3, "alt0"))
 
 
 def lladdr(gateway):
-    """Of its own for every gateway."""
+    """Returns a link address that differs for every gateway."""
     last = gateway.replace("::", ":").replace(":", ".").split(".")
     return f"02:88:{6 if ':' in gateway else 4:02x}:00:{int(last[-2]):02x}:{int(last[-1]):02x}"
 
 
 class Events:
-    """Changes of the router's configuration, each a method; what they need stands again when they are done."""
+    """Changes of the router's configuration, one in each method. stand() restores what they need."""
 
     def __init__(self, lab, rng):
         self.lab, self.router, self.random = lab, lab.router, rng
@@ -40,12 +40,12 @@ class Events:
         self.prefixes = [(f"11.{i >> 8 & 255}.{i & 255}.0/24", 4) if i % 3 else (f"2001:db8:{i:x}::/48", 6)
                          for i in range(min(ROUTES, 65_000))]
         self.names = {"wan0": "wan0", "alt0": "alt0"}
-        self.undo = []  # what the last event left, for stand()
+        self.undo = []  # undoes the last event, for stand()
         self.lacks = [kind for kind in ("vlan", "vrf", "bridge") if not self.kernel_has(kind)]
         self.kinds = [event for event in self.ALL if event.__name__ not in self.lacks]
 
     def kernel_has(self, kind):
-        """Whether it makes such an interface."""
+        """True if the kernel can make such an interface."""
         more = {"vlan": ("link", "wan0", "id", 4000), "vrf": ("table", 4000)}.get(kind, ())
         link, options = (more[:2], more[2:]) if kind == "vlan" else ((), more)
         done = self.router.run("ip", "link", "add", *link, "name", "probe0", "type", kind, *options, check=False)
@@ -58,7 +58,7 @@ class Events:
         if done.returncode == 255 or (check and done.returncode):  # 255: ip does not understand a line, and stops
             raise AssertionError(done.stdout[-2000:])
 
-    # What stands.
+    # The configuration that the events change.
 
     def neighbours(self, dev):
         return [f"neigh replace {gw} lladdr {lladdr(gw)} dev {self.names[d]} nud permanent"
@@ -102,7 +102,7 @@ class Events:
         return [self.route(*p) for p in self.random.sample(self.prefixes, min(count, len(self.prefixes)))]
 
     def wide(self):
-        """What takes over where a route goes."""
+        """Returns wide routes, which take over when a route goes."""
         return [f"route replace 11.0.0.0/9 {self.hop(4)}", f"route replace 2001:db8::/33 {self.hop(6)}"]
 
     def stand(self, count):
@@ -113,7 +113,7 @@ class Events:
             lines += [f"link set {self.names[dev]} up", *self.addresses(dev), *self.neighbours(dev)]
         self.batch(lines + self.objects() + self.routes(count) + self.wide())
 
-    # What happens.
+    # The events.
 
     def some_port(self):
         return self.random.choice(list(self.names))
@@ -154,8 +154,8 @@ class Events:
         wait_for(f"{name} has its carrier", lambda: self.lab.carrier(name))
 
     def carrier_ignored(self):
-        """ignore_routes_with_linkdown, of the interface or, IPv4, of all, before or after the carrier goes: routes give way
-        to another metric, to another next hop of theirs, or to a shorter prefix."""
+        """Sets ignore_routes_with_linkdown of the interface, or for IPv4 of all interfaces, before or after the carrier
+        goes. Routes give way to another metric, to another of their next hops, or to a shorter prefix."""
         net = self.random.choice((WAN, ALT))
         name = self.names[net.dev]
         one = [f"{family}__conf__{name}__ignore_routes_with_linkdown" for family in ("ipv4", "ipv6")]
@@ -168,7 +168,7 @@ class Events:
         changes[1]()
 
     def unplugged(self, net):
-        """The cable is out until things stand again."""
+        """Pulls the cable until the next stand()."""
         name = self.names[net.dev]
         self.lab.host_down(net)
         self.undo.append(lambda: self.plugged(net))
@@ -184,7 +184,8 @@ class Events:
             self.router.sysctl(ipv4__conf__all__ignore_routes_with_linkdown=0)
 
     def mtu(self):
-        """That of the link, which sets IPv6's, and IPv6's own, of which the kernel says nothing."""
+        """Changes the MTU of the link, which sets IPv6's MTU; or IPv6's own MTU, about which the kernel sends no
+        message."""
         name = self.names[self.some_port()]
         self.router.ip("link", "set", name, "mtu", self.random.choice((1280, 1400, 1500)))
         self.undo.append(lambda: self.router.ip("link", "set", name, "mtu", 1500))
@@ -192,7 +193,7 @@ class Events:
             self.router.sysctl(**{f"ipv6__conf__{name}__mtu": 1280})
 
     def vlan(self):
-        """One on a port, with routes over it; and what becomes of them."""
+        """Makes a VLAN on a port, with routes over it, and then changes the VLAN or the port."""
         lower = self.names[self.some_port()]
         name = f"{lower}.5"
         for where in (self.router, self.elsewhere):
@@ -234,7 +235,7 @@ class Events:
                     f"link set {self.names[dev]} up"], check=True)
 
     def moved(self):
-        """An interface that is no port goes to another namespace, and comes back or is deleted with it."""
+        """An interface that is not a port moves to another namespace, and returns or is deleted there."""
         self.batch(["link add side0 type veth peer name side1", "link add link side0 name side0.5 type vlan id 5",
                     "link set side0 up", "link set side1 up", "link set side0.5 up",
                     "addr add 10.89.0.1/24 dev side0", "addr add 10.89.5.1/24 dev side0.5"])
@@ -299,7 +300,7 @@ class Events:
         self.settle()
         self.batch(["link del bridge0"])
 
-    # Watching.
+    # Observation.
 
     def status(self):
         return self.lab.show("status")
@@ -316,7 +317,7 @@ class Events:
 @unittest.skipIf(KERNEL, "about halfpoll")
 class FibInvariant(unittest.TestCase):
     def setUp(self):
-        signal.alarm(4 * int(SECONDS) + 600)  # every kind comes once, however slow the machine
+        signal.alarm(4 * int(SECONDS) + 600)  # every kind of event occurs once, even on a slow machine
         self.lab = Lab()
         self.addCleanup(self.lab.stop)
         self.lab.router.sysctl(ipv4__fib_multipath_hash_policy=1, ipv6__fib_multipath_hash_policy=1)
@@ -334,7 +335,8 @@ class FibInvariant(unittest.TestCase):
         return addresses + [gw for family in (4, 6) for gw, _ in GATEWAYS[family]] + fixed
 
     def compare(self, after):
-        """The kernel itself may still be at work (IPv6 addresses); what is left when both rest is a difference."""
+        """Compares samples of the FIB with the kernel, repeatedly: the kernel itself may still be at work (IPv6
+        addresses). A difference that remains when both are at rest is a failure."""
         left = self.samples()
         for attempt in range(40):
             self.events.settle()
@@ -365,4 +367,4 @@ class FibInvariant(unittest.TestCase):
             happened.append("stand")
             self.compare(happened)
         print(f"{len(happened)} events of {len(self.events.kinds) + 1} kinds, 0 differences", flush=True)
-        self.lab.signal(signal.SIGTERM, SETTLE_SECONDS)  # takes many prefixes out of the FIB
+        self.lab.signal(signal.SIGTERM, SETTLE_SECONDS)  # takes long: it removes many prefixes from the FIB

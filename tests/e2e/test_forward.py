@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What any router does: ping, resolution, traceroute, TTL, payloads, TCP."""
+"""What any router does: ping, address resolution, traceroute, TTL, payloads, TCP."""
 
 import random
 import re
@@ -64,18 +64,19 @@ class Forward(unittest.TestCase):
                 self.assertEqual(re.findall(r"^ *\d+ +(\S+) ", out, re.MULTILINE), [router, server], out)
 
     def forwarded(self, frames, sentinel):
-        """Sends frames from the client and returns what reaches the server before the last one."""
+        """Sends frames from the client; returns those that reach the server before `sentinel`."""
         ping(self.client, WAN.host4)
         ping(self.client, WAN.host6)
         with self.server.packets() as there, self.client.packets() as here:
             for i, frame in enumerate([*frames, sentinel]):
                 here.send(frame)
                 if i % 64 == 63:
-                    ping(self.client, LAN.host4)  # keeps within every queue's length
+                    ping(self.client, LAN.host4)  # limits the frames in flight to the length of every queue
             return capture(there, lambda f: b"halfpoll-test" in f, lambda f: b"halfpoll-last" in f)
 
     def test_ttl_and_checksum_ipv4(self):
-        """TTL goes down by exactly one, the checksum stays right for every value it can have, the rest is untouched."""
+        """The TTL decreases by exactly one, the checksum is right for every value that it can have, and nothing else
+        changes."""
         rng = random.Random(1)
         link = Ether(src=LAN.host_mac, dst=LAN.router_mac)
         sent = [bytes(link / IP(src=LAN.host4, dst=WAN.host4, ttl=rng.choice((2, 3, 64, 128, 255)), id=i, tos=rng.randrange(256),
@@ -100,7 +101,7 @@ class Forward(unittest.TestCase):
 
     @staticmethod
     def with_checksum(wanted):
-        """An IPv4 header whose checksum has the wanted value; its id makes it so."""
+        """Returns an IPv4 header whose id is chosen so that its checksum is `wanted`."""
         header = IP(src=LAN.host4, dst=WAN.host4, ttl=64, proto=17, len=20 + 8 + len(b"halfpoll-test-edge"), id=0)
         sum_ = 0xffff ^ IP(bytes(header)).chksum
         header.id = ((0xffff ^ wanted) - sum_) % 0xffff
@@ -148,7 +149,7 @@ class Forward(unittest.TestCase):
         self.assertGreater(iperf3(self.client, self.server, WAN.host4, "-u", "-b", "20M"), 0)
 
     def test_many_flows_at_once(self):
-        """TCP both ways at once while a datagram stream passes."""
+        """TCP flows in both directions at once, while a datagram stream passes."""
         with Sink(self.server, WAN.host4, 7100) as sink:
             with Stream(self.client, LAN.host4, (WAN.host4, 7100), 500) as stream:
                 self.assertGreater(iperf3(self.client, self.server, WAN.host4, "--bidir", "-P", 2), 0)

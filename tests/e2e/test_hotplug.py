@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runtime CPUs that go and come under traffic, by hand and by themselves."""
+"""Runtime CPUs go offline and return under traffic, by command and by autoscaling."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
 
 
 class TwoCpus(Lab):
-    """lan is received on runtime CPU 1, wan on 0: what is forwarded crosses from one to the other."""
+    """lan is received on runtime CPU 1 and wan on CPU 0, so forwarded packets cross from one CPU to the other."""
 
     def __init__(self, **more):
         self.cpus = {"lan": 1, "wan": 0}
@@ -44,7 +44,7 @@ class Hotplug(unittest.TestCase):
         return done.stdout
 
     def thread_ticks(self, name):
-        """CPU time of a thread, in clock ticks."""
+        """Returns the CPU time of a thread in clock ticks."""
         for task in pathlib.Path(f"/proc/{self.lab.process.pid}/task").iterdir():
             if (task / "comm").read_text(encoding="ascii").strip() == name:
                 return sum(map(int, (task / "stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[11:13]))
@@ -103,7 +103,7 @@ class Hotplug(unittest.TestCase):
         self.assertEqual(json.loads(self.lab.halfpoll("show", "cpu", "--json").stdout)["autoscale"],
                          {"target_us": 500, "min_cpus": 1, "low_percent": 50, "settle_ms": 50})
         ping(self.lab.client, WAN.host4)
-        self.lab.halfpoll("cpu", "offline", 1)  # now it is ours
+        self.lab.halfpoll("cpu", "offline", 1)  # autoscaling leaves it offline from now on
         self.lab.halfpoll("set", "autoscale", "target_us=0")
         time.sleep(0.1)
         self.assertEqual(self.cpus()[1]["state"], "offline")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Poll/interrupt hybrid, seen from outside: idle costs nothing, and the first packet after it wakes its queue. How soon is
-what bench/run wake measures."""
+"""The poll/interrupt hybrid, observed from outside: an idle router costs nothing, and the first packet wakes its queue.
+`bench/run wake` measures how fast."""
 
 import pathlib
 import random
@@ -14,7 +14,7 @@ LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
 
 
 def usage(pid):
-    """CPU time (ns) and voluntary context switches of a process, all threads."""
+    """Returns CPU time (ns) and voluntary context switches of a process, all threads."""
     cpu = switches = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         cpu += int((task / "schedstat").read_text(encoding="ascii").split()[0])
@@ -34,7 +34,7 @@ class Idle(unittest.TestCase):
         cls.lab.stop()
 
     def use(self, seconds):
-        """Share of a core and wake-ups per second over a time."""
+        """Returns the share of a core and the wake-ups per second over a time."""
         before = usage(self.lab.process.pid)
         time.sleep(seconds)
         after = usage(self.lab.process.pid)
@@ -42,7 +42,7 @@ class Idle(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_idle_costs_nothing(self):
-        """Below 0.5 % of a core and 5 wake-ups a second, soon after traffic has ended."""
+        """The router uses less than 0.5 % of a core and 5 wake-ups a second, soon after traffic has ended."""
         ping(self.client, WAN.host4, count=200, interval=0.002)
         wait_ping(self.client, WAN.host6, 3)
         time.sleep(3)
@@ -52,7 +52,7 @@ class Idle(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_one_queue_idle_while_the_other_works(self):
-        """A trickle is served by interrupts: far below a core."""
+        """A trickle is served by interrupts, with far less than a core."""
         ping(self.client, WAN.host4)
         with Sink(self.server, WAN.host4, 7100) as sink, Stream(self.client, LAN.host4, (WAN.host4, 7100), 10) as stream:
             time.sleep(1)
@@ -61,7 +61,7 @@ class Idle(unittest.TestCase):
         self.assertLess(share, 0.02)
 
     def test_wake_from_idle(self):
-        """1,000 single packets at random gaps: each is answered before the next one is sent, and none waits for the
+        """1,000 single packets at random gaps. Each is answered before the next one is sent, and none waits for the
         bounded park that would hide a lost wake-up."""
         rng = random.Random(7)
         with udp_echo(self.server, WAN.host4), self.client.udp(LAN.host4, timeout=20) as s:

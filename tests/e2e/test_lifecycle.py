@@ -17,7 +17,7 @@ KEEP = 'remove_shadows = false\n'
 
 
 class KeepingLab(Lab):
-    """Its configuration leaves the shadows behind at a clean stop."""
+    """The configuration leaves the shadows in the kernel at a clean stop."""
 
     def config(self):
         return super().config().replace("[runtime]\n", "[runtime]\n" + KEEP)
@@ -72,7 +72,8 @@ class Lifecycle(unittest.TestCase):
         wait_ping(self.client, WAN.host6, 3)
 
     def test_kill_and_restart(self):
-        """Addresses and routes outlive a crash; its absence is a lost carrier; traffic resumes."""
+        """Addresses and routes survive a crash. While the process is dead the shadows have no carrier; afterwards
+        traffic resumes."""
         lab = self.lab_with()
         self.router.ip("route", "add", "198.51.100.0/24", "via", WAN.host4)
         self.router.ip("-6", "route", "add", "2001:db8:99::/64", "via", WAN.host6)
@@ -107,7 +108,7 @@ class Lifecycle(unittest.TestCase):
                 self.assertEqual(there.recv(100), b"while it is dead")
 
     def test_killed_while_starting(self):
-        """Killed at any moment of its start, nothing prevents the next one."""
+        """A kill at any moment of the start does not prevent the next start."""
         lab = self.lab_with(start=False)
         path = lab.folder / "halfpoll.toml"
         path.write_text(lab.config(), encoding="utf-8")
@@ -124,7 +125,7 @@ class Lifecycle(unittest.TestCase):
         second = self.router.run(PROGRAM, "run", lab.folder / "halfpoll.toml", check=False)
         self.assertNotEqual(second.returncode, 0)
         self.assertIn("already running", second.stdout)
-        # With another control socket it is the interface that is taken.
+        # With another control socket, the second instance is refused because of the interface.
         other = lab.folder / "other.toml"
         other.write_text(lab.config().replace("/control", "/other"), encoding="utf-8")
         third = self.router.run(PROGRAM, "run", other, check=False)
@@ -140,13 +141,13 @@ class Lifecycle(unittest.TestCase):
         done = self.router.run(PROGRAM, "run", path, check=False, timeout=20)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("p-typo", done.stdout)
-        # Nothing of the first port is left behind.
+        # The failed start leaves nothing of the first port behind.
         links = self.links()
         self.assertEqual(sorted(links), ["lo", "p-lan", "p-wan"])
         self.assertNotIn("xdp", links["p-lan"])
 
     def test_shadows_in_another_namespace(self):
-        """[runtime] netns: the ports are here, the shadows there."""
+        """[runtime] netns: the ports are in one namespace, the shadows in another."""
         lab = self.lab_with(start=False)
         port_side = lab.router
         there = lab.namespaces["apart"] = type(port_side)(f"{lab.number}-apart")
@@ -174,7 +175,7 @@ class Lifecycle(unittest.TestCase):
                 try:
                     s.connect(path)
                     return True
-                except BlockingIOError:  # the queue of those to be accepted is full
+                except BlockingIOError:  # the listener's queue is full
                     return False
 
             wait_for("room in the queue", connected)
@@ -191,13 +192,13 @@ class Lifecycle(unittest.TestCase):
         for garbage in (b"\n", b"nonsense\n", b"[]\n", b"{}\n", b'{"show": 5}\n', b'{"show": "nothing"}\n', b"\xff\x00\n",
                         b'{"show":' * 1000 + b"\n", b'{"set": "napi", "name": "lan", "values": {"busy_poll": "x"}}\n'):
             self.assertIn("error", ask(garbage), garbage[:40])
-        with connect() as s:  # too long: refused, not stored
+        with connect() as s:  # a request that is too long is refused, not stored
             try:
                 for _ in range(64):
                     s.sendall(bytes(65536))
             except OSError:
                 pass
-        for _ in range(200):  # in a hurry
+        for _ in range(200):  # clients that leave without the reply
             with connect() as s:
                 s.sendall(b'{"show": "fib"}\n')
         silent = [connect() for _ in range(10)]
@@ -247,7 +248,7 @@ class Lifecycle(unittest.TestCase):
         wait_for("as many as before", lambda: descriptors() <= before, 5)
 
     def test_log_is_quiet(self):
-        """A start, traffic and a stop are a handful of lines."""
+        """A start, traffic and a stop produce a handful of lines."""
         lab = self.lab_with()
         with Sink(self.server, WAN.host4, 7100), Stream(self.client, LAN.host4, (WAN.host4, 7100), 2000):
             time.sleep(1)
@@ -257,7 +258,7 @@ class Lifecycle(unittest.TestCase):
 
 @unittest.skipIf(KERNEL, "about halfpoll")
 class Program(unittest.TestCase):
-    """Without a router: what is refused, and how."""
+    """What the program refuses without a router, and how."""
 
     def setUp(self):
         self.lab = Lab(("lan", "wan"), start=False)
@@ -270,7 +271,7 @@ class Program(unittest.TestCase):
         return self.lab.router.run(PROGRAM, command, path, check=False, timeout=20)
 
     def refused(self, text, line, *words):
-        """Both check and run refuse it with "file:line:", and name what was found and expected."""
+        """Checks that both check and run refuse a text with "file:line:", and name what they found and expected."""
         for command in ("check", "run"):
             done = self.check(text, command)
             self.assertNotEqual(done.returncode, 0, done.stdout)

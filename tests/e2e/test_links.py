@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cables that are pulled, interfaces that are taken down, ports that vanish."""
+"""Pulled cables, interfaces that are taken down, ports that vanish."""
 
 import time
 import unittest
@@ -47,7 +47,7 @@ class Links(unittest.TestCase):
         self.assertLessEqual(len(sink.got), stream.sent)
 
     def test_route_with_dead_link_gives_way(self):
-        """With ignore_routes_with_linkdown, a route over a port without carrier is replaced by the next best one."""
+        """With ignore_routes_with_linkdown, the next best route replaces one over a port without carrier."""
         self.router.sysctl(ipv4__conf__all__ignore_routes_with_linkdown=1)
         self.router.ip("route", "add", "198.51.100.0/24", "via", WAN.host4, "metric", 10)
         self.router.ip("route", "add", "198.51.100.0/24", "via", ALT.host4, "metric", 20)
@@ -59,7 +59,8 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about AF_XDP sockets")
     def test_queues_that_an_interface_gets_are_served(self):
-        """The port is opened again with a socket on each queue; its shadow keeps its carrier."""
+        """When an interface gets more queues, the port is reopened with a socket on each; its shadow keeps its carrier.
+        """
         ping(self.client, WAN.host4)
         changes = self.carrier_changes("wan0")
         self.router.run("ethtool", "-L", WAN.port, "rx", 2, "tx", 2)
@@ -75,7 +76,7 @@ class Links(unittest.TestCase):
         self.assertEqual(self.carrier_changes("wan0"), changes)
 
     def test_prefix_on_a_dead_link_gives_way_to_a_shorter_one(self):
-        """The same where there is no other metric; both families."""
+        """A shorter prefix takes over if there is no other metric; both families."""
         for family in ("ipv4", "ipv6"):
             self.router.sysctl(**{f"{family}__conf__{WAN.dev}__ignore_routes_with_linkdown": 1})
         for via, lengths in ((WAN, (24, 64)), (ALT, (22, 48))):
@@ -97,7 +98,7 @@ class Links(unittest.TestCase):
                 wait_for("the data path is back", lambda: self.lab.show_route(FAR4).get("dev") == "wan", 5)
 
     def test_shadow_taken_down_and_up(self):
-        """ip link set down takes the port out of service; IPv4 addresses stay, as on any interface."""
+        """`ip link set down` takes the port out of service; IPv4 addresses stay, as on any interface."""
         ping(self.client, WAN.host4)
         self.router.ip("link", "set", "wan0", "down")
         wait_for("nothing passes", lambda: not answers(self.client, WAN.host4), 3)
@@ -109,7 +110,7 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_port_that_vanishes(self):
-        """The process and the other ports go on, and `show` says why the port is out of service."""
+        """The process and the other ports go on, and `show` gives the reason why the port is out of service."""
         ping(self.client, WAN.host4)
         with Sink(self.backup, ALT.host4, 7100) as sink, Stream(self.client, LAN.host4, (ALT.host4, 7100), 1000) as stream:
             self.server.ip("link", "del", "eth0")
@@ -126,7 +127,8 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_port_that_returns(self):
-        """The interface of a port is made again under its name: the port is back, with the addresses of its shadow."""
+        """When the interface of a port is made again under its name, the port returns with the addresses of its shadow.
+        """
         for _ in range(2):
             ping(self.client, WAN.host4)
             self.server.ip("link", "del", "eth0")
@@ -156,7 +158,7 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_port_whose_interface_is_taken_down(self):
-        """Somebody takes the interface under AF_XDP down and up again: carrier off, then traffic again."""
+        """The interface below AF_XDP is taken down and up again: the carrier goes, then traffic resumes."""
         ping(self.client, WAN.host4)
         self.router.ip("link", "set", WAN.port, "down")
         wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Routes with several next hops: flows are shared by weight, stay where they are, and leave only what is lost."""
+"""Routes with several next hops: flows are shared by weight, keep their next hop, and leave only a lost one."""
 
 import time
 import unittest
@@ -41,7 +41,8 @@ class Multipath(unittest.TestCase):
             wait_for("both members are used", lambda: self.members(net.split("/")[0]) == 2, 3)
 
     def where(self, far, source):
-        """Which of server and backup gets each flow (source port): all datagrams of a flow must go to one of them."""
+        """Returns whether server or backup gets each flow (source port). All datagrams of a flow must go to one of
+        them."""
         with Sink(self.server, far, PORT) as one, Sink(self.backup, far, PORT) as two:
             def arrived():
                 return len(one.got) + len(two.got)
@@ -62,15 +63,15 @@ class Multipath(unittest.TestCase):
                     self.share(family, net, wan, alt, weights)
                     flows = self.where(far, source)
                     wanted = weights[0] / sum(weights)
-                    # Buckets are exact; which flows fall into them is chance: 5 standard deviations of a coin.
+                    # The buckets are exact, but flows fall into them by chance: 5 standard deviations of a coin.
                     allowed = 5 * (wanted * (1 - wanted) / len(flows)) ** 0.5
                     part = sum(at == "server" for at in flows.values()) / len(flows)
                     self.assertAlmostEqual(part, wanted, delta=allowed)
 
     @unittest.skipIf(KERNEL, "the kernel moves flows of others too")
     def test_a_lost_member_moves_only_its_flows(self):
-        """Each flow of the other member stays there and loses nothing. When the lost one is back, it takes its part of
-        all flows: which of them is nobody's promise."""
+        """The flows of the other member stay there and lose nothing. When the lost member returns, it gets its share of
+        all flows; which flows move is not specified."""
         for family, far, net, wan, alt, source in FAMILIES:
             with self.subTest(family):
                 self.share(family, net, wan, alt, (1, 1))
@@ -97,9 +98,10 @@ class Multipath(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_neighbours_in_use_stay_fresh(self):
-        """The kernel does not see what is forwarded: it is told, and so asks the neighbour from time to time."""
+        """The kernel does not see forwarded packets. The mirror reports use of a neighbour to it, so the kernel probes
+        the neighbour from time to time."""
         self.router.sysctl(ipv4__neigh__wan0__base_reachable_time_ms=1000, ipv4__neigh__wan0__delay_first_probe_time=1)
-        self.router.ip("neigh", "flush", "dev", "wan0") # its timer still runs by the old setting
+        self.router.ip("neigh", "flush", "dev", "wan0") # its timer still has the old setting
         self.router.ip("route", "add", FAR4_NET, "via", WAN.host4)
         wait_ping(self.client, FAR4, 3)
         with Sink(self.server, FAR4, PORT) as sink, Stream(self.client, LAN.host4, (FAR4, PORT), 100,
@@ -110,7 +112,7 @@ class Multipath(unittest.TestCase):
                 time.sleep(0.25)
                 entry = self.router.ip_json("-s", "neigh", "show", WAN.host4, "dev", "wan0")[0]
                 self.assertNotIn(entry["state"][0], ("FAILED", "INCOMPLETE"))
-                if time.monotonic() > begin + 10: # what was before this traffic does not count
+                if time.monotonic() > begin + 10: # ignores confirmations from before this traffic
                     ages.append(entry["confirmed"])
         wait_for("what was sent arrives", lambda: len(sink.got) >= stream.sent, 3)
         self.assertEqual(sink.got, list(range(stream.sent)))

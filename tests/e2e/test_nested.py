@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Exclusion mode nested: rx queues with interrupt threads of their own, of SCHED_FIFO priorities."""
+"""Exclusion mode nested: rx queues with their own interrupt threads at SCHED_FIFO priorities."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ HP0, HP1, IRQ_LAN, IRQ_ALT = range(4)  # runtime CPUs
 
 
 def fifo_is_refused():
-    """Why this machine gives no thread a real-time priority, or None."""
+    """Returns the reason why this machine grants no real-time priority, or None."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except OSError as error:
@@ -24,7 +24,7 @@ def fifo_is_refused():
 
 
 class NestedLab(Lab):
-    """lan and alt have threads of their own; wan is polled by the first ordinary one."""
+    """lan and alt have their own threads; the first ordinary thread polls wan."""
 
     ports = {"lan": "cpus = [1]\nirq_priority = 60\n", "wan": "cpus = [0]\n", "alt": "irq_priority = [30]\n"}
 
@@ -61,7 +61,7 @@ class Nested(unittest.TestCase):
         return {row["thread"]: row["processed"] for row in self.lab.show("softnet")}
 
     def threads(self):
-        """Thread id by name."""
+        """Returns thread ids by name."""
         tasks = pathlib.Path(f"/proc/{self.lab.process.pid}/task").iterdir()
         return {(task / "comm").read_text(encoding="ascii").strip(): int(task.name) for task in tasks}
 
@@ -98,7 +98,7 @@ class Nested(unittest.TestCase):
                 wait_for("packets arrive", lambda: len(sink.got) > 20)
                 self.lab.halfpoll("cpu", "offline", IRQ_LAN)
                 self.assertEqual(self.queues(), {HP0: ["wan-0"], HP1: ["lan-0"], IRQ_LAN: [], IRQ_ALT: ["alt-0"]})
-                self.lab.halfpoll("cpu", "offline", HP1)  # nobody of another urgency takes it
+                self.lab.halfpoll("cpu", "offline", HP1)  # only a CPU of the same urgency takes its queues
                 self.assertEqual(self.queues(), {HP0: ["lan-0", "wan-0"], HP1: [], IRQ_LAN: [], IRQ_ALT: ["alt-0"]})
                 self.refused(self.lab.halfpoll("cpu", "offline", HP0, check=False), "last one online")
                 for cpu in (IRQ_LAN, HP1):
@@ -117,7 +117,7 @@ class Nested(unittest.TestCase):
                      '~ [runtime] exclusion: "nested" -> "big"')
         self.refused(self.lab.halfpoll("set", "napi", "lan", "threaded=enabled", check=False), "irq_priority")
         self.refused(self.lab.halfpoll("set", "rps", "wan", f"rps_cpus={IRQ_LAN}", check=False), "from 0 to 1")
-        self.lab.reload(lan=NestedLab.ports["lan"] + "descriptors = 512\n")  # closed and opened again
+        self.lab.reload(lan=NestedLab.ports["lan"] + "descriptors = 512\n")  # closed and reopened
         self.assertEqual(self.queues()[IRQ_LAN], ["lan-0"])
         ping(self.lab.client, WAN.host4)
         self.lab.halfpoll("set", "autoscale", "target_us=500", "settle_ms=50")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Operating a running router: reload, set, show, and what somebody breaks under it."""
+"""Operating a running router: reload, set, show, and repair of what is broken under it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def port(net, device=None, more=""):
 
 
 class ReloadLab(Lab):
-    """Three hosts, of which the router serves the first two until another configuration is loaded."""
+    """Three hosts; the router serves the first two until another configuration is loaded."""
 
     def text(self, *ports, runtime="", more=""):
         head = f'[runtime]\ncpus = [0]\ncontrol = "{self.folder}/control"\n{runtime}'
@@ -46,7 +46,7 @@ class ReloadLab(Lab):
 
 
 class LossFree:
-    """`with`: a stream from client to server that must arrive whole."""
+    """`with`: a stream from client to server that must arrive without loss."""
 
     def __init__(self, lab):
         self.sink = Sink(lab.server, WAN.host4, 7100)
@@ -87,7 +87,7 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.lab.reload().stdout, "no changes\n")
 
     def test_ports_come_and_go_under_traffic(self):
-        """Nothing is lost between the two ports that stay, and no byte of memory or descriptor in the process."""
+        """No packet is lost between the two ports that stay, and the process leaks neither memory nor descriptors."""
         before = None
         with LossFree(self.lab):
             for _ in range(3):
@@ -171,7 +171,7 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.ports(), ["lan", "wan"])
 
     def test_another_file(self):
-        """By a relative path, seen from the caller; from then on it is the configuration in use."""
+        """A relative path is resolved by the caller; from then on that file is the configuration in use."""
         (self.lab.folder / "other.toml").write_text(self.lab.text(port(LAN), port(WAN), port(ALT)), encoding="utf-8")
         self.lab.halfpoll("reload", "other.toml", cwd=self.lab.folder)
         self.assertEqual(self.ports(), ["alt", "lan", "wan"])
@@ -192,7 +192,7 @@ class Reload(unittest.TestCase):
             self.assertEqual(self.lab.halfpoll("reload").stdout, "no changes\n")
 
     def test_a_port_that_is_opened_again_keeps_its_shadow(self):
-        """Addresses and routes stay, in a success and in a roll-back."""
+        """Addresses and routes stay, both when a reload succeeds and when it is rolled back."""
         self.router.ip("route", "add", "198.51.100.0/24", "via", WAN.host4)
         wait_ping(self.client, "198.51.100.1", 3)
         addresses = self.router.ip("addr", "show", "dev", "wan0", "scope", "global")
@@ -225,7 +225,7 @@ class Reload(unittest.TestCase):
         self.assertIn("alt0: its kernel interface was deleted", self.lab.output())
 
     def test_a_shadow_that_cannot_be_made_again(self):
-        """Its name is taken: that is said, and the next reload tries again."""
+        """If its name is taken, the failure is reported and the next reload tries again."""
         self.addCleanup(self.lab.process.send_signal, signal.SIGCONT)
         self.lab.process.send_signal(signal.SIGSTOP)
         self.router.ip("link", "del", "wan0")
@@ -278,7 +278,7 @@ class Threads(unittest.TestCase):
         self.assertEqual((status["exclusion"], status["threads"]), ("big", ["ksoftirqd", "irq_work", "backlog_napi"]))
 
     def test_threaded_napi_is_switched_while_packets_flow(self):
-        """Nothing is lost or overtaken, whoever polls."""
+        """No packet is lost or overtaken, whichever thread polls."""
         with LossFree(self.lab):
             for mode in ("enabled", "busy-poll", "disabled", "busy-poll", "enabled", "disabled"):
                 self.lab.halfpoll("set", "napi", "lan", f"threaded={mode}")
@@ -397,7 +397,7 @@ class Operate(unittest.TestCase):
         self.assertEqual([n["busy_poll"] for n in after[1]["napi"]], [n["busy_poll"] for n in before[1]["napi"]])
 
     def test_trace_of_a_running_router(self):
-        """A line for each event in the order of time; what a thread enters it leaves; nothing stays behind."""
+        """The trace has a line for each event, ordered by time. Threads leave what they enter, and no files remain."""
         with Sink(self.lab.server, WAN.host4, 7100), Stream(self.client, LAN.host4, (WAN.host4, 7100), 500):
             text = self.lab.halfpoll("trace", "--ms", 1000).stdout
         lines = [TRACE_LINE.fullmatch(line) for line in text.splitlines() if line]
@@ -433,7 +433,7 @@ class Operate(unittest.TestCase):
         self.assertEqual(self.lab.halfpoll("show", "neigh", "--watch", 0.1, "--count", 2).stdout.count("lladdr"), 2)
 
     def test_a_large_table(self):
-        """Shown page by page: whole, in order, once each; others are answered meanwhile."""
+        """A table is shown page by page: complete, in order, each row once. Other clients are answered meanwhile."""
         count = 20_000
         batch = self.lab.folder / "routes"
         with open(batch, "w", encoding="ascii") as out:
@@ -445,7 +445,7 @@ class Operate(unittest.TestCase):
         self.addCleanup(slow.wait)
         self.addCleanup(slow.stdout.close)
         self.addCleanup(slow.kill)
-        self.assertTrue(slow.stdout.readline())  # and reads no further
+        self.assertTrue(slow.stdout.readline())  # this client reads no further
         for _ in range(10):
             self.lab.show("interfaces")
         for what in ("fib", "route"):
@@ -473,7 +473,7 @@ class Operate(unittest.TestCase):
         ping(self.client, WAN.host4)
 
     def complete(self, line):
-        """What bash offers at the end of a command line."""
+        """Returns what bash offers at the end of a command line."""
         data = pathlib.Path(__file__).parents[2] / "apps/halfpoll/data/halfpoll.bash"
         words = line.split(" ")
         script = (f'source {data}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; _halfpoll; '

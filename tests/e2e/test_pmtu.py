@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""An egress with a smaller MTU: path MTU discovery, fragmentation, and the shadow's MTU as the port's."""
+"""An egress with a smaller MTU: path MTU discovery, fragmentation, and the shadow's MTU as that of the port."""
 
 import pathlib
 import unittest
@@ -48,7 +48,7 @@ class Pmtu(unittest.TestCase):
             ping(self.client, address, "-M", "do", "-s", MTU - headers)
 
     def test_fragmentation_where_it_is_allowed(self):
-        """IPv4 without DF: the slow path fragments; fragments of the sender pass as they are."""
+        """IPv4 without DF: the slow path fragments packets; the sender's own fragments pass unchanged."""
         ping(self.client, WAN.host4, "-M", "dont", "-s", 1472, count=3)
         ping(self.client, WAN.host4, "-M", "dont", "-s", 5000, count=3)
 
@@ -96,7 +96,7 @@ class Pmtu(unittest.TestCase):
 
 
 class Ipv6Mtu(unittest.TestCase):
-    """IPv6 has an MTU of its own on each interface, whoever sets it; a route's counts too, locked or not."""
+    """IPv6 has an MTU of its own on each interface, however it is set. The MTU of a route counts too, locked or not."""
 
     def setUp(self):
         self.lab = Lab(("lan", "wan"))
@@ -104,7 +104,7 @@ class Ipv6Mtu(unittest.TestCase):
         self.addCleanup(self.lab.stop)
 
     def echo(self, address, size):
-        """ping's output about one packet of that size that no one may fragment."""
+        """Returns ping's output about one packet of that size that must not be fragmented."""
         self.client.ip("-6", "route", "flush", "cache")
         return self.client.run("ping", "-n", "-c", 1, "-W", 1, "-M", "do", "-s", size - 48, address, check=False).stdout
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Reloads that replace a port or fail, what refers to ports meanwhile, and shadows that are renamed or moved."""
+"""Reloads that replace a port or fail, references to ports meanwhile, and shadows that are renamed or moved."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class ReloadCase(unittest.TestCase):
         return self.lab.interface(name)["state"]
 
     def system_call(self):
-        """In which the control thread waits."""
+        """Returns the number of the system call in which the control thread waits."""
         return pathlib.Path(f"/proc/{self.lab.process.pid}/syscall").read_text(encoding="ascii").split()[0]
 
     def refused(self, *ports, **parts):
@@ -47,7 +47,7 @@ class ReloadCase(unittest.TestCase):
 
 @unittest.skipIf(KERNEL, "about halfpoll")
 class Replaced(ReloadCase):
-    """A port is what has its name: its number and the entries of maps follow it to another device."""
+    """A port is identified by its name: its ifindex and the entries of maps follow it to another device."""
 
     def entries(self):
         rows = json.loads(self.lab.halfpoll("xdp", "map", "show", "--json").stdout)["xdp_map_entries"]
@@ -113,7 +113,8 @@ class Failed(ReloadCase):
         self.assertIn("p-none", dry.stdout)
 
     def test_a_device_that_others_use_costs_no_packet(self):
-        """Another halfpoll, more queues than it has, a shadow's name that is taken."""
+        """Refused: a device that another halfpoll uses, more queues than the device has, a shadow's name that is taken.
+        """
         other = self.lab.folder / "other.toml"
         other.write_text(f'[runtime]\ncpus = [0]\ncontrol = "{self.lab.folder}/other"\n' + port(ALT), encoding="utf-8")
         process = self.router.popen(PROGRAM, "run", other, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -129,7 +130,7 @@ class Failed(ReloadCase):
             self.assertIn("p-lan", self.refused(port(LAN), port(WAN).replace("wan0", "p-lan"), options=("--dry-run",)))
 
     def test_a_port_that_cannot_be_brought_back(self):
-        """Its device goes while the reload is at work, which waits for the reader of its log."""
+        """Its device disappears during the reload, which waits for a reader of its log."""
         fifo = self.lab.folder / "fifo"
         os.mkfifo(fifo)
         self.lab.write(port(LAN), port(WAN, more="descriptors = 512\n"), more=f'[log]\ntarget = "{fifo}"\n')
@@ -163,7 +164,8 @@ class Failed(ReloadCase):
         wait_ping(self.client, WAN.host4, 5)
 
     def test_a_swap_that_fails(self):
-        """Both are closed for it, one cannot be opened again as it was: that one is down, with the reason."""
+        """The swap closes both ports, and one cannot be reopened as it was: that port is out of service, with the
+        reason."""
         self.lab.server.ip("link", "del", "eth0")
         wait_for("the failure is seen", lambda: self.state("wan") == "failed", 5)
         self.refused(port(LAN, WAN.port), port(WAN, LAN.port))
@@ -182,7 +184,8 @@ class Shadows(ReloadCase):
         self.router.ip("link", "set", old, "down")
         self.router.ip("link", "set", old, "name", new)
         self.router.ip("link", "set", new, "up")
-        self.router.ip("addr", "replace", LAN.router6 + "/64", "dev", new, "nodad")  # went with its being up
+        self.router.ip("addr", "replace", LAN.router6 + "/64", "dev", new, "nodad")  # it was removed when the interface
+                                                                                     # went down
 
     def test_renamed(self):
         self.rename("lan0", "lan9")
@@ -196,7 +199,7 @@ class Shadows(ReloadCase):
         wait_ping(self.client, WAN.host4, 5)
 
     def test_renamed_and_killed(self):
-        """The next start finds it by more than its name, by whatever name the file has then."""
+        """The next start finds the shadow not only by its name, under the old and the new name in the file."""
         self.rename("lan0", "lan9")
         wait_for("show knows", lambda: self.lab.interface("lan")["shadow"] == "lan9", 5)
         for file in ("lan0", "lan9", "lan9"):
@@ -217,7 +220,7 @@ class Shadows(ReloadCase):
         self.assertEqual(re.findall("lan[09]", self.router.ip("link")), [])
 
     def test_moved_and_back(self):
-        """Somebody else's namespace has it: it works there, and that is said."""
+        """A shadow that is moved to another namespace works there, and `show` reports it."""
         there = self.lab.namespaces["there"] = Namespace(f"{self.lab.number}-there")
         self.router.ip("link", "set", "lan0", "netns", there.name)
         wait_for("it is seen", lambda: self.state("lan") == "shadow moved", 5)

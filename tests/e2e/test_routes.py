@@ -9,7 +9,7 @@ from lab import FAR4, FAR4_NET, FAR6, FAR6_NET, NETWORKS, Lab, wait_for
 from traffic import Sink, Stream, answers, ping, wait_ping
 
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
-ERRORS = 8  # seconds: the kernel sends about one ICMP error a second to a host that it sent a few to
+ERRORS = 8  # seconds: the kernel limits ICMP errors to one host to about one a second
 FAMILIES = (
     # ip option, far address, its network, next hop at server, at backup, source
     ("-4", FAR4, FAR4_NET, WAN.host4, ALT.host4, LAN.host4),
@@ -46,11 +46,11 @@ class Routes(unittest.TestCase):
                      lambda a=far: self.told(a, "(Net|Network|Destination) [Uu]nreachable|No route"), ERRORS)
 
     def told(self, address, pattern):
-        """Whether an echo request is answered by an error like this."""
+        """True if an echo request is answered by an error that matches `pattern`."""
         return re.search(pattern, self.client.run("ping", "-n", "-c", 1, "-W", 1, address, check=False).stdout)
 
     def test_special_routes(self):
-        """Unreachable and prohibit are answered, blackhole is silent; an ordinary route takes over again."""
+        """Unreachable and prohibit routes are answered, blackhole is silent; an ordinary route takes over again."""
         for family, far, net, server, *_ in FAMILIES:
             for kind, says in (("unreachable", "[Uu]nreachable|No route"), ("prohibit", "[Ff]iltered|prohibited|Permission"),
                                ("blackhole", None)):
@@ -68,12 +68,12 @@ class Routes(unittest.TestCase):
 
     @staticmethod
     def some_arrive(*sinks):
-        """Waits until more datagrams have come to these, together."""
+        """Waits until more datagrams have arrived at these sinks in total."""
         before = sum(len(s.got) for s in sinks)
         wait_for("datagrams arrive there", lambda: sum(len(s.got) for s in sinks) >= before + 20)
 
     def test_replace_loses_nothing(self):
-        """A route that moves between two next hops under load: every datagram arrives at one of them, once."""
+        """A route moves between two next hops under load: every datagram arrives at one of them, once."""
         for family, far, net, server, backup, source in FAMILIES:
             with self.subTest(family):
                 for via in (backup, server):
@@ -113,7 +113,7 @@ class Routes(unittest.TestCase):
             wait_for("the route is gone", lambda a=far: not answers(self.client, a), 3)
 
     def test_many_routes_at_once(self):
-        """5,000 routes in one batch, all of which are followed, and their removal."""
+        """The mirror follows 5,000 routes in one batch, and their removal."""
         batch = self.lab.folder / "routes"
         prefixes = [f"172.{16 + i // 256}.{i % 256}.0/24" for i in range(4096)] + [f"192.168.{i}.0/25" for i in range(256)]
         batch.write_text("".join(f"route add {p} via {WAN.host4}\n" for p in prefixes), encoding="ascii")
@@ -123,14 +123,14 @@ class Routes(unittest.TestCase):
         self.server.ip("addr", "add", "192.168.255.129/32", "dev", "lo")
         wait_ping(self.client, "172.31.255.1", 5)
         wait_ping(self.client, "192.168.255.1", 5)
-        # Not at once: the default route of an earlier test may still be on its way out of the table.
+        # Not at once: the default route of an earlier test may still be leaving the table.
         wait_for("what no route covers is unreachable", lambda: not answers(self.client, "192.168.255.129"), 3)
         batch.write_text("".join(f"route del {p}\n" for p in prefixes), encoding="ascii")
         self.router.ip("-batch", batch)
         wait_for("the routes are gone", lambda: not answers(self.client, "172.31.255.1"), 5)
 
     def test_neighbour_changes_its_link_address(self):
-        """The server gets another MAC address and says so; a stream goes on."""
+        """The server changes its MAC address and announces it; a stream goes on."""
         self.server.sysctl(ipv4__conf__eth0__arp_notify=1, ipv6__conf__eth0__ndisc_notify=1)
         try:
             for i in (0x42, 0x02):
@@ -144,7 +144,7 @@ class Routes(unittest.TestCase):
             self.server.ip("link", "set", "eth0", "address", WAN.host_mac)
 
     def test_neighbour_set_by_hand(self):
-        """A wrong permanent neighbour breaks the path, the right one mends it: what the kernel says is what is used."""
+        """A wrong permanent neighbour breaks the path and the right one mends it: the kernel's entry is always used."""
         for address in (WAN.host4, WAN.host6):
             ping(self.client, address)
             self.router.ip("neigh", "replace", address, "lladdr", "02:00:00:00:00:99", "dev", WAN.dev, "nud", "permanent")
@@ -153,7 +153,7 @@ class Routes(unittest.TestCase):
             wait_ping(self.client, address, 3)
 
     def test_neighbour_that_does_not_answer(self):
-        """Host unreachable is told to the sender once resolution fails."""
+        """The sender gets a host unreachable error when resolution has failed."""
         done = self.client.run("ping", "-n", "-c", 1, "-W", 5, WAN.host4[:-1] + "77", check=False)
         self.assertIn("Host Unreachable", done.stdout)
 

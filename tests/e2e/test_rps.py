@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Packets are received on one CPU and forwarded on another one (RPS)."""
+"""Packets are received on one CPU and forwarded on another (RPS)."""
 
 import json
 import unittest
@@ -11,7 +11,7 @@ LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
 
 
 class SteeringLab(Lab):
-    """Two runtime CPUs; all rx queues are polled by the first one."""
+    """Two runtime CPUs; the first one polls all rx queues."""
 
     def config(self):
         text = f'[runtime]\ncpus = [0, 1]\ncontrol = "{self.folder}/control"\nrps_sock_flow_entries = 1000\n'
@@ -48,7 +48,7 @@ class Steering(unittest.TestCase):
         return self.lab.show("softnet")[cpu]["processed"]
 
     def stream(self, packets):
-        """That many datagrams from client to server, through the router: all arrive, in order."""
+        """Sends that many datagrams from client to server; all arrive, in order."""
         with Sink(self.server, WAN.host4, 7200) as sink:
             with Stream(self.client, LAN.host4, (WAN.host4, 7200), 2000, sinks=[sink]) as stream:
                 wait_for("datagrams arrive", lambda: len(sink.got) >= packets)
@@ -66,7 +66,7 @@ class Steering(unittest.TestCase):
         self.assertEqual(self.lab.drops()["CPU_BACKLOG"], 0)
 
     def test_the_kernels_answers_come_through_too(self):
-        """Addresses of the box, expired TTLs and TCP, with both directions steered."""
+        """Addresses of the box, expired TTLs and TCP work with both directions steered."""
         self.set("wan", "rps_cpus=0-1")
         ping(self.client, LAN.router4)
         ping(self.client, LAN.router6)
@@ -88,7 +88,7 @@ class Steering(unittest.TestCase):
         self.assertEqual(self.rps("lan")["rps_cpus"], [0, 1])
 
     def test_what_is_refused(self):
-        """One line with the range, and nothing has changed."""
+        """A refusal is one line with the range, and changes nothing."""
         before = self.lab.halfpoll("show", "rps", "--json").stdout
         for args, words in ((("rps", "lan", "rps_cpus=0-2"), "rps_cpus: found 0-2, expected runtime CPUs from 0 to 1"),
                             (("rps", "lan", "rps_cpus=1", "rps_flow_cnt=-1"), "an integer from 0 to 1048576"),

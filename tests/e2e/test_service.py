@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""As a service: not root, with the capabilities of the unit, under a service manager's eyes; and its log."""
+"""halfpoll as a service: not root, with only the unit's capabilities, supervised by a service manager; and its log."""
 
 import ctypes
 import os
@@ -19,12 +19,12 @@ UNIT = pathlib.Path(__file__).parents[2] / "apps/halfpoll/data/halfpoll.service.
 
 
 def setting(key):
-    """A value of the unit."""
+    """Returns a value of the unit."""
     return re.search(rf"^{key}=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE).group(1)
 
 
 class ServiceLab(Lab):
-    """Runs the program as systemd would: as a user who has only the unit's capabilities, with a socket to notify."""
+    """Runs the program as systemd would: as a user with only the unit's capabilities, with a socket to notify."""
 
     environment = {}
 
@@ -47,7 +47,7 @@ class ServiceLab(Lab):
             self.process = self.router.popen(*command, stdout=out, stderr=out, env=environment)
 
     def notified(self, what):
-        """Waits for a message that contains `what`."""
+        """Waits for a message that contains the line `what`."""
         end = time.monotonic() + 60
         while True:
             self.manager.settimeout(max(0.01, end - time.monotonic()))
@@ -81,7 +81,7 @@ class Service(unittest.TestCase):
             ping(lab.client, address)
         self.assertEqual({n["mode"] for n in lab.show("napi")}, {"interrupt"})
         self.assertEqual(run(PROGRAM, "show", "status", "--json", "--control", f"{lab.folder}/control").returncode, 0)
-        # Ports are closed and opened, shadows made and removed, without more than that.
+        # The capabilities suffice to close and open ports, and to make and remove shadows.
         config = lab.folder / "halfpoll.toml"
         both = config.read_text(encoding="utf-8")
         config.write_text(both.split("\n[[port]]")[0] + "\n[[port]]" + both.split("\n[[port]]")[1], encoding="utf-8")
@@ -99,7 +99,7 @@ class Service(unittest.TestCase):
         self.assertEqual(sorted(link["ifname"] for link in lab.router.ip_json("link")), ["lo", "p-lan", "p-wan"])
 
     def test_restarts_after_a_crash(self):
-        """The shadows belong to nobody in particular: the next process may adopt them."""
+        """The shadows have no owner, so the next process may adopt them."""
         lab = self.lab_with(ServiceLab)
         ping(lab.client, WAN.host4)
         lab.signal(signal.SIGKILL)
@@ -114,13 +114,13 @@ class Service(unittest.TestCase):
             lab.notified("WATCHDOG=1")
         data = next(t for t in pathlib.Path(f"/proc/{lab.process.pid}/task").iterdir()
                     if (t / "comm").read_text(encoding="ascii").startswith("hp/"))
-        with Stopped(int(data.name)):  # a data CPU that takes no turn
+        with Stopped(int(data.name)):  # a data CPU that does not respond
             wait_for("what is under way is heard", lambda: self.quiet(lab), 5)
         lab.notified("WATCHDOG=1")
 
     @staticmethod
     def quiet(lab):
-        """True if no message comes for more than the watchdog allows."""
+        """True if no message comes for longer than the watchdog allows."""
         lab.manager.settimeout(1)
         try:
             lab.manager.recv(4096)
@@ -133,7 +133,7 @@ class Service(unittest.TestCase):
             self.skipTest("no systemd-analyze")
         lab = Lab(("lan",), start=False)
         self.addCleanup(lab.stop)
-        # A directory of its own, so that only this unit is judged; its user and program need not exist here.
+        # A folder of its own, so that only this unit is checked; its user and program need not exist here.
         text = UNIT.read_text(encoding="utf-8").replace("@bindir@/halfpoll", PROGRAM)
         path = lab.folder / "halfpoll.service"
         path.write_text(text.replace("User=halfpoll", "User=daemon").replace("Group=halfpoll", "Group=daemon")
@@ -142,7 +142,7 @@ class Service(unittest.TestCase):
         self.assertEqual((done.returncode, [line for line in done.stdout.splitlines() if "halfpoll" in line]), (0, []))
 
     def test_journal_gets_priorities(self):
-        """stderr is what systemd connects to the journal: JOURNAL_STREAM says so."""
+        """JOURNAL_STREAM names stderr, as when systemd connects stderr to the journal."""
         class JournalLab(ServiceLab):
             def spawn(self, config):
                 log = self.folder / "log"
@@ -186,7 +186,7 @@ class Service(unittest.TestCase):
 
 
 class Stopped:
-    """`with`: one thread of a process stands still, by ptrace; the others run."""
+    """`with`: stops one thread of a process with ptrace; the others run."""
 
     SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""XDP programs on a running router, with real traffic: the shipped ones, redirect between three ports, and programs that
-come and go a hundred times a second without a loss."""
+"""XDP programs on a running router with real traffic: the shipped programs, redirects between three ports, and programs
+that are replaced a hundred times a second without loss."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ PORT = 7100
 
 
 def answer_once(listener, connections, name):
-    """Whatever any client says, it is told the server's name."""
+    """Answers any message of a client with the server's name."""
     for ready in select.select([listener, *connections], [], [], 0.1)[0]:
         if ready is listener:
             connections.append(listener.accept()[0])
@@ -67,14 +67,14 @@ class Xdp(unittest.TestCase):
         self.lab.halfpoll("xdp", "attach", port, PROGRAMS / f"{program}.so", "--config", config)
 
     def control(self, stream, **request):
-        """One request on a connection to the control socket."""
+        """Sends one request on a connection to the control socket."""
         stream.write(json.dumps(request) + "\n")
         stream.flush()
         reply = json.loads(stream.readline())
         self.assertNotIn("error", reply)
 
     def figures(self, port):
-        """What the program of a port says of itself."""
+        """Returns the figures that a port's program reports."""
         programs = json.loads(self.lab.halfpoll("xdp", "show", "--json").stdout)["xdp_programs"]
         return next(p["figures"] for p in programs if f"{port}-0" in p["queues"])
 
@@ -108,7 +108,7 @@ class Xdp(unittest.TestCase):
             start = time.monotonic()
             for frame in flood:
                 here.send(frame)
-            ping(self.client, WAN.host4)  # comes after all of them
+            ping(self.client, WAN.host4)  # arrives after all of them
             took = time.monotonic() - start
             there.settimeout(0.2)
             arrived = 0
@@ -126,8 +126,8 @@ class Xdp(unittest.TestCase):
         self.attach("lan", "l4lb", f"vip {address} tcp {PORT}\n{backends}")
 
     def test_load_balancer(self):
-        """Connections to a virtual address, which both servers have, are spread, and stay where they are when another
-        backend appears; new ones then go there, too."""
+        """Connections to a virtual address, which both servers have, are spread. They keep their backend when another
+        one is added; new connections then use that one, too."""
         for address in (FAR4, FAR6):
             with self.subTest(address), contextlib.ExitStack() as stack:
                 stack.enter_context(named_server(self.server, address, b"server"))
@@ -139,7 +139,7 @@ class Xdp(unittest.TestCase):
                     c.connect((address, PORT))
                 first = [self.ask(c) for c in connections]
                 self.assertEqual(set(first), {b"server", b"backup"})
-                # A machine that answers nothing: whoever moved there would hang.
+                # A backend that never answers: a connection that moved there would hang.
                 self.balance(address, "backend nobody 02:77:00:00:99:99 dev alt\n")
                 for _ in range(3):
                     self.assertEqual([self.ask(c) for c in connections], first)
@@ -151,7 +151,7 @@ class Xdp(unittest.TestCase):
         return connection.recv(100)
 
     def test_redirect_between_three_ports(self):
-        """Each port hands datagrams to the next one, in both directions of the ring at once, and all arrive."""
+        """Each port redirects datagrams to the next one, around the ring of three ports, and all arrive."""
         ring, count = (LAN, WAN, ALT), 600
         for i, net in enumerate(ring):
             to = ring[(i + 1) % 3]
@@ -170,7 +170,8 @@ class Xdp(unittest.TestCase):
             self.assertEqual(self.queue(net.name)["redirect"] - before[net.name], count)
 
     def received(self, s, what, count):
-        """Source ports of the datagrams with that payload, until `count` of them are there or none comes for ten seconds."""
+        """Returns the source ports of datagrams with that payload, until there are `count` of them or none comes for 10
+        seconds."""
         ports = []
         s.settimeout(10)
         with contextlib.suppress(socket.timeout):
@@ -181,7 +182,7 @@ class Xdp(unittest.TestCase):
         return ports
 
     def test_programs_swapped_under_load(self):
-        """Attach, replace and detach, some datagrams apart: every datagram arrives."""
+        """Programs are attached, replaced and detached a few datagrams apart: every datagram arrives."""
         swaps, files = 400, [str(PROGRAMS / "filter.so"), str(PROGRAMS / "l4lb.so")]
         changes = [dict(xdp="attach", port="lan", program=files[0], config="drop src 192.0.2.0/24"),
                    dict(xdp="attach", port="lan", program=files[0], config=""),
@@ -209,7 +210,7 @@ class Xdp(unittest.TestCase):
         ping(self.client, WAN.host4, count=50, interval=0.005)
         ping(self.client, ALT.host4, count=5, interval=0.005)
         self.assertEqual(self.figures("lan")["sampled"], 10)
-        self.lab.halfpoll("xdp", "detach", "lan")  # which closes the file
+        self.lab.halfpoll("xdp", "detach", "lan")  # closes the file
         with PcapNgReader(str(path)) as file:
             frames = list(file)
         self.assertEqual([f[ICMP].seq for f in frames], list(range(1, 51, 5)))
