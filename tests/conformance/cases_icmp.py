@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""ICMP: the errors a router owes, their content, about what there must be none, path MTU, and what the box itself answers
-(RFC 792, 1122 3.2.2, 1191, 1812 4.3, 4443, 8201)."""
+"""ICMP: the errors that a router owes, their content, packets about which there must be no error, path MTU, and answers
+of the box itself (RFC 792, 1122 3.2.2, 1191, 1812 4.3, 4443, 8201)."""
 
 import struct
 
@@ -33,7 +33,7 @@ def expired6(c, hlim):
 
 @rows("icmp4.expired.{}-bytes", "RFC 1812 4.3.2.3", (29 + 8, 200, 548, 576, 1500))
 def expired_quote(c, size):
-    """As much of the packet as fits 576 bytes."""
+    """The error quotes as much of the packet as fits into 576 bytes."""
     packet = c.ip4(ttl=1, length=size)
     c.send(packet)
     c.error4(packet, 11, 0)
@@ -41,7 +41,7 @@ def expired_quote(c, size):
 
 @rows("icmp6.expired.{}-bytes", "RFC 4443 2.4 c", (64, 1232, 1233, 1280, 1500))
 def expired_quote6(c, size):
-    """As much of the packet as fits 1280 bytes."""
+    """The error quotes as much of the packet as fits into 1280 bytes."""
     packet = c.ip6(hlim=1, length=size)
     c.send(packet)
     c.error6(packet, 3, 0)
@@ -176,10 +176,10 @@ def scope(c):
     c.want("lan", "ICMPv6 error 1/2", lambda f: None if f[20] == 58 and (f[54], f[55]) == (1, 2) else "another")
 
 
-# ---- about what there must be no error ----
+# ---- packets about which there must be no error ----
 
 def icmp_error(kind, code, c):
-    """An ICMP error that passes by, about some packet of somebody."""
+    """Returns an ICMP error in transit, about a packet that the case did not send."""
     return ICMP(type=kind, code=code) / IP(src="10.78.1.1", dst=LAN.host4) / UDP(sport=9, dport=9) / Raw(c.payload())
 
 
@@ -232,7 +232,7 @@ def error_about_link(c, _, mac):
 
 
 def icmp6(c, source, destination, kind, code, body, **fields):
-    """An ICMPv6 message with a right checksum."""
+    """Returns an ICMPv6 message with a correct checksum."""
     base = IPv6(src=source, dst=destination, nh=58, plen=4 + len(body), **fields)
     raw = bytes(base)
     message = bytes([kind, code, 0, 0]) + body
@@ -313,7 +313,7 @@ def too_big(c, _, to, size, mtu):
 
 
 def pieces(c, packet, port, mtu, base=0, more=False):
-    """What must come out of a port: `packet` cut into fragments of at most `mtu` bytes."""
+    """Expects `packet` at a port, cut into fragments of at most `mtu` bytes."""
     header, data, size = packet[:20], packet[20:], (mtu - 20) // 8 * 8
     for at in range(0, len(data), size):
         part, last = data[at:at + size], at + size >= len(data)
@@ -335,7 +335,7 @@ def patch_sum(raw):
     ("route-full-frame", ROUTE_MTU, 1500, MTU_OF_ROUTE, "wan")))
 def fragmented(c, _, to, size, mtu, port):
     packet = c.ip4(to, length=size)
-    c.claim(lambda _, f: f[12:14] == b"\x08\x00" and f[18:20] == packet[4:6])  # the last piece may be too short for a token
+    c.claim(lambda _, f: f[12:14] == b"\x08\x00" and f[18:20] == packet[4:6])  # the last piece may lack a token
     c.send(packet)
     pieces(c, packet, port, mtu)
 
@@ -362,7 +362,7 @@ def fits6(c, _, to, size, port):
 def too_big6(c, _, to, size, mtu):
     packet = c.ip6(to, length=size)
     c.send(packet)
-    # What the interface takes but the route does not is found out on the way out.
+    # A packet that fits the interface but not the route is found too big at output, with its hop limit decreased.
     c.error6(packet, 2, 0, rest=struct.pack("!I", mtu), ttl_gone=True)
 
 
@@ -373,7 +373,7 @@ def fragment_too_big6(c, _, offset):
     c.error6(packet, 2, 0, rest=struct.pack("!I", ALT_MTU))
 
 
-# ---- what the box answers ----
+# ---- answers of the box ----
 
 def echo_reply4(packet, source=None, tos=None):
     def mismatch(frame):
@@ -410,7 +410,7 @@ def box_echo(c, _, address, size, tos):
 
 @case("box4.echo-in-fragments", "RFC 1122 3.3.2")
 def box_echo_fragments(c):
-    """The box reassembles, and answers in fragments."""
+    """The box reassembles the request and answers in fragments."""
     whole = IP(src=LAN.host4, dst=LAN.router4, id=c.number) / ICMP(id=c.number, seq=1) / Raw(c.payload(2000))
     for piece in fragment(IP(bytes(whole)), fragsize=1000):
         c.send(piece)
@@ -428,7 +428,7 @@ def box_echo_checksum(c):
     ("broadcast", "10.77.1.255", "ff:ff:ff:ff:ff:ff"), ("limited-broadcast", "255.255.255.255", "ff:ff:ff:ff:ff:ff"),
     ("all-systems", "224.0.0.1", "01:00:5e:00:00:01")))
 def box_echo_many(c, _, address, mac):
-    """icmp_echo_ignore_broadcasts is on."""
+    """Not answered: icmp_echo_ignore_broadcasts is on."""
     c.dropped(IP(src=LAN.host4, dst=address) / ICMP(id=c.number) / Raw(c.payload()), mac=mac)
 
 
@@ -459,7 +459,7 @@ def box_echo6(c, _, address, size):
     ("all-nodes", "ff02::1", "33:33:00:00:00:01"), ("all-routers", "ff02::2", "33:33:00:00:00:02"),
     ("subnet-router-anycast", "fd77:1::", None)))
 def box_echo_many6(c, _, address, mac):
-    """Answered, from a unicast address."""
+    """Answered from a unicast address."""
     packet = bytes(IPv6(src=LAN.host6, dst=address) / ICMPv6EchoRequest(id=c.number) / Raw(c.payload()))
     c.send(packet, mac=mac)
 

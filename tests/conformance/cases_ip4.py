@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""IPv4 forwarding: what passes and how, what must not (RFC 791, 1812 section 5, 2474, 3168)."""
+"""IPv4 forwarding: packets that pass, with which changes, and packets that must not pass (RFC 791, 1812 section 5,
+2474, 3168)."""
 
 import struct
 
@@ -14,7 +15,7 @@ RESERVED = "Linux forwards packets from class E and most of network 0 since 5.3;
 
 
 def patched(packet, changes, sum_right=True):
-    """Bytes of a packet changed, {offset: value}; its header checksum made right again."""
+    """Returns a packet with bytes changed, {offset: value}, and with a correct header checksum if `sum_right`."""
     raw = bytearray(packet)
     for offset, value in changes.items():
         raw[offset] = value
@@ -56,7 +57,8 @@ def checksum_zero(c):
 
 @case("ip4.checksum.0xffff-is-zero", "RFC 1071")
 def checksum_ones(c):
-    """The sum of a header with 0xffff in place of 0 is right: passed, with the checksum of the next hop."""
+    """A header whose checksum is 0xffff in place of 0 sums up correctly: it passes, with the checksum of the next hop.
+    """
     packet = c.ip4(id=0)
     number = (0xffff - (0xffff ^ IP(packet).chksum)) % 0xffff
     packet = patched(packet, {4: number >> 8, 5: number & 0xff})
@@ -133,7 +135,7 @@ def length(c, size):
     c.passes(c.ip4(length=size))
 
 
-# ---- what a router does not look at ----
+# ---- fields that a router ignores ----
 
 @rows("ip4.protocol.{}", "RFC 1812 5.2.1", (
     ("icmp", 1), ("igmp-unicast", 2), ("ipip", 4), ("tcp", 6), ("ip6-in-ip4", 41), ("gre", 47), ("esp", 50), ("ah", 51),
@@ -212,7 +214,7 @@ def martian_destination(c, address):
 def reserved_destination(c, address):
     c.dropped(c.ip4(dst=address))
     if c.kernel:
-        c.tolerate(lambda port, f: port == "lan" and f[34:36] == b"\x03\0")  # there is no route, and it may say so
+        c.tolerate(lambda port, f: port == "lan" and f[34:36] == b"\x03\0")  # there is no route, which may be reported
 
 
 @rows("ip4.broadcast.{}", "RFC 1812 5.3.5", (
@@ -224,7 +226,7 @@ def broadcast(c, _, address):
 @rows("ip4.multicast.{}", "RFC 1812 5.2.1", (
     ("link-local", "224.0.0.5"), ("global", "233.252.0.1"), ("administrative", "239.1.2.3")))
 def multicast(c, _, address):
-    """Nobody asked for multicast routing."""
+    """Dropped: no multicast routing is configured."""
     c.dropped(c.ip4(dst=address))
     c.sends[-1] = ("lan", bytes.fromhex("01005e000005") + c.sends[-1][1][6:])
 
@@ -264,7 +266,7 @@ def blackhole(c):
 def connected(c):
     c.send(c.ip4(dst=WAN.host4, proto=253))
     c.forwarded(c.ip4(dst=WAN.host4, proto=253))
-    c.tolerate(lambda port, f: port == "lan" and f[23] == 1)  # the host knows no such protocol and says so
+    c.tolerate(lambda port, f: port == "lan" and f[23] == 1)  # the host does not know the protocol, and reports that
 
 
 @rows("ip4.reverse-path.{}", "RFC 3704, RFC 1812 5.3.8", (
@@ -292,11 +294,11 @@ def reverse_path_ttl(c, _, port):
 
 @rows("ip4.reverse-path.{}-blackholed-source", "RFC 5635", (("strict", "alt"), ("loose", "dmz")))
 def reverse_path_blackhole(c, _, port):
-    """Source-based remote triggered black hole: a blackhole route for the source drops its packets."""
+    """Source-based remotely triggered black hole: a blackhole route for the source drops its packets."""
     c.dropped(c.ip4(src=f"10.78.{BLACKHOLE}.5"), port)
 
 
-# ---- one-arm: a redirect, and the packet is forwarded nevertheless ----
+# ---- one-arm: a redirect is sent, and the packet is still forwarded ----
 
 @rows("ip4.redirect.{}", "RFC 1812 4.3.3.2, 5.2.7.2", (
     ("to-a-gateway-on-the-link", f"10.78.{BEYOND_LAN}.1", "10.77.1.3", 51),
@@ -305,7 +307,7 @@ def redirect(c, _, destination, gateway, source):
     packet = c.ip4(src=f"10.77.1.{source}", dst=destination, proto=253)
     c.send(packet)
     c.forwarded(packet, to="lan")
-    # The packet was on its way when the redirect was made: Linux quotes it one hop further.
+    # The packet was already in transit when the redirect was made: Linux quotes it one hop further.
     c.error4(packet, 5, 1, rest=bytes(map(int, gateway.split("."))), ttl_gone=True)
     c.tolerate(lambda port, f: port == "lan" and f[23] == 1 and f[34] == 3)
 

@@ -127,7 +127,7 @@ def bad_destination(c, _, address):
 
 @case("ip6.destination.link-local-is-not-forwarded", "RFC 4291 2.5.6")
 def link_local_destination(c):
-    """At most the router says that nobody on the sender's own link has the address."""
+    """Not forwarded. The router may report that no host on the sender's own link has the address."""
     c.send(c.ip6(dst="fe80::77:99"))
     c.tolerate(lambda port, f: port == "lan" and f[20] == 58 and f[54] in (1, 137))
 
@@ -158,7 +158,7 @@ def connected(c):
     packet = c.ip6(dst=WAN.host6, nh=253)
     c.send(packet)
     c.forwarded(packet)
-    c.tolerate(lambda port, f: port == "lan" and f[20] == 58)  # the host knows no such protocol and says so
+    c.tolerate(lambda port, f: port == "lan" and f[20] == 58)  # the host does not know the protocol, and reports that
 
 
 @rows("ip6.redirect.{}", "RFC 4861 8.2", (
@@ -175,4 +175,4 @@ def redirect(c, _, destination, target, source):
             return "no redirect with hop limit 255"
         return None if frame[62:94] == wanted and frame[22:24] == b"\xfe\x80" else f"says {frame[62:94].hex()}"
     c.want("lan", "a redirect", mismatch)
-    c.tolerate(lambda port, f: port == "lan" and f[20] == 58 and f[54] == 4)  # the host knows no protocol 253
+    c.tolerate(lambda port, f: port == "lan" and f[20] == 58 and f[54] == 4)  # the host does not know protocol 253

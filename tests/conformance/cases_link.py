@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The link: ARP (RFC 826, 1812 3.3.2, 5227), neighbour discovery (RFC 4861, 4862) and VLAN tags (802.1Q, where the kernel has
-them)."""
+"""The link: ARP (RFC 826, 1812 3.3.2, 5227), neighbour discovery (RFC 4861, 4862) and VLAN tags (802.1Q, if the kernel
+has them)."""
 
 import socket
 import struct
@@ -23,7 +23,7 @@ def raw_mac(text):
 
 
 def arp(c, mac=BROADCAST, ethertype=None, sender=None, **fields):
-    """An ARP request from an address of its own, so that the answer can be told from others'."""
+    """Sends an ARP request from an address of its own, by which the answer is recognised."""
     own = sender or f"10.77.1.{100 + c.number % 100}"
     packet = ARP(**{"op": 1, "hwsrc": LAN.host_mac, "psrc": own, "hwdst": "00:00:00:00:00:00", "pdst": LAN.router4, **fields})
     c.claim(lambda port, f: f[12:14] == b"\x08\x06" and f[20:22] == b"\0\x02" and f[38:42] == socket.inet_aton(own)
@@ -75,7 +75,7 @@ def arp_short(c):
 # ---- neighbour discovery ----
 
 def solicit(c, dst=SOLICITED, target=LAN.router6, source=None, mac=None, hlim=255, option=True, checksum=None):
-    """A neighbour solicitation from an address of its own."""
+    """Sends a neighbour solicitation from an address of its own."""
     own = source or f"fd77:1::1:{c.number:x}"
     message = ICMPv6ND_NS(tgt=target)
     if checksum is not None:
@@ -108,14 +108,15 @@ def advertisement(flags, lladdr=True):
 
 @rows("nd.solicitation-{}", "RFC 4861 7.2.4", (("multicast", SOLICITED, 0xe0, True), ("unicast", LAN.router6, 0xc0, False)))
 def nd_answered(c, _, destination, flags, lladdr):
-    """Answered with the flags router and solicited; who asked all is told the link-layer address, and to believe it."""
+    """Answered with the flags router and solicited. A multicast solicitation also gets the link-layer address and the
+    override flag."""
     solicit(c, destination)
     c.want("lan", "an advertisement", advertisement(flags, lladdr))
 
 
 @case("nd.duplicate-address-detection-of-our-address", "RFC 4862 5.4.3")
 def nd_dad(c):
-    """Answered to all nodes; not solicited."""
+    """Answered to all nodes, without the flag solicited."""
     solicit(c, source="::", option=False)
     c.want("lan", "an advertisement", advertisement(0xa0))
 
@@ -134,7 +135,7 @@ def nd_silent(c, _, fields):
 
 @case("nd.no-answer-to-unspecified-source-with-option", "RFC 4861 7.1.1")
 def nd_unspecified_option(c):
-    # DAD for an address of the router, but invalid; a target of its own, so that the valid one is another case.
+    # DAD for the router's address, but invalid: it has the option, and its checksum is wrong.
     solicit(c, dst="ff02::1:ff00:1", source="::", option=True, target=NETS["lan"].router6.replace("::1", "::1"), checksum=0)
 
 
@@ -156,7 +157,7 @@ def nd_advertisement(c):
 
 @case("nd.through-the-router-is-plain-icmp", "RFC 4861 7.1.1")
 def nd_forwarded(c):
-    """A solicitation to an address beyond loses its hop limit of 255 on the way: nobody there accepts it."""
+    """A solicitation to an address beyond the router loses its hop limit of 255 on the way, so no host accepts it."""
     message = bytes(ICMPv6ND_NS(tgt="fd78:1::1"))[4:24] + c.payload()
     base = bytes(IPv6(src=LAN.host6, dst="fd78:1::1", nh=58, plen=4 + len(message), hlim=255))
     sum_ = 0xffff ^ internet_sum(pseudo6(base[8:24], base[24:40], 4 + len(message), 58) + b"\x87\0\0\0" + message)
@@ -167,7 +168,7 @@ def nd_forwarded(c):
 
 @rows("vlan.unknown-{}", "802.1Q", (("vid-7", 0x8100, 7), ("vid-4095", 0x8100, 4095), ("service-tag", 0x88a8, 7)))
 def vlan_unknown(c, _, tpid, vid):
-    """A tag that no interface has: its packet is not taken for an untagged one."""
+    """A packet with a tag that no interface has is not taken for an untagged packet."""
     c.dropped(struct.pack("!HH", vid, 0x0800) + c.ip4(), ethertype=tpid)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""IPv4 options and IPv6 extension headers (RFC 791 3.1, 1812 4.2.2 and 5.2.4.1, 2113; RFC 8200 section 4, 2711, 2675)."""
+"""IPv4 options and IPv6 extension headers (RFC 791 3.1, 1812 4.2.2 and 5.2.4.1, 2113; RFC 8200 section 4, 2711, 2675).
+"""
 
 import socket
 import struct
@@ -27,7 +28,7 @@ def untouched(c, _, options):
     ("last", b"\x07\x0b\x08" + b"\x0a\x01\x02\x03" + SPOT, b"\x07\x0b\x0c" + b"\x0a\x01\x02\x03" + WAN4),
     ("after-nop", b"\x01\x07\x07\x04" + SPOT, b"\x01\x07\x07\x08" + WAN4)))
 def record_route(c, _, before, after):
-    """The router puts in the address of the interface that the packet leaves by."""
+    """The router records the address of the interface by which the packet leaves."""
     packet = c.ip4(raw_options=before)
     c.send(packet)
     c.forwarded(packet, edit=lambda raw: replaced(raw, after))
@@ -68,7 +69,7 @@ def source_route_to_us(c, _, options):
     ("loose-source-route", b"\x83\x07\x04" + socket.inet_aton("10.78.8.1")),
     ("strict-source-route", b"\x89\x07\x04" + socket.inet_aton("10.78.8.1"))))
 def source_route_through(c, _, options):
-    """accept_source_route is off: Linux drops any packet with such an option, whoever it is for."""
+    """accept_source_route is off: Linux drops every packet with such an option, whatever its destination."""
     c.dropped(c.ip4(raw_options=options))
 
 
@@ -100,7 +101,8 @@ def too_big(c):
 
 @case("ip4.option.fragments-copy-what-is-to-be-copied", "RFC 791 3.1")
 def fragmented(c):
-    """Of a router alert (copied) and a record route (not): the first fragment has both, the second the first."""
+    """A packet has a router alert (copied) and a record route option (not copied): the first fragment has both, the
+    second only the router alert."""
     packet = c.ip4("alt", length=1480, raw_options=b"\x94\x04\0\0\x07\x07\x04" + SPOT)
     c.send(packet)
     c.want("alt", "first fragment", lambda f: None if f[34:38] == b"\x94\x04\0\0" and f[38] == 7 and f[20] & 0x3f == 0x20 and f[21] == 0
@@ -123,7 +125,7 @@ def option_checksum(c):
 # ---- IPv6 ----
 
 def options_header(nh, options):
-    """A hop-by-hop or destination options header, padded to a multiple of 8 bytes."""
+    """Returns a hop-by-hop or destination options header, padded to a multiple of 8 bytes."""
     room = -(2 + len(options)) % 8
     pad = b"" if room == 0 else b"\0" if room == 1 else bytes([1, room - 2]) + bytes(room - 2)
     return bytes([nh, (2 + len(options) + len(pad)) // 8 - 1]) + options + pad
@@ -177,7 +179,7 @@ def hbh_too_big(c):
 
 @case("ip6.hop-by-hop.jumbo-of-a-short-packet", "RFC 2675 3")
 def jumbo_short(c):
-    """A jumbo payload option below 65,536: parameter problem at the option's length field."""
+    """A jumbo payload option with a length below 65,536: parameter problem at the option's length field."""
     packet = c.ip6(nh=HBH, headers=options_header(UDP, b"\xc2\x04" + struct.pack("!I", 100)))
     c.send(packet)
     c.error6(packet, 4, 0, rest=struct.pack("!I", 44))
@@ -203,7 +205,7 @@ def header(c, _, nh, headers):
 
 @case("ip6.header.routing-type-0-to-us", "RFC 5095 3")
 def rh0_to_us(c):
-    """Segments left and a type that is deprecated: an error at the type, never a packet sent on."""
+    """Segments left, and a deprecated type: an error that points to the type, and the packet is not forwarded."""
     route = bytes([UDP, 2, 0, 1, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "fd78:8::1")
     packet = c.ip6(dst=LAN.router6, nh=ROUTING, headers=route)
     c.send(packet)
@@ -212,7 +214,7 @@ def rh0_to_us(c):
 
 @case("ip6.header.routing-done-to-us", "RFC 8200 4.4")
 def rh_done(c):
-    """No segment left: the header is skipped, the datagram meets a closed port."""
+    """No segments left: the header is skipped, and the datagram reaches a closed port."""
     route = bytes([UDP, 2, 0, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "fd78:8::1")
     packet = c.ip6(dst=LAN.router6, nh=ROUTING, headers=route)
     c.send(packet)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cases, and how they run: all are sent at once; whatever arrives at the hosts is given to its case by the token in its
-payload, and then each case judges what it got. That nothing came is proven by marker packets that left later by every way
-out of the router and did come."""
+"""Cases and their execution. The packets of all cases are sent at once. Frames that arrive at the hosts are assigned to
+their case by the token in the payload, and then each case judges its frames. Marker packets prove that nothing more
+comes: they are sent later, and have arrived through every way out of the router."""
 
 import collections
 import logging
@@ -20,14 +20,14 @@ from network import BEYOND_ALT, BEYOND_DMZ, BEYOND_LAN, BEYOND_WAN, NETS
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 TOKEN = re.compile(rb"hpc([0-9a-f]{4})\.")
 MARKER = re.compile(rb"hpsync([0-9a-f]{8})\.")
-BATCH = 16  # cases between two markers: within every queue's length
+BATCH = 16  # cases between two markers; they fit into every queue
 BEYOND = {"wan": BEYOND_WAN, "alt": BEYOND_ALT, "dmz": BEYOND_DMZ, "lan": BEYOND_LAN}
 CASES = []
 
 
 def case(name, rfc, **options):
-    """Registers function(c) as a case. Options: kernel=…: why the kernel as router does otherwise, which c.kernel tells;
-    only=(router, …): the routers it can run on."""
+    """Registers function(c) as a case. Options: kernel=…: why the kernel as router behaves differently, in which case
+    the function reads c.kernel; linux=…: how Linux, and so every router here, differs from the RFC."""
     def register(function):
         CASES.append((name, rfc, function, options))
         return function
@@ -35,7 +35,7 @@ def case(name, rfc, **options):
 
 
 def rows(name, rfc, table, **options):
-    """One case for each row: function(c, *row); `name` is formatted with the row, or its first field if that is a text."""
+    """Registers one case for each row: function(c, *row). `name` is formatted with the row."""
     def register(function):
         for row in table:
             row = row if isinstance(row, tuple) else (row,)
@@ -45,7 +45,7 @@ def rows(name, rfc, table, **options):
 
 
 def internet_sum(data):
-    """Ones' complement sum; 0xffff if a checksum over the data is right."""
+    """Returns the ones' complement sum; 0xffff if a checksum in the data is correct."""
     if len(data) % 2:
         data += b"\0"
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -59,7 +59,7 @@ def pseudo6(source, destination, length, protocol):
 
 
 def hop4(packet):
-    """An IPv4 packet one hop further; its checksum as it must be."""
+    """Returns an IPv4 packet one hop further, with a correct checksum."""
     raw = bytearray(packet)
     raw[8] -= 1
     header = (raw[0] & 15) * 4
@@ -75,7 +75,7 @@ def hop6(packet):
 
 
 def link_of(port, ethertype):
-    """The link header of what the router sends to the host at a port."""
+    """Returns the link header of frames from the router to the host at a port."""
     net = NETS[port]
     return bytes(Ether(dst=net.host_mac, src=net.router_mac, type=ethertype))
 
@@ -83,12 +83,13 @@ def link_of(port, ethertype):
 def describe(frame):
     try:
         return Ether(frame).summary()
-    except Exception:  # whatever is in a frame, it gets a description
+    except Exception:  # any frame gets a description
         return frame[:64].hex()
 
 
 class Want:
-    """A frame that must come out of a port: mismatch(frame) says why it is not this one, or None."""
+    """A frame that must come out of a port. mismatch(frame) returns why a frame is not the wanted one, or None if it
+    is."""
 
     def __init__(self, port, what, mismatch):
         self.port, self.what, self.mismatch = port, what, mismatch
@@ -102,18 +103,18 @@ class Case:
         self.router = router
         self.token = b"hpc%04x." % number
         self.sends, self.wants, self.claims, self.tolerated, self.got = [], [], [], [], []
-        self.late = False         # some answers take the kernel a while
-        self.marked = tuple(NETS)  # the ports that markers come from
+        self.late = False         # some answers of the kernel take a while
+        self.marked = tuple(NETS)  # the ports that send markers
         function(self)
 
     # ---- packets ----
 
     def payload(self, length=None):
-        """The token again and again, so that each fragment has it."""
+        """Returns the token, repeated up to `length`, so that each fragment contains it."""
         return self.token if length is None else (self.token * (length // len(self.token) + 1))[:length]
 
     def ip4(self, to="wan", length=None, **fields):
-        """A UDP packet from the client to a host beyond a port; `length`: of the whole packet."""
+        """Returns a UDP packet from the client to a host beyond a port. `length`: of the whole packet."""
         dst = f"10.78.{BEYOND[to]}.1" if isinstance(to, str) else f"10.78.{to}.1"
         size = None if length is None else length - 28 - 4 * ((len(fields.get("raw_options", b"")) + 3) // 4)
         options = fields.pop("raw_options", None)
@@ -124,7 +125,7 @@ class Case:
         return bytes(header / UDP(datagram)) if fields.get("proto", 17) == 17 else bytes(header / Raw(datagram))
 
     def ip6(self, to="wan", length=None, headers=b"", nh=None, **fields):
-        """The same for IPv6; `headers`: extension headers as bytes, of which the first is an `nh`."""
+        """Returns the same for IPv6. `headers`: extension headers as bytes; `nh` is the type of the first one."""
         dst = f"fd78:{BEYOND[to]}::1" if isinstance(to, str) else f"fd78:{to}::1"
         size = None if length is None else length - 48 - len(headers)
         base = IPv6(**{"src": NETS["lan"].host6, "dst": dst, "nh": 17 if nh is None else nh, **fields})
@@ -139,7 +140,7 @@ class Case:
         return whole[40:]
 
     def send(self, packet, port="lan", mac=None, ethertype=None, frame=False):
-        """An IP packet (or a whole frame) from the host at a port to the router."""
+        """Sends an IP packet (or a whole frame) from the host at a port to the router."""
         net = NETS[port]
         packet = bytes(packet)
         if not frame:
@@ -148,13 +149,13 @@ class Case:
         self.sends.append((port, packet))
         return packet
 
-    # ---- what must become of them ----
+    # ---- expectations ----
 
     def want(self, port, what, mismatch):
         self.wants.append(Want(port, what, mismatch))
 
     def exactly(self, port, packet, ethertype=None):
-        """This packet leaves by a port, with nothing behind it: the links here have no shortest frame."""
+        """Expects this packet at a port, without padding: these links have no minimum frame size."""
         kind = ethertype if ethertype is not None else 0x86dd if packet[0] >> 4 == 6 else 0x0800
         expected = link_of(port, kind) + packet
 
@@ -163,7 +164,7 @@ class Case:
         self.want(port, "the packet one hop further", mismatch)
 
     def forwarded(self, packet, to="wan", edit=None):
-        """Leaves by a port with nothing changed but TTL and checksum; edit(bytes): and that."""
+        """Expects the packet at a port, with only TTL and checksum changed, and with edit(bytes) applied."""
         packet = bytes(packet)
         packet = hop6(packet) if packet[0] >> 4 == 6 else hop4(edit(packet) if edit else packet)
         self.exactly(to, packet)
@@ -173,11 +174,11 @@ class Case:
         self.forwarded(packet, to)
 
     def dropped(self, packet, port="lan", **more):
-        """Nothing comes of it, at no port."""
+        """Sends a packet for which no frame may come out of any port."""
         self.send(packet, port, **more)
 
     def error4(self, packet, kind, code, port="lan", rest=b"\0\0\0\0", source=None, ttl_gone=False, more=None):
-        """The sender gets this ICMP error about its packet (RFC 792, 1812 4.3.2)."""
+        """Expects that the sender gets this ICMP error about its packet (RFC 792, 1812 4.3.2)."""
         packet = bytes(packet)
         router = socket.inet_aton(source or NETS[port].router4)
 
@@ -194,20 +195,20 @@ class Case:
         self.want(port, f"ICMPv6 error {kind}/{code}", mismatch)
 
     def claim(self, predicate):
-        """Frames without token for which predicate(port, frame) holds belong to this case."""
+        """Frames without a token belong to this case if predicate(port, frame) is true."""
         self.claims.append(predicate)
 
     def tolerate(self, predicate):
-        """Such frames may come or not: they are not this case's subject."""
+        """Frames for which predicate(port, frame) is true may come or not: the case does not test them."""
         self.tolerated.append(predicate)
 
-    # ---- judgement ----
+    # ---- verdict ----
 
     def complete(self):
         return not self.judge(strict=False)
 
     def judge(self, strict=True):
-        """What is wrong, as a list of lines."""
+        """Returns everything that is wrong, as a list of lines."""
         left, wrong = list(self.got), []
         for want in self.wants:
             reasons = []
@@ -233,7 +234,7 @@ def first_difference(expected, frame):
 
 
 def with_options(header, options, datagram):
-    """An IPv4 packet with these bytes as options, padded with End of Option List."""
+    """Returns an IPv4 packet with these bytes as options, padded with End of Option List."""
     options += b"\0" * (-len(options) % 4)
     header = header.copy()
     header.ihl = 5 + len(options) // 4
@@ -270,7 +271,7 @@ def error4_mismatch(frame, link, router, packet, kind, code, rest, ttl_gone):
     if total > 576 or len(quote) < min(len(packet), header + 8):
         return f"{total} bytes, of which {len(quote)} quoted"
     original = packet
-    if ttl_gone:  # made after the packet had been prepared for its next hop
+    if ttl_gone:  # the error was made after the packet had been prepared for its next hop
         original = hop4(packet) if quote[8] == packet[8] - 1 else packet
     return None if quote == original[:len(quote)] else "quote: " + first_difference(original, quote)
 
@@ -301,7 +302,7 @@ def error6_mismatch(frame, link, router, packet, kind, code, rest, ttl_gone):
 
 
 class Bench:
-    """Sends the cases' frames and gives what arrives to them."""
+    """Sends the cases' frames and assigns received frames to the cases."""
 
     def __init__(self, network):
         self.network = network
@@ -315,7 +316,7 @@ class Bench:
             s.close()
 
     def receive(self, timeout):
-        """Takes what is there, waiting up to `timeout` seconds for something; false if nothing came."""
+        """Reads all frames that are available, waiting up to `timeout` seconds for one; returns False if none came."""
         ready = select.select(list(self.by_fd), [], [], timeout)[0]
         for fd in ready:
             port, s = self.by_fd[fd]
@@ -342,7 +343,7 @@ class Bench:
                 return
 
     def marker(self, source, target, l3):
-        """Sends one marker; it must come out at `target`."""
+        """Sends one marker, which must come out at `target`."""
         self.number += 1
         text = b"%08x" % self.number
         net = NETS[source]
@@ -351,8 +352,8 @@ class Bench:
         self.transmit(source, frame)
 
     def sync(self, ports=tuple(NETS), attempts=5):
-        """Returns when everything sent before has gone its way: by the fast path and by the kernel, out of each port. A
-        marker may be lost while a port is reopened for another MTU: then later ones are sent."""
+        """Returns when all packets sent before have been processed, by the fast path and by the kernel, out of each
+        port. A marker may be lost while a port is reopened for another MTU; then the markers are sent again."""
         for _ in range(attempts):
             self.markers.clear()
             self.send_markers(ports)
@@ -381,7 +382,7 @@ class Bench:
                 time.sleep(0.001)
 
     def run(self, cases):
-        """All cases at once."""
+        """Runs all cases at once."""
         self.cases = {c.number: c for c in cases}
         self.claiming = [c for c in cases if c.claims]
         self.sync(cases[-1].marked)
@@ -391,7 +392,7 @@ class Bench:
             if i % BATCH == BATCH - 1:
                 self.sync()
         self.sync(cases[-1].marked)
-        self.sync(cases[-1].marked)  # what the kernel had to think about longer
+        self.sync(cases[-1].marked)  # for packets that took the kernel longer
         end = time.monotonic() + 50
         while not all(c.complete() for c in cases if c.late) and time.monotonic() < end:
             self.receive(0.1)

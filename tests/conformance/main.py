@@ -65,7 +65,7 @@ def run_scenarios(network, report, bench, names):
             wrong = c.judge()
         finally:
             try:
-                for _ in steps:  # undoes what it did, and may object to what it saw
+                for _ in steps:  # undoes its changes; may raise if the results are wrong
                     pass
             except AssertionError as e:
                 wrong = [*wrong, str(e)]
@@ -73,7 +73,7 @@ def run_scenarios(network, report, bench, names):
 
 
 def test(router, args):
-    """One router, in this process."""
+    """Tests one router in this process."""
     sys.path.insert(0, str(HERE))
     import network
     import cases_icmp  # noqa: F401  (registers its cases)
@@ -106,7 +106,7 @@ def test(router, args):
 
 
 def test_in_child(router, args):
-    """A router in a process of its own: what router it is, is decided when modules are loaded."""
+    """Tests a router in a process of its own, because modules read the kind of router when they are loaded."""
     out = pathlib.Path(args.json or "/dev/null")
     part = out.with_name(f"{out.name}.{router}") if args.json else None
     command = [sys.executable, __file__, router, *args.names, "--halfpoll", args.halfpoll]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The router under test and what is around it: the laboratory of the end-to-end tests with a fourth port, routes of every
-kind, and, for virtio, TAP interfaces behind vhost-user in place of veth cables.
+"""The router under test and its surroundings: the lab of the end-to-end tests with a fourth port, routes of every kind,
+and, for virtio, TAP interfaces behind vhost-user in place of veth pairs.
 
     client  eth0 -- lan0  router  wan0 -- eth0  server    behind it: 10.78.N.0/24, fd78:N::/64
                           router  alt0 -- eth0  backup    MTU 1400, strict reverse path check
@@ -28,11 +28,11 @@ LAN_GATEWAY4, LAN_GATEWAY6 = "10.77.1.3", "fe80::77:3"
 ALT_MTU, MTU_OF_ROUTE = 1400, 1300
 JUMBO = 9000
 SO_RCVBUFFORCE = 33
-CLIENT_ADDRESSES = range(51, 71)  # more sources behind lan
+CLIENT_ADDRESSES = range(51, 71)  # more source addresses behind lan
 
 
 def has_vlan():
-    """The kernel can make VLAN interfaces."""
+    """True if the kernel can make VLAN interfaces."""
     name = "hpvlan0"
     made = lab.run("ip", "link", "add", "link", "lo", "name", name, "type", "vlan", "id", 2, check=False)
     lab.run("ip", "link", "del", name, check=False)
@@ -40,7 +40,8 @@ def has_vlan():
 
 
 class Network(lab.Lab):
-    """`router`: kernel, af_xdp or virtio. `wire`: the program that carries frames between TAPs and vhost-user sockets."""
+    """`router`: kernel, af_xdp or virtio. `wire`: the program that carries frames between TAPs and vhost-user sockets.
+    """
 
     def __init__(self, router, wire=None):
         self.kind, self.wire_program, self.wire = router, wire, None
@@ -93,8 +94,8 @@ class Network(lab.Lab):
         self.router.sysctl(ipv4__conf__alt0__rp_filter=1, ipv4__conf__dmz0__rp_filter=2)
 
     def quicken(self):
-        """Errors are not limited but where that is the case's subject; unresolved neighbours fail soon."""
-        # Present from some kernel on.
+        """ICMP errors are limited only in cases about the limit; unresolved neighbours fail soon."""
+        # Only newer kernels have these.
         for name, value in (("icmp_msgs_per_sec", 1000000), ("icmp_msgs_burst", 1000000)):
             self.sysctl_if_there(f"/proc/sys/net/ipv4/{name}", value)
         self.router.sysctl(ipv4__conf__all__rp_filter=0, ipv6__icmp__ratemask="")
@@ -124,10 +125,10 @@ class Network(lab.Lab):
         self.router.ip("-6", "route", "add", f"fd78:{BEYOND_LAN}::/64", "via", LAN_GATEWAY6, "dev", "lan0")
         self.router.ip("route", "add", f"10.78.{LOST}.0/24", "via", "10.77.2.99")
         self.router.ip("-6", "route", "add", f"fd78:{LOST}::/64", "via", "fd77:2::99")
-        # Nothing is routed elsewhere: no default route.
+        # No default route: other destinations have no route.
 
     def resolve(self):
-        """Every neighbour that cases need is known to the router before they begin."""
+        """Makes every neighbour that the cases need known to the router."""
         for net in self.nets:
             self.reach(net)
         for address in (LAN_GATEWAY4, LAN_GATEWAY6 + "%lan0", *(f"10.77.1.{n}" for n in CLIENT_ADDRESSES),
@@ -154,7 +155,7 @@ class Network(lab.Lab):
             super().stop()
         finally:
             if self.wire:
-                self.wire.stdin.close()  # it ends with its input
+                self.wire.stdin.close()  # the program ends with its input
                 try:
                     self.wire.wait(5)
                 except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cases that need the router configured otherwise: one after the other, after all others, each undoes what it did."""
+"""Cases that need another configuration of the router. They run one after the other, after all other cases, and each
+undoes its changes."""
 
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
@@ -15,7 +16,8 @@ NO_JUMBO = "AF_XDP without multi-buffer sockets takes no frames beyond a page"
 
 
 def scenario(name, rfc, **options):
-    """Registers function(c, network) as a generator: sets up, yields to be run and judged, and undoes it."""
+    """Registers function(c, network), a generator that sets up, yields to be run and judged, and undoes its changes.
+    Options: only=(router, …): the routers it can run on; why=…: the reason."""
     def register(function):
         SCENARIOS.append((name, rfc, function, options))
         return function
@@ -28,7 +30,8 @@ def port_follows(network, name, mtu):
 
 
 def settle(network):
-    """halfpoll has heard of what was configured: netlink messages are applied in order, a link's MTU among them."""
+    """Waits until halfpoll has applied the configuration: netlink messages are applied in order, and a change of a
+    link's MTU is visible."""
     if network.kind == "kernel":
         return
     for mtu in (1499, 1500):
@@ -39,7 +42,7 @@ def settle(network):
 
 @scenario("rate.icmp4-errors-are-limited", "RFC 1812 4.3.2.8")
 def rate4(c, network):
-    """Of 500 packets that expire at once, a host is told a few times."""
+    """A host gets only a few errors for 500 packets that expire at once."""
     network.router.sysctl(ipv4__icmp_ratemask=6168)
     packet = c.ip4(ttl=1, src="10.77.1.70")
     for _ in range(500):
@@ -66,7 +69,7 @@ def rate6(c, network):
 
 @scenario("ip4.broadcast.directed-where-it-is-allowed", "RFC 1812 5.3.5.2")
 def directed(c, network):
-    """With bc_forwarding the last router sends it as a broadcast of the link."""
+    """With bc_forwarding, the last router sends a directed broadcast as a broadcast of the link."""
     network.router.sysctl(ipv4__conf__all__bc_forwarding=1, ipv4__conf__lan0__bc_forwarding=1, ipv4__conf__wan0__bc_forwarding=1)
     settle(network)
     packet = c.ip4(dst="10.77.2.255")
@@ -81,7 +84,7 @@ def directed(c, network):
 def forwarding4_off(c, network):
     network.router.sysctl(ipv4__conf__lan0__forwarding=0)
     settle(network)
-    c.marked, c.late = ("wan", "alt", "dmz"), True  # the echo is the last of lan's packets
+    c.marked, c.late = ("wan", "alt", "dmz"), True  # the echo reply is the last of lan's packets
     c.dropped(c.ip4())
     c.dropped(c.ip4(ttl=1))
     packet = bytes(IP(src=LAN.host4, dst=LAN.router4) / ICMP(id=c.number) / Raw(c.payload()))
@@ -108,7 +111,7 @@ def forwarding6_off(c, network):
 
 @scenario("ip4.reverse-path.strict-by-all", "RFC 3704")
 def strict_by_all(c, network):
-    """The larger of conf/all and the interface's rules."""
+    """The larger value of conf/all and the interface counts."""
     network.router.sysctl(ipv4__conf__all__rp_filter=1)
     settle(network)
     c.dropped(c.ip4(src="203.0.113.5"))
@@ -120,7 +123,7 @@ def strict_by_all(c, network):
 
 @scenario("ip4.martian-source.the-routers-own-address", "RFC 1812 5.3.8")
 def own_source(c, network):
-    """With the reverse path check an own address does not come in from outside."""
+    """With the reverse path check, packets from outside with an address of the router are dropped."""
     network.router.sysctl(ipv4__conf__lan0__rp_filter=1)
     settle(network)
     c.dropped(c.ip4(src=LAN.router4))
@@ -172,7 +175,7 @@ def jumbo_too_big(c, network):
 
 @scenario("jumbo.echo-of-the-box", "RFC 792, RFC 4443", only=("kernel", "virtio"), why=NO_JUMBO)
 def jumbo_box(c, network):
-    """The slow path carries frames of several segments both ways."""
+    """The slow path carries frames of several segments in both directions."""
     set_mtu(network, JUMBO)
     packet = bytes(IP(src=LAN.host4, dst=LAN.router4) / ICMP(id=c.number) / Raw(c.payload(JUMBO - 28)))
     c.send(packet)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The cables of a router on virtio: virtio_wire SOCKET,NETNS,TAP... carries frames between a vhost-user socket, of
-// which the router's net_virtio_user device is the server, and a TAP interface of a namespace. Ends at the end of
-// stdin.
+// The cables of a router on virtio. `virtio_wire SOCKET,NETNS,TAP...` carries frames between a TAP interface in a
+// namespace and a vhost-user socket, whose server is the router's net_virtio_user device. Ends at the end of stdin.
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
 #include <halfpoll/netns.hpp>
@@ -47,7 +46,7 @@ int open_tap(const std::string &netns, const std::string &name)
     return fd;
 }
 
-/// "SOCKET,NETNS,TAP"
+/// `ends` has the form "SOCKET,NETNS,TAP".
 wire make_wire(const std::string &ends, unsigned number, rte_mempool *pool)
 {
     const auto first = ends.find(','), second = ends.find(',', first + 1);
@@ -58,7 +57,7 @@ wire make_wire(const std::string &ends, unsigned number, rte_mempool *pool)
     return w;
 }
 
-/// What the host sends. True if there was something.
+/// Passes on frames that the host has sent; returns true if there were any.
 bool from_tap(wire &w, rte_mempool *pool)
 {
     unsigned n = 0;
