@@ -57,8 +57,8 @@ def checksum_zero(c):
 
 @case("ip4.checksum.0xffff-is-zero", "RFC 1071")
 def checksum_ones(c):
-    """A header whose checksum is 0xffff in place of 0 sums up correctly: it passes, with the checksum of the next hop.
-    """
+    """A header whose checksum is 0xffff in place of 0 sums up correctly: it passes, with the checksum of the next
+    hop."""
     packet = c.ip4(id=0)
     number = (0xffff - (0xffff ^ IP(packet).chksum)) % 0xffff
     packet = patched(packet, {4: number >> 8, 5: number & 0xff})

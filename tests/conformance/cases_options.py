@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""IPv4 options and IPv6 extension headers (RFC 791 3.1, 1812 4.2.2 and 5.2.4.1, 2113; RFC 8200 section 4, 2711, 2675).
-"""
+"""IPv4 options and IPv6 extension headers (RFC 791 3.1, 1812 4.2.2 and 5.2.4.1, 2113; RFC 8200 section 4, 2711,
+2675)."""
 
 import socket
 import struct

@@ -40,8 +40,8 @@ def has_vlan():
 
 
 class Network(lab.Lab):
-    """`router`: kernel, af_xdp or virtio. `wire`: the program that carries frames between TAPs and vhost-user sockets.
-    """
+    """`router`: kernel, af_xdp or virtio. `wire`: the program that carries frames between TAPs and vhost-user
+    sockets."""
 
     def __init__(self, router, wire=None):
         self.kind, self.wire_program, self.wire = router, wire, None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A made-up /sys with a NIC on a PCI bus, for `halfpoll … --root`. /proc is the real one, except for /proc/interrupts.
-"""
+"""A made-up /sys with a NIC on a PCI bus, for `halfpoll … --root`. /proc is the real one, except for
+/proc/interrupts."""
 
 import os
 import pathlib

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checks that the forwarder holds exactly what `ip` shows, by an independent reading of routes, neighbours and links.
-"""
+"""Checks that the forwarder holds exactly what `ip` shows, by an independent reading of routes, neighbours and
+links."""
 
 import ipaddress
 import json

@@ -92,8 +92,8 @@ class Tunnels(unittest.TestCase):
         self.between_hosts("vxlan id 7", "dev {dev} dstport 31337 gbp")
 
     def test_vxlan_with_remote_checksum_offload(self):
-        """Inner checksums stay unfinished all the way. TCP over this tunnel is slow with the kernel as the router, too.
-        """
+        """Inner checksums stay unfinished all the way. TCP over this tunnel is slow with the kernel as the router,
+        too."""
         with self.tunnel(*self.hosts(), "vxlan id 7", "dev {dev} dstport 4789 udpcsum remcsumtx remcsumrx"):
             echo(self.client, self.server, THERE4)
             echo(self.client, self.server, THERE6)

@@ -59,8 +59,8 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about AF_XDP sockets")
     def test_queues_that_an_interface_gets_are_served(self):
-        """When an interface gets more queues, the port is reopened with a socket on each; its shadow keeps its carrier.
-        """
+        """When an interface gets more queues, the port is reopened with a socket on each; its shadow keeps its
+        carrier."""
         ping(self.client, WAN.host4)
         changes = self.carrier_changes("wan0")
         self.router.run("ethtool", "-L", WAN.port, "rx", 2, "tx", 2)
@@ -127,8 +127,8 @@ class Links(unittest.TestCase):
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_port_that_returns(self):
-        """When the interface of a port is made again under its name, the port returns with the addresses of its shadow.
-        """
+        """When the interface of a port is made again under its name, the port returns with the addresses of its
+        shadow."""
         for _ in range(2):
             ping(self.client, WAN.host4)
             self.server.ip("link", "del", "eth0")

@@ -113,8 +113,8 @@ class Failed(ReloadCase):
         self.assertIn("p-none", dry.stdout)
 
     def test_a_device_that_others_use_costs_no_packet(self):
-        """Refused: a device that another halfpoll uses, more queues than the device has, a shadow's name that is taken.
-        """
+        """Refused: a device that another halfpoll uses, more queues than the device has, a shadow's name that is
+        taken."""
         other = self.lab.folder / "other.toml"
         other.write_text(f'[runtime]\ncpus = [0]\ncontrol = "{self.lab.folder}/other"\n' + port(ALT), encoding="utf-8")
         process = self.router.popen(PROGRAM, "run", other, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -24,8 +24,8 @@ class Virtio(unittest.TestCase):
         self.assertLess(seen["calls"]["all"], seen["polls"] / 100, seen)
 
     def test_trickle_beside_full_load(self):
-        """The quiet queue sleeps until its interrupt while its neighbour never stops, and all its packets are served.
-        """
+        """The quiet queue sleeps until its interrupt while its neighbour never stops, and all its packets are
+        served."""
         seen = virtio_pair.trickle(BUILD, windows=10)
         device = seen["device"]
         self.assertGreater(seen["saturated"], 1, "the neighbour was no full load")
@@ -36,8 +36,8 @@ class Virtio(unittest.TestCase):
         self.assertEqual(device["park_rescues"], 0)
 
     def test_overload_without_livelock(self):
-        """Under overload the router does not spend its time on packets that it then drops: accepted packets come back.
-        """
+        """Under overload the router does not spend its time on packets that it then drops: accepted packets come
+        back."""
         seen = virtio_pair.overload(BUILD, windows=3)
         self.assertGreater(seen["offered"], seen["returned"], seen)
         self.assertGreater(seen["returned"], 0, seen)
