@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A virtual machine with emulated NICs, in software emulation: QEMU, its monitor, and the agent that runs commands in
-it (see init)."""
+the guest (see init)."""
 
 import base64
 import contextlib
@@ -22,11 +22,11 @@ KERNEL_OPTIONS = ("console=ttyS0 loglevel=4 panic=-1 hugepagesz=2M hugepages=128
 
 
 class GuestEnded(AssertionError):
-    """QEMU is gone, or the guest's kernel."""
+    """QEMU or the guest's kernel has ended."""
 
 
 class Line:
-    """One end of a socket pair, read by lines and by lengths; the other end is QEMU's."""
+    """One end of a socket pair, read by lines and by lengths; QEMU has the other end."""
 
     def __init__(self):
         self.here, self.there = socket.socketpair()
@@ -79,7 +79,7 @@ class Nic:
 
 
 class Guest:
-    """Boots on construction; stop() ends it. run() is used like lab.run(), and ip() like that of a namespace."""
+    """Boots on construction; stop() ends it. run() is used like lab.run(), and ip() like Namespace.ip()."""
 
     def __init__(self, folder, image, nics, accel="tcg,thread=multi", cpus=2, options=(),
                  kernel_options=(), patience=1):
@@ -122,7 +122,7 @@ class Guest:
             raise GuestEnded(f"the guest does not start: {e}\n{self.words()}") from None
 
     def words(self):
-        """What QEMU and the guest's kernel said last."""
+        """Returns the last messages of QEMU and of the guest's kernel."""
         said = []
         for name in ("qemu.log", "console"):
             with contextlib.suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ class Guest:
         return "\n".join(said)
 
     def qmp(self, command, timeout=10, **arguments):
-        """A command to QEMU's monitor."""
+        """Sends a command to QEMU's monitor; returns the reply."""
         self.monitor.send(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         end = time.monotonic() + timeout
         while True:
@@ -142,7 +142,7 @@ class Guest:
             return message["return"]
 
     def wait_event(self, wanted, timeout):
-        """Waits for an event of QEMU's monitor for which wanted(event) holds."""
+        """Waits for an event of QEMU's monitor for which wanted(event) is true."""
         end = time.monotonic() + timeout
         while True:
             for event in self.events:
@@ -152,7 +152,7 @@ class Guest:
             self.events.append(json.loads(self.monitor.read_line(end)))
 
     def shell(self, command, check=True, timeout=60):
-        """Runs shell commands in the guest; like lab.run()."""
+        """Runs shell commands in the guest, like lab.run()."""
         with self.lock:
             self.number += 1
             timeout *= self.patience
@@ -192,13 +192,13 @@ class Guest:
         self.shell("".join(f"modprobe {m} || exit 1\n" for m in modules))
 
     def address(self, nic):
-        """PCI address of a NIC: what is behind its root port. None: nothing is."""
+        """Returns the PCI address of a NIC, from its root port. None: there is no device behind that port."""
         port = f"/sys/bus/pci/devices/0000:00:{FIRST_ROOT_PORT + nic.number:02x}.0/"
         found = re.findall(r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$", self.run("ls", port).stdout, re.M)
         return found[0] if found else None
 
     def bind(self, nic, driver="vfio-pci"):
-        """Gives a NIC to a driver, and returns its PCI address."""
+        """Binds a NIC to a driver, and returns its PCI address."""
         address = self.address(nic)
         assert address, f"no device behind root port {nic.number}"
         device = f"/sys/bus/pci/devices/{address}"
@@ -212,7 +212,7 @@ class Guest:
         self.qmp("set_link", name=nic.netdev, up=up)
 
     def unplug(self, nic, timeout=20):
-        """Hot-unplug: asks the guest for the NIC and waits until it has given it."""
+        """Hot-unplugs a NIC: asks the guest for it and waits until the guest has released it."""
         self.qmp("device_del", id=nic.id)
         self.wait_event(lambda e: e["event"] == "DEVICE_DELETED" and e["data"].get("device") == nic.id, timeout)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Tests of tests/e2e on the kernel of the guest: all of their lab is in the guest, namespaces and AF_XDP on veth, and no
-NIC."""
+"""Runs tests of tests/e2e on the kernel of the guest. Their whole lab is in the guest: namespaces, and AF_XDP on veth,
+without NICs."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ from lab import PATIENCE
 E2E = pathlib.Path(__file__).resolve().parent.parent / "e2e"
 MODULES = ("veth", "8021q", "bridge", "vrf")
 PROGRAMS = ("/usr/bin/nsenter", "/usr/bin/python3")
-NOT_NEEDED = {"dist-packages", "test", "idlelib", "lib2to3", "tkinter", "__pycache__"}  # of its library
+NOT_NEEDED = {"dist-packages", "test", "idlelib", "lib2to3", "tkinter", "__pycache__"}  # parts of Python's library
 MEMORY_MB = 2048
 LOOK_SECONDS = 2
 
@@ -38,7 +38,7 @@ def add_tests(image, names):
 
 
 def run(cache, halfpoll, names):
-    """The exit status of main.py, whose output is shown as it comes."""
+    """Runs main.py in the guest and prints its output as it comes; returns its exit status."""
     def add(image):
         add_python(image)
         add_tests(image, names)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The guest's kernel and initramfs, made on the spot from Debian's packages and this machine's own files. Nothing is
-installed; downloads and what was unpacked stay in the build directory."""
+"""Makes the guest's kernel and initramfs from Debian's packages and this machine's own files. Nothing is installed;
+downloads and unpacked files stay in the build directory."""
 
 import collections
 import glob
@@ -14,9 +14,9 @@ from lab import run
 
 HERE = pathlib.Path(__file__).resolve().parent
 KERNEL = "linux-image-amd64"
-# With what they need themselves. The kernel's own NIC drivers are for the comparison in bench/.
+# Their dependencies are added. The kernel's own NIC drivers are for the comparison in bench/.
 MODULES = ("vfio-pci", "vfio_iommu_type1", "tun", "igb", "e1000e", "vmxnet3", "virtio_net", "virtio_pci")
-# Drivers that the EAL loads by itself, so that ldd does not see them.
+# Drivers that the EAL loads by itself, so that ldd does not list them.
 PMDS = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_virtio", "net_vmxnet3")
 PROGRAMS = ("/usr/bin/ip",)
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -38,8 +38,8 @@ class Initramfs:
         self.add(path, stat.S_IFREG | mode, data)
 
     def own(self, path):
-        """A file of this machine at its own place, with the symbolic links on the way to it: a library that has two
-        real names is loaded twice."""
+        """Adds a file of this machine under its own path, with the symbolic links on that path: a library with two real
+        names would be loaded twice."""
         parts, where = collections.deque(pathlib.Path(path).parts[1:]), "/"
         while parts:
             where = os.path.join(where, parts.popleft())
@@ -52,7 +52,8 @@ class Initramfs:
         self.file(where, pathlib.Path(where).read_bytes(), os.stat(where).st_mode & 0o777)
 
     def program(self, path, at=None):
-        """A program or library with all the libraries it needs. Those that are not the system's go to LIBRARIES."""
+        """Adds a program or library with all libraries that it needs. Libraries outside the system's folders go to
+        LIBRARIES."""
         if at:
             self.file(at, pathlib.Path(path).read_bytes())
         else:
@@ -78,7 +79,7 @@ def record(number, name, mode, data):
 
 
 def needed(path):
-    """(name, place) of the shared libraries of a program."""
+    """Yields (name, path) of the shared libraries of a program."""
     for line in run("ldd", path).stdout.splitlines():
         assert "not found" not in line, f"{path}: {line.strip()}"
         found = re.match(r"\s*(?:(\S+) => )?(/\S+) \(", line)
@@ -105,7 +106,7 @@ def download(folder, package):
 
 
 def kernel_package():
-    """The package that Debian's kernel meta package stands for."""
+    """Returns the package that Debian's meta package for the kernel depends on."""
     def depends():
         return re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", KERNEL, check=False).stdout)
     found = depends()
@@ -117,7 +118,7 @@ def kernel_package():
 
 
 class Image:
-    """kernel and initrd: paths for QEMU. `add` puts more into the Initramfs, `modules` are more of the kernel's."""
+    """kernel and initrd: paths for QEMU. `add` adds more to the Initramfs; `modules`: further modules of the kernel."""
 
     def __init__(self, folder, halfpoll, add=None, modules=()):
         downloads = folder / "downloads"
@@ -152,7 +153,7 @@ class Image:
         image.write(self.initrd)
 
     def _modules(self, image, modules):
-        """Some of the kernel's modules, and the table that modprobe reads."""
+        """Adds some of the kernel's modules, and the table that modprobe reads."""
         where = self.root / "lib" / "modules" / self.version
         if not (where / "modules.dep").exists():
             run("depmod", "-b", self.root, self.version, timeout=120)

@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 DEFAULT_MODELS = ("igb", "virtio", "e1000e", "vmxnet3")
 GUEST_TEST_SECONDS = 240
-# QEMU 10's TCG aborts now and then when memory regions change beside DMA, as on a stop under load.
+# QEMU 10's TCG sometimes aborts when memory regions change during DMA, as on a stop under load.
 QEMU_FAULT = "iotlb_to_section: Assertion"
 GUESTS = 6
 
@@ -50,7 +50,7 @@ def arguments():
 
 
 def build():
-    """A release build of the program in build/."""
+    """Builds the program in build/, as a release."""
     where = ROOT / "build"
     steps = [["ninja", "-C", str(where), "apps/halfpoll/halfpoll"]]
     if not (where / "build.ninja").exists():
@@ -63,8 +63,8 @@ def build():
 
 
 def run_case(case, names):
-    """The outcomes of its tests. Where QEMU itself has aborted, which says nothing about halfpoll, those that did not pass
-    are tried again in another guest."""
+    """Returns the outcomes of the case's tests. If QEMU itself has aborted, which says nothing about halfpoll, the
+    tests that did not pass are tried again in another guest."""
     import main as e2e
     passed = []
     for guest in range(GUESTS):
@@ -97,7 +97,7 @@ def run_tests(models, args, image):
 
 
 def shell(model, image):
-    """Carries out the commands of standard input on a router with this model of NIC."""
+    """Executes the commands of standard input on a router with this model of NIC."""
     import lab
     from nic_lab import NicLab
     router = NicLab(model, image)

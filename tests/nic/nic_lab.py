@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The lab of the end-to-end tests with a virtual machine as the router: halfpoll runs in it, on emulated NICs behind a
-virtual IOMMU, and each NIC is connected by a tap to the namespace of a host.
+virtual IOMMU, and a tap connects each NIC to the namespace of a host.
 
     client  eth0 (tap) -- NIC, lan0  guest  wan0, NIC -- (tap) eth0  server
                                      guest  alt0, NIC -- (tap) eth0  backup
@@ -22,13 +22,13 @@ VIRTIO = {"disable-legacy": "on", "iommu_platform": True, "mq": True, "vectors":
 
 
 class Model:
-    """What is known of an emulated NIC and DPDK's driver for it; the tests see to it that it is so."""
+    """The properties of an emulated NIC and of DPDK's driver for it, which the tests check."""
 
     def __init__(self, device, module, properties=None, rx_queues=1, mode="interrupt", modules=()):
         self.device = (device, properties or {})
         self.module, self.modules = module, (module, *modules)  # the kernel's driver
-        self.rx_queues = rx_queues  # that receive side scaling spreads packets over
-        self.taps = rx_queues if device.startswith("virtio") else 1  # a virtio queue is fed by a tap queue of its own
+        self.rx_queues = rx_queues  # over which receive side scaling spreads packets
+        self.taps = rx_queues if device.startswith("virtio") else 1  # each virtio queue has a tap queue of its own
         self.mode = mode  # how a queue waits: see `halfpoll show napi`
 
 
@@ -41,7 +41,8 @@ MODELS = {
 
 
 def open_tap(namespace, name, queues):
-    """Makes a tap in a namespace; the file descriptors of its queues. It is gone when they are closed."""
+    """Makes a tap in a namespace; returns the file descriptors of its queues. The tap disappears when they are
+    closed."""
     flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0)
     fds = []
     with namespace:
@@ -85,7 +86,7 @@ class NicLab(lab.Lab):
         self.host_up(net)
 
     def host_down(self, net):
-        """The NIC's cable is pulled."""
+        """Pulls the cable of a NIC."""
         self.guest.set_link(self.nics[net.name], False)
 
     def host_up(self, net):
@@ -95,11 +96,11 @@ class NicLab(lab.Lab):
             super().host_up(net)
 
     def unplug(self, net):
-        """Hot-unplug of a NIC, waited for until the guest has given it."""
+        """Hot-unplugs a NIC, and waits until the guest has released it."""
         self.guest.unplug(self.nics[net.name])
 
     def plug_back(self, net):
-        """The NIC returns, and is bound to vfio-pci again."""
+        """Plugs the NIC in again, and binds it to vfio-pci."""
         nic = self.nics[net.name]
         self.guest.plug(nic)
         wait_for("the guest sees the new NIC", lambda: self.guest.address(nic), 20)
@@ -136,7 +137,7 @@ class NicLab(lab.Lab):
         return self.guest.shell("[ ! -e /run/status ] && kill -0 $(cat /run/halfpoll.pid)", check=False).returncode == 0
 
     def signal(self, number, timeout=20):
-        """Sends a signal to halfpoll; its exit status, as a shell sees it."""
+        """Sends a signal to halfpoll; returns its exit status as the shell reports it."""
         self.guest.shell(f"kill -{int(number)} $(cat /run/halfpoll.pid)")
         return int(wait_for("halfpoll ends", self._status, timeout))
 
@@ -145,7 +146,8 @@ class NicLab(lab.Lab):
         return done.stdout.strip() if done.returncode == 0 else ""
 
     def usage(self, seconds):
-        """Share of a CPU and wake-ups a second of halfpoll's threads over a time, as the guest's kernel counts them."""
+        """Returns the share of a CPU and the wake-ups a second of halfpoll's threads over a time, as the guest's kernel
+        counts them."""
         look = ("cat /proc/uptime; cat /proc/$p/task/*/schedstat; "
                 "grep -h ^voluntary_ctxt_switches /proc/$p/task/*/status; echo; ")
         command = f"p=$(cat /run/halfpoll.pid); {look} sleep {seconds}; {look}"
@@ -156,7 +158,7 @@ class NicLab(lab.Lab):
 
 
 def figures(text):
-    """Uptime (s), CPU time (ns) and voluntary switches in what usage() printed."""
+    """Parses the output in usage(): uptime (s), CPU time (ns) and voluntary switches."""
     lines = text.splitlines()
     cpu = sum(int(line.split()[0]) for line in lines[1:] if re.match(r"\d+ \d+ \d+$", line))
     switches = sum(int(line.split()[1]) for line in lines[1:] if line.startswith("voluntary"))

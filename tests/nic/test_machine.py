@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`halfpoll doctor`, `bind` and `unbind` on a machine with NICs, vfio and an IOMMU: what is taken away there is really
-away, and what `bind` says is seen in sysfs."""
+"""`halfpoll doctor`, `bind` and `unbind` on a machine with NICs, vfio and an IOMMU: requirements are really taken away,
+and the effects of `bind` are checked in sysfs."""
 
 import json
 import unittest
@@ -27,14 +27,14 @@ class MachineLab(NicLab):
             self.addresses = {name: self.guest.address(nic) for name, nic in self.nics.items()}
 
     def doctor(self):
-        """Findings by name, without the advice; and whether something stops it."""
+        """Returns the findings by name, without advice."""
         done = self.guest.run("halfpoll", "doctor", "/etc/halfpoll.toml", "--json", check=False)
         reply = json.loads(done.stdout)
         assert done.returncode == int(reply["stops"]), done
         return {f["id"]: f for f in reply["findings"] if f["severity"] != "advice"}
 
     def driver(self, net):
-        """Of a port's NIC."""
+        """Returns the driver of a port's NIC."""
         link = f"/sys/bus/pci/devices/{self.addresses[net.name]}/driver"
         return self.guest.shell(f"basename $(readlink {link})", check=False).stdout.strip()
 
@@ -89,7 +89,7 @@ class Machine(unittest.TestCase):
         lab = self.lab_with()
         guest, module = lab.guest, MODELS[MODEL].module
         addresses = [lab.addresses["lan"], lab.addresses["wan"]]
-        # Bound by somebody else: nobody remembers a driver, so whoever knows the device gets it.
+        # Another tool has bound them, so there is no record of a driver: any driver that knows the device gets it.
         guest.modprobe(module)
         guest.run("halfpoll", "unbind", *addresses)
         self.assertEqual([lab.driver(n) for n in (LAN, WAN)], [module] * 2)
@@ -103,7 +103,7 @@ class Machine(unittest.TestCase):
         self.assertIn(f"{interface} carries the default route", done.stdout)
         self.assertEqual([lab.driver(n) for n in (LAN, WAN)], [module] * 2)
         guest.ip("route", "del", "default")
-        for _ in range(2):  # the second time it is so already
+        for _ in range(2):  # the second time they are bound already
             guest.run("halfpoll", "bind", interface, addresses[1])
             self.assertEqual([lab.driver(n) for n in (LAN, WAN)], ["vfio-pci"] * 2)
         self.assertEqual(lab.doctor(), {})
@@ -122,6 +122,6 @@ class Machine(unittest.TestCase):
 
 
 def cases(models, image):
-    """A test class, if its model is among those."""
+    """Yields a test class if its model is in `models`."""
     if MODEL in models:
         yield type(f"{MODEL}.machine", (Machine,), {"image": image, "__module__": "nic"})

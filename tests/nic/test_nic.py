@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The end-to-end set on emulated NICs, for one model. One virtual machine serves all tests of a model; each leaves it
-as it found it, or the next one makes a new one."""
+"""The end-to-end tests on emulated NICs, for one model. One virtual machine serves all tests of a model. Each test
+leaves it as it found it; otherwise the next test makes a new one."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ QUEUE_FLOWS = 400
 
 
 class OnModel:
-    """Tests; cases() makes a class for each model of them. `image` is set by the one who runs them."""
+    """The tests; cases() makes a class of them for each model and sets `image`."""
 
     model, image, lab = None, None, None
 
@@ -43,13 +43,13 @@ class OnModel:
             wait_ping(self.client, host, 10)
 
     def whole(self):
-        """Whether the last test left a router that works."""
+        """True if the last test left a working router."""
         with contextlib.suppress(AssertionError):
             return self.lab.running() and all(answers(self.lab.client, a) for a in (WAN.host4, ALT.host4))
         return False
 
     def restart(self, port_config=""):
-        """halfpoll again, perhaps with other settings for its ports."""
+        """Restarts halfpoll, optionally with other settings for its ports."""
         self.assertEqual(self.lab.signal(signal.SIGTERM), 0, self.lab.output())
         self.lab.port_config = port_config
         self.lab.start()
@@ -59,7 +59,7 @@ class OnModel:
         return [n for n in self.lab.show("napi") if n["interface"] == port]
 
     def test_driver(self):
-        """DPDK's own driver runs the NIC, and its queue waits as is known of the model."""
+        """DPDK's own driver runs the NIC, and its queue waits in the mode that Model expects."""
         for net in (LAN, WAN, ALT):
             row = self.lab.interface(net.name)
             self.assertEqual((row["state"], row["mac"]), ("up", net.router_mac), row)
@@ -88,7 +88,8 @@ class OnModel:
                 self.counted(net.name, before[net.name][counter], counter)
 
     def counted(self, port, before, counter):
-        """halfpoll's own counter saw a transfer, and the device's agrees but for what the emulation lost."""
+        """Checks that halfpoll's own counter includes a transfer, and that the device's counter agrees except for
+        packets that the emulation lost."""
         def same():
             row = self.lab.interface(port)
             self.assertGreater(row[counter] - before, (4 << 20) // 1500, "halfpoll carried it")
@@ -101,7 +102,7 @@ class OnModel:
             raise AssertionError(f"{e}: {pairs[-1]}") from None
 
     def test_icmp_errors(self):
-        """What the kernel answers for halfpoll comes back through the shadow."""
+        """Answers that the kernel gives for halfpoll come back through the shadow."""
         for option, host, router in (("-4", WAN.host4, LAN.router4), ("-6", WAN.host6, LAN.router6)):
             out = self.client.run("ping", option, "-n", "-c", 1, "-W", 20, "-t", 1, host, check=False).stdout
             self.assertRegex(out, f"From {router}.*(Time to live exceeded|Hop limit)")
@@ -133,7 +134,7 @@ class OnModel:
                 self.assertGreater(napi["interrupts"], old["interrupts"] + 100, napi)
 
     def test_idle(self):
-        """Interrupts are armed, and hardly a wake-up of any thread."""
+        """Interrupts are armed, and there are hardly any wake-ups of threads."""
         ping(self.client, WAN.host4, count=50, interval=0.01)
         if self.expect.mode != "interrupt":
             self.skipTest("its queues wait by timer")
@@ -153,7 +154,7 @@ class OnModel:
         """The cable is pulled and put back; the shadow's carrier follows, and the other ports carry on."""
         for _ in range(2):
             self.lab.host_down(WAN)
-            # Where no interrupt tells, a silent link is looked at every 16 s.
+            # Without a link interrupt, a silent link is checked every 16 s.
             wait_for("no carrier on wan0", lambda: not self.lab.carrier("wan0"), 20)
             self.assertEqual(self.lab.interface("wan")["state"], "no carrier")
             self.assertTrue(self.lab.carrier("lan0"))
@@ -165,7 +166,7 @@ class OnModel:
             wait_ping(self.client, WAN.host6, 10)
 
     def test_mtu(self):
-        """The shadow's MTU is the port's."""
+        """The shadow's MTU is the port's MTU."""
         big = ("-M", "do", "-s", 1472)
         ping(self.client, WAN.host4, *big)
         self.guest.ip("link", "set", "wan0", "mtu", 1400)
@@ -182,7 +183,7 @@ class OnModel:
         ping(self.client, WAN.host4, *big)
 
     def test_kill_and_restart(self):
-        """SIGKILL: the shadows stay, without carrier; the next start adopts them and has its NICs again."""
+        """After SIGKILL the shadows stay, without carrier; the next start adopts them and opens its NICs again."""
         for _ in range(2):
             self.lab.signal(signal.SIGKILL)
             wait_for("no carrier", lambda: not any(self.lab.carrier(n.dev) for n in (LAN, WAN, ALT)), 5)
@@ -200,8 +201,8 @@ class OnModel:
         self.assertEqual(len(sink.got), len(set(sink.got)), "duplicates")
 
     def test_unplug_and_return(self):
-        """A NIC is taken out while the others carry traffic, only its port is out of service, and it comes back with
-        the addresses that it had."""
+        """A NIC is unplugged while the others carry traffic: only its port is out of service, and the port returns with
+        its addresses."""
         with Sink(self.backup, ALT.host4, 7100) as sink, Stream(self.client, LAN.host4, (ALT.host4, 7100), 500):
             self.lab.unplug(WAN)
             wait_for("the port is out of service", lambda: self.lab.interface("wan")["failure"], 10)
@@ -221,7 +222,7 @@ class OnQueues(OnModel):
     """For models with receive side scaling."""
 
     def test_queues(self):
-        """Flows spread over all queues, and a single packet wakes whichever queue it comes to."""
+        """Flows spread over all queues, and a single packet wakes whichever queue it arrives at."""
         number = self.expect.rx_queues
         self.restart(f"rx_queues = {number}\n")
         wait_ping(self.client, WAN.host4, 10)
@@ -244,7 +245,7 @@ class OnQueues(OnModel):
 
 
 def cases(models, image):
-    """A test class for each of some models."""
+    """Yields a test class for each model."""
     for name in models:
         base = OnQueues if MODELS[name].rx_queues > 1 else OnModel
         yield type(name, (base, unittest.TestCase), {"model": name, "image": image, "__module__": "nic"})
