@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Properties of the backlog between CPUs, and of instances that are polled by threads, each with the race that it
-// guards against (see README.md here).
+// Properties of the backlog between CPUs, and of instances that threads poll. Each test forces the race that the
+// property guards against (see README.md here).
 #include "../unit/backlog_rig.hpp"
 #include "../unit/fake_device.hpp"
 #include "race.hpp"
@@ -21,7 +21,7 @@ runtime_options big()
     return options;
 }
 
-// 9: packets in a backlog that nobody looks at have it scheduled.
+// 9: a backlog that has packets and is not being read is scheduled.
 
 class property_backlog : public backlog_rig, public testing::WithParamInterface<bool>
 {
@@ -54,7 +54,7 @@ TEST_P(property_backlog, property_11_a_flow_that_moves_when_its_packets_are_deli
     begin(3);
     on_burst = [](net_cpu &cpu, unsigned) {
         if (cpu.id == 1) {
-            std::this_thread::sleep_for(std::chrono::microseconds(200)); // the slower of the two
+            std::this_thread::sleep_for(std::chrono::microseconds(200)); // makes CPU 1 the slower of the two
         }
     };
     std::uint32_t number = 0;
@@ -91,7 +91,7 @@ class property_threaded : public testing::Test
 protected:
     property_threaded()
     {
-        dev.napi.irq = nullptr; // nothing but napi_schedule() brings it back
+        dev.napi.irq = nullptr; // only napi_schedule() brings it back
         dev.napi.config.busy_poll = 0;
         dev.napi.config.threaded = napi_threaded::enabled;
         netif_napi_add(rt.cpu(0), dev.napi, fake_device::poll);
@@ -134,7 +134,8 @@ TEST_F(property_threaded, property_16_scheduled_when_the_thread_has_looked)
 TEST_F(property_threaded, property_16_the_thread_wakes_to_what_is_there)
 {
     race slow(race_point::napi_thread_given, &dev.napi, [&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // the thread, if it was woken before, sleeps again
+        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // if the thread was woken before, it sleeps again
+                                                                    // by now
     });
     bring();
     EXPECT_TRUE(received(1));

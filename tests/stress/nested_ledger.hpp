@@ -16,17 +16,18 @@
 namespace halfpoll::test
 {
 
-/// Whose each packet is, and what became of it. A packet carries its holder in the mbuf, where the pool leaves it: one
-/// that comes out of the pool, or out of a queue, while somebody holds it was freed or sent twice.
+/// Records the holder and the fate of each packet. A packet carries its holder in a field of the mbuf that the pool
+/// leaves alone. If a packet comes out of the pool, or out of a queue, while it has a holder, it was freed or sent
+/// twice.
 class ledger
 {
 public:
-    /// By `source` to where `path` leads. Packets of a flow keep their order, and may be dropped.
+    /// Packets from `source` by one path. They keep their order, and may be dropped.
     struct flow {
-        std::uint32_t next_sent = 0;        ///< in the source's section
-        std::uint32_t next_got = 0;         ///< by whoever gets them, one at a time: no atomic, so that race
-                                            ///< checkers see whether that is so
-        std::atomic<std::uint64_t> sent{0}; ///< relaxed counters, of the same writers
+        std::uint32_t next_sent = 0;        ///< accessed in the source's section
+        std::uint32_t next_got = 0;         ///< accessed by the receivers, one at a time; not atomic, so that race
+                                            ///< checkers can verify that
+        std::atomic<std::uint64_t> sent{0}; ///< relaxed counters, with the same writers
         std::atomic<std::uint64_t> got{0};
     };
 
@@ -39,7 +40,7 @@ public:
         }
     }
 
-    /// Out of the pool.
+    /// Records that the packet came out of the pool.
     void allocated(rte_mbuf &m, unsigned who)
     {
         const std::uint32_t before = holder(m).exchange(held_by(who), std::memory_order_relaxed);
@@ -47,7 +48,7 @@ public:
             wrong("allocated while somebody holds it", m, before);
         }
     }
-    /// `who` hands it to somebody who may free it: to a queue with a stamp, or just so.
+    /// Records that `who` passes the packet to another owner that may free it: to a queue with a stamp, or directly.
     void give(rte_mbuf &m, unsigned who)
     {
         const std::uint32_t before = holder(m).exchange(GIVEN, std::memory_order_relaxed);
@@ -63,14 +64,14 @@ public:
         f.sent.store(f.sent.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
         give(m, who);
     }
-    /// It was not taken after all.
+    /// Undoes send(): the packet was not accepted.
     void keep(rte_mbuf &m, unsigned who)
     {
         flow &f = flows_[stamp_of(m)->flow];
         f.sent.store(f.sent.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
         take(m, who);
     }
-    /// It has arrived. Returns its path.
+    /// Records the arrival of a packet; returns its path.
     unsigned receive(rte_mbuf &m, unsigned who)
     {
         take(m, who);
@@ -83,14 +84,14 @@ public:
         f.got.store(f.got.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
         return s.flow % paths_;
     }
-    /// Something else that must not be.
+    /// Records another error.
     void complain(const char *what)
     {
         if (errors_.fetch_add(1, std::memory_order_relaxed) < 10) {
             std::fprintf(stderr, "%s\n", what);
         }
     }
-    /// From now on nobody uses the pool: each of its packets is there, once.
+    /// Call when the pool is no longer used. Returns true if each of its packets is in it, once.
     bool balanced(rte_mempool *pool)
     {
         unsigned count = 0;
@@ -121,7 +122,7 @@ public:
     std::uint64_t errors() const { return errors_.load(std::memory_order_relaxed); }
 
 private:
-    static constexpr std::uint32_t GIVEN = 1; ///< less: nobody's; more: somebody's
+    static constexpr std::uint32_t GIVEN = 1; ///< less: never held; greater: held
     struct stamp {
         std::uint32_t flow, number;
     };

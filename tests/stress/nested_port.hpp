@@ -20,12 +20,12 @@
 namespace halfpoll::test
 {
 
-/// A device whose queues hold on to packets as a NIC does: what it has sent goes back to the pool when later packets
-/// come. It takes less than it is offered now and then, and asks for its doorbell once more.
+/// A device whose queues hold on to packets as a NIC does: sent packets return to the pool when later packets come. Now
+/// and then it accepts fewer packets than it is offered, and asks for its doorbell once more.
 class nested_port final : public simple_port
 {
 public:
-    /// One rx queue; it keeps its packets in its own hands, and may be asked for more by any thread.
+    /// One rx queue. It makes its packets itself; any thread may ask it for more.
     struct rx {
         std::atomic<unsigned> wanted{0}; ///< seq_cst with `interrupt`
         std::atomic<bool> interrupt{false};
@@ -33,8 +33,8 @@ public:
         ~rx() { ::close(fd); }
     };
 
-    /// `holder`: in the ledger, of what waits here. `rx_path`: of packets that it receives; `tx_paths`, bit by path: of
-    /// those that it sends. `disturb` is called where it hurts.
+    /// `holder`: holds sent packets in the ledger. `rx_path`: path of received packets. `tx_paths`: bit mask of the
+    /// paths of packets that it may send. `disturb` is called at critical points.
     nested_port(ledger &books, rte_mempool *pool, unsigned queues, unsigned holder, unsigned rx_path, unsigned tx_paths,
                 std::function<void()> disturb)
         : books_(books), pool_(pool), holder_(holder), rx_path_(rx_path), tx_paths_(tx_paths),
@@ -46,12 +46,12 @@ public:
     }
     ~nested_port() override { release(sent_.size()); }
 
-    /// So many packets arrive. Any thread.
+    /// Lets n packets arrive. Any thread.
     void arrive(unsigned queue, unsigned n)
     {
         rx &q = *rx_[queue];
         q.wanted.fetch_add(n);
-        if (q.interrupt.exchange(false)) { // pairs with the look at `wanted` after rx_irq_enable()
+        if (q.interrupt.exchange(false)) { // pairs with the read of `wanted` after rx_irq_enable()
             const std::uint64_t one = 1;
             if (write(q.fd, &one, sizeof one) < 0) {
                 books_.complain("a doorbell does not ring");
@@ -70,7 +70,7 @@ public:
     }
     rx_wait wait_of(std::uint16_t queue) override { return {.fd = rx_[queue]->fd}; }
 
-    /// Stamped as sent by the holder of the queue.
+    /// Packets are recorded as sent by the polling CPU.
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         rx &q = *rx_[queue];
@@ -140,7 +140,7 @@ public:
 
 private:
     static constexpr std::size_t RING = 64;
-    /// Now and then it takes nothing, so often that who retries gives up.
+    /// Now and then it accepts nothing for so many bursts that a caller that retries gives up.
     static constexpr unsigned STALL_EVERY = 3000, STALL = 300;
 
     void enter()
@@ -165,11 +165,11 @@ private:
     const unsigned holder_, rx_path_, tx_paths_;
     const std::function<void()> disturb_;
     std::vector<std::unique_ptr<rx>> rx_;
-    // Of who is inside the driver: not atomic, the tx queue's lock is to protect it.
+    // Accessed by the thread inside the driver. Not atomic: the tx queue's lock must protect it.
     std::deque<rte_mbuf *> sent_;
     std::minstd_rand random_;
     bool inside_ = false;
-    unsigned stalled_ = 0; ///< bursts more
+    unsigned stalled_ = 0; ///< so many more bursts are refused
 };
 
 } // namespace halfpoll::test

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Mode `nested` under stress: nested_stress [--seconds N] [--seed N]. Status 1 if a packet was lost, freed or sent
-// twice, or overtook another one of its path, if two threads met where one may be, or if a thread made no progress; 77
-// if there is no SCHED_FIFO.
+// Mode `nested` under stress: nested_stress [--seconds N] [--seed N]. Status 1 if a packet was lost, was freed or sent
+// twice, or overtook another packet of its path, if two threads were in a place for one, or if a thread made no
+// progress; 77 if SCHED_FIFO is not available.
 //
-// On one logical CPU four runtime CPUs of four SCHED_FIFO priorities, two of them with an embedder's thread more urgent
-// than their own, and all woken at random moments from another logical CPU, and by one another in the middle of a
-// driver, a delivery or a redirect. Awake, each takes packets from the pool and gives them back, sends, redirects to
-// devices and to the others, steers to their backlogs, starts timers and cancels them.
+// One logical CPU has four runtime CPUs at four SCHED_FIFO priorities. Two of them also have an embedder's thread that
+// is more urgent than their own. They are woken at random moments from another logical CPU, and by one another in the
+// middle of a driver, a delivery or a redirect. A thread that is awake takes packets from the pool and returns them,
+// sends, redirects to devices and to other CPUs, steers to their backlogs, and starts and cancels timers.
 #include "../unit/pool_for_tsan.hpp"
 #include "nested_port.hpp"
 
@@ -50,11 +50,11 @@ constexpr unsigned DEFAULT_SECONDS = 120;
 
 constexpr unsigned CPUS = 4, DEVICES = 2, POOL_PACKETS = 8191, TIMERS = 8, HOARD = 192;
 constexpr int PRIORITY[CPUS] = {10, 20, 30, 40};
-/// Embedders' threads: on which runtime CPU, and how urgent.
+/// Runtime CPU and priority of each embedder's thread.
 constexpr std::pair<unsigned, int> EMBEDDERS[] = {{1, 35}, {3, 45}};
 constexpr auto PATIENCE = std::chrono::seconds(60); ///< without progress of one thread
-/// Of the time, in which the whole program may compute: what lies below on the CPU, and the throttle of real-time
-/// threads, are to be left alone.
+/// Share of the time in which the whole program may compute. It leaves time for less urgent programs on the CPU, and
+/// stays below the throttle of real-time threads.
 constexpr double SHARE = 0.5;
 
 enum path : unsigned {
@@ -72,7 +72,7 @@ struct counted_timer : hrtimer {
     struct worker *owner = nullptr;
 };
 
-/// What a runtime CPU works with. In its sections only, but for the atomics.
+/// Data of a runtime CPU. Accessed only in its sections, except for the atomics.
 struct worker {
     stress_run *all = nullptr;
     net_cpu *cpu = nullptr;
@@ -80,23 +80,23 @@ struct worker {
     std::vector<rte_mbuf *> hoard;
     std::array<counted_timer, TIMERS> timers;
     std::uint64_t started = 0, fired = 0, cancelled = 0;
-    std::uint64_t dry = 0; ///< times the pool had nothing
+    std::uint64_t dry = 0; ///< times the pool was empty
     unsigned pick(unsigned n) { return static_cast<unsigned>(random() % n); }
 };
 
-/// Something that is woken: a runtime CPU's own thread by a call, or an embedder's.
+/// A thread that is woken: a runtime CPU's own thread by a call, or an embedder's thread.
 struct sleeper {
-    std::atomic<bool> idle{true}; ///< acquire by who wakes it, release when it is done
+    std::atomic<bool> idle{true}; ///< acquire in wake(), pairs with the release in done()
     std::atomic<std::int64_t> woken_at{0};
     std::atomic<std::uint64_t> runs{0};
-    std::atomic<std::int64_t> longest{0}; ///< ns from being woken to running
+    std::atomic<std::int64_t> longest{0}; ///< ns from wake-up to running
     std::function<void()> wake;
     std::string name;
 };
 
 std::int64_t now_ns() { return clock_type::now().time_since_epoch().count(); }
 
-/// All that a run consists of.
+/// Everything that a run consists of.
 struct stress_run {
     stress_run(unsigned seed, int cpu);
     void prepare(unsigned c);
@@ -131,7 +131,7 @@ struct stress_run {
     std::array<call_single_data, CPUS> calls;
     std::array<sem_t, std::size(EMBEDDERS)> bells;
     std::vector<std::thread> embedders;
-    std::atomic<unsigned> started{0}; ///< embedders that are attached
+    std::atomic<unsigned> started{0}; ///< embedders' threads that are attached
     std::atomic<int> echoes{0};       ///< how often threads may still wake one another
     std::atomic<unsigned> dice{0};
     std::atomic<bool> stop{false};
@@ -144,7 +144,7 @@ struct stress_run {
 
 // --- what a thread does in a section ---
 
-/// Takes up to n packets out of the hoard, on the way of `path`.
+/// Takes up to n packets out of the hoard and records them as sent by `path`.
 unsigned take(worker &w, rte_mbuf **pkts, unsigned n, unsigned path)
 {
     n = std::min<unsigned>(n, static_cast<unsigned>(w.hoard.size()));
@@ -194,7 +194,7 @@ void xmit(worker &w, unsigned most)
     }
 }
 
-/// To a device or another runtime CPU. What finds no entry comes back.
+/// Redirects packets to a device or another runtime CPU. Packets for which there is no entry return to the hoard.
 void redirect(worker &w)
 {
     rte_mbuf *pkts[64];
@@ -276,7 +276,7 @@ void fired(hrtimer &timer) noexcept
     xmit_flush(*w.cpu);
 }
 
-/// Keeps what arrives, sends some of it on, and frees the rest.
+/// Keeps received packets, sends some packets on, and frees packets if the hoard is too large.
 void deliver(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
     stress_run &b = *static_cast<stress_run *>(ctx);
@@ -300,7 +300,7 @@ void deliver(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n)
 
 // --- waking ---
 
-/// True if it slept.
+/// Wakes `s`; returns true if it slept.
 bool stress_run::wake(sleeper &s)
 {
     if (!s.idle.exchange(false, std::memory_order_acquire)) { // pairs with the release in done()
@@ -322,7 +322,7 @@ void runs(sleeper &s)
     s.runs.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// Wakes somebody, who preempts the calling thread here if he is more urgent.
+/// Wakes a random sleeper, which preempts the calling thread here if it is more urgent.
 void stress_run::disturb()
 {
     if (echoes.load(std::memory_order_relaxed) <= 0) {
@@ -415,7 +415,7 @@ void stress_run::prepare(unsigned c)
     };
 }
 
-/// The first one has a queue on each runtime CPU, the other one on the most urgent one only.
+/// The first device has a queue on each runtime CPU, the second one on the most urgent CPU only.
 void stress_run::add_device(unsigned d)
 {
     net_device_options options;
@@ -439,7 +439,7 @@ void stress_run::start_embedder(unsigned i)
     embedders.emplace_back([this, i, &s] { embed(EMBEDDERS[i].first, EMBEDDERS[i].second, s, bells[i]); });
 }
 
-/// Ends all threads. False if the pool's packets are not all back.
+/// Ends all threads. Returns false if packets are missing from the pool.
 bool stress_run::end()
 {
     stop = true;
@@ -460,7 +460,7 @@ bool stress_run::end()
     return balanced;
 }
 
-/// Entries of the maps come and go: whoever looks one up has let go of it when that returns.
+/// Adds, replaces and removes entries of the maps. When an update or a removal returns, no CPU uses the former entry.
 void stress_run::control(unsigned turn)
 {
     if (turn % 2 == 0) {
@@ -495,7 +495,7 @@ void stress_run::wake_somebody()
     }
 }
 
-/// False if somebody who was woken has not moved for long.
+/// Returns false if a sleeper that was woken has made no progress for too long.
 bool stress_run::progress()
 {
     const auto now = clock_type::now();
@@ -515,7 +515,7 @@ bool stress_run::progress()
     return true;
 }
 
-/// False if a thread stands still.
+/// Returns false if a thread makes no progress.
 bool stress_run::drive(unsigned seconds)
 {
     const auto begin = clock_type::now();
@@ -550,7 +550,7 @@ std::uint64_t stress_run::dropped() const
     return sum;
 }
 
-/// Nobody was woken who still runs, and nothing is under way to anybody.
+/// True if no woken thread still runs and no packet is in flight.
 bool stress_run::at_rest() const
 {
     bool idle = true;
@@ -560,11 +560,11 @@ bool stress_run::at_rest() const
     for (unsigned queue = 0; queue < CPUS; ++queue) {
         idle = idle && drivers[0]->idle(queue);
     }
-    const std::uint64_t out = books.got() + dropped(); // before what was sent, which never is less
+    const std::uint64_t out = books.got() + dropped(); // read before sent(), which is never less
     return idle && drivers[1]->idle(0) && books.sent() == out;
 }
 
-/// Cancels timers and empties hoards. False if there were any.
+/// Cancels timers and empties hoards. Returns false if there were any.
 bool stress_run::give_back()
 {
     bool none = true;
@@ -584,13 +584,13 @@ bool stress_run::give_back()
     return none;
 }
 
-/// Until all are asleep, everything that was sent has arrived or was dropped, and nobody holds what arrived. A packet
-/// may be delivered to a CPU that has just given back what it had: a round counts in which nothing was found and
-/// nothing was sent. False: something is lost.
+/// Waits until all threads sleep, every sent packet has arrived or was dropped, and no received packet is held. A
+/// packet may be delivered to a CPU that has just emptied its hoard, so only a round counts in which no packet was
+/// found and none was sent. Returns false if a packet is lost.
 bool stress_run::settle()
 {
     echoes = 0;
-    drivers[0]->arrive(0, 9); // so that there is something that is delivered meanwhile
+    drivers[0]->arrive(0, 9); // so that packets are delivered meanwhile
     const auto deadline = clock_type::now() + PATIENCE;
     bool settled = false;
     while (!settled && clock_type::now() < deadline) {
@@ -607,7 +607,7 @@ bool stress_run::settle()
     return settled;
 }
 
-/// What was done; false if one kind of it was not.
+/// Prints what was done; returns false if one kind of operation did not occur.
 bool stress_run::report() const
 {
     bool all_done = true;
@@ -644,7 +644,7 @@ bool stress_run::report() const
     return all_done;
 }
 
-/// The last logical CPU of the process, and the rest for the driving thread.
+/// Returns the last logical CPU of the process, and leaves the others to the driving thread.
 int choose_cpu()
 {
     cpu_set_t set;
@@ -674,7 +674,7 @@ int run(unsigned seconds, unsigned seed)
         std::this_thread::sleep_for(milliseconds(1));
     }
     if (!b.drive(seconds)) {
-        _exit(1); // nothing could be joined
+        _exit(1); // the threads could not be joined
     }
     const bool settled = b.settle(), all_done = b.report(), balanced = b.end();
     if (!all_done) {

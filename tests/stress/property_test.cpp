@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// One test for each property that the bottom half must keep whatever runs in between, each of which forces the race
-// that the property guards against (see README.md here for the list and for the lines that make each test pass).
+// One test for each property that the bottom half must keep in every interleaving. Each test forces the race that the
+// property guards against (see README.md here for the list, and for the lines that make each test pass).
 #include "../unit/fake_device.hpp"
 #include "race.hpp"
 
@@ -27,7 +27,7 @@ protected:
         barrier(); // the first poll has been counted, too
     }
     void add(wait_rung rung = wait_rung::interrupt) { add(dev, rung); }
-    /// An instance that only napi_schedule() brings back: nothing else can make up for a lost event.
+    /// Adds an instance that only napi_schedule() brings back: nothing else can make up for a lost event.
     void add_software()
     {
         dev.napi.irq = nullptr;
@@ -56,7 +56,7 @@ protected:
         const bool interrupt = d.napi.irq && d.napi.rung.load() == wait_rung::interrupt;
         return eventually([&] { return !owned(d) && (!interrupt || d.unmasked); });
     }
-    /// Everything that was queued for the CPU before is done.
+    /// Waits until everything that was queued for the CPU before is done.
     void barrier()
     {
         for (int i = 0; i < 2; ++i) {
@@ -88,7 +88,7 @@ TEST_F(property, property_1_raise_that_outlives_the_dispatch)
 {
     handled = 0;
     rt.open_softirq(TASKLET_SOFTIRQ, [](softnet_data &sd) noexcept {
-        if (handled.fetch_add(1) < 24) { // more than two dispatches may serve
+        if (handled.fetch_add(1) < 24) { // more than two dispatches handle
             raise_softirq(sd, TASKLET_SOFTIRQ);
         }
     });
@@ -237,7 +237,7 @@ TEST_F(property, property_4_missed_when_busy_polling_stops)
 
 // 5: SCHED => in exactly one place.
 
-/// Completes, lets another thread schedule it, and wrongly returns its whole budget; once.
+/// Once, completes, lets another thread schedule it, and wrongly returns its whole budget.
 int poll_returns_budget_after_completing(napi_struct &n, int budget) noexcept
 {
     const bool first = handled.fetch_add(1) == 0;
@@ -282,7 +282,7 @@ TEST_F(property, property_6_scheduled_when_everything_was_polled)
     EXPECT_TRUE(late.happened());
     barrier();
     rt.call_on(0, [](softnet_data &sd) { EXPECT_FALSE(sd.in_net_rx_action); });
-    napi_schedule(dev.napi); // a flag that stayed would keep this from raising NET_RX
+    napi_schedule(dev.napi); // if the flag had stayed set, this would not raise NET_RX
     EXPECT_TRUE(at_rest(dev));
     napi_disable(other.napi);
     netif_napi_del(other.napi);
@@ -406,7 +406,7 @@ TEST_F(property, property_8_schedule_during_and_after_disable)
     EXPECT_TRUE(during.happened());
     EXPECT_FALSE(taken);
     EXPECT_FALSE(dev.unmasked);
-    dev.fire(); // an event that was on its way
+    dev.fire(); // an event that was already in flight
     EXPECT_FALSE(napi_schedule(dev.napi));
     rt.call_on(0, [&](softnet_data &) { EXPECT_FALSE(napi_schedule(dev.napi)); });
     barrier();
@@ -522,7 +522,7 @@ TEST_F(property, property_23_timers_end_with_disable)
         EXPECT_FALSE(dev.napi.timer.active());
         EXPECT_FALSE(dev.napi.park.active());
     });
-    // One that is started all the same finds the instance owned.
+    // A timer that is started nevertheless finds the instance owned.
     const std::uint64_t before = polls();
     rt.call_on(0, [&](softnet_data &sd) { sd.timers.start(dev.napi.timer, 0); });
     barrier();
@@ -530,7 +530,7 @@ TEST_F(property, property_23_timers_end_with_disable)
     EXPECT_EQ(polls(), before);
 }
 
-// 17: a tasklet never runs beside itself, and a schedule while it runs means one more run.
+// 17: a tasklet never runs on two CPUs at once, and a schedule while it runs causes one more run.
 
 struct counted_tasklet : tasklet_struct {
     std::atomic<int> runs{0};
@@ -559,7 +559,7 @@ TEST_F(property, property_17_scheduled_elsewhere_as_the_tasklet_starts)
         tasklet_schedule(two.cpu(1), t);
         const auto tries = [&] { return two.cpu(1).stats.softirqs[TASKLET_SOFTIRQ].load(); };
         eventually([&] { return tries() > 2; });
-        beside = t.runs; // ours has not run yet: whoever has, ran beside it
+        beside = t.runs; // the run on CPU 0 has not begun: any other run was at the same time
     });
     tasklet_schedule(two.cpu(0), t);
     EXPECT_TRUE(eventually([&] { return t.runs == 2; }));
@@ -581,7 +581,7 @@ TEST_F(property, property_17_disabled_as_the_tasklet_is_taken)
     EXPECT_EQ(t.runs, 1);
 }
 
-// 18: whoever fails to claim an irq_work has written for its callback to see, and an item is on one list.
+// 18: a caller that fails to claim an irq_work has written before the callback reads, and an item is on one list.
 
 struct summing_work : irq_work {
     std::atomic<int> written{0};
@@ -647,13 +647,13 @@ runtime_options with_irq_workd()
     return options;
 }
 
-/// The seed patch sent an item that found others before it on the lazy list as raised work, too.
+/// An item that finds others before it on the lazy list is not sent as raised work, too.
 TEST_F(property, property_18_an_item_behind_others_is_on_one_list)
 {
     runtime threaded(with_irq_workd());
     summing_work first, second;
     int early = 0;
-    race listed(race_point::irq_work_listed, &first, [&] { // `first` is listed and has woken nobody yet
+    race listed(race_point::irq_work_listed, &first, [&] { // `first` is listed and has woken no thread yet
         elsewhere([&] { second.add(threaded.cpu(0)); });
         eventually([&] { return second.runs > 0; });
         early = second.runs;
@@ -663,7 +663,7 @@ TEST_F(property, property_18_an_item_behind_others_is_on_one_list)
     irq_work_sync(first);
     irq_work_sync(second);
     for (int i = 0; i < 3; ++i) {
-        threaded.call_on(0, [](softnet_data &) {}); // whatever else is on its way runs
+        threaded.call_on(0, [](softnet_data &) {}); // lets any work in flight run
     }
     EXPECT_EQ(early, 1) << "the second wakes the thread itself";
     EXPECT_EQ(first.runs, 1);

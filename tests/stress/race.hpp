@@ -10,11 +10,11 @@
 namespace halfpoll
 {
 
-/// Stops the thread that next reaches a race point and lets something else happen there, once.
+/// Stops the thread that next reaches a race point and runs something else there, once.
 class race
 {
 public:
-    /// `object` null: any. `what` runs on the thread that got there. One race at a time.
+    /// `object` null: any object. `what` runs on the thread that reached the point. One race at a time.
     race(race_point where, const void *object, std::function<void()> what)
     {
         where_ = where;
@@ -32,7 +32,7 @@ public:
     race(const race &) = delete;
     race &operator=(const race &) = delete;
 
-    /// The race has been run to its end.
+    /// True if `what` has run to its end.
     bool happened() const { return hits_.load(std::memory_order_acquire) == 1; }
 
 private:
@@ -54,7 +54,7 @@ private:
     static inline std::atomic<int> hits_{0};
 };
 
-/// Runs `fn` on a thread of its own, to its end.
+/// Runs `fn` to its end on a thread of its own.
 inline void elsewhere(const std::function<void()> &fn) { std::thread(fn).join(); }
 
 } // namespace halfpoll

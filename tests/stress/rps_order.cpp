@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Numbered packets of many flows through RPS to other CPUs: rps_order [--packets N] [--flows N] [--cpus N] [--queues N]
-// [--thread-backlog] [--transmit] [DISTURBANCE...]. Status 1 if a packet was lost, overtook another one of its flow, or
-// a disturbance did nothing.
+// [--thread-backlog] [--transmit] [DISTURBANCE...]. Status 1 if a packet was lost or overtook another packet of its
+// flow, or if a disturbance had no effect.
 //
-// With --transmit they are looked at where they leave, by the one tx queue that all CPUs share.
+// With --transmit the order is checked at transmit, on the one tx queue that all CPUs share.
 //
 //   constant  nothing changes
-//   moves     flows move to other CPUs (RFS), their entries in too small tables collide
+//   moves     flows move to other CPUs (RFS), and their entries collide because the tables are too small
 //   maps      rps_cpus, rps_flow_cnt and rps_sock_flow_entries change
 //   hotplug   CPUs go offline and come back, one after the other
 #include "sequence_port.hpp"
@@ -46,12 +46,12 @@ constexpr std::uint64_t DEFAULT_PACKETS = 1'000'000;
 struct arguments {
     std::uint64_t packets = DEFAULT_PACKETS;
     unsigned flows = 10'000, cpus = 3, queues = 1;
-    bool transmit = false;       ///< the order counts where they leave
+    bool transmit = false;       ///< check the order at transmit
     bool thread_backlog = false; ///< backlog_napi/N instead of NET_RX
     std::vector<std::string> disturbances;
 };
 
-/// All that a run consists of.
+/// Everything that a run consists of.
 struct run {
     explicit run(const arguments &args);
     ~run();
@@ -63,18 +63,18 @@ struct run {
     runtime rt;
     std::unique_ptr<net_core> core;
     sequence packets;
-    unsigned went = 0; ///< CPUs offline
+    unsigned went = 0; ///< times a CPU went offline
     bool transmit = false;
-    bool moves = false; ///< consumers say that flows move. Constant while packets flow
+    bool moves = false; ///< consumers record that flows move; constant while packets flow
 };
 
-/// Something that happens again and again while packets flow, on the control thread.
+/// A change that is made repeatedly on the control thread while packets flow.
 struct disturbance {
     const char *name;
     milliseconds period;
     std::function<void(run &)> begin;                    ///< before the first packet
     std::function<void(run &, unsigned)> step;           ///< every period, with the number of the turn
-    std::function<const char *(run &)> nothing_happened; ///< null, or what should have happened
+    std::function<const char *(run &)> nothing_happened; ///< returns null, or the effect that is missing
 };
 
 runtime_options options_of(const arguments &args)
@@ -88,7 +88,7 @@ runtime_options options_of(const arguments &args)
     return options;
 }
 
-/// A cheap number that differs from packet to packet.
+/// Returns a cheap number that differs from packet to packet.
 std::uint32_t scramble(const rte_mbuf *m) { return (flow_of(m) * 2654435761U) ^ (number_of(m) * 2246822519U); }
 
 void deliver(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
@@ -264,7 +264,7 @@ const disturbance &find(const std::string &name)
     throw error("rps_order: no disturbance is called \"" + name + "\"");
 }
 
-/// Until all packets are accounted for; false if that does not go on.
+/// Runs until all packets are accounted for; returns false if there is no progress.
 bool run_to_end(run &r, const std::vector<const disturbance *> &chosen)
 {
     constexpr auto patience = std::chrono::seconds(60); // without any progress
@@ -331,7 +331,7 @@ int run_all(const arguments &args)
     options.name = "sequence";
     options.rx_queues = args.queues;
     options.rps.rps_cpus = r.all_cpus();
-    r.packets.pause(true); // until everything is in place
+    r.packets.pause(true); // until everything is set up
     net_device &dev = r.core->register_netdevice(std::make_unique<sequence_port>(r.packets), options);
     for (const disturbance *d : chosen) {
         d->begin(r);

@@ -21,7 +21,7 @@
 namespace halfpoll::test
 {
 
-/// Where each packet's flow and number are: source address, and behind the UDP header.
+/// Offsets of a packet's flow (the source address) and number (behind the UDP header).
 inline constexpr unsigned FLOW_AT = 26, NUMBER_AT = 42, PACKET_LENGTH = 60;
 
 inline std::uint32_t flow_of(const rte_mbuf *m)
@@ -37,7 +37,7 @@ inline std::uint32_t number_of(const rte_mbuf *m)
     return number;
 }
 
-/// What a run of numbered packets is made of, and what became of it. Packets of flow f come in by queue f % queues.
+/// Makes the numbered packets of a run and checks their delivery. Packets of flow f come in by queue f % queues.
 class sequence
 {
 public:
@@ -53,7 +53,7 @@ public:
     std::uint64_t packets() const { return packets_; }
     unsigned queues() const { return static_cast<unsigned>(of_queue_.size()); }
     unsigned flows() const { return static_cast<unsigned>(next_sent_.size()); }
-    /// Packets that were delivered, of one queue or of all.
+    /// Returns the number of delivered packets, of one queue or of all.
     std::uint64_t delivered(unsigned queue) const
     {
         std::uint64_t sum = 0;
@@ -78,11 +78,11 @@ public:
         }
         return sum;
     }
-    /// Before the first packet, and for settings in between. Release; pairs with the acquire in make().
+    /// Pauses before the first packet and for changes of settings. Release; pairs with the acquire in make().
     void pause(bool on) { paused_.store(on, std::memory_order_release); }
     std::uint64_t reordered() const { return reordered_.load(std::memory_order_relaxed); }
 
-    /// Up to n packets of a queue. They are so few at a time that no backlog gets full. Its home CPU.
+    /// Makes up to n packets of a queue, so few at a time that no backlog gets full. Runs on the queue's home CPU.
     std::uint16_t make(unsigned queue, rte_mbuf **pkts, std::uint16_t n)
     {
         if (paused_.load(std::memory_order_acquire)) {
@@ -93,7 +93,7 @@ public:
         const std::uint64_t room = std::min(packets_ / queues() - q.sent, IN_FLIGHT / queues() - in_flight);
         const auto count = static_cast<std::uint16_t>(std::min<std::uint64_t>(n, room));
         if (count == 0 || rte_pktmbuf_alloc_bulk(pool, pkts, count) != 0) {
-            std::this_thread::yield(); // whoever is to take them may need this core
+            std::this_thread::yield(); // a consumer of the packets may need this core
             return 0;
         }
         for (unsigned i = 0; i < count; ++i) {
@@ -103,7 +103,8 @@ public:
         return count;
     }
 
-    /// Looks at the number of a delivered packet. Whatever CPU: that of the flow's packet before it is done with it.
+    /// Checks the number of a delivered packet. Runs on any CPU, after the CPU of the flow's previous packet is done
+    /// with that.
     void check(unsigned cpu, const rte_mbuf *m)
     {
         const std::uint32_t flow = flow_of(m);
@@ -118,14 +119,14 @@ public:
     rte_mempool *const pool;
 
 private:
-    static constexpr std::uint64_t IN_FLIGHT = 896; ///< below netdev_max_backlog, wherever they are
+    static constexpr std::uint64_t IN_FLIGHT = 896; ///< in all places together; below netdev_max_backlog
 
     struct alignas(128) queue_state {
         std::uint64_t sent = 0;
         std::minstd_rand random;
     };
     struct alignas(128) counter {
-        std::atomic<std::uint64_t> packets{0}; ///< its CPU writes; relaxed
+        std::atomic<std::uint64_t> packets{0}; ///< written by its CPU; relaxed
     };
 
     void fill(rte_mbuf &m, unsigned queue, queue_state &q)
@@ -148,9 +149,9 @@ private:
     }
 
     const std::uint64_t packets_;
-    std::vector<std::uint32_t> next_sent_; ///< by flow; the home CPU of its queue
-    /// By flow. Not atomic: whoever delivers a flow's packet has seen the delivery of the one before. ThreadSanitizer
-    /// would tell if not.
+    std::vector<std::uint32_t> next_sent_; ///< by flow; accessed by the home CPU of its queue
+    /// By flow. Not atomic: the CPU that delivers a packet of a flow has seen the delivery of the previous one.
+    /// Otherwise ThreadSanitizer reports a race.
     std::vector<std::uint32_t> next_got_;
     std::vector<queue_state> of_queue_;
     std::vector<counter> got_; ///< by queue and CPU
@@ -159,7 +160,7 @@ private:
     std::atomic<bool> paused_{false};
 };
 
-/// A device that receives them.
+/// A device that receives the packets of a sequence.
 class sequence_port final : public simple_port
 {
 public:
@@ -183,7 +184,7 @@ public:
     std::uint16_t tx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         for (unsigned i = 0; i < n; ++i) {
-            sequence_.check(0, pkts[i]); // the owner of the only tx queue
+            sequence_.check(0, pkts[i]); // the caller owns the only tx queue
         }
         rte_pktmbuf_free_bulk(pkts, n);
         return n;

@@ -8,7 +8,7 @@
 namespace halfpoll::test
 {
 
-/// A device that is always there, with all that tests of its data path need not look at.
+/// A device that is always there, with defaults for everything that tests of the data path do not examine.
 class simple_port : public port
 {
 public:

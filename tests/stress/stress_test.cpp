@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Threads that schedule, disable, enable, kick and call at random. Every event is counted on both sides: one that is
-// lost never shows up again, for the safety nets (bounded park, timed sleeps) are out of reach here.
+// Threads that schedule, disable, enable, kick and call at random. Every event is counted on both sides. A lost event
+// never reappears, because the safety nets (bounded park, timed sleeps) are out of reach here.
 #include "../unit/fake_device.hpp"
 
 #include <gtest/gtest.h>
@@ -71,7 +71,7 @@ protected:
     std::vector<std::unique_ptr<unaided_device>> devices;
 };
 
-/// A pause of up to 50 us, often none: long enough for a CPU to fall asleep, at random distances from its doing so.
+/// Sleeps up to 50 us, often not at all: long enough for a CPU to fall asleep, at random distances from that moment.
 void pause_at_random(std::minstd_rand &random)
 {
     if (random() % 4 == 0) {
@@ -83,7 +83,7 @@ std::atomic<std::uint64_t> calls_run;
 
 /// A call that may be issued again once it has run.
 struct counted_call : call_single_data {
-    std::atomic<bool> idle{true}; ///< release when run; pairs with the acquire of who issues it
+    std::atomic<bool> idle{true}; ///< release after the run, pairs with the acquire before the next issue
     counted_call()
     {
         arg = this;
@@ -119,7 +119,7 @@ TEST_F(stress, nothing_is_lost_when_everything_happens_at_once)
             any(random).fire();
             kick_cpu(rt.cpu(random() % 2));
             counted_call &call = calls[random() % calls.size()];
-            if (call.idle.exchange(false, std::memory_order_acquire)) { // pairs with the release when it has run
+            if (call.idle.exchange(false, std::memory_order_acquire)) { // pairs with the release after the run
                 calls_issued.fetch_add(1);
                 call_on_async(rt.cpu(random() % 2), call);
             }
@@ -213,7 +213,7 @@ TEST(stress_wakeups, a_token_goes_round_between_sleeping_cpus)
     a.waiting = 1;
     napi_schedule(a.napi);
     int last = 0;
-    while (last < 20'000) { // 40,000 wake-ups; one that is lost stops the token
+    while (last < 20'000) { // 40,000 wake-ups; a lost one stops the token
         ASSERT_TRUE(eventually([&] { return b.received >= last + 1000; })) << "stopped after " << b.received;
         last = b.received;
     }
@@ -228,7 +228,7 @@ TEST(stress_wakeups, a_token_goes_round_between_sleeping_cpus)
 TEST(stress_wakeups, calls_from_many_threads)
 {
     runtime rt{runtime_options{.cpus = std::vector<cpu_options>(2)}};
-    std::array<std::uint64_t, 2> ran{}; // by CPU: each is written by its thread alone
+    std::array<std::uint64_t, 2> ran{}; // by CPU; each element is written by its CPU's thread only
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < 4; ++i) {
         threads.emplace_back([&, i] {
@@ -265,7 +265,7 @@ struct counted_bh_work : bh_work {
         func = [](bh_work &w) noexcept { static_cast<counted_bh_work &>(w).runs.fetch_add(1); };
     }
 };
-/// Starts itself again on the CPU where it runs, without end.
+/// Restarts itself endlessly, on the CPU where it runs.
 struct endless_timer : hrtimer {
     std::atomic<int> runs{0};
     softnet_data *home = nullptr;
