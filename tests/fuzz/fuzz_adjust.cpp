@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Sequences of xdp_adjust_head(), _tail() and _meta() on packets of up to four segments, beside a model that keeps the
-// bytes in vectors. What a call that adds bytes in front leaves there is not defined, hence it is written at once.
+// Sequences of xdp_adjust_head(), _tail() and _meta() on packets of up to four segments, compared with a model that
+// keeps the bytes in vectors. The bytes that a call adds in front have undefined content, so they are written at once.
 #include "fuzz_packets.hpp"
 
 #include <halfpoll/xdp_program.h>
@@ -13,7 +13,7 @@ namespace
 constexpr int META_OFFSET = offsetof(rte_mbuf, dynfield1);
 constexpr std::uint64_t META_FLAG = 1ULL << 40;
 
-/// The fuzzer's bytes, one after the other; zeros when there are no more.
+/// Reads the fuzzer's bytes one after the other, then zeros.
 struct reader {
     const std::uint8_t *data;
     std::size_t size;

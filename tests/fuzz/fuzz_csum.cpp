@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The completion of unfinished checksums: it reads and writes within the frame, changes one field at most, and a frame
-// that it has completed is finished.
+// Completion of unfinished checksums: it reads and writes only within the frame and changes at most one field, and a
+// frame that it has completed is finished.
 #include "netio/af_xdp/af_xdp_csum.hpp"
 
 #include "fuzz_packets.hpp"
@@ -18,7 +18,7 @@ namespace
 
 using bytes = std::vector<std::uint8_t>;
 
-/// Frames with sound lengths, from the inside out, of all tunnels; every checksum looks unfinished now and then.
+/// Makes frames with valid lengths, from the inside out, with tunnels of all kinds. Any checksum may look unfinished.
 class tunnel_maker
 {
 public:
@@ -62,7 +62,8 @@ private:
         put({0xC0, 0, one_of(2) ? 0x12U : 0x1A, 0xB5, high(data_.size() + 8), low(data_.size() + 8), 0, 0}, 17, 0);
     }
 
-    /// The field at `offset` of what begins with data_ gets the sum of addresses, length and protocol.
+    /// Sets the checksum field at `offset` of the header at the beginning of data_ to the sum of addresses, length and
+    /// protocol.
     void leave_unfinished(const bytes &addresses)
     {
         const std::size_t offset = protocol_ == 6 ? 16 : protocol_ == 17 ? 6 : 0;
@@ -90,7 +91,7 @@ private:
         addresses[0] = addresses[16] = 0xFD;
         addresses[31] = 9;
         leave_unfinished(addresses);
-        if (one_of(3) == 0) { // a route to go
+        if (one_of(3) == 0) { // a routing header with segments left
             put({protocol_, 2, 4, 1, 0, 0, 0, 0, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}, 43, 0);
             addresses[31] = 7;
         }

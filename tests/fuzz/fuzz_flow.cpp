@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The dissector and the flow hash: every way to compute it gives the same, and what is found lies in the packet.
+// The dissector and the flow hash: all ways to compute the hash agree, and everything that is found lies in the packet.
 #include "fuzz_frames.hpp"
 #include "fuzz_packets.hpp"
 #include "netio/flow/flow_hash.hpp"
@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         fuzz::require(keys.addresses || (first[i] == 0 && keys.ports == 0));
         fuzz::require(!keys.addresses ||
                       (keys.addresses >= frame + 14 && keys.addresses + (keys.ip6 ? 32 : 8) <= frame + m->data_len));
-        m->ol_flags = 0; // so that it is computed anew
+        m->ol_flags = 0; // forces a new computation
     }
     for (const flow_hash_level &level : flow_hash_levels()) {
         level.hash(pkts.data(), pkts.size(), other);

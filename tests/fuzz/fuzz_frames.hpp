@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A mutator that knows frames: now and then it appends one with sound headers, of every kind that parsers tell apart.
+// A mutator that makes frames: now and then it appends one with valid headers, of every kind that parsers distinguish.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ class frame_maker
 public:
     explicit frame_maker(unsigned seed) : random_(seed) {}
 
-    /// A packet as fuzz_packets.hpp reads it.
+    /// Returns a packet in the format of fuzz_packets.hpp.
     std::vector<std::uint8_t> packet()
     {
         out_.assign(2 + 12, 0x02);
@@ -51,7 +51,7 @@ private:
         four ? ip4(quoting, false) : ip6(quoting, false);
     }
 
-    /// Addresses: 10.0.0.1 to .4, and fd00::1 to ::4.
+    /// Addresses are 10.0.0.1 to .4, and fd00::1 to ::4.
     void ip4(bool quoting, bool quoted)
     {
         static constexpr unsigned protocols[] = {6, 17, 1, 6, 17, 47};

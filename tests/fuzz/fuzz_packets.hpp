@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Packets from the bytes of a fuzzer, without EAL. Each segment lies in memory of exactly its size, so that
-// AddressSanitizer sees a read or write beyond it.
+// AddressSanitizer detects a read or write beyond it.
 //
-// An input is a list of packets: two bytes of length (low 11 bits) and where to cut it in two segments (high 5 bits, in
-// sixteenths; 0 or beyond 15: one segment), then that many bytes.
+// An input is a list of packets: two bytes with the length (low 11 bits) and the place where the packet is cut into two
+// segments (high 5 bits, in sixteenths; 0 or more than 15: one segment), then that many bytes.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -22,7 +22,7 @@
 namespace halfpoll::fuzz
 {
 
-/// Aborts, which the fuzzer reports with the input.
+/// Aborts unless `holds`; the fuzzer then reports the input.
 inline void require(bool holds)
 {
     if (!holds) {
@@ -30,7 +30,7 @@ inline void require(bool holds)
     }
 }
 
-/// The pool of all segments: gives them back to the heap.
+/// The pool of all segments, which returns them to the heap.
 inline rte_mempool *heap_pool()
 {
     static const std::int32_t ops = [] {
@@ -52,7 +52,7 @@ inline rte_mempool *heap_pool()
     return &pool;
 }
 
-/// A segment on the heap with `headroom` and `tailroom` bytes around the data.
+/// Makes a segment on the heap, with `headroom` and `tailroom` bytes around the data.
 inline rte_mbuf *segment(const std::uint8_t *data, std::size_t size, std::size_t headroom, std::size_t tailroom)
 {
     auto *m = static_cast<rte_mbuf *>(std::aligned_alloc(alignof(rte_mbuf), sizeof(rte_mbuf)));
@@ -71,7 +71,8 @@ inline rte_mbuf *segment(const std::uint8_t *data, std::size_t size, std::size_t
     return m;
 }
 
-/// Segments that nobody frees or makes longer, for speed all in one block of which only their bytes may be touched.
+/// Segments that are never freed or extended. For speed they are in one block, of which only their bytes are
+/// accessible.
 class segments
 {
 public:
@@ -107,7 +108,7 @@ private:
     alignas(64) std::uint8_t block_[128 * APART + REDZONE];
 };
 
-/// Packets of an input, at most `most` (64) of them.
+/// The packets of an input, at most `most` (64).
 class packets
 {
 public:

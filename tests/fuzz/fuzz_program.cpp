@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A shipped program on any burst: it says one of the actions of each packet, and leaves packets as long as they were.
+// A shipped program on any burst: it sets a valid action for each packet, and changes no packet's length.
 #include XDP_PROGRAM
 
 #include "fuzz_frames.hpp"
@@ -25,7 +25,7 @@ const char *config(std::string_view program)
                "vip 10.0.0.2 udp 53\nbackend a 02:00:00:00:00:01 map m 1\nvip fd00::1 tcp 80\n"
                "backend a 02:00:00:00:00:01\nbackend b 02:00:00:00:00:02\nflows 64\n";
     }
-    return "file fuzz_samples.pcapng 65536 2\nevery 2\nslots 8\nbytes 96\nmatch src 10.0.0.0/29\n"; // sampler
+    return "file fuzz_samples.pcapng 65536 2\nevery 2\nslots 8\nbytes 96\nmatch src 10.0.0.0/29\n"; // for sampler
 }
 
 void *open_instance()

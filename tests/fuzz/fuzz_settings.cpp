@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The configuration of a shipped program, any text: it is taken, or refused with a settings_error that says where.
+// The configuration of a shipped program from any text: it is accepted, or refused with a settings_error that gives the
+// place.
 #include XDP_PROGRAM
 
 #include "fuzz_packets.hpp"
@@ -10,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
 {
     const std::string text(reinterpret_cast<const char *>(data), size);
     if (text.find("include") != text.npos) {
-        return -1; // other people's files are not for this
+        return -1; // the fuzzer must not read other files of the machine
     }
     [[maybe_unused]] halfpoll_xdp_host host{};
     host.ifindex = [](void *, const char *name) -> std::uint32_t { return name[0] == 'x'; };

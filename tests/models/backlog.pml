@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The backlog of a CPU, with a thread backlog_napi/N (netio/steering/backlog.cpp, runtime/napi/napi_thread.cpp,
-// runtime/thread/smpboot.cpp): other CPUs put packets on rings without a lock and kick only if the backlog has said
-// that nobody looks, for which they look at once, and at the end of the turn behind a fence; the CPU itself has it
-// polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
+// runtime/thread/smpboot.cpp). Other CPUs put packets on rings without a lock. They kick only if the backlog has
+// announced that it is idle: they check that at once, and again at the end of the turn, behind a fence. The CPU itself
+// has the backlog polled in NET_RX. Plain stores go through store buffers, as in sleep.pml.
 //
-//   no lost wake-up: when nothing can happen any more, everything that was put has been taken
+//   no lost wake-up: when nothing more can happen, every published packet has been taken
 //   one owner:       SCHED has one holder, which is in one place: with the thread, or on the poll list
 //
-// Broken variants: NO_RECHECK, NO_FENCE_TARGET, NO_FENCE_PRODUCER, NO_CHECK, WAKES_FIRST, NOTES_LATE,
-// PLAIN_STORE, TESTS_SCHED
+// Broken variants: NO_RECHECK, NO_FENCE_TARGET, NO_FENCE_PRODUCER, NO_CHECK, WAKES_FIRST, NOTES_LATE, PLAIN_STORE,
+// TESTS_SCHED
 
 #define PRODUCERS 2
 #define PACKETS(producer) (2 - (producer))
@@ -22,7 +22,7 @@
 byte rings = 0;          // packets visible in all rings
 byte unseen[PRODUCERS];  // published, still in the producer's store buffer
 bool idle = true;        // net_cpu::backlog_idle
-byte buffered = 2;       // the target's store to it: 0, 1; 2: none
+byte buffered = 2;       // the target's store to `idle`: 0, 1; 2: none
 byte state = 0;          // napi_struct::state
 byte wakes = 0;          // smpboot_thread::wakes_
 byte queued = 0;         // on the poll list of the CPU
@@ -37,7 +37,7 @@ inline own()
     assert(owners == 1)
 }
 
-// napi_schedule_prep(): a release, so that what was stored before is visible first.
+// napi_schedule_prep(): a release, so that earlier stores become visible first.
 inline schedule_prep(val, won)
 {
     do
@@ -131,7 +131,7 @@ inline poll(val, won)
     val = 0
 }
 
-// Store buffers drain when they like.
+// Store buffers drain at any time.
 active proctype memory()
 {
 end:
@@ -183,7 +183,7 @@ active [PRODUCERS] proctype producer()
     od
 }
 
-// The CPU's own thread: once it steers a packet to itself, and it serves the poll list.
+// The CPU's own thread: it steers a packet to itself once, and serves the poll list.
 active proctype home()
 {
     byte val = 0;
@@ -231,7 +231,7 @@ end:
        :: state & SCHED_THREADED ->
 #endif
           atomic { !locked -> locked = true };
-          assert(queued == 0); // what the thread polls is nowhere else
+          assert(queued == 0); // an instance that the thread polls is nowhere else
           poll(val, won);
           locked = false
        :: else -> break

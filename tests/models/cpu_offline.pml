@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A CPU that goes offline and returns, and work that comes for it all the time (runtime/cpu/cpu_hotplug.cpp). CPU 0
-// comes and goes, CPU 1 serves it meanwhile. Whoever publishes does not look whether the CPU is online.
+// A CPU that goes offline and returns, while work for it arrives at any time (runtime/cpu/cpu_hotplug.cpp). CPU 0 goes
+// and returns; CPU 1 serves it meanwhile. Producers do not check whether the CPU is online.
 //
-//   no lost wake-up: when nothing can happen any more, everything that was published has been done, once
-//   one owner:       what waits on CPU 0 (timers, tasklets, ...) is touched by one thread at a time
+//   no lost wake-up: when nothing more can happen, everything that was published has been done, once
+//   one owner:       one thread at a time touches the work that waits on CPU 0 (timers, tasklets, ...)
 //
 // Broken variants: ADOPTS_UNHELD, FORGETS_WAITING, NO_FORWARD, NO_RECHECK, NO_RING, RETURNS_UNHELD
 
@@ -16,15 +16,15 @@ mtype = { running, held, parked };
 mtype wish = running;      // bh_thread::wish
 mtype state = running;     // bh_thread::state
 byte queue[2];             // softnet_data::call_queue
-byte waiting[2];           // what calls have left behind: timers, tasklets, pending softirqs
-byte adopted = 0;          // of CPU 0, on CPU 1
+byte waiting[2];           // work that calls have left behind: timers, tasklets, pending softirqs
+byte adopted = 0;          // work of CPU 0 that CPU 1 has adopted
 bool sleeping[2];          // softnet_data::sleeping
 byte doorbell[2];
 
 mtype = { none, adopt, take_back };
 mtype call = none;         // the control thread's call_on(1)
 
-byte inside = 0;           // ghosts: threads at what waits on CPU 0
+byte inside = 0;           // ghosts: threads inside the work that waits on CPU 0
 byte done = 0;
 
 inline enter() { atomic { inside++; assert(inside == 1) } }
@@ -52,7 +52,7 @@ active [PRODUCERS] proctype producer()
     od
 }
 
-// Some of what waits is done now, the rest later.
+// Some of the waiting work is done now, the rest later.
 inline serve(n)
 {
     do

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// irq_work on a CPU that has a thread irq_work/N (runtime/softirq/irq_work.cpp): claims, the raised and the lazy
-// list, the interrupt of the CPU's own thread, and the CPU's HARD item that wakes irq_work/N. Other threads queue; a
+// irq_work on a CPU that has a thread irq_work/N (runtime/softirq/irq_work.cpp): claims, the raised and the lazy list,
+// the interrupt of the CPU's own thread, and the CPU's HARD item that wakes irq_work/N. Other threads queue items. A
 // LAZY item is on the lazy list from the start, and the tick that it waits for never comes.
 //
-//   no lost wake-up: when nothing can happen any more, every item's callback has seen what was written for it, by those
-//                    who lost the claim, too
-//   one owner:       an item is on one list at most, once, and its callback never runs beside itself
+//   no lost wake-up: when nothing more can happen, every item's callback has seen everything that was written for it,
+//                    also by threads that failed to claim the item
+//   one owner:       an item is on at most one list, once, and its callback never runs on two threads at once
 //
 // Broken variants: SEED_DOUBLE_ENQUEUE, PLAIN_CLAIM, CLEARS_PENDING_LATE, CLEARS_BUSY_ALWAYS, ALLOWS_INTERRUPT_LATE,
 // WAKES_ONLY_IF_EMPTY
@@ -23,13 +23,13 @@
 #define MASK(i) (1 << (i))
 
 byte flags[ITEMS] = {0, 0, 0, 3};
-byte raised = 0;           // bit per item
+byte raised = 0;           // one bit for each item
 byte lazy = MASK(LAZY);
 bool interrupting = false; // irq_work_cpu::interrupting
 byte calls = 0;            // irq_work_cpu::call is on the CPU's call queue
 bool woken = false;        // irq_work/N
 
-byte written[ITEMS];       // ghosts: for the callback to see
+byte written[ITEMS];       // ghosts: written for the callback to see
 byte lists[ITEMS] = {0, 0, 0, 1}; // lists that the item is on
 byte running[ITEMS];
 
@@ -102,7 +102,7 @@ inline run_one(i)
     flags[i] = flags[i] & ~PENDING;
 #endif
     atomic { running[i]++; assert(running[i] == 1) };
-    written[i] = 0; // the callback: sees all that was written before
+    written[i] = 0; // the callback sees everything that was written before
     running[i]--;
 #ifdef CLEARS_PENDING_LATE
     flags[i] = flags[i] & ~PENDING;

@@ -4,7 +4,7 @@
 // (runtime/napi/napi.cpp, runtime/napi/napi_irq.cpp). Packets of a device and work of another thread arrive at any
 // time.
 //
-//   no lost wake-up: when nothing can happen any more, the device's ring and the other thread's work are empty
+//   no lost wake-up: when nothing more can happen, the device's ring and the other thread's work are empty
 //   one owner:       SCHED has one holder, and the instance is in one place
 //
 // Broken variants: NO_RECHECK, NO_MISSED, FORGETS_MISSED, PLAIN_STORE, TIMER_IGNORES_OWNER
@@ -19,11 +19,11 @@ byte state = 0;         // napi_struct::state
 byte ring = 0;          // packets in the device
 bool unmasked = true;   // the device's interrupt
 bool event = false;     // the interrupt has fired
-byte work = 0;          // of the other thread; only its napi_schedule() makes it known
+byte work = 0;          // of the other thread; only its napi_schedule() announces it
 byte queued = 0;        // on the poll list, or on the remote list
 bool timer = false;     // napi_watchdog() is armed
 
-byte owners = 0;        // ghost: who believes to hold SCHED
+byte owners = 0;        // ghost: threads that believe to hold SCHED
 
 inline own()
 {
@@ -31,7 +31,7 @@ inline own()
     assert(owners == 1)
 }
 
-// napi_schedule_prep(): one compare-and-exchange loop. The load is a step of its own.
+// napi_schedule_prep(): a compare-and-exchange loop. The load is a step of its own.
 inline schedule_prep(val, won)
 {
     do
@@ -79,7 +79,7 @@ inline schedule(val, won)
     won = false
 }
 
-// Publishes a packet, then looks at the mask, with a barrier between the two.
+// Publishes a packet, then reads the mask, with a barrier between the two.
 active proctype device()
 {
     byte sent = 0;
@@ -155,7 +155,7 @@ end:
     :: queued > 0 ->
        queued = 0;
        unmasked = false;
-       ring = 0; // the poll, and its last look
+       ring = 0; // the poll, and its last ring check
        work = 0;
        do // napi_release()
        :: val = state;

@@ -4,8 +4,8 @@
 //
 //   device -> rx poll on `home` -> backlog of `target` -> handler there -> hand-over ring of `owner` -> sent
 //
-//   nothing lost:      when nothing can happen any more, every packet has been sent
-//   nothing overtaken: they are sent in the order in which they came
+//   nothing lost:      when nothing more can happen, every packet has been sent
+//   nothing overtaken: packets are sent in the order in which they arrived
 //   one owner:         one CPU at a time is inside the driver
 //
 // Broken variants: NO_HOLD, NO_WAIT, NO_DRAIN, ONE_ROUND
@@ -18,8 +18,8 @@ byte target = 1;           // of the flow
 byte owner = 0;            // of the tx queue
 bool online[2] = true;
 bool sched = false;        // NAPI_STATE_SCHED of the rx queue
-byte call = 2;             // the CPU that control asks; 2: none
-bool idle = false;         // its answer
+byte call = 2;             // the CPU that the control thread asks; 2: none
+bool idle = false;         // the CPU's answer
 
 chan backlog0 = [PACKETS] of { byte };
 chan backlog1 = [PACKETS] of { byte };
@@ -36,7 +36,7 @@ inline send(number)
     sending--
 }
 
-// The handler, on CPU c: sends, or hands over.
+// The handler, on CPU c: sends a packet, or hands it over.
 inline deliver(c, number)
 {
     if
@@ -66,7 +66,7 @@ end:
     od
 }
 
-// One look at all CPUs.
+// Asks each CPU once.
 inline look(any)
 {
     call = 0;

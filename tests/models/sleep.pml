@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The two-phase sleep of a CPU, and producers that ring its doorbell (runtime/cpu/cpu_loop.cpp,
-// runtime/softirq/remote.cpp). Plain stores go through store buffers, as the C++ and the hardware memory models
-// allow: they become visible some time later, at the latest with a fence.
+// runtime/softirq/remote.cpp). Plain stores go through store buffers, as the C++ and the hardware memory models allow:
+// they become visible some time later, at the latest with a fence.
 //
-//   no lost wake-up: when nothing can happen any more, everything that was published has been taken
+//   no lost wake-up: when nothing more can happen, everything that was published has been taken
 //   one owner:       one producer rings for each announced sleep
 //
 // Broken variants: NO_RECHECK, NO_FENCE_SLEEPER, NO_FENCE_PRODUCER, ANNOUNCES_LATE, EVERYBODY_RINGS, NO_RING
@@ -15,14 +15,14 @@
 byte list = 0;             // softnet_data::call_queue, remote_napi: items published and visible
 byte unseen[PRODUCERS];    // published, still in the producer's store buffer
 bool sleeping = false;     // softnet_data::sleeping
-byte buffered = 2;         // the sleeper's store to it: 0, 1; 2: none
+byte buffered = 2;         // the sleeper's store to `sleeping`: 0, 1; 2: none
 byte doorbell = 0;         // the eventfd
 
 byte taken = 0;            // ghosts
 byte announced = 0;
 byte rings = 0;
 
-// Store buffers drain when they like. A buffer holds one store to a variable; the next one waits.
+// Store buffers drain at any time. A buffer holds one store to a variable; the next store waits.
 active proctype memory()
 {
 end:

@@ -647,7 +647,8 @@ runtime_options with_irq_workd()
     return options;
 }
 
-/// An item that finds others before it on the lazy list is not sent as raised work, too.
+/// An item that finds others before it on the lazy list is not sent as raised work, too. The kernel patch that brought
+/// irq_work/N made this mistake.
 TEST_F(property, property_18_an_item_behind_others_is_on_one_list)
 {
     runtime threaded(with_irq_workd());
