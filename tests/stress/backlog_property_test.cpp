@@ -134,8 +134,7 @@ TEST_F(property_threaded, property_16_scheduled_when_the_thread_has_looked)
 TEST_F(property_threaded, property_16_the_thread_wakes_to_what_is_there)
 {
     race slow(race_point::napi_thread_given, &dev.napi, [&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // if the thread was woken before, it sleeps again
-                                                                    // by now
+        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // if woken before, the thread sleeps again by now
     });
     bring();
     EXPECT_TRUE(received(1));

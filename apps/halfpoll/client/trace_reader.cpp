@@ -133,8 +133,7 @@ bt_graph_simple_sink_component_consume_func_status sink::consume() noexcept
     std::uint64_t count = 0;
     const bt_message_iterator_next_status status = bt_message_iterator_next(messages, &batch, &count);
     if (status != BT_MESSAGE_ITERATOR_NEXT_STATUS_OK) {
-        return static_cast<bt_graph_simple_sink_component_consume_func_status>(status); // both enumerations have the
-                                                                                        // same values
+        return static_cast<bt_graph_simple_sink_component_consume_func_status>(status); // both have equal values
     }
     for (std::uint64_t i = 0; i < count; ++i) {
         const message_ptr message(batch[i]);

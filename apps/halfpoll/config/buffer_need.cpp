@@ -48,7 +48,7 @@ std::uint64_t rings(const config &cfg, std::uint64_t (*queues)(const config &, c
 
 std::uint64_t rx_queues(const config &, const port_config &port) { return port.options.rx_queues; }
 std::uint64_t tx_queues(const config &cfg, const port_config &) { return cfg.cpus.size(); }
-/// The kernel may still be sending as many packets of an AF_XDP socket again as its tx ring holds.
+/// In addition to the packets in its tx ring, an AF_XDP socket may have as many that the kernel is still sending.
 std::uint64_t completions(const config &cfg, const port_config &port)
 {
     return port.kind == device_kind::af_xdp ? cfg.cpus.size() : 0;

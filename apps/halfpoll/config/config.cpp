@@ -182,7 +182,7 @@ const toml::node *read_word(toml_reader &reader, const char *key, T &value, cons
     return node;
 }
 
-/// Expectation of a setting that makes more than one bottom-half thread on a CPU.
+/// Requirement of a setting that makes more than one bottom-half thread on a CPU, for messages.
 constexpr const char *NEEDS_LOCKS =
     "exclusion = \"big\" or \"nested\" in [runtime] with it, for it makes several bottom-half threads on a CPU";
 
@@ -309,8 +309,7 @@ void parser::read_trace(toml_reader &reader)
 {
     if (const toml::node *node = reader.string("trace", out.trace)) {
         regex_t compiled;
-        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // DPDK compiles it the same way, but ignores an
-                                                                     // error
+        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // DPDK ignores an error here
             reader.problem(*node, "trace", describe(*node), "a basic regular expression (regex(7)), as \"xdp_.*\"");
         } else {
             regfree(&compiled);

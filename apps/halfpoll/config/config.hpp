@@ -91,7 +91,7 @@ struct config {
     std::string control = DEFAULT_CONTROL;
     bool hugepages = false;
     unsigned memory_mb = 256;
-    unsigned mbufs = 16384;    ///< the minimum if the file does not set it
+    unsigned mbufs = 16384;    ///< at least this many if the file does not set it
     bool mbufs_chosen = false; ///< the file does not set `mbufs`
     bool remove_shadows = true;
     std::string trace;     ///< regular expression that enables tracepoints; empty: none

@@ -178,8 +178,7 @@ link_facts parse_link(const nlmsghdr &message)
             break;
         }
     });
-    const bool on_top = !elsewhere && link.kind != "veth" && linked != link.index; // the IFLA_LINK of a veth is its
-                                                                                   // peer
+    const bool on_top = !elsewhere && link.kind != "veth" && linked != link.index; // a veth's IFLA_LINK is its peer
     link.lower = on_top ? linked : 0;
     return link;
 }

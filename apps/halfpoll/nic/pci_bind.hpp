@@ -18,7 +18,7 @@ using tell_fn = std::function<void(const std::string &)>;
 /// a check finds a device that carries a default route or an SSH session, belongs to a bridge or bond, is in another
 /// network namespace (so its use is unknown), has virtual functions in use, has no IOMMU, or shares its IOMMU group
 /// with devices of the kernel. Devices that are not network devices are always refused. Loads vfio-pci if necessary. A
-/// device that is bound to vfio-pci already stays bound. Throws `error`; the device that failed is then returned to its
+/// device that is already bound to vfio-pci stays bound. Throws `error`; the device that failed is then returned to its
 /// former driver, as far as possible.
 void pci_bind(host &on, const std::vector<std::string> &names, bool force, const tell_fn &tell);
 

@@ -68,7 +68,7 @@ config running_as(router &r, const config &wanted)
     return now;
 }
 
-/// Tells the service manager that a reload is in progress, for the lifetime of the object.
+/// Reports a reload in progress to the service manager, for the lifetime of the object.
 class reloading
 {
 public:

@@ -36,8 +36,7 @@ json show_neigh(router &r, const show_filter &filter)
         if (reply.contains("next") || addr < first || !filter.takes(addr) || !dev.takes(s ? s->dev : nullptr)) {
             return;
         }
-        if (rows.size() >= filter.rows && addr != last) { // the rows of one address on several interfaces stay on one
-                                                          // page
+        if (rows.size() >= filter.rows && addr != last) { // one address's rows stay on one page
             reply["next"] = to_string(addr);
             return;
         }
