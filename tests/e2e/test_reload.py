@@ -184,8 +184,7 @@ class Shadows(ReloadCase):
         self.router.ip("link", "set", old, "down")
         self.router.ip("link", "set", old, "name", new)
         self.router.ip("link", "set", new, "up")
-        self.router.ip("addr", "replace", LAN.router6 + "/64", "dev", new, "nodad")  # it was removed when the interface
-                                                                                     # went down
+        self.router.ip("addr", "replace", LAN.router6 + "/64", "dev", new, "nodad")  # was lost with the link down
 
     def test_renamed(self):
         self.rename("lan0", "lan9")

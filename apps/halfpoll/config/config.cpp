@@ -309,7 +309,7 @@ void parser::read_trace(toml_reader &reader)
 {
     if (const toml::node *node = reader.string("trace", out.trace)) {
         regex_t compiled;
-        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // DPDK ignores an error here
+        if (regcomp(&compiled, out.trace.c_str(), REG_NOSUB) != 0) { // as DPDK does, which reports no error
             reader.problem(*node, "trace", describe(*node), "a basic regular expression (regex(7)), as \"xdp_.*\"");
         } else {
             regfree(&compiled);
