@@ -66,7 +66,7 @@ struct port_config {
 /// The directory is made if it is missing.
 inline constexpr const char *DEFAULT_CONTROL = "/run/halfpoll/halfpoll.sock";
 
-/// The content of a configuration file. apps/README.md lists the keys.
+/// The content of a configuration file. docs/configuration.md lists the keys.
 struct config {
     std::string file;
     std::vector<unsigned> cpus; ///< logical CPUs
