@@ -2,7 +2,7 @@
 """Builds halfpoll with each compiler and sanitizer, runs all tests and counts them.
 
 Stages, in this order:
-  format     clang-format 14 over all sources (on Debian 12)
+  format     clang-format 14 over all sources (on Debian 12), links of the documentation
   build      gcc (release) and clang (with ThreadSanitizer), warnings as errors
   unit       unit and race-forcing tests, gcc build
   asan       these tests under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
@@ -125,6 +125,7 @@ def sources():
 
 
 def stage_format(suite):
+    suite.check("links of the documentation", OUT / "links.log", ["/usr/bin/python3", "tests/links.py"], 60)
     if not shutil.which("clang-format-14"):
         suite.case("skipped", "clang-format", "versions differ in what they want; clang-format 14, of Debian 12, is the judge")
         return

@@ -52,7 +52,7 @@ _halfpoll_set()
     punt,2) _halfpoll_names punt ;;
     punt,*) echo "rate= burst=" ;;
     runtime,*) echo "netdev_budget= netdev_budget_usecs= netdev_max_backlog=" \
-        "rps_sock_flow_entries= flow_limit_cpu_bitmap= flow_limit_table_len=" ;;
+        "rps_sock_flow_entries= flow_limit_cpu_bitmap= flow_limit_table_len= skb_defer_max=" ;;
     autoscale,*) echo "target_us= min_cpus= low_percent= settle_ms=" ;;
     log,*) echo "level=debug level=info level=warning level=error" ;;
     esac

@@ -100,7 +100,8 @@ json serve_request(router &r, const json &request, bool &stopping)
         stopping = true;
         return {{"stopping", true}};
     }
-    throw error("bad request: expected \"show\", \"set\", \"cpu\", \"xdp\", \"trace\", \"reload\" or \"stop\"");
+    throw error(
+        "bad request: expected \"show\", \"set\", \"cpu\", \"xdp\", \"xdp_map\", \"trace\", \"reload\" or \"stop\"");
 }
 
 } // namespace halfpoll
