@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-// ThreadSanitizer does not see fences: there, read-modify-writes of the flag give the same order.
+// ThreadSanitizer does not model fences. Under it, read-modify-writes of the flag give the same order.
 #if defined(__SANITIZE_THREAD__)
 #define HALFPOLL_NO_FENCES 1
 #elif defined(__has_feature)
@@ -16,11 +16,11 @@
 namespace halfpoll
 {
 
-// A consumer that stops looking for work says so in a flag and then looks once more; a producer publishes and then
-// looks at the flag. One of the two sees the other (Dekker): both put a seq_cst fence between their store and their
-// load.
+// The Dekker protocol between a consumer that goes to sleep and its producers. The consumer sets a flag and then checks
+// once more for work; a producer publishes work and then checks the flag. Each side has a seq_cst fence between its
+// store and its load, so that at least one of the two sees the other's store.
 
-/// The consumer's store and fence; its last look comes next. Pairs with announced().
+/// The consumer's store and fence. The consumer checks for work after it. Pairs with announced().
 inline void announce(std::atomic<std::uint32_t> &flag) noexcept
 {
 #ifdef HALFPOLL_NO_FENCES
@@ -31,7 +31,8 @@ inline void announce(std::atomic<std::uint32_t> &flag) noexcept
 #endif
 }
 
-/// The producer's fence and load, after it published. Any thread; writes nothing. Pairs with announce().
+/// The producer's fence and load, after it has published. True if the consumer has announced. Any thread; writes
+/// nothing. Pairs with announce().
 inline bool announced(std::atomic<std::uint32_t> &flag) noexcept
 {
 #ifdef HALFPOLL_NO_FENCES

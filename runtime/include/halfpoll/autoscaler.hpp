@@ -12,31 +12,34 @@
 namespace halfpoll
 {
 
-/// Takes runtime CPUs offline when the others can do the work, and back when packets wait too long. The last CPUs go
-/// first; those that are dedicated stay. Control thread.
+/// Takes runtime CPUs offline when the others can do the work, and brings them back when packets wait too long. The CPU
+/// with the highest number goes first; dedicated CPUs stay online. Control thread.
 class autoscaler
 {
 public:
-    /// How often it looks while a CPU is away; ten times as seldom while all are there.
+    /// The interval in ns between two look() while a CPU is parked; the interval is ten times as long while none is.
     static constexpr ktime_t LOOK = NSEC_PER_MSEC;
 
-    /// Off until set() says otherwise. Ends with all CPUs as they are.
+    /// Does nothing until set() gives it a target. The destructor leaves each CPU online or offline, as it is.
     explicit autoscaler(runtime &rt);
 
     const autoscale_limits &limits() const noexcept { return limits_; }
-    /// With `target` 0, or a larger `min_cpus`, CPUs return with the next looks. Throws `error` out of range.
+    /// Changes the limits. After `target` 0 or a larger `min_cpus`, each look() brings one CPU back. Throws `error` if
+    /// `min_cpus` is not between 1 and runtime::general_cpus().
     void set(const autoscale_limits &limits);
-    /// Somebody else decides about that CPU, until he says otherwise: it is neither taken nor brought back.
+    /// With `leave` true, the caller decides about `cpu`: the autoscaler takes it neither offline nor online. False
+    /// gives the CPU back to the autoscaler.
     void leave_alone(unsigned cpu, bool leave);
-    /// It is this object that has taken the CPU offline.
+    /// True if this autoscaler has taken `cpu` offline.
     bool has_parked(unsigned cpu) const noexcept { return parked_[cpu]; }
 
-    /// When look() is to be called at the latest; KTIME_MAX: there is nothing to look at.
+    /// The time at which the caller calls look() at the latest; KTIME_MAX: look() has nothing to decide.
     ktime_t due() const noexcept { return due_; }
-    /// Looks and acts. What went wrong goes to `warn`; it tries again with the next look.
+    /// Takes a sample, and takes a CPU offline or online if the policy decides so. If that fails, it passes the reason
+    /// to `warn`, and the next look() tries again.
     void look();
-    std::function<void(const std::string &)> warn;
-    /// Told after a CPU went or came.
+    std::function<void(const std::string &)> warn; ///< may be empty
+    /// Called after a CPU went offline or online. May be empty.
     std::function<void(unsigned cpu, bool online)> on_change;
 
 private:

@@ -13,29 +13,31 @@ struct bh_work;
 using bh_work_fn = void (*)(bh_work &) noexcept;
 
 /// A work item that runs in softirq context: the kernel's BH workqueues, which replace tasklets. Each CPU has one
-/// context for ordinary items (TASKLET vector, before the tasklets) and one for urgent ones (HI vector): items of one
-/// context never run beside each other. Owned by the user until it has run or bh_work_flush() has returned; `func` is
-/// set before its first use.
+/// context for ordinary items (TASKLET vector, before the tasklets) and one for urgent items (HI vector). Items of one
+/// context run one after the other. The user owns the item, keeps it until it has run or bh_work_flush() has returned,
+/// and sets `func` before its first use.
 struct bh_work {
     bh_work_fn func = nullptr;
-    /// bit 0: queued; above: counts 2 while the callback runs. Read-modify-writes, acq_rel; each pairs with the others.
+    /// Bit 0: queued. The bits above it: +2 while the callback runs. Only read-modify-writes, acq_rel; each pairs with
+    /// the others.
     std::atomic<std::uint32_t> state{0};
-    bh_work *next = nullptr; ///< list linkage, of who queued it
+    bh_work *next = nullptr; ///< list linkage; belongs to the thread that queued the item
 };
 
-/// The items of one CPU and context. Pushed newest first by any thread (release CAS; pairs with the acquire exchange of
-/// the context, which runs them oldest first).
+/// The items of one CPU and context. Any thread pushes, newest first (release CAS; pairs with the acquire exchange of
+/// the context, which runs the items oldest first).
 struct bh_work_list {
     std::atomic<bh_work *> queued{nullptr};
-    bh_work *ready = nullptr; ///< taken, oldest first. In a section
+    bh_work *ready = nullptr; ///< items that the context has taken, oldest first. In a section
 };
 
-/// Runs it once on that CPU. False: it is queued already, and will see what the caller wrote. Any thread; may be called
-/// from its own callback. Queue it on one CPU and context at a time, else it may run beside itself. Allocates nothing.
+/// Queues `work` to run once on the CPU of `sd`. False: it is queued already, and its callback will see what the caller
+/// wrote before. Any thread; may be called from the item's own callback. Allocates nothing. The caller queues an item
+/// on one CPU and context at a time; else the item may run twice at once.
 bool queue_bh_work(softnet_data &sd, bh_work &work) noexcept;
-/// The same in the urgent context (the kernel's system_bh_highpri_wq).
+/// queue_bh_work() for the urgent context (the kernel's system_bh_highpri_wq).
 bool queue_bh_highpri_work(softnet_data &sd, bh_work &work) noexcept;
-/// Waits until it is neither queued nor running. Not from a softirq; sleeps.
+/// Waits until `work` is neither queued nor running. Sleeps; never called from a softirq.
 void bh_work_flush(const bh_work &work);
 
 } // namespace halfpoll

@@ -8,15 +8,15 @@
 namespace halfpoll
 {
 
-/// What set-up and control code throws: one sentence that says what failed, where, and the remedy if there is one.
-/// Data cores never throw.
+/// The exception of set-up and control code. Its message is one sentence that names what failed, where, and the remedy
+/// if there is one. Data CPUs never throw.
 class error : public std::runtime_error
 {
 public:
     using std::runtime_error::runtime_error;
 };
 
-/// `what: strerror(errnum)`; errnum is a positive errno.
+/// Throws `error` with the message "`what`: strerror(`errnum`)". `errnum` is a positive errno.
 [[noreturn]] inline void throw_errno(int errnum, const std::string &what)
 {
     throw error(what + ": " + std::generic_category().message(errnum));

@@ -11,43 +11,45 @@ namespace halfpoll
 
 struct softnet_data;
 
-/// The kernel's names and values.
+/// Flags of an irq_work, with the kernel's names and values.
 enum irq_work_flags : std::uint32_t {
-    IRQ_WORK_PENDING = 1U << 0,  ///< queued, not started
-    IRQ_WORK_BUSY = 1U << 1,     ///< claimed until its callback has ended
-    IRQ_WORK_LAZY = 1U << 2,     ///< need not interrupt: runs at the next tick, IRQ_WORK_TICK away at most
-    IRQ_WORK_HARD_IRQ = 1U << 3, ///< never in `irq_work/N`: on the CPU's own thread, in_hardirq()
+    IRQ_WORK_PENDING = 1U << 0,  ///< queued; its callback has not started
+    IRQ_WORK_BUSY = 1U << 1,     ///< from the claim until the callback has returned
+    IRQ_WORK_LAZY = 1U << 2,     ///< does not interrupt the CPU: runs at the next tick, within IRQ_WORK_TICK
+    IRQ_WORK_HARD_IRQ = 1U << 3, ///< runs on the CPU's own thread, in_hardirq(), never in `irq_work/N`
 };
 
-/// How long LAZY work waits at most on a CPU that has nothing else to do.
+/// The longest that LAZY work waits on an idle CPU, in ns.
 inline constexpr ktime_t IRQ_WORK_TICK = 4 * NSEC_PER_MSEC;
 
 struct irq_work;
-/// Runs once for each time that the item was claimed; what the claimant, and those who tried in vain since, wrote
-/// before is visible. May queue the item again. HARD, and everything where there is no `irq_work/N`: on the CPU's own
-/// thread, in_hardirq(), no sections, must be short. Else in `irq_work/N`, in no section, and may take locks.
+/// The callback. It runs once for each successful irq_work_queue() or irq_work_queue_on(), and sees what that caller
+/// wrote before, and what callers wrote that have found the item queued since. It may queue the item again. HARD_IRQ
+/// items, and all items of a CPU without `irq_work/N`, run on the CPU's own thread, in_hardirq(): the callback is short
+/// and never calls local_bh_disable(). Other items run in `irq_work/N`, in no section, and may take locks.
 using irq_work_fn = void (*)(irq_work &) noexcept;
 
-/// A function to be run soon on a CPU, whatever the caller is doing (the kernel's irq_work). Owned by the user, who
-/// keeps it until irq_work_sync() has returned, and sets `func` and LAZY or HARD_IRQ before its first use.
+/// A function that a CPU runs soon, whatever the caller is doing (the kernel's irq_work). The user owns it, keeps it
+/// until irq_work_sync() has returned, and sets `func` and LAZY or HARD_IRQ before its first use.
 struct irq_work {
     irq_work_fn func = nullptr;
-    std::atomic<std::uint32_t> flags{0}; ///< read-modify-writes; each pairs with the others
-    irq_work *next = nullptr;            ///< list linkage, of who claimed it
+    std::atomic<std::uint32_t> flags{0}; ///< irq_work_flags; only read-modify-writes, each pairs with the others
+    irq_work *next = nullptr;            ///< list linkage; belongs to the thread that claimed the item
 };
 
-/// Queues it on the caller's own CPU. In a section. False: it is queued already, and will see what the caller wrote.
+/// Queues `work` on the caller's own CPU. In a section. False: it is queued already, and its callback will see what the
+/// caller wrote before.
 bool irq_work_queue(irq_work &work) noexcept;
-/// Queues it on any CPU. Any thread; allocates nothing; at most one system call, and only if a thread sleeps. LAZY
-/// interrupts like any other when it comes from outside the CPU. Result as above.
+/// Queues `work` on the CPU of `sd`. Any thread; allocates nothing; makes at most one system call, and only if a thread
+/// sleeps. From outside the CPU, a LAZY item interrupts it as any other. Result as of irq_work_queue().
 bool irq_work_queue_on(irq_work &work, softnet_data &sd) noexcept;
 
-/// Queued, or its callback is running.
+/// True if `work` is queued or its callback is running. Any thread.
 inline bool irq_work_is_busy(const irq_work &work) noexcept
 {
     return work.flags.load(std::memory_order_acquire) & IRQ_WORK_BUSY; // pairs with the release at the callback's end
 }
-/// Waits until it is neither queued nor running; then it may go. Control thread; sleeps.
+/// Waits until `work` is neither queued nor running; then it may be freed. Control thread; sleeps.
 void irq_work_sync(const irq_work &work);
 
 } // namespace halfpoll

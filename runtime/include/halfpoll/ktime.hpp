@@ -15,10 +15,10 @@ inline constexpr ktime_t NSEC_PER_MSEC = 1'000'000;
 inline constexpr ktime_t NSEC_PER_SEC = 1'000'000'000;
 inline constexpr ktime_t KTIME_MAX = INT64_MAX;
 
-/// Where a runtime reads the time. Tests pass their own to move time by hand.
+/// The clock of a runtime. Tests pass a function of their own, to advance time by hand.
 using clock_fn = ktime_t (*)() noexcept;
 
-/// Any thread; answered by the vDSO, no system call.
+/// The current time. Any thread; no system call, since the vDSO reads the clock.
 inline ktime_t ktime_get() noexcept
 {
     timespec ts;
