@@ -18,7 +18,7 @@ using bh_work_fn = void (*)(bh_work &) noexcept;
 /// and sets `func` before its first use.
 struct bh_work {
     bh_work_fn func = nullptr;
-    /// Bit 0: queued. The bits above it: +2 while the callback runs. Only read-modify-writes, acq_rel; each pairs with
+    /// Bit 0: queued. The bits above it: +2 while the callback runs. Read-modify-writes, acq_rel; each pairs with
     /// the others.
     std::atomic<std::uint32_t> state{0};
     bh_work *next = nullptr; ///< list linkage; belongs to the thread that queued the item

@@ -33,7 +33,7 @@ using irq_work_fn = void (*)(irq_work &) noexcept;
 /// until irq_work_sync() has returned, and sets `func` and LAZY or HARD_IRQ before its first use.
 struct irq_work {
     irq_work_fn func = nullptr;
-    std::atomic<std::uint32_t> flags{0}; ///< irq_work_flags; only read-modify-writes, each pairs with the others
+    std::atomic<std::uint32_t> flags{0}; ///< irq_work_flags; read-modify-writes, each pairs with the others
     irq_work *next = nullptr;            ///< list linkage; belongs to the thread that claimed the item
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Locks of what the bottom-half threads of one CPU share: held for a moment, so that an urgent thread waits for a
-// moment.
+// Locks of the resources that bottom-half threads of one logical CPU share. Each is held briefly, so that an urgent
+// thread waits briefly (docs/locks.md).
 //
 //   nested_bh_lock_class cache_class{"napi_alloc_cache"};
 //   nested_bh_lock bh_lock{cache_class, cpu};
@@ -18,13 +18,15 @@
 namespace halfpoll
 {
 
-/// Holds the calling thread on one logical CPU for as long as it lives, and lets it take that CPU's locks. One at a
-/// time on a thread. Construct and destroy on that thread.
+/// Pins the calling thread to one logical CPU for the lifetime of the object, and permits it to take that CPU's locks.
+/// A thread has at most one. Construct and destroy on that thread.
 class cpu_pin
 {
 public:
-    /// Throws `error` if the system refuses, or the thread has one already. `who`: for the message.
+    /// Throws `error` if the system refuses the affinity, or if the thread has a cpu_pin already. `who` names the
+    /// thread in the message.
     explicit cpu_pin(int cpu, const std::string &who = "the thread");
+    /// Restores the affinity that the thread had before.
     ~cpu_pin();
     cpu_pin(const cpu_pin &) = delete;
     cpu_pin &operator=(const cpu_pin &) = delete;
@@ -34,7 +36,8 @@ private:
     cpu_set_t old_affinity_;
 };
 
-/// Locks that have the same place in the order in which locks are nested. Debug builds learn that order by watching.
+/// The locks that have the same place in the order in which locks are nested. Debug builds learn that order as locks
+/// are taken.
 class nested_bh_lock_class
 {
 public:
@@ -53,15 +56,16 @@ private:
 
 class nested_bh_lock;
 
-/// Debug builds look whether locks are used as their contract says; what is wrong is told on stderr, and the program
-/// aborts: taken with bottom halves enabled, twice by one thread, in an order that would
-/// close a circle with orders seen before, or held where packets are delivered or an instance is polled.
+/// Debug builds check how locks are used. They print a violation on stderr and abort. Violations are a lock that is
+/// taken with bottom halves enabled, twice by one thread, under another lock of its class, or in an order that closes a
+/// cycle with orders seen before; a ninth lock on one thread; a lock that is released by a thread that does not hold
+/// it, or held where packets are delivered or an instance is polled.
 namespace lock_checker
 {
 
 void acquire(const nested_bh_lock &lock) noexcept;
 void release(const nested_bh_lock &lock) noexcept;
-/// The caller is about to hand control to others (`what`: to whom): no lock may be held.
+/// The caller is about to run code of other components, which `what` names: it holds no lock.
 void expect_none(const char *what) noexcept;
 
 } // namespace lock_checker
@@ -73,13 +77,14 @@ void expect_none(const char *what) noexcept;
 #endif
 
 /// The lock of one per-CPU resource, among threads that are pinned to that CPU and in a section (the kernel's
-/// local_lock_t under PREEMPT_RT, taken by local_lock_nested_bh()). Takes no more than a compare-exchange each way
-/// while nobody was preempted in it; whoever then wants it lends the holder its priority. Never held across delivery or
-/// a poll; not recursive. A thread that no cpu_pin holds on the CPU is told so on stderr, and the program aborts.
+/// local_lock_t under PREEMPT_RT, taken by local_lock_nested_bh()). Uncontended it costs one compare-exchange to take
+/// and one to release. A waiter lends the holder, which was preempted, its priority. Not recursive; never held across
+/// delivery or a poll. If a thread that no cpu_pin holds on the CPU takes it, the program aborts with a message on
+/// stderr, in release builds too.
 class nested_bh_lock
 {
 public:
-    /// `cpu`: logical CPU whose threads share it.
+    /// `cpu` is the logical CPU whose threads share the lock. `cls` outlives the lock.
     nested_bh_lock(const nested_bh_lock_class &cls, int cpu) noexcept : word_(cls.name()), class_(cls), cpu_(cpu) {}
     nested_bh_lock(const nested_bh_lock &) = delete;
     nested_bh_lock &operator=(const nested_bh_lock &) = delete;
@@ -98,7 +103,7 @@ public:
         HALFPOLL_LOCK_CHECK(release(*this));
         word_.unlock_on_cpu(this_lock_self.tid);
     }
-    /// By the calling thread.
+    /// True if the calling thread holds it.
     bool held() const noexcept { return word_.held(); }
     const nested_bh_lock_class &lock_class() const noexcept { return class_; }
     int cpu() const noexcept { return cpu_; }
@@ -111,12 +116,12 @@ private:
     const int cpu_;
 };
 
-/// Holds a lock for as long as it lives.
+/// Holds a lock for the lifetime of the object.
 class [[nodiscard]] local_lock_nested_bh
 {
 public:
     explicit local_lock_nested_bh(nested_bh_lock &lock) noexcept : lock_(&lock) { lock.lock(); }
-    /// Null: what it would protect has one thread.
+    /// A null `lock` is not taken: only one thread uses the resource.
     explicit local_lock_nested_bh(nested_bh_lock *lock) noexcept : lock_(lock)
     {
         if (lock) {
@@ -131,7 +136,7 @@ public:
     }
     local_lock_nested_bh(const local_lock_nested_bh &) = delete;
     local_lock_nested_bh &operator=(const local_lock_nested_bh &) = delete;
-    /// For the scoped notation: true.
+    /// Always true, for the notation `if (local_lock_nested_bh guard(lock); guard)`.
     constexpr explicit operator bool() const noexcept { return true; }
 
 private:

@@ -16,44 +16,45 @@
 namespace halfpoll
 {
 
-/// What locks know of the calling thread.
+/// The identity of the calling thread, for locks.
 struct lock_self {
-    std::uint32_t tid = 0; ///< the kernel's id of it; 0: not looked up yet
-    /// Logical CPU that it runs on, as the kernel keeps it up to date (rseq(2)), for a thread that a cpu_pin holds
-    /// there; of others: -1.
+    std::uint32_t tid = 0; ///< the kernel's thread id; 0: not looked up yet
+    /// The logical CPU that the thread runs on, which the kernel keeps up to date (rseq(2)), for a thread with a
+    /// cpu_pin; -1 for other threads.
     const volatile std::int32_t *cpu = &NO_CPU;
     static constexpr std::int32_t NO_CPU = -1;
 };
 extern constinit thread_local lock_self this_lock_self [[gnu::tls_model("initial-exec")]];
 
-/// Looks it up: a system call.
+/// Looks up the kernel's id of the calling thread by a system call, and keeps it.
 std::uint32_t current_tid_slow() noexcept;
 
-/// The kernel's id of the calling thread. Any thread; a system call the first time only.
+/// The kernel's id of the calling thread. Any thread; a system call only the first time.
 inline std::uint32_t current_tid() noexcept
 {
     const std::uint32_t tid = this_lock_self.tid;
     return tid != 0 ? tid : current_tid_slow();
 }
 
-/// A lock that lends its holder the priority of whoever waits for it (the kernel's rt_mutex, through a PI futex). It
-/// never spins: the threads that share one are pinned to one CPU, so contention means that the holder was preempted.
-/// Not recursive. Free: one compare-exchange each way, no system call. BasicLockable.
+/// A lock that lends its holder the priority of the most urgent waiter (the kernel's rt_mutex, through a PI futex). A
+/// waiter sleeps and never spins: the threads that share one are pinned to one CPU, so contention means that the holder
+/// was preempted. Uncontended it costs one compare-exchange to take and one to release, and no system call. Not
+/// recursive: a second lock() by the holder aborts the program, as does an unlock() by another thread. BasicLockable.
 class pi_lock
 {
 public:
-    /// `name`: a static string for traces; null: what happens to it is not traced.
+    /// `name` is a static string for traces; null: contention is not traced.
     explicit pi_lock(const char *name) noexcept : name_(name) {}
     pi_lock(const pi_lock &) = delete;
     pi_lock &operator=(const pi_lock &) = delete;
 
-    /// Throws `error` if the system has no PI futexes. Control thread, at start-up.
+    /// Throws `error` if the kernel or a sandbox refuses PI futexes. Control thread, at start-up.
     static void check_available();
 
     void lock() noexcept { lock(current_tid()); }
-    /// By the thread that holds it.
+    /// Called by the holder.
     void unlock() noexcept { unlock(current_tid()); }
-    void lock(std::uint32_t tid) noexcept ///< the same for who has looked up current_tid() already
+    void lock(std::uint32_t tid) noexcept ///< `tid` is current_tid(), for a caller that has it already
     {
         std::uint32_t free = 0;
         // acquire; pairs with the release in unlock().
@@ -69,8 +70,8 @@ public:
             unlock_contended();
         }
     }
-    /// The same where all who ever touch the lock run on one CPU, now: an instruction is not preempted half-way, so it
-    /// need not lock the bus (the kernel's this_cpu_cmpxchg()).
+    /// lock() for a lock that only threads pinned to the caller's CPU use. On x86 its compare-exchange has no `lock`
+    /// prefix, since no instruction is preempted half-way (the kernel's this_cpu_cmpxchg()).
     void lock_on_cpu(std::uint32_t tid) noexcept
     {
         if (!exchange_on_cpu(0, tid)) [[unlikely]] {
@@ -83,11 +84,11 @@ public:
             unlock_contended();
         }
     }
-    /// By the calling thread.
+    /// True if the calling thread holds it.
     bool held() const noexcept { return (word_.load(std::memory_order_relaxed) & FUTEX_TID_MASK) == current_tid(); }
 
 private:
-    /// True if the word was `from`, and is `to` now.
+    /// Sets the word to `to` if it is `from`. True if it was.
     bool exchange_on_cpu(std::uint32_t from, std::uint32_t to) noexcept
     {
 #if defined(__x86_64__) && !defined(HALFPOLL_THREAD_SANITIZER)
@@ -108,7 +109,7 @@ private:
     void unlock_contended() noexcept;
 
     const char *const name_;
-    std::atomic<std::uint32_t> word_{0}; ///< 0: free; else the holder's thread id, and FUTEX_WAITERS if others wait
+    std::atomic<std::uint32_t> word_{0}; ///< 0: free; else the holder's thread id, with FUTEX_WAITERS if others wait
 };
 
 } // namespace halfpoll

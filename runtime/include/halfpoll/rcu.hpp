@@ -13,13 +13,13 @@ struct rcu_head;
 
 using rcu_callback = void (*)(rcu_head &) noexcept;
 
-/// Embedded in an object that is freed, or otherwise finished with, a grace period after it was unlinked.
+/// Embedded in an object that is freed, or otherwise disposed of, a grace period after it was unlinked.
 struct rcu_head {
     rcu_callback func = nullptr;
     rcu_head *next = nullptr;
 };
 
-/// FIFO of callbacks. In a section.
+/// A FIFO of callbacks. In a section.
 struct rcu_list {
     rcu_head *head = nullptr;
     rcu_head *tail = nullptr;
@@ -29,16 +29,16 @@ struct rcu_list {
 struct rcu_cpu {
     rcu_list gathering;
     rcu_list waiting;
-    std::uint64_t token = 0; ///< of `waiting`
-    hrtimer tick;            ///< looks whether the grace period has ended
+    std::uint64_t token = 0; ///< grace period of `waiting` (rte_rcu_qsbr_start())
+    hrtimer tick;            ///< raises RCU_SOFTIRQ, which checks whether the grace period has ended
 };
 
-/// How often a CPU with callbacks looks whether their grace period has ended.
+/// The interval in ns at which a CPU with callbacks checks whether their grace period has ended.
 inline constexpr std::int64_t RCU_TICK = NSEC_PER_MSEC;
 
-/// Calls `func` in RCU_SOFTIRQ of the caller's CPU when every bottom-half thread has passed a quiescent state: what
-/// `head` is embedded in may then go. In a section; neither blocks nor allocates. From control threads use
-/// runtime::synchronize_rcu(). Callbacks that are still waiting when the runtime ends are called by its destructor.
+/// Calls `func` in RCU_SOFTIRQ of the caller's CPU after every bottom-half thread has passed a quiescent state; the
+/// object that `head` is embedded in may then be freed. In a section; neither blocks nor allocates. Control threads use
+/// runtime::synchronize_rcu() instead. The runtime's destructor calls the callbacks that still wait.
 void call_rcu(rcu_head &head, rcu_callback func) noexcept;
 
 } // namespace halfpoll

@@ -15,130 +15,143 @@ struct rte_rcu_qsbr;
 namespace halfpoll
 {
 
+/// Start-up settings of one runtime CPU.
 struct cpu_options {
     int affinity = -1;     ///< logical CPU to pin to; -1: not pinned (tests)
-    int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. Refused by the system: said once, run without
-    std::string name{};    ///< of its thread, the first 15 bytes; empty: hp/N
-    /// For what is given to it by number, as a force-threaded interrupt handler: takes over nothing from CPUs that go
-    /// offline, gets no queue that does not name it, and is none that autoscaling parks. One CPU at least is not.
+    int fifo_priority = 0; ///< 1-99: SCHED_FIFO; 0: SCHED_OTHER. If it is refused, the CPU runs without it (`warn`)
+    std::string name{};    ///< name of its thread, cut after 15 bytes; empty: hp/N
+    /// The CPU does only work that names it, as a force-threaded interrupt handler does: it is no stand-in for an
+    /// offline CPU, gets no queue that does not name it, and is not parked by the autoscaler. At least one CPU is not
+    /// dedicated.
     bool dedicated = false;
 };
 
-/// How the bottom-half threads of one CPU keep off each other's data.
+/// How the bottom-half threads of one CPU exclude each other from the CPU's data.
 enum class exclusion_mode : std::uint8_t {
-    exclusive, ///< there is one such thread: it costs nothing
+    exclusive, ///< there is one such thread; exclusion costs nothing
     big,       ///< several, of any priority; one priority-inheriting lock per CPU, held for a whole section
-    /// As `big`, but runtime CPUs may lie on one logical CPU and have different priorities. Their sections preempt each
-    /// other; what they share (tx queues) has a lock each, held for a moment (local_lock.hpp, docs/locks.md).
+    /// As `big`, but several runtime CPUs, of different priorities, may lie on one logical CPU. Their sections preempt
+    /// each other; each resource that they share (a tx queue) has a lock that is held briefly (local_lock.hpp,
+    /// docs/locks.md).
     nested,
 };
 
 /// Start-up settings; names and defaults are the kernel's (net.core.*).
 struct runtime_options {
     std::vector<cpu_options> cpus{1};
-    unsigned netdev_budget = 300;        ///< packets per NET_RX dispatch, at start
-    unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch, at start
-    hybrid_limits hybrid;                ///< sleep_cost 0: measured at start
-    bool interrupts = true;              ///< false: never block, every queue spins
+    unsigned netdev_budget = 300;        ///< packets per NET_RX dispatch, at start; 1 to 1,000,000
+    unsigned netdev_budget_usecs = 2000; ///< us per NET_RX dispatch, at start; 1 to 1,000,000
+    hybrid_limits hybrid;                ///< with sleep_cost 0, the runtime measures it at start
+    bool interrupts = true;              ///< false: CPUs never block, and every queue spins
     exclusion_mode exclusion = exclusion_mode::exclusive;
-    bool ksoftirqd =
-        false; ///< not `exclusive`: a thread `ksoftirqd/N` (SCHED_OTHER) for what outlives a dispatch's limits
-    bool irq_workd = false; ///< not `exclusive`: a thread `irq_work/N` (SCHED_FIFO 1) for irq_work that is not HARD
-    /// Not `exclusive`: packets from other CPUs are processed by a thread `backlog_napi/N` (SCHED_OTHER), which they
-    /// wake, instead of in the NET_RX of the CPU's own thread.
+    /// Not `exclusive`: each CPU has a thread `ksoftirqd/N` (SCHED_OTHER), which serves what a dispatch leaves at its
+    /// limits.
+    bool ksoftirqd = false;
+    /// Not `exclusive`: each CPU has a thread `irq_work/N` (SCHED_FIFO 1), which runs irq_work that is not HARD_IRQ.
+    bool irq_workd = false;
+    /// Not `exclusive`: a thread `backlog_napi/N`, which other CPUs wake, processes the packets that come from them,
+    /// instead of NET_RX on the CPU's own thread.
     bool thread_backlog_napi = false;
-    /// Not `exclusive`: of threads `napi/NAME` and `backlog_napi/N`, 1-99: SCHED_FIFO; 0: SCHED_OTHER.
+    /// Not `exclusive`: priority of the threads `napi/NAME` and `backlog_napi/N`. 1-99: SCHED_FIFO; 0: SCHED_OTHER.
     int napi_fifo_priority = 0;
     clock_fn clock = ktime_get;
-    /// Where one-line messages about degraded start-up go (no SCHED_FIFO, no io_uring …). Control thread only.
+    /// Receives one-line messages about what is degraded (no SCHED_FIFO, no io_uring …). Control thread. May be empty.
     std::function<void(const std::string &)> warn;
 };
 
-/// What a part of the program does when a CPU comes and goes (the kernel's cpuhp states). All on the control thread;
-/// what is empty is left out. The parts are called in the order of their registration on the way up, in reverse on the
-/// way down.
+/// The functions of one component for a CPU that goes online or offline (the kernel's cpuhp states). All run on the
+/// control thread; any may be empty. The runtime calls components in the order of their registration when a CPU goes
+/// online, and in reverse order when it goes offline.
 struct cpuhp_step {
-    std::string name;
-    std::function<void(unsigned cpu)> prepare; ///< up: it does not run yet. May throw `error`: it stays offline
-    std::function<void(unsigned cpu)> online;  ///< up: it runs. May throw `error`: it goes offline again
-    std::function<void(unsigned cpu)> offline; ///< down: it still runs. May throw `error`: it stays online
-    std::function<void(unsigned cpu)> dead;    ///< down: it stands still. Undoes `prepare`; must not throw
+    std::string name;                          ///< for messages
+    std::function<void(unsigned cpu)> prepare; ///< going online, before the CPU runs. `error`: it stays offline
+    std::function<void(unsigned cpu)> online;  ///< going online, when the CPU runs. `error`: it goes offline again
+    std::function<void(unsigned cpu)> offline; ///< going offline, while the CPU runs. `error`: it stays online
+    std::function<void(unsigned cpu)> dead;    ///< when the CPU is offline. Undoes `prepare`; never throws
 };
 
-/// A set of runtime CPUs, each with one bottom-half thread: the object an embedder holds. Expects an initialised EAL
-/// (the threads register lcore ids); installs no signal handlers and leaves the caller's affinity alone. Construct, use
-/// and destroy on one thread, the control thread.
+/// A set of runtime CPUs, each with a bottom-half thread of its own: the object that an embedder holds. The EAL is
+/// initialised before (the threads register lcore ids). The runtime installs no signal handlers and does not change the
+/// caller's affinity. Construct, use and destroy it on one thread, the control thread; functions for other threads say
+/// so.
 class runtime
 {
 public:
-    /// Throws `error`. Threads are started and idle when it returns.
+    /// Starts the threads, and returns when they are idle. Throws `error` if an option is out of range or contradicts
+    /// the exclusion mode, or if the system refuses PI futexes, a thread, an lcore id, an affinity or an eventfd.
     explicit runtime(runtime_options options);
-    /// Stops and joins the threads. All NAPI instances must have been deleted.
+    /// Stops and joins the threads. All NAPI instances, and all cpu_attachment objects, are gone before.
     ~runtime();
     runtime(const runtime &) = delete;
     runtime &operator=(const runtime &) = delete;
 
     unsigned cpus() const noexcept;
     softnet_data &cpu(unsigned n) noexcept;
-    /// As they came into force: threads have names, and priority 0 if the system refused another.
+    /// The options as they took effect: every thread has a name, and priority 0 if the system refused another.
     const runtime_options &options() const noexcept { return options_; }
-    /// Of those that are not `dedicated`.
+    /// The number of CPUs that are not `dedicated`.
     unsigned general_cpus() const noexcept;
     /// The first of the runtime CPUs that lie on one logical CPU with `cpu` and preempt each other there (mode
     /// `nested`); else `cpu` itself.
     unsigned first_on_core(unsigned cpu) const noexcept;
-    /// Others preempt it there, or it them.
+    /// True if other runtime CPUs lie on the same logical CPU as `cpu` (mode `nested`).
     bool shares_core(unsigned cpu) const noexcept;
+    /// The time by the runtime's clock. Any thread.
     ktime_t now() const noexcept { return options_.clock(); }
-    /// Bounds of a NET_RX dispatch as they are now. Any thread.
+    /// The current bounds of a NET_RX dispatch, in packets and in us. Any thread.
     unsigned netdev_budget() const noexcept { return netdev_budget_.load(std::memory_order_relaxed); }
     unsigned netdev_budget_usecs() const noexcept { return netdev_budget_usecs_.load(std::memory_order_relaxed); }
-    /// Changes them, from the next dispatch on. Control thread; throws `error` out of range, and changes nothing then.
+    /// Changes the bounds from the next dispatch on. Throws `error`, with nothing changed, if one is not between 1 and
+    /// 1,000,000.
     void set_netdev_budget(unsigned packets, unsigned usecs);
-    /// Empty, or why no CPU can block ("io_uring: …"): every queue then spins.
+    /// Why no CPU can block ("io_uring: …"), so that every queue spins; empty if CPUs can.
     const std::string &no_wait_reason() const noexcept;
 
-    /// Installs a handler; before traffic starts. NET_RX, HRTIMER, HI and TASKLET (tasklets and BH
-    /// work) and RCU are the runtime's own. The kernel's
-    /// open_softirq().
+    /// Installs the handler of a vector (the kernel's open_softirq()). Before traffic starts. NET_RX, HRTIMER, HI and
+    /// TASKLET (tasklets and BH work) and RCU belong to the runtime.
     void open_softirq(softirq_vec vec, softirq_action handler) noexcept;
-    /// What a dispatch calls: the handler, or while something is traced one that tells of it and calls the handler.
+    /// The function that a dispatch calls: the handler, or, while tracing is on, one that emits events around it. Any
+    /// thread.
     softirq_action action(softirq_vec vec) const noexcept
     {
         return softirq_vec_.data()[vec].load(std::memory_order_relaxed);
     }
+    /// The handler that open_softirq() installed. Any thread.
     softirq_action softirq_handler(softirq_vec vec) const noexcept { return handlers_[vec]; }
 
-    /// Events are emitted from now on, or not; does not ask the EAL (trace.hpp). Control thread.
+    /// Switches the emission of events on or off, whatever the EAL traces (trace.hpp).
     void trace_switch(bool on) noexcept;
 
-    /// Runs `fn` on the CPU's thread between polls and waits for it. Control work only, not from a bottom-half thread.
-    /// An exception that `fn` throws is rethrown here. If the CPU is offline, on the CPU that serves it, whose
-    /// softnet_data is passed.
+    /// Runs `fn` on the CPU's own thread, between polls, and waits until it has returned. `fn` gets the softnet_data of
+    /// the CPU that runs it, which is the stand-in if `cpu` is offline. An exception of `fn` is rethrown. Control work
+    /// only: throws `error` in a section, and is never called from a bottom-half thread.
     void call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn);
 
-    /// Takes a CPU out while work goes on: its thread sleeps until cpu_up(), and what is attached to the CPU or comes
-    /// for it goes to another one, on the same logical CPU if there is such a one: NAPI instances with their
-    /// interrupts, timers, tasklets, BH work, irq_work, softirqs, calls and RCU callbacks. Nothing is lost. Control
-    /// thread; throws `error`, and everything is as before, if the CPU is the last one online that is not `dedicated`,
-    /// has a cpu_attachment, or a cpuhp_step objects.
+    /// Takes a CPU offline while packets flow. Its thread sleeps until cpu_up(). Another CPU, on the same logical CPU
+    /// if possible, becomes its stand-in: it gets all that is attached to the CPU or comes for it, which is NAPI
+    /// instances with their interrupts, timers, tasklets, BH work, irq_work, softirqs, calls and RCU callbacks. Nothing
+    /// is lost. Throws `error`, with nothing changed, if the CPU does not exist or is offline, is the last one online
+    /// that is not `dedicated`, or has a cpu_attachment; or if a cpuhp_step throws.
     void cpu_down(unsigned cpu);
-    /// Puts it back, with the instances and timers that were its own. Control thread; throws `error` likewise.
+    /// Takes a CPU online again, with the instances and timers that were its own. Throws `error` if the CPU does not
+    /// exist or is online; or if a cpuhp_step throws, and then the CPU stays offline.
     void cpu_up(unsigned cpu);
-    /// It takes work of its own. Any thread; changes within cpu_down() and cpu_up().
+    /// True if the CPU does its own work. Any thread; changes within cpu_down() and cpu_up().
     bool cpu_online(unsigned cpu) const noexcept;
     unsigned num_online_cpus() const noexcept;
-    /// The CPU that does a CPU's work: itself, or while it is offline another one. Control thread.
+    /// The CPU that does the work of `cpu`: `cpu` itself, or its stand-in while it is offline.
     unsigned served_by(unsigned cpu) const noexcept;
-    /// Adds a part that follows CPUs; for those that are offline already, `dead` is not called. Returns its handle.
-    /// Control thread.
+    /// Registers a component that follows CPUs. For CPUs that are offline already, `dead` is not called. Returns a
+    /// handle for cpuhp_remove_state().
     unsigned cpuhp_setup_state(cpuhp_step step);
+    /// Removes a component; calls none of its functions.
     void cpuhp_remove_state(unsigned handle) noexcept;
 
-    /// Readers of shared tables: every bottom-half thread is one (quiescent once per loop, offline while blocked).
+    /// The readers of shared tables. Each bottom-half thread is one: a CPU's own thread is quiescent once per loop and
+    /// offline while it blocks; another thread is online in its sections only.
     rte_rcu_qsbr *qsbr() noexcept;
-    /// Waits until every reader has passed a quiescent state: what was unlinked before may be freed. Control threads;
-    /// sleeps, does not spin.
+    /// Waits until every reader has passed a quiescent state; objects that were unlinked before may then be freed. Any
+    /// control thread; sleeps, does not spin.
     void synchronize_rcu();
 
 private:
@@ -156,10 +169,11 @@ private:
     void drain_calls_of(unsigned cpu);
 
     runtime_options options_;
-    /// Written by the control thread, read by data cores; relaxed, values of their own.
+    /// Written by the control thread, read by data CPUs; relaxed: each value stands alone.
     std::atomic<unsigned> netdev_budget_, netdev_budget_usecs_;
     softirq_action handlers_[NR_SOFTIRQS] = {}; ///< constant once traffic flows
-    /// Written by the control thread, read by bottom-half threads; relaxed: either handler does.
+    /// Written by the control thread, read by bottom-half threads; relaxed: an old value and a new one both serve the
+    /// vector.
     std::array<std::atomic<softirq_action>, NR_SOFTIRQS> softirq_vec_{};
     std::vector<std::unique_ptr<thread>> threads_;
     std::unique_ptr<rte_rcu_qsbr, void (*)(rte_rcu_qsbr *)> qsbr_;
@@ -170,14 +184,16 @@ private:
 
 class bh_registration;
 
-/// Makes the calling thread one more bottom-half thread of a CPU for as long as it lives, so that it may use
-/// local_bh_disable() and bh_section there: pinned to the CPU, a DPDK lcore, an RCU reader in its sections. Construct
-/// and destroy on that thread, within the runtime's life. Not in mode `exclusive`.
+/// Makes the calling thread a further bottom-half thread of a CPU for the lifetime of the object, so that it may use
+/// local_bh_disable() and bh_section there. The thread is pinned to the CPU's affinity, a DPDK lcore, and an RCU reader
+/// in its sections. Construct and destroy on that thread, within the runtime's life. A CPU with a cpu_attachment cannot
+/// go offline.
 class cpu_attachment
 {
 public:
-    /// Throws `error`, in mode `exclusive` too: there a CPU has no other bottom-half thread than its own; and if the
-    /// CPU is offline. A CPU that has one cannot go offline.
+    /// Throws `error` if the mode is `exclusive`, in which a CPU has no bottom-half thread but its own; if the CPU is
+    /// offline; if the thread is a bottom-half thread already; or if the system refuses the affinity, or the EAL an
+    /// lcore id.
     cpu_attachment(runtime &rt, unsigned cpu);
     ~cpu_attachment();
     cpu_attachment(const cpu_attachment &) = delete;

@@ -25,7 +25,7 @@ namespace halfpoll
 class runtime;
 class smpboot_thread;
 
-/// Intrusive FIFO of napi_struct. One thread.
+/// An intrusive FIFO of napi_struct. One thread at a time.
 class napi_list
 {
 public:
@@ -71,75 +71,78 @@ private:
     napi_struct *tail_ = nullptr;
 };
 
-/// The irq_work of one CPU. Any thread pushes (release CAS; pairs with the acquire exchange of who takes the list).
+/// The irq_work of one CPU. Any thread pushes on the two lists (release CAS; pairs with the acquire exchange of the
+/// thread that takes the list).
 struct irq_work_cpu {
-    std::atomic<irq_work *> raised{nullptr}; ///< for the CPU's own thread, interrupted for it
-    std::atomic<irq_work *> lazy{nullptr};   ///< LAZY; with `irq_work/N`, everything that is not HARD
+    std::atomic<irq_work *> raised{nullptr}; ///< items for the CPU's own thread, which is interrupted for them
+    std::atomic<irq_work *> lazy{nullptr};   ///< LAZY items; with `irq_work/N`, all that are not HARD_IRQ
     std::atomic<bool> interrupting{false};   ///< `call` is under way
-    call_single_data call;
-    irq_work wake;                    ///< HARD: wakes `irq_work/N`
-    hrtimer tick;                     ///< for LAZY. In a section
-    smpboot_thread *thread = nullptr; ///< `irq_work/N`, or null. Constant once started
+    call_single_data call;                   ///< the interrupt: has the CPU's own thread run the lists
+    irq_work wake;                           ///< HARD_IRQ item that wakes `irq_work/N`
+    hrtimer tick;                            ///< runs LAZY items. In a section
+    smpboot_thread *thread = nullptr;        ///< `irq_work/N`, or null. Constant once started
 };
 
-/// Raises a vector for BH work items that were queued elsewhere.
+/// Raises a vector for BH work items that were queued from outside the CPU.
 struct bh_work_kick {
     irq_work work;
-    softnet_data *owner = nullptr; ///< whose items
+    softnet_data *owner = nullptr; ///< the CPU whose items they are
 };
 
-/// The counters that /proc/net/softnet_stat and /proc/softirqs show. Home CPU writes, anyone reads, relaxed.
+/// The counters that /proc/net/softnet_stat and /proc/softirqs show, for one CPU. Written in the CPU's sections, read
+/// by any thread, relaxed.
 struct softnet_stats {
-    std::atomic<std::uint64_t> processed{0};
-    std::atomic<std::uint64_t> time_squeeze{0};
-    std::atomic<std::uint64_t> received_rps{0};     ///< times another CPU had it poll its backlog
+    std::atomic<std::uint64_t> processed{0};        ///< packets that polls returned
+    std::atomic<std::uint64_t> time_squeeze{0};     ///< NET_RX dispatches that ended at a limit
+    std::atomic<std::uint64_t> received_rps{0};     ///< times another CPU scheduled this one's backlog
     std::atomic<std::uint64_t> flow_limit_count{0}; ///< packets that this CPU did not enqueue because of a flow limit
     std::atomic<std::uint64_t> wakeups{0};          ///< returns from blocking
     std::atomic<std::uint64_t> sleeps{0};           ///< times it blocked
     std::atomic<std::uint64_t> doorbells{0};        ///< doorbells received
-    std::atomic<std::uint64_t> ksoftirqd{0};        ///< dispatches that ended at a limit
+    std::atomic<std::uint64_t> ksoftirqd{0};        ///< do_softirq() calls that ended at a limit
     std::atomic<std::uint64_t> busy{0};             ///< ns in polls that found packets
-    /// Since when there has always been an instance that has more than it was polled for; 0: there is none. No packet
+    /// The time since which some instance has always had more packets than its last poll took; 0: none has. No packet
     /// has been waiting for longer.
     std::atomic<ktime_t> behind_since{0};
-    std::array<std::atomic<std::uint64_t>, NR_SOFTIRQS> softirqs{};
+    std::array<std::atomic<std::uint64_t>, NR_SOFTIRQS> softirqs{}; ///< times each vector was served
 };
 
-/// Adds to a counter that has one writer: a plain load and store, readable from other threads.
+/// Adds to a counter that has one writer: a plain load and a plain store, which other threads may read.
 inline void stat_add(std::atomic<std::uint64_t> &counter, std::uint64_t n = 1) noexcept
 {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
-/// The bottom half of one runtime CPU. Only its bottom-half threads touch it, in a bh_section and through local_lock,
-/// but for the members in the group "from other CPUs".
+/// The state of one runtime CPU's bottom half. Only its bottom-half threads use it, in a section and through
+/// local_lock, except for the group "from other CPUs" and members whose comment names another context.
 struct alignas(64) softnet_data {
     // --- hot: every dispatch ---
-    std::uint32_t softirq_pending = 0; ///< bit per vector
-    bool in_net_rx_action = false;     ///< true => running, or NET_RX pending
-    bool serving_softirq = false;
-    bool rps_ipi_waiting = false; ///< `send_rps_ipi` is to be called at the end of this turn or section
-    unsigned cpu = 0;             ///< runtime CPU number, from 0
+    std::uint32_t softirq_pending = 0; ///< one bit per vector
+    bool in_net_rx_action = false;     ///< NET_RX is running or pending
+    bool serving_softirq = false;      ///< a softirq handler is running
+    bool rps_ipi_waiting = false;      ///< `send_rps_ipi` is called at the end of this turn or section
+    unsigned cpu = 0;                  ///< runtime CPU number, from 0
     runtime *rt = nullptr;
     napi_list poll_list;
     hrtimer_queue timers;
-    wait_engine *engine = nullptr; ///< null: io_uring is not available, every queue spins
-    ktime_t now = 0;               ///< the clock as last read: at the start of each loop and after each poll
-    /// Spinning instances whose last poll was empty: owned, and back on the poll list at the next turn of the loop, so
-    /// that they neither keep NET_RX pending nor hold up timers and events.
+    wait_engine *engine = nullptr; ///< null: the CPU cannot block, and every queue spins (runtime::no_wait_reason())
+    ktime_t now = 0;               ///< the clock as last read: at the start of each turn and after each poll
+    /// Spinning instances whose last poll was empty. They are owned, and return to the poll list in the next turn, so
+    /// that they neither keep NET_RX pending nor delay timers and events.
     napi_list spin_list;
 
     // --- from other CPUs ---
-    /// Set by the home CPU before its last look at the two lists; a producer that published looks at it. Both sides put
-    /// a seq_cst fence between their store and their load (Dekker); pairs with each other in cpu_idle() and kick_cpu().
+    /// The CPU sets it before it checks the two lists for the last time; a producer checks it after it has published.
+    /// Both sides put a seq_cst fence between their store and their load (Dekker); announce_sleep() pairs with
+    /// kick_cpu().
     alignas(64) std::atomic<std::uint32_t> sleeping{0};
-    int doorbell_fd = -1;
-    /// Scheduled from other threads. Push: release CAS; pairs with the acquire exchange in take_remote().
+    int doorbell_fd = -1; ///< eventfd that kick_cpu() writes to
+    /// Instances scheduled by other threads. Push: release CAS; pairs with the acquire exchange in take_remote().
     std::atomic<napi_struct *> remote_napi{nullptr};
     /// Calls from other threads. Push: release CAS; pairs with the acquire exchange in take_remote().
     std::atomic<call_single_data *> call_queue{nullptr};
-    /// Softirqs raised by other threads, bit per vector, and the call that raises them here. acq_rel; the one who sets
-    /// the first bit issues the call, which pairs by its exchange.
+    /// Softirqs raised by other threads, one bit per vector, and the call that raises them here. acq_rel: the thread
+    /// that sets the first bit issues the call, whose exchange pairs with it.
     std::atomic<std::uint32_t> remote_softirqs{0};
     call_single_data remote_softirqs_call;
 
@@ -148,42 +151,43 @@ struct alignas(64) softnet_data {
 
     // --- exclusion, and the parts of the bottom half that few packets meet ---
     alignas(64) pi_lock *lock = nullptr; ///< null in mode `exclusive`. Constant once started
-    unsigned bh_disabled = 0;            ///< nesting of local_bh_disable(), of the thread in the section
-    bool in_turn = false;                ///< mode `big`: the section is a turn of the CPU's own thread
-    bool hardirq = false;                ///< runs the raised irq_work list
-    bool ksoftirqd_active = false;       ///< `ksoftirqd/N` serves what is pending: the CPU's own thread may block
-    ktime_t wait_until = KTIME_MAX;      ///< mode `big`: until when the CPU's own thread blocks
+    unsigned bh_disabled = 0;            ///< nesting of local_bh_disable() of the thread in the section
+    bool in_turn = false;                ///< not `exclusive`: the section is a turn of the CPU's own thread
+    bool hardirq = false;                ///< the raised irq_work list is running
+    bool ksoftirqd_active = false;       ///< `ksoftirqd/N` serves pending vectors: the CPU's own thread may block
+    ktime_t wait_until = KTIME_MAX;      ///< not `exclusive`: until when the CPU's own thread blocks
     napi_struct *backlog = nullptr;      ///< packets from other CPUs (napi_backlog_add()); null: there is no netio
-    /// Looks once more whether CPUs that were given packets look at them, and kicks those that do not. netio's.
+    /// Checks whether the CPUs that got packets poll their backlogs, and kicks those that do not. Set by netio.
     void (*send_rps_ipi)(softnet_data &) noexcept = nullptr;
-    smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread plays it. Constant once started
+    smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread does its work. Constant once started
     irq_work_cpu irq_works;
     tasklet_head tasklet_vec;
     tasklet_head tasklet_hi_vec;
-    hrtimer tasklet_retry; ///< mode `nested`: for those that run elsewhere, or are disabled
+    hrtimer tasklet_retry; ///< mode `nested`: retries tasklets that run elsewhere or are disabled
     bh_work_list bh_works;
     bh_work_list bh_highpri_works;
-    bh_work_kick bh_kick; ///< TASKLET
-    bh_work_kick bh_highpri_kick;
+    bh_work_kick bh_kick;         ///< raises TASKLET
+    bh_work_kick bh_highpri_kick; ///< raises HI
     rcu_cpu rcu;
 
     // --- hotplug ---
-    /// False: it takes no new work (runtime::cpu_down()). Control thread writes; seq_cst against `attachments`
-    /// (Dekker).
+    /// False: the CPU takes no new work (runtime::cpu_down()). Written by the control thread; seq_cst against
+    /// `attachments` (Dekker).
     std::atomic<bool> online{true};
-    std::atomic<unsigned> attachments{0}; ///< cpu_attachment objects
-    softnet_data *adopter = nullptr;  ///< whom its work goes to while it is offline. Written while its thread is held
-    std::vector<napi_struct *> napis; ///< attached here. Control thread
-    std::vector<smpboot_thread *> further_threads; ///< control thread
+    std::atomic<unsigned> attachments{0}; ///< number of cpu_attachment objects
+    softnet_data *adopter = nullptr;      ///< its stand-in while it is offline. Written while its thread is held
+    std::vector<napi_struct *> napis;     ///< instances attached here. Control thread
+    std::vector<smpboot_thread *> further_threads; ///< started smpboot threads. Control thread
 };
 static_assert(offsetof(softnet_data, sleeping) % 64 == 0 && offsetof(softnet_data, stats) % 64 == 0,
               "what other CPUs touch shares no cache line with the hot group");
 
-/// The CPU in whose section the calling thread is, else null. On the CPU's own thread in mode `exclusive`: always it.
+/// The CPU in whose section the calling thread is; null if it is in none. In mode `exclusive`, a CPU's own thread is
+/// always in a section.
 softnet_data *this_softnet_data() noexcept;
 
-/// Bottom halves off for as long as it lives: how a bottom-half thread comes to its CPU's state from outside (see
-/// local_bh_disable()).
+/// Disables bottom halves for the lifetime of the object. A bottom-half thread that is in no section enters one this
+/// way to use its CPU's state (local_bh_disable()).
 class bh_section
 {
 public:
@@ -202,8 +206,8 @@ private:
     softnet_data &sd_;
 };
 
-/// How code in a section gets at its CPU's state. In `exclusive` (one bottom-half thread) and `big` (the section holds
-/// the CPU's lock) it compiles to nothing; debug builds assert the section.
+/// The access of code in a section to its CPU's state. It compiles to nothing, since the section already excludes the
+/// CPU's other bottom-half threads; debug builds assert the section.
 class local_lock
 {
 public:
@@ -223,12 +227,12 @@ inline void __raise_softirq_irqoff(softnet_data &sd, softirq_vec vec) noexcept
     }
 }
 
-/// Wakes a CPU that sleeps, after the caller published something for it. Any thread; at most one system call, and only
-/// if the CPU is asleep. Call once per burst.
+/// Wakes the CPU if it sleeps, after the caller has published work for it. Any thread; makes at most one system call,
+/// and only if the CPU sleeps. Call it once per burst.
 void kick_cpu(softnet_data &sd) noexcept;
 
-/// Queues `call` to run on the CPU's thread, newest first, and kicks it. Any thread. The kernel's
-/// smp_call_function_single_async().
+/// Queues `call` to run on the CPU's own thread, and kicks the CPU (the kernel's smp_call_function_single_async()).
+/// Queued calls run newest first. Any thread.
 void call_on_async(softnet_data &sd, call_single_data &call) noexcept;
 
 } // namespace halfpoll

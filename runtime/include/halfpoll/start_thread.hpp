@@ -12,7 +12,8 @@
 namespace halfpoll
 {
 
-/// std::thread, with an `error` that says whose thread could not start and which limits there are.
+/// Starts a std::thread that runs `run`. Throws `error` that names `owner` and the limits to check, if the system
+/// refuses.
 template <typename F>
 std::thread start_thread(const std::string &owner, F &&run)
 {
@@ -24,8 +25,8 @@ std::thread start_thread(const std::string &owner, F &&run)
     }
 }
 
-/// Blocks all signals for the calling thread, and for good in threads that are started meanwhile: signals belong to
-/// the program.
+/// Blocks all signals for the calling thread during the lifetime of the object. Threads that it starts meanwhile keep
+/// them blocked: signals belong to the program.
 class signals_blocked
 {
 public:

@@ -19,14 +19,14 @@ enum tasklet_state : std::uint32_t {
     TASKLET_STATE_RUN = 1U << 1,   ///< its callback is running
 };
 
-/// A function that runs soon in a softirq (HI or TASKLET vector), never beside itself. Owned by the user, who keeps it
-/// until tasklet_kill() has returned, and sets `func` before its first use.
+/// A function that runs soon in a softirq (HI or TASKLET vector). It never runs twice at once. The user owns the
+/// tasklet, keeps it until tasklet_kill() has returned, and sets `func` before its first use.
 struct tasklet_struct {
     tasklet_fn func = nullptr;
-    std::atomic<std::uint32_t> state{0}; ///< read-modify-writes, acq_rel; each pairs with the others
+    std::atomic<std::uint32_t> state{0}; ///< tasklet_state bits; read-modify-writes, each pairs with the others
     std::atomic<int> count{0};           ///< disabled if not 0; seq_cst against `state` (Dekker): tasklet_disable()
-    tasklet_struct *next = nullptr;      ///< list linkage, of who set SCHED
-    call_single_data call;               ///< to the CPU's list from elsewhere, of who set SCHED
+    tasklet_struct *next = nullptr;      ///< list linkage; belongs to the thread that set SCHED
+    call_single_data call;               ///< takes it to another CPU's list; belongs to the thread that set SCHED
 };
 
 /// The tasklets of one CPU and class, oldest first. In a section.
@@ -35,22 +35,23 @@ struct tasklet_head {
     tasklet_struct *tail = nullptr;
 };
 
-/// Runs it once on that CPU, after this call began; on the caller's own CPU the kernel's tasklet_schedule(). Does
-/// nothing if it is scheduled already and has not begun. Any thread. May be called from its own callback, which then
-/// runs again; on another CPU than the one where it runs, it waits there until that has ended. Allocates nothing.
+/// Schedules the tasklet to run once on the CPU of `sd` (on the caller's own CPU, the kernel's tasklet_schedule()).
+/// Does nothing if it is scheduled already and has not started; the callback then sees what the caller wrote before. A
+/// callback may schedule its own tasklet, which then runs again. If it still runs on another CPU, its next run waits
+/// for the end of that one. Any thread; allocates nothing.
 void tasklet_schedule(softnet_data &sd, tasklet_struct &t) noexcept;
-/// The same before all tasklets scheduled with tasklet_schedule(), in vector HI.
+/// tasklet_schedule() in vector HI, which is served before the tasklets of vector TASKLET.
 void tasklet_hi_schedule(softnet_data &sd, tasklet_struct &t) noexcept;
 
-/// Its callback does not start until as many tasklet_enable() calls; a scheduled one keeps its CPU busy meanwhile, as
-/// in the kernel. Any thread.
+/// Keeps the callback from starting until as many calls of tasklet_enable(). If the tasklet is scheduled meanwhile, its
+/// CPU stays busy with it, as in the kernel; in mode `nested` it sleeps between its attempts. Any thread.
 void tasklet_disable_nosync(tasklet_struct &t) noexcept;
-/// The same, and waits until a running callback has ended. Not from a softirq; sleeps.
+/// tasklet_disable_nosync(), then waits until a running callback has returned. Sleeps; never called from a softirq.
 void tasklet_disable(tasklet_struct &t);
-/// Any thread.
+/// Undoes one tasklet_disable() or tasklet_disable_nosync(). Any thread.
 void tasklet_enable(tasklet_struct &t) noexcept;
-/// Waits until it has run, if it is scheduled, and has ended. Nobody may schedule it meanwhile. Hangs on one that is
-/// scheduled and disabled. Not from a softirq; sleeps.
+/// Waits until the tasklet, if it is scheduled, has run, and its callback has returned. Other threads do not schedule
+/// it meanwhile. Hangs if it is scheduled and disabled. Sleeps; never called from a softirq.
 void tasklet_kill(tasklet_struct &t);
 
 } // namespace halfpoll

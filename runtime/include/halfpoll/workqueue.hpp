@@ -15,30 +15,31 @@ struct work_struct;
 
 using work_func = void (*)(work_struct &) noexcept;
 
-/// A function that runs soon in process context: it may allocate, lock, sleep and make system calls. Never beside
-/// itself. Owned by the user, who keeps it until cancel_work_sync() has returned, or flush_work() if nobody queues it
-/// any more, and sets `func` before its first use. On one workqueue at a time.
+/// A function that runs soon in process context, where it may allocate, lock, sleep and make system calls. It never
+/// runs twice at once. The user owns the item, sets `func` before its first use, and keeps it until cancel_work_sync()
+/// has returned, or flush_work() if no thread queues it any more. It is on one workqueue at a time.
 struct work_struct {
     work_func func = nullptr;
     std::atomic<std::uint32_t> state{0}; ///< read-modify-writes, acq_rel; each pairs with the others
-    work_struct *next = nullptr;         ///< list linkage, of who queued it
+    work_struct *next = nullptr;         ///< list linkage; belongs to the thread that queued the item
 };
 
-/// Work that is too slow for the data cores, on a oneTBB arena whose threads run on other CPUs only.
+/// Runs work that is too slow for data CPUs, in a oneTBB arena whose threads are confined to other CPUs.
 class workqueue
 {
 public:
-    /// Logical CPUs for the workers, at most `max_active` (0: one a CPU) at a time. Throws `error` if there is none.
+    /// Runs at most `max_active` items at a time (0: one per CPU) on the logical CPUs `cpus`. Throws `error` if `cpus`
+    /// is empty or names an impossible CPU, or if the thread cannot be started.
     explicit workqueue(const std::vector<int> &cpus, unsigned max_active = 0);
-    /// On the CPUs that the calling thread may use and the runtime does not. Throws `error` that names the remedy if
-    /// none is left.
+    /// Uses the CPUs that the calling thread may run on and the runtime does not use. Throws `error` that names the
+    /// remedy if none is left, or if the thread cannot be started.
     explicit workqueue(const runtime &rt, unsigned max_active = 0);
-    /// Waits until all work has run. Nobody may queue any more.
+    /// Waits until all work has run. No thread queues work any more.
     ~workqueue();
     workqueue(const workqueue &) = delete;
     workqueue &operator=(const workqueue &) = delete;
 
-    /// Sleeps until nothing is queued or running. Not from work of this queue.
+    /// Sleeps until no item is queued or running. Never called from an item of this workqueue.
     void drain();
 
 private:
@@ -47,15 +48,15 @@ private:
     std::unique_ptr<impl> impl_;
 };
 
-/// Runs it once. False: it is queued already and will see what the caller wrote, or it is being cancelled. Any thread,
-/// bottom halves too: allocates nothing, and makes a system call only if the queue sleeps. From its own callback: it
-/// runs again afterwards.
+/// Queues `work` to run once. False: it is queued already, and its callback will see what the caller wrote before; or
+/// it is being cancelled. An item that its own callback queues runs again afterwards. Any thread, in sections too:
+/// allocates nothing, and makes a system call only if the workqueue sleeps.
 bool queue_work(workqueue &wq, work_struct &work) noexcept;
-/// Sleeps until the run that was queued last before this call, and one that is under way, have ended or been cancelled;
-/// not for what is queued later. Not from its own callback.
+/// Sleeps until the run that is under way and the run that is queued when the call begins have ended or been cancelled;
+/// does not wait for later ones. Never called from the item's own callback.
 void flush_work(const work_struct &work);
-/// Sleeps until it is neither queued nor running, and does not let it start any more meanwhile. True if it was queued.
-/// Not from its own callback.
+/// Sleeps until `work` is neither queued nor running, and keeps it from starting meanwhile. True if it was queued.
+/// Never called from the item's own callback.
 bool cancel_work_sync(work_struct &work);
 
 } // namespace halfpoll
