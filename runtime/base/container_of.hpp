@@ -3,6 +3,6 @@
 
 #include <cstddef>
 
-/// The object whose member `member` is `ref`.
+/// The object of `type` whose member `member` is `ref`.
 #define HALFPOLL_CONTAINER_OF(ref, type, member)                                                                       \
     (*reinterpret_cast<type *>(reinterpret_cast<char *>(&(ref)) - offsetof(type, member)))

@@ -10,7 +10,8 @@ namespace halfpoll
 namespace
 {
 
-/// How long the oldest packet on a CPU may have been waiting: since it last had everything done.
+/// The longest that a packet on a CPU can have been waiting, in ns: the time for which some instance has always had
+/// more packets than its last poll took.
 ktime_t age_on(const softnet_data &sd, ktime_t now) noexcept
 {
     const ktime_t since = sd.stats.behind_since.load(std::memory_order_relaxed);
@@ -38,7 +39,7 @@ void autoscaler::leave_alone(unsigned cpu, bool leave)
     parked_[cpu] = false;
 }
 
-/// The next look, if there is anything to decide.
+/// Sets the time of the next look(), if there is anything to decide.
 void autoscaler::plan(ktime_t now) noexcept
 {
     const bool away = std::ranges::count(parked_, true) != 0;
@@ -56,7 +57,7 @@ autoscale_sample autoscaler::sample(ktime_t now)
         const softnet_data &sd = rt_.cpu(cpu);
         const std::uint64_t total = sd.stats.busy.load(std::memory_order_relaxed);
         busy += total - std::exchange(busy_[cpu], total);
-        if (is_dedicated(cpu)) { // it takes time from those beside it, but neither comes nor goes
+        if (is_dedicated(cpu)) { // its time counts, but the autoscaler takes it neither offline nor online
             continue;
         }
         const bool online = rt_.cpu_online(cpu);
@@ -78,7 +79,8 @@ void autoscaler::look()
     plan(rt_.now());
 }
 
-/// The first of those that are away comes back, the last of those that are there goes.
+/// Grow: takes the parked CPU with the lowest number online. Shrink: takes the online CPU with the highest number
+/// offline.
 void autoscaler::act(autoscale_verdict verdict)
 {
     const bool grow = verdict == autoscale_verdict::grow;

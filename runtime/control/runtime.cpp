@@ -29,7 +29,7 @@ void hrtimer_action(softnet_data &sd) noexcept
 
 void free_qsbr(rte_rcu_qsbr *qsbr) { ::operator delete (qsbr, std::align_val_t{RTE_CACHE_LINE_SIZE}); }
 
-/// Reader ids: the CPUs' own threads by CPU, then others by lcore id.
+/// The number of RCU reader ids: the CPUs' own threads come first, by CPU, and further threads after them, by lcore id.
 unsigned rcu_readers(const runtime_options &options)
 {
     const auto cpus = static_cast<unsigned>(options.cpus.size());
@@ -67,7 +67,7 @@ void check_general(const runtime_options &options)
     }
 }
 
-/// Of the threads of its CPUs.
+/// Gives each CPU's thread its name: "hp/N" if the options name none, and no more than the kernel's 15 bytes.
 void name_threads(runtime_options &options)
 {
     constexpr std::size_t longest = 15;
@@ -103,12 +103,13 @@ void check_exclusion(const runtime_options &options)
     }
 }
 
-/// What it takes from a doorbell rung here to the CPU running again: the price of a sleep that ends with an event.
+/// Measures, in ns, the time from a doorbell rung here until the CPU runs: the cost of a sleep that ends with an event.
+/// Returns the median of several measurements, limited to 5 to 100 us.
 ktime_t measure_sleep_cost(runtime &rt)
 {
     std::array<ktime_t, 11> samples;
     for (ktime_t &sample : samples) {
-        std::this_thread::sleep_for(std::chrono::microseconds(300)); // it falls asleep
+        std::this_thread::sleep_for(std::chrono::microseconds(300)); // until CPU 0 sleeps
         const ktime_t rung = ktime_get();
         rt.call_on(0, [&](softnet_data &) { sample = ktime_get() - rung; });
     }
@@ -150,7 +151,7 @@ runtime::runtime(runtime_options options)
                 no_wait_reason_.empty() ? measure_sleep_cost(*this) : hybrid_limits{}.sleep_cost;
         }
     } catch (...) {
-        threads_.clear(); // before what they use
+        threads_.clear(); // the threads end before the members that they use
         throw;
     }
     if (!no_wait_reason_.empty() && options_.interrupts && options_.warn) {
@@ -161,7 +162,7 @@ runtime::runtime(runtime_options options)
 runtime::~runtime()
 {
     trace_finish(*this);
-    for (const auto &t : threads_) { // nobody passes calls on to a thread that has ended
+    for (const auto &t : threads_) { // held threads pass no calls on to threads that have ended
         if (t->state.load(std::memory_order_relaxed) == cpu_state::parked) {
             bh_thread_request(*t, cpu_state::held);
         }
@@ -240,14 +241,14 @@ void runtime::call_on(unsigned cpu, const std::function<void(softnet_data &)> &f
         const std::function<void(softnet_data &)> *fn;
         thread *target;
         std::exception_ptr failure;
-        bool done = false; // under the target's call_mutex
+        bool done = false; // protected by the target's call_mutex
     } call;
     call.fn = &fn;
     call.target = threads_[cpu].get();
     call.arg = &call;
     call.func = [](softnet_data &sd, void *arg) noexcept {
         request &r = *static_cast<request *>(arg);
-        thread &target = *r.target; // `r` may go as soon as it is done
+        thread &target = *r.target; // the caller may free `r` as soon as `done` is set
         try {
             (*r.fn)(sd);
         } catch (...) {

@@ -19,7 +19,8 @@ namespace halfpoll
 namespace
 {
 
-/// Where the EAL writes to, which it says in what it tells developers.
+/// The folder that the EAL writes traces to; empty if it is unknown. Only rte_trace_dump(), a text for developers,
+/// names it.
 std::string trace_folder()
 {
     char *text = nullptr;
@@ -41,7 +42,7 @@ std::string trace_folder()
     return all.substr(begin, all.find('\n', begin) - begin);
 }
 
-/// Of every CPU's own thread: it is in no event that it began before.
+/// Waits until the own thread of every CPU has finished the event that it may be emitting.
 void wait_for_events(runtime &rt)
 {
     for (unsigned cpu = 0; cpu < rt.cpus(); ++cpu) {
@@ -49,7 +50,8 @@ void wait_for_events(runtime &rt)
     }
 }
 
-/// Files of threads that have ended since would be taken for part of what is written now.
+/// Removes the files of an earlier trace: those of threads that have ended since would be taken for part of the new
+/// one.
 void remove_files(const std::string &folder) noexcept
 {
     std::error_code failed;
@@ -97,7 +99,7 @@ std::string trace_end(runtime &rt, const std::string &events, const std::string 
     rte_trace_mode_set(RTE_TRACE_MODE_OVERWRITE);
     trace_update(rt);
     wait_for_events(rt);
-    static std::string folder; // the EAL makes it when it writes for the first time
+    static std::string folder; // empty before the first save, in which the EAL makes the folder
     remove_files(folder);
     if (const int rc = save(); rc < 0) {
         throw_errno(-rc, "the trace cannot be written to " + trace_folder());
@@ -112,7 +114,7 @@ void trace_finish(runtime &rt) noexcept
     }
     rt.trace_switch(false);
     if (save() != 0) {
-        // the EAL has said why in its log; the program goes on without
+        // The EAL has logged the reason. The program goes on without a trace.
     }
 }
 

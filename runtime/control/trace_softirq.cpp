@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Handlers as they are while something is traced: they stand in the table in place of the real ones, so that it costs
-// nothing when nothing is.
+// Softirq handlers that emit events. While tracing is on, they replace the real handlers in the table of actions, so
+// that tracing costs nothing while it is off.
 #include <halfpoll/runtime.hpp>
 
 #include "runtime/napi/net_rx.hpp"

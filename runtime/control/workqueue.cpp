@@ -21,21 +21,22 @@ namespace halfpoll
 namespace
 {
 
+// Bits of work_struct::state.
 constexpr std::uint32_t PENDING = 1U << 0; ///< queued, not started
-constexpr std::uint32_t RUNNING = 1U << 1;
-constexpr std::uint32_t AGAIN = 1U << 2;  ///< its turn came while it ran: whoever runs it runs it once more
-constexpr std::uint32_t CANCEL = 1U << 3; ///< is not started, nor queued, any more
-constexpr std::uint32_t DONE = 1U << 4;   ///< the bits from here on count what was queued and has run or was cancelled
+constexpr std::uint32_t RUNNING = 1U << 1; ///< its callback is running
+constexpr std::uint32_t AGAIN = 1U << 2;   ///< its turn came while it ran: the thread that runs it runs it once more
+constexpr std::uint32_t CANCEL = 1U << 3;  ///< cancel_work_sync() is under way: it is neither started nor queued
+constexpr std::uint32_t DONE = 1U << 4;    ///< the bits from here up count runs that have ended or were cancelled
 constexpr std::chrono::microseconds WORK_NAP{100};
 
-/// Workers that oneTBB may have for us to get ours: at least as many, and never fewer than the process has already.
+/// The oneTBB parallelism that gives the arena its workers. It is never lower than the process has already.
 std::size_t parallelism(unsigned max_active)
 {
     return std::max<std::size_t>(tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism),
-                                 max_active + 1U); // it counts a thread of the caller's that we do not lend
+                                 max_active + 1U); // oneTBB counts a thread of the caller, which does not work here
 }
 
-/// Confines whatever thread works in the arena to the queue's CPUs for as long as it does.
+/// Confines a thread to the workqueue's CPUs while it works in the arena.
 class confinement : public tbb::task_scheduler_observer
 {
 public:
@@ -97,7 +98,8 @@ std::vector<int> cpus_beside(const runtime &rt)
     return cpus;
 }
 
-/// True if the caller is to run it now. False: it is cancelled, or runs and will once more.
+/// True if the caller runs the work now. False: it is cancelled, or it is running and will run once more. acq_rel;
+/// pairs with queue_work() and finish().
 bool start(work_struct &work) noexcept
 {
     std::uint32_t val = work.state.load(std::memory_order_relaxed);
@@ -114,7 +116,8 @@ bool start(work_struct &work) noexcept
     return !(val & (CANCEL | RUNNING));
 }
 
-/// True if it is to run once more. If not, the work may be gone.
+/// True if the caller runs the work once more. False: its owner may have freed the work. acq_rel; pairs with start(),
+/// queue_work() and busy().
 bool finish(work_struct &work) noexcept
 {
     std::uint32_t val = work.state.load(std::memory_order_relaxed);
@@ -124,7 +127,7 @@ bool finish(work_struct &work) noexcept
         again = (val & AGAIN) && !(val & CANCEL);
         if (again) {
             next = (val & ~(AGAIN | PENDING)) + DONE;
-        } else if (val & AGAIN) { // and cancelled
+        } else if (val & AGAIN) { // and cancelled: this run has ended, and the next one never starts
             next = (val & ~(RUNNING | AGAIN | PENDING)) + 2 * DONE;
         } else {
             next = (val & ~RUNNING) + DONE;
@@ -150,7 +153,7 @@ bool busy(const work_struct &work) noexcept
     return work.state.load(std::memory_order_acquire) & (PENDING | RUNNING); // pairs with start() and finish()
 }
 
-/// How much of what was queued has run or was cancelled between two states.
+/// The number of runs that have ended or were cancelled between two states.
 std::uint32_t done_between(std::uint32_t before, std::uint32_t after) noexcept
 {
     return (after / DONE - before / DONE) % (UINT32_MAX / DONE + 1);
@@ -163,14 +166,14 @@ struct workqueue::impl {
     tbb::task_arena arena;
     confinement confined;
     std::atomic<work_struct *> queued{nullptr}; ///< newest first. Push: release CAS; pairs with the exchange in take()
-    std::atomic<std::uint64_t> active{0};       ///< queued or running. release when one ends; pairs with drain()
+    std::atomic<std::uint64_t> active{0};       ///< items queued or running. Release at an end; pairs with drain()
     /// Counts wake-ups: the dispatcher waits for it to change. release; pairs with the acquire in dispatch().
     std::atomic<std::uint32_t> wakes{0};
-    /// oneTBB orders what comes before a hand-over and what comes after; this says so to those who cannot look into it
-    /// (ThreadSanitizer). release and acquire pair in dispatch().
+    /// Orders the hand-over of work to the arena. oneTBB does so too, but its code is not instrumented, so that
+    /// ThreadSanitizer would not see it. The release and the acquire in dispatch() pair.
     std::atomic<std::uint32_t> handed{0};
     std::atomic<bool> stop{false}; ///< ordered by `wakes`
-    std::thread dispatcher;        ///< between whoever queues, who may not allocate, and the arena, which does
+    std::thread dispatcher;        ///< hands work to the arena, which allocates; threads that queue never allocate
 
     impl(const cpu_set_t &cpus, unsigned max_active)
         : workers(tbb::global_control::max_allowed_parallelism, parallelism(max_active)),
@@ -185,7 +188,7 @@ struct workqueue::impl {
         wakes.notify_one();
     }
 
-    /// Oldest first.
+    /// Takes what is queued, oldest first.
     work_struct *take() noexcept
     {
         work_struct *work = queued.exchange(nullptr, std::memory_order_acquire); // pairs with the push in queue_work()
@@ -202,13 +205,13 @@ struct workqueue::impl {
     void dispatch(const cpu_set_t &cpus)
     {
         pthread_setname_np(pthread_self(), "hp/workqueue");
-        pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus); // the arena's threads inherit it as they start
+        pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus); // the arena's threads inherit the affinity
         std::uint32_t seen = 0;
         while (!stop.load(std::memory_order_relaxed)) {
             wakes.wait(seen, std::memory_order_acquire); // pairs with the release in wake()
             seen = wakes.load(std::memory_order_acquire);
             for (work_struct *work = take(); work;) {
-                work_struct *next = work->next; // it may be queued again as soon as it runs
+                work_struct *next = work->next; // read before the work runs and may be queued again
                 handed.fetch_add(1, std::memory_order_release);
                 arena.enqueue([this, work] {
                     handed.load(std::memory_order_acquire);
@@ -238,7 +241,7 @@ workqueue::~workqueue()
 
 void workqueue::drain()
 {
-    while (impl_->active.load(std::memory_order_acquire) != 0) { // pairs with the release when one ends
+    while (impl_->active.load(std::memory_order_acquire) != 0) { // pairs with the release in dispatch()
         std::this_thread::sleep_for(WORK_NAP);
     }
 }
@@ -250,7 +253,8 @@ bool queue_work(workqueue &wq, work_struct &work) noexcept
         if (val & CANCEL) {
             return false;
         }
-        // Always a write, so that a run that starts later sees what the caller did before.
+        // Always a write, so that a run that starts later sees what the caller wrote before. acq_rel; pairs with
+        // start().
     } while (
         !work.state.compare_exchange_weak(val, val | PENDING, std::memory_order_acq_rel, std::memory_order_relaxed));
     if (val & PENDING) {

@@ -25,7 +25,8 @@ namespace halfpoll
 namespace
 {
 
-/// Timers of one CPU that never allocate: several per queue, and no CPU has hundreds of queues.
+/// Active timers of one CPU that start() handles without allocating. There are several per queue, and no CPU has
+/// hundreds of queues.
 constexpr std::size_t TIMERS_RESERVED = 1024;
 
 void doorbell_rang(wait_source &source, int) noexcept
@@ -53,7 +54,8 @@ void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
     t.sd.engine = &*engine;
 }
 
-/// Whoever spins at a priority of its own would keep the others off its logical CPU.
+/// True if the thread can only spin and shares its logical CPU with other runtime CPUs: at a priority of its own it
+/// would keep them from running.
 bool starves_others(const bh_thread &t)
 {
     const runtime &rt = *t.sd.rt;
@@ -62,7 +64,7 @@ bool starves_others(const bh_thread &t)
            std::ranges::count_if(rt.options().cpus, beside) > 1;
 }
 
-/// Empty, or why it has not got its priority.
+/// Sets the thread's priority. Returns why it runs without the one it was given, or an empty string.
 std::string take_priority(bh_thread &t)
 {
     const int priority = std::exchange(t.options.fifo_priority, 0);
@@ -102,14 +104,15 @@ void bh_thread_main(bh_thread &t, std::promise<void> &started)
     }
 }
 
-/// On `arg`, the CPU that was asked, or on the one that serves it.
+/// Raises the softirqs that other threads have left for `arg`, the CPU that was asked. On that CPU or its stand-in.
 void raise_remote_softirqs(softnet_data &sd, void *arg) noexcept
 {
-    // acq_rel; pairs with the read-modify-write in raise_softirq()
+    // acq_rel; pairs with the read-modify-write in raise_softirq().
     sd.softirq_pending |= static_cast<softnet_data *>(arg)->remote_softirqs.exchange(0, std::memory_order_acq_rel);
 }
 
-/// Not in mode `exclusive`; before the CPU's own thread, which knows them from its start.
+/// Starts `ksoftirqd/N` and `irq_work/N`. Not in mode `exclusive`; before the CPU's own thread starts, since it reads
+/// the pointers without synchronisation.
 void start_further_threads(bh_thread &t)
 {
     const std::string cpu = std::to_string(t.sd.cpu);
@@ -146,7 +149,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     t.sd.cpu = cpu;
     t.sd.rt = &rt;
     t.sd.now = rt.now();
-    t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking one would not wait
+    t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking eventfd does not wait
     if (t.sd.doorbell_fd < 0) {
         throw_errno(errno, "no eventfd for the doorbell of runtime CPU " + std::to_string(cpu));
     }
@@ -171,7 +174,7 @@ void bh_thread_stop(bh_thread &t) noexcept
         bh_thread_wish(t, cpu_state::stopped);
         t.handle.join();
     }
-    t.irq_workd.reset(); // may raise softirqs to its end, so that ksoftirqd outlives it
+    t.irq_workd.reset(); // before ksoftirqd: it may raise softirqs until it ends
     t.ksoftirqd.reset();
     if (t.sd.doorbell_fd >= 0) {
         close(t.sd.doorbell_fd);

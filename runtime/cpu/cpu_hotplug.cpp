@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// CPUs that go and come back while work goes on:
+// CPUs go offline and online while packets flow:
 //
 //   cpu_down: steps' offline -> NAPI instances move -> threads park -> held -> adopt(): the rest moves -> parked
-//   cpu_up:   steps' prepare -> held -> what was its own comes back -> running -> threads, NAPI instances -> steps'
-//   online
+//             -> steps' dead
+//   cpu_up:   steps' prepare -> held -> its timers return -> running -> threads, NAPI instances -> steps' online
 //
-// Whoever publishes work for a CPU does not look whether it is online. Its own thread, parked, passes on what comes.
+// A producer that publishes work for a CPU does not check whether the CPU is online. The parked thread of an offline
+// CPU passes the work on.
 #include <halfpoll/runtime.hpp>
 
 #include "bh_thread.hpp"
@@ -31,7 +32,8 @@ namespace halfpoll
 namespace
 {
 
-/// Until somebody rings. Its io_uring has a read of the doorbell under way; without one the thread reads it itself.
+/// Sleeps until the doorbell rings. The CPU's io_uring has a read of the doorbell under way; without an io_uring the
+/// thread reads the doorbell itself.
 void sleep_offline(softnet_data &sd) noexcept
 {
     if (sd.engine) {
@@ -43,7 +45,7 @@ void sleep_offline(softnet_data &sd) noexcept
     }
 }
 
-/// Everything that is queued on a CPU whose thread is held, but for calls. On `to`, between polls.
+/// Moves everything that is queued on `from`, whose thread is held, except its calls. On `to`, between polls.
 void adopt(softnet_data &from, softnet_data &to)
 {
     irq_work_adopt(from, to);
@@ -54,7 +56,8 @@ void adopt(softnet_data &from, softnet_data &to)
     from.timers.lend_to(to.timers);
 }
 
-/// Waits until the BH work of a CPU that was queued before has run: items of one context do not run beside each other.
+/// Waits until the BH work that was queued on a CPU before has run. The items of one context never run at the same
+/// time, also if the context moves to another CPU.
 void bh_work_barrier(softnet_data &sd)
 {
     bh_work end, highpri_end;
@@ -72,7 +75,7 @@ void cpu_offline_loop(bh_thread &t) noexcept
     softnet_data &sd = t.sd;
     rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
     for (;;) {
-        announce_sleep(sd); // before the looks: who publishes after them rings
+        announce_sleep(sd); // before the checks: a producer that publishes after them rings the doorbell
         const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
         const bool changed = wish != t.state.load(std::memory_order_relaxed);
         if (!changed && (wish == cpu_state::held || !sd.call_queue.load(std::memory_order_relaxed))) {
@@ -128,7 +131,7 @@ void runtime::cpuhp_remove_state(unsigned handle) noexcept
     std::erase_if(steps_, [handle](const registered_step &r) { return r.handle == handle; });
 }
 
-/// It exists and is not yet what it is to become.
+/// Throws `error` if the CPU does not exist or is not in the state `online`, which the caller wants to change.
 void runtime::check_cpu(unsigned cpu, bool online) const
 {
     if (cpu >= cpus()) {
@@ -142,7 +145,8 @@ void runtime::check_cpu(unsigned cpu, bool online) const
 
 bool runtime::takes_over(unsigned cpu) const noexcept { return cpu_online(cpu) && !options_.cpus[cpu].dedicated; }
 
-/// Who takes over its work: one on the same logical CPU, else the next one. Itself if there is none.
+/// The CPU that becomes the stand-in of `cpu`: one on the same logical CPU, else the next one. `cpu` itself if there is
+/// none.
 unsigned runtime::survivor_of(unsigned cpu) const noexcept
 {
     unsigned next = cpu;
@@ -161,7 +165,8 @@ unsigned runtime::survivor_of(unsigned cpu) const noexcept
     return next;
 }
 
-/// The steps' way down, as far as `offline`. Throws what a step threw, all others are up again then.
+/// Calls the `offline` functions. If one throws, calls `online` of the components that were offline already, and throws
+/// `error` with that reason.
 void runtime::cpuhp_offline(unsigned cpu)
 {
     for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
@@ -181,7 +186,7 @@ void runtime::cpuhp_offline(unsigned cpu)
     }
 }
 
-/// Nothing uses it any more but what is still attached, and what comes.
+/// Moves to the stand-in what is attached to the CPU, and parks the CPU's threads.
 void runtime::take_down(unsigned cpu)
 {
     thread &t = *threads_[cpu];
@@ -206,7 +211,7 @@ void runtime::cpu_down(unsigned cpu)
                     (num_online_cpus() > 1 ? ": the others are there for single queues only" : ""));
     }
     softnet_data &sd = threads_[cpu]->sd;
-    sd.online.store(false, std::memory_order_seq_cst); // before the look: pairs with cpu_attachment()
+    sd.online.store(false, std::memory_order_seq_cst); // before the check below: pairs with cpu_attachment()
     try {
         if (sd.attachments.load(std::memory_order_seq_cst) != 0) {
             throw error("runtime CPU " + std::to_string(cpu) + " stays online: threads are attached to it");
@@ -224,11 +229,11 @@ void runtime::cpu_down(unsigned cpu)
     }
 }
 
-/// The thread of an offline CPU is held: returns when the calls that it has passed on have run.
+/// Returns when the calls that an offline CPU has passed on have run. Its thread is held, and passes no more on.
 void runtime::drain_calls_of(unsigned cpu)
 {
-    // A batch runs newest first: with the second call, all that came before the first one have run. As many again for
-    // each CPU on the way that is offline, too.
+    // A batch runs newest first, so only when the second call runs have all calls from before the first one run. Each
+    // further offline CPU that calls pass through needs one more.
     for (const softnet_data *sd = &threads_[cpu]->sd; sd; sd = sd->adopter) {
         call_on(threads_[cpu]->sd.adopter->cpu, [](softnet_data &) {});
     }
@@ -241,7 +246,7 @@ void runtime::bring_up(unsigned cpu)
     drain_calls_of(cpu);
     bool bh_works = false;
     call_on(served_by(cpu), [&](softnet_data &by) {
-        bh_works = bh_work_queued(by); // between softirqs: none is running
+        bh_works = bh_work_queued(by); // between softirqs, where no item is running
         t.sd.timers.take_back();
     });
     if (bh_works) {

@@ -38,13 +38,14 @@ void cpu_turn(softnet_data &sd) noexcept
 namespace
 {
 
-/// No other state is wished.
+/// True unless another state is requested.
 bool keeps_running(const bh_thread &t) noexcept
 {
     return t.wish.load(std::memory_order_acquire) == cpu_state::running; // pairs with bh_thread_request()
 }
 
-/// Announce, look again, block; undone in reverse. Devices were looked at again when their interrupts were unmasked.
+/// Announces sleep, checks again for work, blocks, and undoes that in reverse. Devices were checked again when their
+/// interrupts were unmasked.
 void cpu_idle(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
@@ -59,11 +60,11 @@ void cpu_idle(bh_thread &t) noexcept
         rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
         stat_add(sd.stats.wakeups);
     }
-    sd.sleeping.store(0, std::memory_order_relaxed); // nobody rings from now on, for everything is looked at next
+    sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
 }
 
-/// In a section: decides to sleep and announces it. What other threads of the CPU do afterwards, they do in sections of
-/// their own, and ring.
+/// Decides whether to sleep, and announces it. In a section. Other threads of the CPU that make work afterwards do so
+/// in sections of their own, whose end rings the doorbell.
 bool prepare_sleep(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
@@ -77,7 +78,7 @@ bool prepare_sleep(bh_thread &t) noexcept
     return !remote_pending(sd) && keeps_running(t);
 }
 
-/// In no section.
+/// Blocks until an event or `sd.wait_until`. In no section.
 void block_big(softnet_data &sd) noexcept
 {
     HALFPOLL_RACE_POINT(idle_before_block, &sd);
@@ -105,7 +106,7 @@ void cpu_loop_big(bh_thread &t) noexcept
         if (sd.engine) {
             sd.engine->submit_deferred();
         }
-        cpu_turn(sd); // the last one leaves no call behind
+        cpu_turn(sd); // the last turn runs the calls that are left
         if (sd.softirq_pending != 0) {
             wakeup_softirqd(sd);
         }
@@ -114,10 +115,10 @@ void cpu_loop_big(bh_thread &t) noexcept
         if (sleep) {
             block_big(sd);
         }
-        sd.sleeping.store(0, std::memory_order_relaxed); // nobody rings from now on, for everything is looked at next
+        sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
     }
     turn_begin(sd);
-    sd.engine = nullptr; // it goes with this thread; irq_work/N may live longer
+    sd.engine = nullptr; // the engine ends with this thread; irq_work/N may live longer
     turn_end(sd);
 }
 
@@ -143,7 +144,7 @@ void cpu_loop(bh_thread &t) noexcept
             rte_pause();
         }
     }
-    take_remote(sd); // no call is left behind
+    take_remote(sd); // runs the calls that are left
 }
 
 } // namespace halfpoll

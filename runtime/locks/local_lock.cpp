@@ -15,7 +15,8 @@ namespace halfpoll
 namespace
 {
 
-/// Where the kernel writes the calling thread's CPU, which is `instead` now; that itself if the kernel does not.
+/// The address where the kernel keeps the calling thread's current CPU (rseq(2)); `&instead` if the kernel keeps none
+/// or another value. `instead` holds the CPU that the thread has just been pinned to.
 const volatile std::int32_t *cpu_of_this_thread(const std::int32_t &instead) noexcept
 {
     if (__rseq_size == 0) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The order of lock classes is a graph that grows as locks are taken: an edge A -> B means that B was taken under A.
-// Who would add B -> ... -> A may meet who holds A and wants B, even if that did not happen this time.
+// The order of lock classes is a graph that grows as locks are taken: an edge A -> B means that B was taken under A. A
+// thread that adds a path B -> ... -> A can deadlock with a thread that holds A and waits for B, even if it does not
+// happen in this run.
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/softnet_data.hpp>
 
@@ -17,11 +18,11 @@ namespace halfpoll
 namespace
 {
 
-constexpr unsigned CLASSES = 64; ///< whoever comes later is not looked at for order
-constexpr unsigned DEPTH = 8;
+constexpr unsigned CLASSES = 64; ///< classes beyond that get this id, and their order is not checked
+constexpr unsigned DEPTH = 8;    ///< locks that a thread may hold at a time
 
-std::atomic<std::uint64_t> ids_taken{0};                       ///< bit per class; relaxed, values of their own
-std::array<std::atomic<std::uint64_t>, CLASSES> taken_under{}; ///< by class: which were taken under it; relaxed hints
+std::atomic<std::uint64_t> ids_taken{0};                       ///< bit per class; relaxed: no other data depends on it
+std::array<std::atomic<std::uint64_t>, CLASSES> taken_under{}; ///< by class: the classes taken under it; relaxed hints
 std::array<std::atomic<const char *>, CLASSES> names{};        ///< for messages
 
 thread_local std::array<const nested_bh_lock *, DEPTH> held{};

@@ -15,7 +15,7 @@ namespace halfpoll
 namespace
 {
 
-/// 0 or a positive errno.
+/// A futex operation without timeout. Returns 0 or a positive errno (futex(2)).
 int futex(std::atomic<std::uint32_t> &word, int op) noexcept
 {
     return syscall(SYS_futex, &word, op | FUTEX_PRIVATE_FLAG, 0, nullptr, nullptr, 0) < 0 ? errno : 0;
@@ -38,7 +38,8 @@ void pi_lock::check_available()
     }
 }
 
-/// 0 or a positive errno.
+/// Waits in the kernel for the lock. Returns 0 or a positive errno: EDEADLK if the caller holds it already, ESRCH if
+/// the holder has ended, ENOMEM.
 int pi_lock::futex_lock() noexcept
 {
     int rc;
@@ -59,17 +60,17 @@ void pi_lock::lock_contended() noexcept
         trace_contention_end(this, name_);
     }
     if (rc != 0) {
-        std::abort(); // taken twice by one thread (EDEADLK), or its holder is gone (ESRCH): no state can be trusted
+        std::abort(); // the state that the lock protects cannot be trusted
     }
-    word_.load(
-        std::memory_order_acquire); // the kernel has handed it over; pairs with the release in unlock_contended()
+    // The kernel has handed the lock over. Pairs with the release in unlock_contended().
+    word_.load(std::memory_order_acquire);
 }
 
 void pi_lock::unlock_contended() noexcept
 {
     word_.fetch_or(FUTEX_WAITERS, std::memory_order_release); // pairs with the acquires in lock() and lock_contended()
     if (futex(word_, FUTEX_UNLOCK_PI) != 0) {
-        std::abort(); // not the holder
+        std::abort(); // the caller is not the holder
     }
 }
 

@@ -18,7 +18,7 @@ namespace halfpoll
 namespace
 {
 
-/// True if the thread was none yet.
+/// Registers the calling thread as a DPDK lcore. False: it is one already. Throws `error` if the EAL has no lcore id.
 bool become_lcore(const softnet_data &sd)
 {
     if (rte_lcore_id() != LCORE_ID_ANY) {
@@ -98,7 +98,7 @@ cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
                     " already");
     }
     softnet_data &sd = rt.cpu(cpu);
-    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the look: pairs with runtime::cpu_down()
+    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the check below: pairs with runtime::cpu_down()
     try {
         if (!sd.online.load(std::memory_order_seq_cst)) {
             throw error("runtime CPU " + std::to_string(cpu) + " is offline: nothing can be attached to it");

@@ -30,8 +30,8 @@ smpboot_thread::~smpboot_thread() { stop(); }
 
 void smpboot_thread::start()
 {
-    stop_.store(false, std::memory_order_relaxed);                     // the thread that is made next sees it
-    const std::uint32_t seen = wakes_.load(std::memory_order_relaxed); // a wake-up from here on is not lost
+    stop_.store(false, std::memory_order_relaxed);                     // ordered by the start of the new thread
+    const std::uint32_t seen = wakes_.load(std::memory_order_relaxed); // no wake-up from here on is lost
     auto started = std::make_shared<std::promise<void>>();
     std::future<void> ready = started->get_future();
     handle_ = start_thread(name_, [this, started, seen] {
@@ -86,13 +86,13 @@ void smpboot_thread::unpark() noexcept
 {
     park_.store(park_state::running, std::memory_order_release); // pairs with the acquire in park_here()
     park_.notify_all();
-    wake(); // `run` may have left something when it was asked to park
+    wake(); // `run` may have left work undone when it was asked to park
 }
 
 void smpboot_thread::park_here() noexcept
 {
     park_state asked = park_state::asked;
-    // Release: what `run` did is done; pairs with the acquire in park(). Fails if it was unparked meanwhile.
+    // release: publishes what `run` did; pairs with the acquire in park(). Fails if the thread was unparked meanwhile.
     if (park_.compare_exchange_strong(asked, park_state::parked, std::memory_order_release,
                                       std::memory_order_relaxed)) {
         park_.notify_all();
@@ -100,7 +100,7 @@ void smpboot_thread::park_here() noexcept
     }
 }
 
-/// Until a wake-up that is not among those `seen`.
+/// Sleeps until the number of wake-ups differs from `seen`.
 void smpboot_thread::sleep(std::uint32_t seen) noexcept
 {
     if (wakes_.load(std::memory_order_relaxed) != seen) {

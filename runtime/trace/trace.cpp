@@ -20,13 +20,13 @@ namespace
 
 pi_lock memory_lock{nullptr};
 
-/// Counts trace_mark_begin(); relaxed, a value of its own.
+/// The number of trace_mark_begin() calls; relaxed: no other data depends on it.
 std::atomic<std::uint32_t> trace_number{0};
 
-/// What is known of the calling thread.
+/// The tracing state of one thread.
 struct trace_self {
-    std::uint32_t number = 0; ///< `trace_number` at its last event
-    std::int16_t priority = -1;
+    std::uint32_t number = 0;   ///< `trace_number` at its last event
+    std::int16_t priority = -1; ///< its SCHED_FIFO priority, 0: SCHED_OTHER; -1: not looked up yet
 };
 thread_local constinit trace_self self;
 
@@ -36,7 +36,7 @@ std::int16_t fifo_priority_of(std::uint32_t tid) noexcept
     return sched_getparam(static_cast<pid_t>(tid), &param) == 0 ? static_cast<std::int16_t>(param.sched_priority) : 0;
 }
 
-/// The thread's first event since trace_mark_begin(). Its buffer is its own.
+/// Empties the buffer of the calling thread, which alone writes to it. Before its first event since trace_mark_begin().
 void begin_buffer() noexcept
 {
     self.number = trace_number.load(std::memory_order_relaxed);
@@ -45,7 +45,7 @@ void begin_buffer() noexcept
     }
 }
 
-/// Calls a tracepoint with the thread and `args`.
+/// Calls a tracepoint with the identity of the thread and `args`. Does nothing on a thread without an lcore id.
 template <typename... Args>
 void emit(void (*tracepoint)(std::uint32_t, std::uint16_t, std::int16_t, Args...), std::type_identity_t<Args>... args)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What the runtime emits. Any thread that has a lcore id; of others nothing is traced, since DPDK would never free
-// their buffers.
+// The runtime's events. Any thread may call these functions. Threads without an lcore id emit nothing, since DPDK would
+// never free their buffers.
 #pragma once
 
 #include <halfpoll/napi.hpp>
@@ -13,30 +13,33 @@
 namespace halfpoll
 {
 
-// Only if trace_enabled().
+// Called only if trace_enabled().
 void trace_softirq_entry(softirq_vec vec) noexcept;
 void trace_softirq_exit(softirq_vec vec) noexcept;
-/// The event of a queue.
+/// The interrupt of the instance's queue has fired.
 void trace_irq_handler_entry(const napi_struct &napi) noexcept;
 void trace_napi_poll(const napi_struct &napi, int work, int budget) noexcept;
-/// The caller is about to wait for `holder` (thread id), to which it lends its priority if that is higher.
+/// The caller is about to wait for the lock that the thread with id `holder` holds. If the caller's priority is higher,
+/// the holder gets it (sched_pi_setprio).
 void trace_contention_begin(const void *lock, const char *name, std::uint32_t holder) noexcept;
 void trace_contention_end(const void *lock, const char *name) noexcept;
-/// The caller wakes a thread of that name.
+/// The caller wakes the thread named `comm`.
 void trace_sched_wakeup(const char *comm, int fifo_priority) noexcept;
-/// The caller is about to sleep; it runs again.
+/// The caller is about to sleep.
 void trace_sched_block() noexcept;
+/// The caller runs again.
 void trace_sched_run() noexcept;
 
-/// The caller's priority has changed.
+/// Called by a thread whose priority has changed: its next event looks the priority up.
 void trace_forget_priority() noexcept;
-/// Events `trace_begin` and `trace_end`. From the first on each thread begins its buffer anew; threads that have
-/// nothing to say leave in theirs what they said before. Control thread.
+/// Emit the events `trace_begin` and `trace_end`. At its first event after trace_mark_begin() each thread empties its
+/// buffer. The buffer of a thread that emits no event keeps its old events, from before `trace_begin`. Control thread.
 void trace_mark_begin() noexcept;
 void trace_mark_end() noexcept;
 
-/// Exclude each other: threads whose first event makes the EAL allocate, and who goes through all buffers. The EAL's
-/// spinlock alone would let an urgent thread spin for ever for one that it has preempted.
+/// Excludes from each other a thread whose first event makes the EAL allocate a buffer, and the thread that goes
+/// through all buffers. With the EAL's spinlock alone, an urgent thread would spin for ever on a lock whose holder it
+/// has preempted.
 class trace_memory_lock
 {
 public:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Read twice: where events are emitted, and (after rte_trace_point_register.h) where they are described. Each begins
-// with the thread: its id, the logical CPU it is on, and its SCHED_FIFO priority (0: SCHED_OTHER).
+// The runtime's tracepoints. Included where events are emitted, and in trace_register.cpp, where the inclusion after
+// rte_trace_point_register.h describes them. Each event begins with the thread: its id, the logical CPU that it runs
+// on, and its SCHED_FIFO priority (0: SCHED_OTHER).
 #pragma once
 
 #include <sys/types.h> // first: DPDK 22.11 uses ssize_t without it

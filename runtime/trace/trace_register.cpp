@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Tells the EAL of the tracepoints, before it starts. Tracing is experimental in DPDK 22.11: nothing but this file,
-// trace.cpp and trace_control.cpp knows of it.
+// Registers the tracepoints with the EAL, before it starts. Tracing is experimental in DPDK 22.11: only this file,
+// trace.cpp and trace_control.cpp of the runtime use it.
 #define ALLOW_EXPERIMENTAL_API
-#define typeof __typeof__ // DPDK's macros mean GNU C
+#define typeof __typeof__ // DPDK's macros are written for GNU C
 
 #include <sys/types.h>
 

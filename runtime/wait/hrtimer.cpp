@@ -95,7 +95,8 @@ void hrtimer_queue::lend_to(hrtimer_queue &to)
     lent_to_ = &to;
 }
 
-/// A timer that was started on `home` is in this queue, or in the one that has this one's timers.
+/// True if timers that were started on `home` belong to this queue: `home` is this queue, or is lent to it, directly or
+/// through other queues.
 bool hrtimer_queue::stands_for(const hrtimer_queue *home) const noexcept
 {
     while (home && home != this) {
@@ -123,8 +124,8 @@ void hrtimer_queue::take_back()
 
 unsigned hrtimer_queue::run_expired(ktime_t now) noexcept
 {
-    // A callback may start timers that have expired already; counting first leaves those to the next call, so that a
-    // timer that re-arms itself in the past cannot hold the CPU.
+    // A callback may start timers that have expired already. The limit, counted first, leaves as many to the next call,
+    // so that a timer that restarts itself in the past cannot hold the CPU.
     unsigned due = 0;
     for (const hrtimer *timer : heap_) {
         due += timer->expires <= now;

@@ -9,7 +9,8 @@ namespace halfpoll
 namespace
 {
 
-/// A long silence counts as this much, so that a queue that comes alive is recognised within some ten packets.
+/// Longer gaps count as this one, in ns, so that the estimate follows within about ten packets when a silent queue
+/// becomes busy.
 constexpr ktime_t max_gap = 400 * NSEC_PER_USEC;
 
 constexpr ktime_t min_timed_sleep = NSEC_PER_USEC;

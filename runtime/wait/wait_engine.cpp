@@ -16,7 +16,7 @@ namespace halfpoll
 namespace
 {
 
-/// user_data of requests whose completion nobody wants: cancellations, and what they cancelled.
+/// user_data of requests whose completion is dropped: cancellations.
 constexpr std::uint64_t ignored = 0;
 
 std::string remedy(int errnum)
@@ -39,7 +39,7 @@ std::string remedy(int errnum)
 
 struct wait_engine::ring {
     io_uring uring{};
-    unsigned queued = 0; ///< requests that the kernel has not taken yet
+    unsigned queued = 0; ///< requests that were not submitted yet
     std::uint64_t system_calls = 0;
 
     io_uring_sqe *get_sqe() noexcept;
@@ -52,7 +52,8 @@ struct wait_engine::ring {
     void complete(const io_uring_cqe &cqe) noexcept;
 };
 
-/// After each system call: it may have taken some of the requests, or none. Those that are left go with the next.
+/// Accounts for a system call, which may have submitted all of the requests, some or none. The next one submits the
+/// rest.
 void wait_engine::ring::called() noexcept
 {
     ++system_calls;
@@ -68,7 +69,7 @@ void wait_engine::ring::submit() noexcept
 io_uring_sqe *wait_engine::ring::get_sqe() noexcept
 {
     io_uring_sqe *sqe = io_uring_get_sqe(&uring);
-    while (!sqe) { // full: hand over what is there
+    while (!sqe) { // the queue is full
         submit();
         sqe = io_uring_get_sqe(&uring);
     }
@@ -111,15 +112,16 @@ void wait_engine::ring::complete(const io_uring_cqe &cqe) noexcept
         source.armed = false;
     }
     if (!source.wanted) {
-        return; // disarmed meanwhile
+        return; // the source was disarmed meanwhile
     }
     const int res = cqe.res;
-    const bool again = res == -ECANCELED || res == -EINTR || res == -EAGAIN; // disarmed and armed since, or interrupted
+    // Cancelled by a disarm() that an arm() has followed, or interrupted.
+    const bool again = res == -ECANCELED || res == -EINTR || res == -EAGAIN;
     const bool failed = res < 0 && !again;
     if (failed || (source.kind == source_kind::oneshot && !again)) {
         source.wanted = false;
     } else if (!source.armed) {
-        submit_request(source); // a multishot that ended, a read that was served
+        submit_request(source); // a multishot has ended, or a read was served
     }
     if (!again) {
         ++source.fired;
@@ -127,7 +129,7 @@ void wait_engine::ring::complete(const io_uring_cqe &cqe) noexcept
     }
 }
 
-/// The oldest completion; unlike io_uring_peek_cqe() never a system call.
+/// The oldest completion, or null. Unlike io_uring_peek_cqe() it never makes a system call.
 const io_uring_cqe *wait_engine::ring::first() noexcept
 {
     unsigned head;
@@ -141,7 +143,7 @@ unsigned wait_engine::ring::deliver() noexcept
     unsigned events = 0;
     while (const io_uring_cqe *cqe = first()) {
         const io_uring_cqe copy = *cqe;
-        io_uring_cq_advance(&uring, 1); // before the callback: it may look at the ring again
+        io_uring_cq_advance(&uring, 1); // before the callback, which may use the ring
         complete(copy);
         ++events;
     }
@@ -207,12 +209,12 @@ void wait_engine::remove(wait_source &source) noexcept
 {
     submit_deferred();
     disarm(source);
-    while (source.armed) { // until the request's last completion is in
+    while (source.armed) { // until the request's last completion has come
         io_uring_cqe *cqe;
         const int rc = io_uring_submit_and_wait_timeout(&ring_->uring, &cqe, 1, nullptr, nullptr);
         ring_->called();
         if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
-            return; // the ring itself is broken: nothing of it will fire again
+            return; // the ring itself is broken and delivers no event any more
         }
         ring_->deliver();
     }
@@ -221,7 +223,8 @@ void wait_engine::remove(wait_source &source) noexcept
 unsigned wait_engine::poll() noexcept
 {
     ring &r = *ring_;
-    // The flags word is shared with the kernel, which sets TASKRUN when it has completions to post on our next entry.
+    // The flags word is shared with the kernel, which sets TASKRUN when it has completions to post at the next system
+    // call.
     const unsigned flags = std::atomic_ref<unsigned>(*r.uring.sq.kflags).load(std::memory_order_relaxed);
     if (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) [[unlikely]] {
         io_uring_submit_and_get_events(&r.uring);
