@@ -23,10 +23,10 @@ bool napi_schedule_prep(napi_struct &napi) noexcept
         }
         next = val | NAPIF_STATE_SCHED;
         if (val & NAPIF_STATE_SCHED) {
-            next |= NAPIF_STATE_MISSED; // the owner may have looked at the device for the last time
+            next |= NAPIF_STATE_MISSED; // the owner may have polled the device for the last time
         }
-        // Always a write, so that the owner's release sees what the caller did before (acq_rel; pairs with itself and
-        // with napi_release()).
+        // Always a write, so that the owner, when it releases, sees what the caller wrote before (acq_rel; pairs with
+        // itself and with napi_release()).
     } while (!napi.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed));
     return !(val & NAPIF_STATE_SCHED);
 }
@@ -43,8 +43,8 @@ void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept
 
 void __napi_schedule(napi_struct &napi) noexcept
 {
-    // THREADED is constant for who owns it. A backlog is polled at home whatever its mode, if it is scheduled there,
-    // and at the same price.
+    // THREADED does not change while the caller owns the instance. A backlog that is scheduled on its home CPU is
+    // polled there in NET_RX, even if it is THREADED, and at the same cost as one that is not.
     const auto threaded = [&] { return (napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_THREADED) != 0; };
     if (this_softnet_data() == napi.sd) {
         if (&napi == napi.sd->backlog || !threaded()) {
@@ -71,7 +71,7 @@ int napi_call_poll(napi_struct &napi, int budget) noexcept
 {
     HALFPOLL_LOCK_CHECK(expect_none("a poll"));
     if (napi.polling_unmasked) {
-        napi_mask_irq(napi); // scheduled by something else than its event
+        napi_mask_irq(napi); // it was scheduled, but not by its event
     }
     napi.spinning = false;
     napi.completed = false;
@@ -107,17 +107,17 @@ bool napi_poll_full(napi_struct &napi, int work) noexcept
         since.store(napi.sd->now, std::memory_order_relaxed);
     }
     if (napi.completed) {
-        stat_add(napi.stats.driver_errors); // and returned its budget: no longer ours to queue
+        stat_add(napi.stats.driver_errors); // it completed and returned its budget: this context owns it no more
         return false;
     }
     const std::uint32_t state = napi.state.load(std::memory_order_relaxed);
     if (state & NAPIF_STATE_DISABLE) {
-        napi_complete_done(napi, work); // a device that never runs dry must not hold up napi_disable()
+        napi_complete_done(napi, work); // so that a device that never runs dry does not hold up napi_disable()
         return false;
     }
     if (state & NAPIF_STATE_PREFER_BUSY_POLL) {
         if (napi_complete_done(napi, work)) {
-            napi_schedule(napi); // without a deferral timer nothing else would bring it back
+            napi_schedule(napi); // released without a timer: nothing else schedules it again
         }
         return false;
     }
@@ -136,7 +136,7 @@ void napi_note_packets(napi_struct &napi) noexcept
 bool napi_keeps_spinning(const napi_struct &napi, std::uint32_t state) noexcept
 {
     if (state & (NAPIF_STATE_DISABLE | NAPIF_STATE_PREFER_BUSY_POLL)) {
-        return false; // somebody waits for ownership
+        return false; // napi_disable() or a busy poller waits for ownership
     }
     if (napi.rung.load(std::memory_order_relaxed) == wait_rung::spin) {
         return true;
@@ -151,7 +151,7 @@ bool napi_keeps_spinning(const napi_struct &napi, std::uint32_t state) noexcept
 namespace
 {
 
-/// Gives up ownership, unless an event came since it was taken: then it is kept. True if released.
+/// Releases ownership, unless an event has come since it was taken; then the caller keeps it. True if released.
 bool napi_release(napi_struct &napi) noexcept
 {
     std::uint32_t val = napi.state.load(std::memory_order_relaxed);
@@ -214,7 +214,7 @@ void napi_watchdog(hrtimer &timer) noexcept
     do {
         HALFPOLL_RACE_POINT(napi_timer_loaded, &napi);
         if (val & (NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED)) {
-            return; // owned already, and no event of the device: nothing is missed
+            return; // it has an owner, and the timer is no event of the device, so that MISSED is not set
         }
         // acq_rel; pairs with napi_release().
     } while (!napi.state.compare_exchange_weak(val, (val | NAPIF_STATE_SCHED) & ~NAPIF_STATE_PREFER_BUSY_POLL,

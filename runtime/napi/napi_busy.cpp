@@ -13,7 +13,7 @@ namespace halfpoll
 namespace
 {
 
-/// Takes ownership for busy polling. `prefer`: if somebody has it, asks for it.
+/// Tries to take ownership for busy polling. `prefer` asks the current owner, if there is one, to release.
 bool busy_acquire(napi_struct &napi, bool prefer) noexcept
 {
     constexpr std::uint32_t busy = NAPIF_STATE_DISABLE | NAPIF_STATE_SCHED | NAPIF_STATE_IN_BUSY_POLL;
@@ -30,10 +30,10 @@ bool busy_acquire(napi_struct &napi, bool prefer) noexcept
     return false;
 }
 
-/// Ends busy polling with one more poll, in which the device completes and unmasks.
+/// Ends busy polling with one more poll, in which the poll function completes and unmasks.
 void busy_stop(napi_struct &napi, bool prefer, int budget) noexcept
 {
-    // MISSED first: an event from here on sets it again and is seen by the completion. Pairs with
+    // Clears MISSED first: an event from here on sets it again, and the completion sees it. Both pair with
     // napi_schedule_prep().
     napi.state.fetch_and(~NAPIF_STATE_MISSED, std::memory_order_acq_rel);
     napi.state.fetch_and(~NAPIF_STATE_IN_BUSY_POLL, std::memory_order_acq_rel);
@@ -46,12 +46,13 @@ void busy_stop(napi_struct &napi, bool prefer, int budget) noexcept
     if (napi.completed) {
         return;
     }
-    if (work < budget || timeout == 0) { // spins on, or has more
+    if (work < budget || timeout == 0) { // it spins on, or has more packets
         __napi_schedule(napi);
         return;
     }
-    napi.sd->timers.start(napi.timer, napi.sd->now + timeout); // before the release: it is what brings it back
-    napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel); // napi_schedule_prep()
+    napi.sd->timers.start(napi.timer, napi.sd->now + timeout); // before the release: the timer schedules it again
+    // Pairs with napi_schedule_prep().
+    napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel);
 }
 
 } // namespace

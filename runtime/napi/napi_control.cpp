@@ -25,9 +25,10 @@ using std::chrono::microseconds;
 
 constexpr microseconds DISABLE_NAP_MIN{20}, DISABLE_NAP_MAX{200}, SYNCHRONIZE_NAP{1000};
 
+/// Sets the rung that the instance starts on: `rung`, or a lower one if the CPU or the device cannot wait on it.
 void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char *reason) noexcept
 {
-    const bool software = rung == wait_rung::interrupt && !napi.irq; // waits for napi_schedule(), not for a device
+    const bool software = rung == wait_rung::interrupt && !napi.irq; // only napi_schedule() brings work, no device
     if (!sd.engine && !software) {
         rung = wait_rung::spin;
         reason = sd.rt->no_wait_reason().c_str(); // lives as long as the runtime
@@ -39,7 +40,7 @@ void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char
     napi.rung_reason.store(reason, std::memory_order_relaxed);
 }
 
-/// Takes ownership, whoever has it now, from somebody who has been told.
+/// Waits until the current owner, which has seen DISABLE, releases SCHED; then takes it. Sleeps.
 void take_ownership(napi_struct &napi)
 {
     microseconds nap = DISABLE_NAP_MIN;
@@ -59,7 +60,7 @@ void take_ownership(napi_struct &napi)
     }
 }
 
-/// Its home CPU knows it no more.
+/// Removes a disabled instance from its home CPU: its event source and its thread end. Control thread.
 void detach(napi_struct &napi)
 {
     napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
@@ -68,13 +69,13 @@ void detach(napi_struct &napi)
         }
     });
     if (napi.thread) {
-        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking it
+        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking the thread
         delete std::exchange(napi.thread, nullptr);
     }
     std::erase(napi.sd->napis, &napi);
 }
 
-/// Attached to a new home: its thread is another one, and if that cannot be it goes without.
+/// Starts a thread on the instance's new home, if it has one. If the system refuses, the instance goes on without.
 void start_thread_anew(napi_struct &napi)
 {
     try {
@@ -87,7 +88,8 @@ void start_thread_anew(napi_struct &napi)
     }
 }
 
-/// Nothing brings the instance back: interrupt masked, event source silent, timers cancelled. Home CPU.
+/// Makes sure that nothing schedules the instance: masks its interrupt, disarms its event source, cancels its timers.
+/// Home CPU.
 void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
 {
     sd.timers.cancel(napi.timer);
@@ -121,7 +123,7 @@ void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait
     napi.source.fire = napi_event;
     napi.disabled = true;
     choose_rung(sd, napi, start_rung, reason);
-    // release; pairs with the read-modify-writes of whoever schedules it.
+    // release; pairs with the read-modify-write of napi_schedule_prep().
     napi.state.store(NAPIF_STATE_SCHED | NAPIF_STATE_LISTED, std::memory_order_release);
 }
 
@@ -162,8 +164,9 @@ void napi_enable(napi_struct &napi)
         throw error(std::string("NAPI instance ") + napi.name + " is enabled twice");
     }
     napi.disabled = false;
-    napi.state.fetch_or(napi_threaded_bits(napi.config.threaded), std::memory_order_relaxed); // of the owner
-    // An event while disabled has left MISSED; the schedule below stands for it. acq_rel; pairs with
+    // relaxed: this thread is the owner.
+    napi.state.fetch_or(napi_threaded_bits(napi.config.threaded), std::memory_order_relaxed);
+    // An event while disabled has left MISSED; the schedule below makes up for it. acq_rel; pairs with
     // napi_schedule_prep().
     napi.state.fetch_and(~(NAPIF_STATE_SCHED | NAPIF_STATE_MISSED), std::memory_order_acq_rel);
     napi_schedule(napi);
@@ -183,7 +186,8 @@ void napi_disable(napi_struct &napi)
     HALFPOLL_RACE_POINT(napi_disable_announced, &napi);
     take_ownership(napi);
     napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
-    // Ownership is held until napi_enable(): that alone keeps everybody off from here. Pairs as above.
+    // This thread keeps ownership until napi_enable(), which suffices to keep others from scheduling. acq_rel; pairs
+    // with napi_schedule_prep().
     napi.state.fetch_and(~(NAPIF_STATE_DISABLE | NAPI_THREADED_BITS), std::memory_order_acq_rel);
     napi.disabled = true;
 }
@@ -199,7 +203,7 @@ void napi_move(napi_struct &napi, softnet_data &to)
     }
     detach(napi);
     to.napis.push_back(&napi);
-    napi.sd = &to; // whoever schedules it after napi_enable() sees this
+    napi.sd = &to; // a context that schedules the instance after napi_enable() sees this
     start_thread_anew(napi);
     if (enabled) {
         napi_enable(napi);
@@ -217,8 +221,8 @@ void napi_synchronize(const napi_struct &napi)
     runtime &rt = *napi.sd->rt;
     for (bool busy = !napi.disabled; busy;) {
         rt.call_on(napi.sd->cpu, [&](softnet_data &) {
-            // A spinner between two polls has nothing under way.
-            busy = (napi.state.load(std::memory_order_acquire) & NAPIF_STATE_SCHED) && !napi.spinning; // napi_release()
+            // A spinning instance is owned, but between two polls. Pairs with napi_release().
+            busy = (napi.state.load(std::memory_order_acquire) & NAPIF_STATE_SCHED) && !napi.spinning;
         });
         if (busy) {
             std::this_thread::sleep_for(SYNCHRONIZE_NAP);
@@ -229,10 +233,11 @@ void napi_synchronize(const napi_struct &napi)
 namespace
 {
 
-/// Nobody but its owner is between looking at THREADED and giving it to the thread: who owns it may change that.
+/// Changes the context that polls. Only the owner reads THREADED and hands the instance to the thread, so that this
+/// function, which is the owner meanwhile, may change THREADED.
 void change_thread(napi_struct &napi, napi_threaded mode)
 {
-    napi_thread_start(napi, mode); // what can fail comes first
+    napi_thread_start(napi, mode); // first, since it may throw
     const bool enabled = !napi.disabled;
     if (enabled) {
         napi_disable(napi);

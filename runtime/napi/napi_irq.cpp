@@ -16,16 +16,17 @@ namespace halfpoll
 namespace
 {
 
-/// Parks in a row that must find packets without an event before the interrupt is given up.
+/// Parks in a row that find packets without an event before the instance leaves rung interrupt.
 constexpr unsigned PARK_MISSES_MAX = 2;
-/// An event may be this late: devices moderate their interrupts, Intel's by up to 16.8 ms (16 bits of 256 ns).
+/// How late an event may be, in ns: devices moderate their interrupts, Intel's by up to 16.8 ms (16 bits of 256 ns).
 constexpr ktime_t PARK_GRACE = 20 * NSEC_PER_MSEC;
-/// Events without packets in a row, within that time, before the interrupt is given up (the kernel's "nobody cared").
-/// Single ones come from transmissions on the same vector, from queues that share it, and from races, and are harmless.
+/// Events in a row without packets, within SPURIOUS_TIME ns, before the instance leaves rung interrupt (the kernel's
+/// "nobody cared"). Single ones are harmless: they come from transmissions on the same vector, from queues that share
+/// it, and from races.
 constexpr unsigned SPURIOUS_MAX = 2000;
 constexpr ktime_t SPURIOUS_TIME = NSEC_PER_SEC;
-/// A silent device is polled after parks of this length: its pool may have been empty at its last attempt to get
-/// buffers and full again when it was asked whether it lacks some.
+/// Parks of at least this length, in ns, end with a poll even if the device is silent: its pool may have been empty
+/// when it last tried to get buffers, and full again when `starved` asked.
 constexpr ktime_t PARK_POLLS = NSEC_PER_SEC;
 
 void napi_start_timed_sleep(napi_struct &napi) noexcept
@@ -33,8 +34,8 @@ void napi_start_timed_sleep(napi_struct &napi) noexcept
     napi.sd->timers.start(napi.timer, napi.sd->now + napi.timed_sleep);
 }
 
-/// A park that began starved is followed by one more that polls: what the device said last may be newer than its last
-/// attempt to get buffers.
+/// Starts a park. A park that began starved ends with a poll, and so does the one after it: the device may lack buffers
+/// although `starved` returns false, if its pool has filled since it last tried to get some.
 void napi_start_park(napi_struct &napi) noexcept
 {
     const bool starved = napi.irq->starved && napi.irq->starved(napi);
@@ -61,13 +62,14 @@ void napi_wait_interrupt(napi_struct &napi) noexcept
     napi.polling_unmasked = true;
     napi.sd->engine->arm(napi.source);
     stat_add(napi.stats.unmasks);
-    // The unmasking store must be seen before the ring is read again (Dekker; the device puts its barrier between
-    // publishing a packet and looking at the mask). Drivers that unmask through shared memory have no barrier of their
+    // The device sees the unmasking store before the ring is read again (Dekker; the device has its barrier between
+    // publishing a packet and checking the mask). Drivers that unmask through shared memory have no barrier of their
     // own.
     rte_mb();
     HALFPOLL_RACE_POINT(napi_unmasked, &napi);
     if (napi.irq->pending(napi)) {
-        // Came between the last poll and enable(), for which many devices fire no event. The poll masks again.
+        // The packets came between the last poll and enable(). Many devices fire no event for them. The poll masks
+        // again.
         napi_schedule(napi);
         return;
     }
@@ -89,7 +91,7 @@ void napi_mask_irq(napi_struct &napi) noexcept
         stat_add(napi.stats.driver_errors);
     }
     if (napi.source.kind == source_kind::oneshot && napi.source.wanted) {
-        napi.sd->engine->disarm(napi.source); // cannot be masked otherwise
+        napi.sd->engine->disarm(napi.source); // such a device has no other mask
     }
 }
 
@@ -113,7 +115,8 @@ void napi_unmask_irq(napi_struct &napi) noexcept
         }
         break;
     case wait_rung::timed:
-    case wait_rung::spin: // released for a busy poller or napi_disable(): the timer sees to it that it is not forgotten
+    case wait_rung::spin:
+        // Rung spin: released for a busy poller or napi_disable(). If neither takes it, the timer schedules it again.
         napi_start_timed_sleep(napi);
         break;
     }
@@ -133,7 +136,7 @@ void napi_note_spurious(napi_struct &napi) noexcept
     }
     napi.spurious_row = 0;
     napi_lower_rung(napi, wait_rung::timed, "the interrupt fires without packets, over and over");
-    napi_schedule(napi); // it may have been waiting for that interrupt
+    napi_schedule(napi); // it may be waiting for that interrupt
 }
 
 void napi_event(wait_source &source, int res) noexcept
@@ -159,10 +162,10 @@ void napi_park_expired(hrtimer &timer) noexcept
 {
     napi_struct &napi = HALFPOLL_CONTAINER_OF(timer, napi_struct, park);
     if (!napi.polling_unmasked) {
-        return; // not waiting for its interrupt; the next unmask starts it anew
+        return; // the instance does not wait for its interrupt; the next unmasking restarts the park
     }
     if (napi.park_polls) {
-        napi_schedule(napi); // its interrupt may have had no reason to come
+        napi_schedule(napi); // a starved device raises no interrupt
         return;
     }
     if (!napi.irq->pending(napi)) {

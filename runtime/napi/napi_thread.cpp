@@ -30,7 +30,8 @@ const char *to_string(napi_threaded mode) noexcept
 namespace
 {
 
-/// Before a round: in busy-poll mode a completion is refused, unless somebody waits for ownership.
+/// Sets IN_BUSY_POLL, by which a completion is refused, in mode busy_poll unless napi_disable() waits for ownership;
+/// else clears it. Before each poll.
 void set_busy_poll(napi_struct &napi) noexcept
 {
     const std::uint32_t val = napi.state.load(std::memory_order_relaxed);
@@ -39,16 +40,16 @@ void set_busy_poll(napi_struct &napi) noexcept
         return;
     }
     if (busy) {
-        napi.state.fetch_or(NAPIF_STATE_IN_BUSY_POLL, std::memory_order_relaxed); // of this thread, which owns it
+        napi.state.fetch_or(NAPIF_STATE_IN_BUSY_POLL, std::memory_order_relaxed); // this thread is the owner
     } else {
         napi.state.fetch_and(~NAPIF_STATE_IN_BUSY_POLL, std::memory_order_relaxed);
     }
 }
 
-/// One poll. False: it found nothing and is to be polled again at once.
+/// Polls once. False: the poll found no packet, and the instance is to be polled again at once.
 bool threaded_poll(softnet_data &sd, napi_struct &napi) noexcept
 {
-    bh_section bh(sd); // its end serves what the poll raised
+    bh_section bh(sd); // its end serves the softirqs that the poll raised
     set_busy_poll(napi);
     const ktime_t begun = bh->now;
     const int work = napi_call_poll(napi, napi.weight);
@@ -65,14 +66,15 @@ bool threaded_poll(softnet_data &sd, napi_struct &napi) noexcept
         return true;
     }
     bh->stats.behind_since.store(0, std::memory_order_relaxed);
-    // Refused, not completed: by IN_BUSY_POLL, or because it spins on.
+    // The completion was refused by IN_BUSY_POLL: the instance spins.
     if (!napi.completed && (napi.state.load(std::memory_order_relaxed) & NAPIF_STATE_IN_BUSY_POLL)) {
         napi.spinning = true;
     }
     return work > 0 || !napi.spinning;
 }
 
-/// SCHED alone says nothing: a busy poller or napi_disable() may hold it.
+/// True if this thread owns the instance. SCHED alone does not show that, since a busy poller or napi_disable() may
+/// have set it.
 bool thread_owns(const napi_struct &napi) noexcept
 {
     // acquire; pairs with the release in napi_thread_schedule().
@@ -83,7 +85,8 @@ bool thread_owns(const napi_struct &napi) noexcept
     return owns;
 }
 
-/// Some microseconds: a gap between two bursts costs no system call.
+/// Empty polls in a row before the thread yields. They take some microseconds, so that a gap between two bursts costs
+/// no system call.
 constexpr unsigned SPIN_POLLS = 64;
 
 void run_napi_thread(softnet_data &sd, const smpboot_thread &thread) noexcept
@@ -94,7 +97,7 @@ void run_napi_thread(softnet_data &sd, const smpboot_thread &thread) noexcept
         if (threaded_poll(sd, napi)) {
             empty = 0;
         } else if (++empty == SPIN_POLLS) {
-            sched_yield(); // a spinner makes room; under load the scheduler sees to that
+            sched_yield(); // a spinning thread lets others run; under load the scheduler shares out the CPU
             empty = 0;
         }
     }

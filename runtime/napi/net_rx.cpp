@@ -14,7 +14,7 @@ namespace halfpoll
 namespace
 {
 
-/// Polls an instance that is off the list. Returns the work done.
+/// Polls an instance that was taken off the list, and queues it again if it stays owned. Returns the number of packets.
 template <bool TRACED>
 int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
 {
@@ -32,8 +32,8 @@ int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
     return work;
 }
 
-/// What is left keeps its order: never polled, newly scheduled, to be polled again. Part of each of its two callers:
-/// that there are two costs the untraced one no call.
+/// Puts what is left back on the poll list, in the order: not polled yet, newly scheduled, to be polled again. Inlined,
+/// since the traced caller beside the untraced one would otherwise cost the latter a call.
 [[gnu::always_inline]] inline void net_rx_requeue(softnet_data &sd, napi_list &list, napi_list &repoll) noexcept
 {
     list.splice_back(sd.poll_list);
@@ -70,7 +70,7 @@ void net_rx(softnet_data &sd) noexcept
             if (sd.poll_list.empty()) {
                 break;
             }
-            list.splice_back(sd.poll_list); // scheduled by a poll, while the flag kept it from raising NET_RX
+            list.splice_back(sd.poll_list); // scheduled during a poll, when in_net_rx_action kept NET_RX unraised
             continue;
         }
         const ktime_t begun = sd.now;

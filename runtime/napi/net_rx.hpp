@@ -8,7 +8,7 @@ namespace halfpoll
 
 /// The handler of NET_RX_SOFTIRQ.
 void net_rx_action(softnet_data &sd) noexcept;
-/// The same with an event for each poll.
+/// net_rx_action() that emits an event for each poll.
 void net_rx_action_traced(softnet_data &sd) noexcept;
 
 } // namespace halfpoll

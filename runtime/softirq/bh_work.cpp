@@ -14,11 +14,12 @@ namespace halfpoll
 namespace
 {
 
+// bh_work::state.
 constexpr std::uint32_t QUEUED = 1;
 constexpr std::uint32_t RUNNING = 2;
 constexpr std::chrono::microseconds FLUSH_NAP{50};
 
-/// True if the list was empty.
+/// Pushes an item. True if the list was empty.
 bool push(bh_work_list &list, bh_work &work) noexcept
 {
     bh_work *first = list.queued.load(std::memory_order_relaxed);
@@ -43,13 +44,13 @@ bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick
     return true;
 }
 
-/// Takes what was queued, oldest first. False: nothing.
+/// Moves the queued items to `ready`, oldest first. False: no item was queued. `ready` is empty before.
 bool refill(bh_work_list &list) noexcept
 {
     if (!list.queued.load(std::memory_order_relaxed)) {
         return false;
     }
-    bh_work *work = list.queued.exchange(nullptr, std::memory_order_acquire); // pairs with the release in queue()
+    bh_work *work = list.queued.exchange(nullptr, std::memory_order_acquire); // pairs with the release in push()
     while (work) {
         bh_work *next = work->next;
         work->next = list.ready;
@@ -63,14 +64,15 @@ void run_ready(bh_work_list &list) noexcept
 {
     while (bh_work *work = list.ready) {
         list.ready = work->next;
-        // QUEUED goes, RUNNING comes, in one step: a flush sees one of them. acq_rel; pairs with queue().
+        // Replaces QUEUED by RUNNING in one step, so that a flush sees one of them. acq_rel; pairs with queue().
         work->state.fetch_add(RUNNING - QUEUED, std::memory_order_acq_rel);
         work->func(*work);
-        work->state.fetch_sub(RUNNING, std::memory_order_acq_rel); // pairs with bh_work_flush(); it may be gone now
+        // Pairs with bh_work_flush(). Afterwards the user may have freed the item.
+        work->state.fetch_sub(RUNNING, std::memory_order_acq_rel);
     }
 }
 
-/// The items of a CPU that is offline go to the one that serves it, oldest first. On that one, not in a softirq.
+/// Moves the items of an offline CPU to its stand-in, oldest first. On the stand-in, not in a softirq.
 void adopt_list(bh_work_list &from, bh_work_list &to) noexcept
 {
     refill(from);
@@ -143,7 +145,7 @@ bool queue_bh_highpri_work(softnet_data &sd, bh_work &work) noexcept
 
 void bh_work_flush(const bh_work &work)
 {
-    while (work.state.load(std::memory_order_acquire) != 0) { // pairs with the end in run_ready()
+    while (work.state.load(std::memory_order_acquire) != 0) { // pairs with the fetch_sub in run_ready()
         std::this_thread::sleep_for(FLUSH_NAP);
     }
 }

@@ -6,14 +6,14 @@
 namespace halfpoll
 {
 
-/// Runs what is queued, items that queue themselves again included, until nothing is left, 2 ms have passed or 10
+/// Runs the queued items, those that queue themselves again included, until none is queued, 2 ms have passed or 10
 /// rounds were made; raises `vec` for the rest. In a softirq.
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept;
 
-/// Some item waits. In a section; not in a softirq, where one may be running.
+/// True if an item is queued. In a section; not in a softirq, where an item may be running.
 bool bh_work_queued(const softnet_data &sd) noexcept;
 
-/// Takes the items of a CPU that stands still. On `to`, not in a softirq.
+/// Moves the items of `from`, a CPU whose thread is held, to `to`. On `to`, not in a softirq.
 void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept;
 
 /// Before the CPU's threads start. Control thread.

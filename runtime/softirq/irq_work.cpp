@@ -16,14 +16,14 @@ namespace
 
 constexpr std::chrono::microseconds SYNC_NAP{50};
 
-/// Becomes the one who queues it. A loser's writes are seen by the callback: its read-modify-write comes before the one
-/// that clears PENDING (acq_rel; pairs with run_one()).
+/// True if the caller is to queue the item. False: it is queued already, and its callback sees the caller's writes,
+/// because this read-modify-write comes before the one that clears PENDING (acq_rel; pairs with run_one()).
 bool claim(irq_work &work) noexcept
 {
     return !(work.flags.fetch_or(IRQ_WORK_PENDING | IRQ_WORK_BUSY, std::memory_order_acq_rel) & IRQ_WORK_PENDING);
 }
 
-/// True if the list was empty.
+/// Pushes an item. True if the list was empty.
 bool push(std::atomic<irq_work *> &list, irq_work &work) noexcept
 {
     irq_work *first = list.load(std::memory_order_relaxed);
@@ -36,18 +36,18 @@ bool push(std::atomic<irq_work *> &list, irq_work &work) noexcept
 
 void run_one(irq_work &work) noexcept
 {
-    // From here on it may be claimed again, by its own callback too. acq_rel; pairs with claim().
+    // From here on the item may be claimed again, by its own callback too. acq_rel; pairs with claim().
     std::uint32_t flags = work.flags.fetch_and(~IRQ_WORK_PENDING, std::memory_order_acq_rel) & ~IRQ_WORK_PENDING;
     HALFPOLL_RACE_POINT(irq_work_started, &work);
     work.func(work);
     HALFPOLL_RACE_POINT(irq_work_ended, &work);
-    // Fails if it was claimed again: then it stays busy. release; pairs with the acquires in irq_work_is_busy() and
-    // claim(). The item may be gone afterwards.
+    // Fails if the item was claimed again; then it stays BUSY. release; pairs with the acquires in irq_work_is_busy()
+    // and claim(). Afterwards the user may have freed the item.
     work.flags.compare_exchange_strong(flags, flags & ~IRQ_WORK_BUSY, std::memory_order_release,
                                        std::memory_order_relaxed);
 }
 
-/// Newest first.
+/// Runs the items of a list, newest first.
 void run_list(std::atomic<irq_work *> &list) noexcept
 {
     if (!list.load(std::memory_order_relaxed)) {
@@ -55,7 +55,7 @@ void run_list(std::atomic<irq_work *> &list) noexcept
     }
     irq_work *work = list.exchange(nullptr, std::memory_order_acquire); // pairs with the release in push()
     while (work) {
-        irq_work *next = work->next; // its callback may queue it again
+        irq_work *next = work->next; // read before the callback, which may queue the item again
         run_one(*work);
         work = next;
     }
@@ -64,7 +64,7 @@ void run_list(std::atomic<irq_work *> &list) noexcept
 /// The self- or cross-interrupt: asks the CPU's own thread to run the raised list.
 void interrupt(softnet_data &sd) noexcept
 {
-    // One call under way at a time. acq_rel; pairs with the exchange in interrupted().
+    // At most one call is under way at a time. acq_rel; pairs with the exchange in interrupted().
     if (!sd.irq_works.interrupting.exchange(true, std::memory_order_acq_rel)) {
         call_on_async(sd, sd.irq_works.call);
     }
@@ -77,7 +77,7 @@ void run_in_hardirq(softnet_data &sd, std::atomic<irq_work *> &list) noexcept
     sd.hardirq = false;
 }
 
-/// The threads of CPUs that are offline stand still: another CPU's thread runs their work.
+/// Moves the lazy list of an offline CPU, whose `irq_work/N` is parked, to that of its stand-in.
 void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
 {
     irq_work *work = owner.irq_works.lazy.exchange(nullptr, std::memory_order_acquire); // pairs with push()
@@ -88,6 +88,7 @@ void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
     }
 }
 
+/// Runs the lazy list of `owner` on `sd`, or wakes `irq_work/N` to run it. `sd` is `owner` or its stand-in.
 void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
 {
     if (!sd.irq_works.thread) {
@@ -101,11 +102,12 @@ void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
     }
 }
 
-/// On `owner`, or on the CPU that serves it.
+/// The call that interrupt() issues: runs the lists of the CPU `arg`. On that CPU or its stand-in.
 void interrupted(softnet_data &sd, void *arg) noexcept
 {
     softnet_data &owner = *static_cast<softnet_data *>(arg);
-    owner.irq_works.interrupting.exchange(false, std::memory_order_acq_rel); // before the lists are taken: interrupt()
+    // Before the lists are taken: an item that comes later issues a call of its own. Pairs with interrupt().
+    owner.irq_works.interrupting.exchange(false, std::memory_order_acq_rel);
     run_in_hardirq(sd, owner.irq_works.raised);
     run_lazy(sd, owner);
 }
@@ -123,9 +125,9 @@ void enqueue_raised(softnet_data &sd, irq_work &work) noexcept
     }
 }
 
-/// To the lazy list, and `irq_work/N` will be woken by the CPU's own HARD item. Each time, not only when the list was
-/// empty, for a LAZY item before it has woken nobody. The item is on this one list: when the wake-up is under way
-/// already, there is nothing else to queue.
+/// Puts the item on the lazy list, and has the CPU's HARD_IRQ item `wake` wake `irq_work/N`. It does so each time, not
+/// only if the list was empty, because a LAZY item that is on the list already has woken no thread. If the wake-up is
+/// under way already, nothing else needs to be queued.
 void enqueue_threaded(softnet_data &sd, irq_work &work) noexcept
 {
     push(sd.irq_works.lazy, work);
@@ -158,7 +160,7 @@ void irq_work_init(softnet_data &sd) noexcept
 void irq_work_adopt(softnet_data &from, softnet_data &to) noexcept
 {
     from.timers.cancel(from.irq_works.tick);
-    run_in_hardirq(to, from.irq_works.raised); // a call for them that is under way finds nothing
+    run_in_hardirq(to, from.irq_works.raised); // if a call for these items is under way, it will find the list empty
     run_lazy(to, from);
 }
 

@@ -10,9 +10,10 @@ namespace halfpoll
 
 /// Before the CPU's threads start. Control thread.
 void irq_work_init(softnet_data &sd) noexcept;
-/// Runs what is queued on a CPU that stands still, its LAZY items too. On `to`, not in a softirq.
+/// Runs on `to` the items that are queued on `from`, a CPU whose thread is held, LAZY ones too. On `to`, not in a
+/// softirq.
 void irq_work_adopt(softnet_data &from, softnet_data &to) noexcept;
-/// The work of `irq_work/N`: everything on the lazy list.
+/// The work of `irq_work/N`: runs the lazy list.
 void run_irq_workd(softnet_data &sd, const smpboot_thread &thread) noexcept;
 
 } // namespace halfpoll

@@ -6,7 +6,7 @@
 namespace halfpoll
 {
 
-/// The work of `ksoftirqd/N`: one dispatch, then whoever else has work on the CPU gets his turn.
+/// The work of `ksoftirqd/N`: one dispatch, after which it yields the CPU to other threads.
 void run_ksoftirqd(softnet_data &sd, const smpboot_thread &thread) noexcept;
 
 } // namespace halfpoll

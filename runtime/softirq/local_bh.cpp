@@ -13,12 +13,12 @@ namespace halfpoll
 namespace
 {
 
-/// What the calling thread is to the runtime.
+/// The role of the calling thread in the runtime.
 struct bh_self {
-    softnet_data *home = nullptr;    ///< its CPU; null: no bottom-half thread
-    softnet_data *section = nullptr; ///< `home` while in a section
-    unsigned reader = 0;             ///< RCU reader id
-    bool own = false;                ///< the CPU's own thread, which owns the wait engine
+    softnet_data *home = nullptr;    ///< its CPU; null: it is no bottom-half thread
+    softnet_data *section = nullptr; ///< `home` while the thread is in a section; else null
+    unsigned reader = 0;             ///< its RCU reader id
+    bool own = false;                ///< it is the CPU's own thread, which owns the wait engine
 };
 
 thread_local constinit bh_self self;
@@ -36,7 +36,8 @@ void section_begin(softnet_data &sd) noexcept
     sd.now = sd.rt->now();
 }
 
-/// Something that only the CPU's own thread can do, or does in time only if it wakes.
+/// True if the CPU's own thread has to wake: for requests to its engine, for a timer that expires before it would wake,
+/// or for work that `ksoftirqd/N` does not serve.
 bool own_thread_needed(const softnet_data &sd) noexcept
 {
     return (sd.engine && sd.engine->has_deferred()) || sd.timers.next_expiry() < sd.wait_until ||
@@ -59,7 +60,7 @@ void section_end(softnet_data &sd) noexcept
     self.section = nullptr;
     sd.lock->unlock();
     if (needed) {
-        kick_cpu(sd); // it announced its sleep before it let go of the lock
+        kick_cpu(sd); // the CPU's own thread announces its sleep before it releases the lock
     }
 }
 
@@ -103,7 +104,7 @@ void local_bh_enable() noexcept
     softnet_data &sd = *self.section;
     if (sd.bh_disabled == 1 && !sd.serving_softirq && sd.softirq_pending != 0) {
         sd.now = sd.rt->now();
-        if (do_softirq(sd)) { // still disabled: a handler's own section is nested
+        if (do_softirq(sd)) { // bottom halves are still disabled here, so that a handler's own section is nested
             wakeup_softirqd(sd);
         }
     }
@@ -145,7 +146,7 @@ void raise_softirq(softnet_data &sd, softirq_vec vec) noexcept
         raise_softirq_irqoff(sd, vec);
         return;
     }
-    // acq_rel; pairs with the exchange in the call, after which the next raise issues it again.
+    // acq_rel; pairs with the exchange in raise_remote_softirqs(), after which the next raise issues a call again.
     if (sd.remote_softirqs.fetch_or(1U << vec, std::memory_order_acq_rel) == 0) {
         call_on_async(sd, sd.remote_softirqs_call);
     }

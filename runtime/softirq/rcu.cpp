@@ -16,12 +16,12 @@ namespace
 void call_all(rcu_list list) noexcept
 {
     while (rcu_head *head = list.head) {
-        list.head = head->next; // the callback may free it
+        list.head = head->next; // read before the callback, which may free `head`
         head->func(*head);
     }
 }
 
-/// `list` becomes empty.
+/// Appends all of `list`, which has a callback and becomes empty, to `onto`.
 void append(rcu_list &onto, rcu_list &list) noexcept
 {
     (onto.tail ? onto.tail->next : onto.head) = list.head;
@@ -36,7 +36,7 @@ void start_tick(softnet_data &sd) noexcept
     }
 }
 
-/// What has gathered begins to wait.
+/// Moves the gathered callbacks to `waiting`, and starts a grace period for them.
 void start_grace_period(softnet_data &sd) noexcept
 {
     sd.rcu.waiting = std::exchange(sd.rcu.gathering, {});
@@ -52,7 +52,7 @@ void rcu_action(softnet_data &sd) noexcept
 {
     if (sd.rcu.waiting.head) {
         if (rte_rcu_qsbr_check(sd.rt->qsbr(), sd.rcu.token, false) == 0) {
-            start_tick(sd); // this CPU reports its own quiescent state after each dispatch, others likewise
+            start_tick(sd); // every CPU reports its own quiescent state after each dispatch
             return;
         }
         call_all(std::exchange(sd.rcu.waiting, {}));

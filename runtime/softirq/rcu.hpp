@@ -6,11 +6,12 @@
 namespace halfpoll
 {
 
-/// The handler of RCU_SOFTIRQ: calls what has waited for a grace period, and starts the next one.
+/// The handler of RCU_SOFTIRQ: calls the callbacks whose grace period has ended, and starts the next one.
 void rcu_action(softnet_data &sd) noexcept;
-/// Takes the callbacks of a CPU that stands still; they wait for another grace period. On `to`, not in a softirq.
+/// Moves the callbacks of `from`, a CPU whose thread is held, to `to`, where they wait for a further grace period. On
+/// `to`, not in a softirq.
 void rcu_adopt(softnet_data &from, softnet_data &to) noexcept;
-/// Calls everything that still waits, in order. Control thread, when the CPU's threads have ended.
+/// Calls all callbacks that still wait, in order. Control thread, when all threads of the runtime have ended.
 void rcu_barrier_at_end(softnet_data &sd) noexcept;
 /// Before the CPU's threads start. Control thread.
 void rcu_init(softnet_data &sd) noexcept;

@@ -20,12 +20,12 @@ template <typename T>
 void push(std::atomic<T *> &head, T &item) noexcept
 {
     item.next = head.load(std::memory_order_relaxed);
-    // release; pairs with the acquire exchange in take_remote().
+    // release; pairs with the acquire exchange in take_all().
     while (!head.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
     }
 }
 
-/// Takes all; a read-modify-write only if there is something.
+/// Takes the whole list. Makes a read-modify-write only if the list is not empty.
 template <typename T>
 T *take_all(std::atomic<T *> &head) noexcept
 {
@@ -51,7 +51,8 @@ void announce_sleep(softnet_data &sd) noexcept { announce(sd.sleeping); }
 
 void kick_cpu(softnet_data &sd) noexcept
 {
-    // One doorbell per sleep: who clears the flag rings, and the CPU looks at everything once it is awake.
+    // The doorbell rings once per sleep: the producer that clears the flag rings, and the CPU checks everything when it
+    // is awake.
     if (!announced(sd.sleeping) || sd.sleeping.exchange(0, std::memory_order_acq_rel) == 0) {
         return;
     }
@@ -100,7 +101,7 @@ bool take_remote(softnet_data &sd) noexcept
     call_single_data *call = take_all(sd.call_queue); // acquire; pairs with the release in push()
     const bool called = call;
     while (call) {
-        call_single_data *next = call->next; // the owner may free it as soon as it ran
+        call_single_data *next = call->next; // read before the call, after which the owner may free it
         call->func(sd, call->arg);
         call = next;
     }

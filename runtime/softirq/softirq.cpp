@@ -17,12 +17,12 @@ const char *const softirq_to_name[NR_SOFTIRQS] = {"HI",       "TIMER",   "NET_TX
 namespace
 {
 
-/// Serves one snapshot of the mask, lowest vector first. Leaves a fresh `sd.now`.
+/// Serves one snapshot of the mask, lowest vector first. `sd.now` is fresh afterwards.
 void softirq_pass(softnet_data &sd) noexcept
 {
     std::uint32_t pending = sd.softirq_pending;
-    const bool clock_is_read = pending == 1U << NET_RX_SOFTIRQ; // by net_rx_action() after each poll
-    // Before the handlers: what they raise, themselves included, must survive.
+    const bool clock_is_read = pending == 1U << NET_RX_SOFTIRQ; // net_rx_action() reads it after each poll
+    // Cleared before the handlers run, so that what they raise, their own vector included, stays pending.
     sd.softirq_pending = 0;
     HALFPOLL_RACE_POINT(softirq_mask_cleared, &sd);
     while (pending != 0) {

@@ -25,7 +25,7 @@ void link(tasklet_head &list, tasklet_struct &t) noexcept
     list.tail = &t;
 }
 
-/// In a section.
+// Queue a tasklet and raise its vector. In a section.
 void append_normal(softnet_data &sd, tasklet_struct &t) noexcept
 {
     link(sd.tasklet_vec, t);
@@ -38,8 +38,9 @@ void append_hi(softnet_data &sd, tasklet_struct &t) noexcept
     __raise_softirq_irqoff(sd, HI_SOFTIRQ);
 }
 
-/// Again, and soon. In mode `nested` who runs it elsewhere, or is about to enable it, may be below the calling thread
-/// on its logical CPU, and comes to an end only while this one sleeps.
+/// Queues again a tasklet that runs elsewhere or is disabled. In mode `nested` the thread that runs it, or is about to
+/// enable it, may be a less urgent one on this logical CPU, which runs only while the calling thread sleeps; therefore
+/// a timer retries.
 void try_again(softnet_data &sd, tasklet_head &list, tasklet_struct &t, softirq_vec vec) noexcept
 {
     link(list, t);
@@ -54,7 +55,7 @@ template <void (*append_to)(softnet_data &, tasklet_struct &) noexcept>
 void schedule(softnet_data &sd, tasklet_struct &t) noexcept
 {
     if (t.state.fetch_or(TASKLET_STATE_SCHED, std::memory_order_acq_rel) & TASKLET_STATE_SCHED) {
-        return; // pairs with the clearing in run(): what the caller did before is seen by the callback
+        return; // pairs with the clearing in run(): the callback sees what the caller wrote before
     }
     if (this_softnet_data() == &sd) {
         append_to(sd, t);
@@ -67,7 +68,7 @@ void schedule(softnet_data &sd, tasklet_struct &t) noexcept
     call_on_async(sd, t.call);
 }
 
-/// False: it runs elsewhere, or is disabled.
+/// Runs a tasklet. False: it runs elsewhere, or is disabled.
 bool run(tasklet_struct &t) noexcept
 {
     if (t.state.fetch_or(TASKLET_STATE_RUN, std::memory_order_seq_cst) & TASKLET_STATE_RUN) {
@@ -76,11 +77,12 @@ bool run(tasklet_struct &t) noexcept
     HALFPOLL_RACE_POINT(tasklet_running, &t);
     const bool enabled = t.count.load(std::memory_order_seq_cst) == 0; // RUN is set: pairs with tasklet_disable()
     if (enabled) {
-        t.state.fetch_and(~TASKLET_STATE_SCHED, std::memory_order_acq_rel); // before: a schedule from now on counts
+        // Before the callback: a schedule from here on leads to a new run.
+        t.state.fetch_and(~TASKLET_STATE_SCHED, std::memory_order_acq_rel);
         HALFPOLL_RACE_POINT(tasklet_started, &t);
         t.func(t);
     }
-    // release; pairs with who waits for RUN, and with the next run. The tasklet may be gone afterwards.
+    // Pairs with wait_for(), and with the next run. Afterwards the user may have freed the tasklet.
     t.state.fetch_and(~TASKLET_STATE_RUN, std::memory_order_acq_rel);
     return enabled;
 }
@@ -90,9 +92,9 @@ void action(softnet_data &sd, tasklet_head &list, softirq_vec vec) noexcept
     tasklet_struct *t = list.head;
     list = {};
     while (t) {
-        tasklet_struct *next = t->next; // it may be scheduled again, or freed, as it runs
+        tasklet_struct *next = t->next; // read before the run, in which it may be scheduled again or freed
         if (!run(*t)) {
-            try_again(sd, list, *t, vec); // still SCHED: ours to queue
+            try_again(sd, list, *t, vec); // it is still SCHED, so that no other thread queues it
         }
         t = next;
     }
@@ -110,7 +112,7 @@ void wait_for(const tasklet_struct &t, std::uint32_t bit)
 void tasklet_init(softnet_data &sd) noexcept
 {
     sd.tasklet_retry.function = [](hrtimer &) noexcept {
-        softnet_data &here = *this_softnet_data(); // another one, which has the lists, too, while that CPU is offline
+        softnet_data &here = *this_softnet_data(); // the CPU, or its stand-in, which has its lists as well
         here.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
     };
 }
@@ -160,7 +162,7 @@ void tasklet_kill(tasklet_struct &t)
     while (t.state.fetch_or(TASKLET_STATE_SCHED, std::memory_order_acq_rel) & TASKLET_STATE_SCHED) {
         wait_for(t, TASKLET_STATE_SCHED);
     }
-    wait_for(t, TASKLET_STATE_RUN); // SCHED is ours: its callback cannot schedule it
+    wait_for(t, TASKLET_STATE_RUN); // this function has set SCHED, so that the callback cannot schedule the tasklet
     t.state.fetch_and(~TASKLET_STATE_SCHED, std::memory_order_acq_rel);
 }
 
