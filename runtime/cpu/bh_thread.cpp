@@ -139,7 +139,7 @@ void bh_thread_wish(bh_thread &t, cpu_state wish) noexcept
 void bh_thread_request(bh_thread &t, cpu_state wish) noexcept
 {
     bh_thread_wish(t, wish);
-    for (cpu_state now; (now = t.state.load(std::memory_order_acquire)) != wish;) { // pairs with the thread's release
+    for (cpu_state now; (now = t.state.load(std::memory_order_acquire)) != wish;) { // pairs with cpu_offline_loop()
         t.state.wait(now, std::memory_order_acquire);
     }
 }

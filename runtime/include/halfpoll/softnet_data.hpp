@@ -149,7 +149,7 @@ struct alignas(64) softnet_data {
     // --- counters ---
     alignas(64) softnet_stats stats;
 
-    // --- exclusion, and the parts of the bottom half that few packets meet ---
+    // --- exclusion, and parts of the bottom half that the packet path rarely uses ---
     alignas(64) pi_lock *lock = nullptr; ///< null in mode `exclusive`. Constant once started
     unsigned bh_disabled = 0;            ///< nesting of local_bh_disable() of the thread in the section
     bool in_turn = false;                ///< not `exclusive`: the section is a turn of the CPU's own thread
