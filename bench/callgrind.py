@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Counts instructions: the same on each run of a program that does the same, whatever else the machine does."""
+"""Counts the instructions of a program. The same work gives the same count in each run, however busy the machine is."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ from refusal import Refusal
 
 
 def instructions(command, *options):
-    """Of a command that is run under callgrind with those options: they say which part counts."""
+    """Runs a command under callgrind and returns the instructions counted. The options select the part that counts."""
     with tempfile.NamedTemporaryFile() as out:
         whole = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out.name}", *options, *command]
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Routing tables and destinations of scenario `forward`: made once, always the same."""
+"""Routing tables and destinations of scenario `forward`. They are made once, from fixed seeds."""
 
 import os
 import random
@@ -7,7 +7,7 @@ import struct
 from array import array
 
 NEXTHOPS = 16
-# Shares of prefix lengths, roughly the Internet's table, plus a few longer than /24.
+# Prefix length -> per cent of the routes: roughly the Internet's table, plus a few longer than /24.
 LENGTHS = {16: 2, 17: 1, 18: 2, 19: 3, 20: 5, 21: 5, 22: 11, 23: 9, 24: 60, 28: 1, 32: 1}
 
 
@@ -34,7 +34,7 @@ def routes(count, seed):
 
 
 def destinations(table, count, seed):
-    """Distinct addresses, spread over the table's prefixes."""
+    """`count` distinct addresses, spread over the table's prefixes."""
     rng = random.Random(seed)
     found = {}
     while len(found) < count:
@@ -44,7 +44,7 @@ def destinations(table, count, seed):
 
 
 def write(directory, name, table, count):
-    """Returns the paths of the two files; makes them if they are not there."""
+    """Makes the files with the routes and with `count` destinations, if one is missing. Returns their paths."""
     base = os.path.join(directory, name)
     paths = base + ".routes", base + ".destinations"
     if not all(os.path.exists(p) for p in paths):

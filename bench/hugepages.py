@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Borrows 2-MiB hugepages from the system for the time of a scenario."""
+"""Borrows 2-MiB hugepages from the system for the duration of a scenario."""
 
 import contextlib
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The AF_XDP half of `overload`: throughput when at least five times the capacity is offered, against the peak.
 
-`afxdp_overload_other`: the kernel's NAPI runs on the sender's CPU. `…_same_above`, `…_same_fair`, `…_same_below`: on the
-worker's CPU, with higher priority than the worker (as a softirq has), as an equal, and with lower priority (threaded NAPI
-below a SCHED_FIFO worker: the mitigation). `…_flood` is the same with as much as the fastest sender can offer. What is
-offered is what the devices counted; capacity is that of placement `other` in the same round. `other`, which has a bar, gets
-most rounds: what a virtual CPU does in a second varies by a tenth, whatever is offered.
+In `afxdp_overload_other` the kernel's NAPI runs on the sender's CPU. In `…_same_above`, `…_same_fair` and
+`…_same_below` it runs on the worker's CPU, at a higher priority than the worker (as a softirq has), at an equal one, and
+at a lower one (threaded NAPI below a SCHED_FIFO worker: the mitigation). `…_flood` is the same with as much as the
+fastest sender can offer. The devices count the offered load. Capacity is that of placement `other` in the same round.
+`other`, which has a required value, gets most rounds, because the work of a virtual CPU in a second varies by a tenth
+at any load.
 """
 
 import json
@@ -15,7 +16,7 @@ import subprocess
 
 from refusal import Refusal
 
-# A SCHED_FIFO thread that never sleeps is stopped for 50 ms in each second: windows of a second all have one such gap.
+# The kernel stops a SCHED_FIFO thread that never sleeps for 50 ms in each second: each window of 1 s has one such gap.
 WINDOW_MS = 1000
 
 
@@ -36,8 +37,8 @@ def measure(build_dir, rounds, *placements):
 
 
 def figures(name, runs):
-    # The peak is at the offered load that is best by its median over the rounds; the overload is the last of them. They are
-    # compared round by round: the machine's speed drifts more between rounds than a few per cent.
+    # The peak is the offered load with the best median over the rounds; the overload is the last load. The two are
+    # compared round by round, because the machine's speed drifts by more than a few per cent between rounds.
     medians = [statistics.median(loads) for loads in zip(*(r["echoed"] for r in runs))]
     peak = max(medians)
     best = medians.index(peak)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The virtio half of `overload`: throughput at more than five times the capacity, against the peak of the same run.
 
-What is counted where: see virtio_pair.overload() and the README.
+virtio_pair.overload() and the README say which counters are used.
 """
 
 import virtio_pair

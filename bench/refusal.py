@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a scenario raises when it cannot run here."""
+"""The exception of a scenario that cannot run on this machine."""
 
 
 class Refusal(Exception):
-    """One sentence: what is missing, and the remedy."""
+    """Its message is one sentence that names what is missing, and the remedy."""

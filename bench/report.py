@@ -8,13 +8,13 @@ import subprocess
 
 
 def result(name, unit, samples):
-    """What a scenario returns, with quartiles."""
+    """One row of a scenario's results, with quartiles."""
     q = statistics.quantiles(samples, n=4, method="inclusive")
     return {"name": name, "unit": unit, "samples": samples, "q1": round(q[0], 3), "q3": round(q[2], 3)}
 
 
 def summary(row):
-    """{name, unit, samples} -> {name, unit, median, min, max, n}; what else the scenario put in is kept."""
+    """{name, unit, samples} -> {name, unit, median, min, max, n}; further keys of the row are kept."""
     samples = row["samples"]
     rest = {k: v for k, v in row.items() if k not in ("name", "unit", "samples")}
     return {"name": row["name"], "unit": row["unit"], "median": round(statistics.median(samples), 3),
@@ -33,7 +33,7 @@ def table(scenario, results):
 
 
 def machine():
-    """What figures depend on."""
+    """The properties of the machine that figures depend on."""
     return {"cpu": cpu_model(), "cpus": os.cpu_count(), "kernel": platform.release(),
             "dpdk": output(["pkg-config", "--modversion", "libdpdk"]), "compiler": output(["c++", "-dumpfullversion"]),
             "load": round(os.getloadavg()[0], 2)}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the kernel's RPS costs on a veth pair: CPU time of both CPUs for each packet that crosses the pair and is steered to
-the other CPU, where it is dropped first thing, less that of a packet which is dropped before it enters the pair."""
+"""The cost of the kernel's RPS on a veth pair: the CPU time of both CPUs for each packet that crosses the pair, is
+steered to the other CPU and is dropped there at ingress, less that of a packet that is dropped before it enters the
+pair."""
 
 import json
 import os
@@ -8,11 +9,11 @@ import subprocess
 
 from refusal import Refusal
 
-DROP = ("bpf", "bytecode", "1,6 0 0 4", "direct-action")  # TC_ACT_STOLEN: gone, and the sender sees no error
+DROP = ("bpf", "bytecode", "1,6 0 0 4", "direct-action")  # TC_ACT_STOLEN: a drop of which the sender sees no error
 
 
 class Veth:
-    """A pair of namespaces with a veth pair; frames are dropped at the receiver's ingress."""
+    """Two namespaces with a veth pair between them. Frames are dropped at the receiver's ingress."""
 
     def __init__(self):
         self.a, self.b = (f"hp-rps-{side}-{os.getpid()}" for side in "ab")
@@ -58,7 +59,7 @@ def ksoftirqd_ns(cpu):
                         with open(f"/proc/{task}/schedstat", encoding="ascii") as s:
                             return int(s.read().split()[0])
             except OSError:
-                pass  # it has ended
+                pass  # the task has ended
     raise Refusal(f"no ksoftirqd/{cpu} is to be seen in /proc")
 
 
@@ -82,8 +83,9 @@ def soaked(build_dir, cpu, ms):
 
 
 def cost(build_dir, veth, cpus, ms, undisturbed):
-    """ns of both CPUs per packet. Interrupts are charged to whom they hit: a loop on the target's CPU that would count so
-    much in its time, and counts less, and ksoftirqd."""
+    """The time of both CPUs per packet, in ns: that of the sender, of ksoftirqd, and of interrupts on the target's CPU.
+    The kernel charges an interrupt to the task that it hits: to ksoftirqd, or to a counting loop. The loop counts less
+    in its time than `undisturbed` (rounds per ns) predicts, and the difference is the time of the interrupts."""
     before = [ksoftirqd_ns(cpu) for cpu in cpus]
     soak = start(build_dir, cpus[1], "soak", ms + 100)
     sent = outcome(start(build_dir, cpus[0], "send", "va", ms, netns=veth.a))

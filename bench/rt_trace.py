@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Prints what happened around one wake of the urgent thread, from a trace of rt_latency."""
+"""Prints the events around one wake-up of the urgent thread, from a trace of rt_latency."""
 
 import collections
 import os
@@ -14,7 +14,8 @@ WAKES = 20
 
 
 def picture(build_dir, variant, cpu):
-    """A trace of its own: tracing costs time. Lines as `halfpoll trace` prints them, us since the first of them."""
+    """Traces a run of its own, because tracing costs time. Returns lines as `halfpoll trace` prints them, with times in
+    us since the first line."""
     with tempfile.TemporaryDirectory(prefix="halfpoll-bench-") as folder:
         command([os.path.join(build_dir, "bench", "locks", "rt_latency"), variant, str(cpu), str(WAKES), folder])
         traces = [os.path.join(folder, name) for name in os.listdir(folder)]
@@ -33,7 +34,7 @@ def command(words):
 
 
 def parse(line):
-    """None: an empty line, or a burst of those packets that are not urgent."""
+    """The event of a line; None for an empty line, and for a burst of packets that are not urgent."""
     words = line.strip().split(maxsplit=3)
     if len(words) < 4 or (words[3].startswith("xdp_") and "sent=1 " not in words[3]):
         return None
@@ -41,8 +42,8 @@ def parse(line):
 
 
 def around_wake(events):
-    """The last time that the long one was in a softirq when the urgent one came: from that softirq's entry until it goes
-    on, or until the urgent one, which had to wait for it, has sent its packet."""
+    """The events of the last wake-up of the urgent thread that came during a softirq of the long thread: from that
+    softirq's entry until the long thread goes on or, if the urgent thread had to wait, until it has sent its packet."""
     last = None
     for i in range(1, len(events)):
         if not is_long(events[i]) and is_long(events[i - 1]) and events[i - 1].what.startswith("softirq_entry"):

@@ -6,7 +6,7 @@ import subprocess
 
 from refusal import Refusal
 
-# what autoscale_ramp prints -> unit
+# Name of a figure that autoscale_ramp prints -> its unit.
 RESULTS = {"packets": "", "lost": "", "reordered": "", "late": "packets", "late_in_reaction": "packets",
            "late_by_absence": "packets", "longest_us": "us", "reaction_us": "us", "return_us": "us", "park_us": "us",
            "parked": "CPUs", "returned": "CPUs", "absences": "", "absence_us": "us"}

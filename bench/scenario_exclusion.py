@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""exclusion: what modes big and nested cost the forwarding path with one thread per CPU, beside exclusive. See README.md."""
+"""exclusion: the cost of modes big and nested for the forwarding path with one thread per CPU, compared with exclusive.
+See README.md."""
 
 import os
 import random

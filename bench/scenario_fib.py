@@ -15,7 +15,7 @@ UNITS = {"cycles": "cycles/lookup", "ns": "ns/update", "ms": "ms", "MB": "MB"}
 def run(quick, build_dir):
     rounds, seconds = (2, 0.05) if quick else (9, 0.3)
     samples = {}
-    for _ in range(rounds):  # one table after the other each time: rounds are interleaved
+    for _ in range(rounds):  # each round measures all tables, so that the samples of a table are spread over time
         for result in one_round(os.path.join(build_dir, "bench", "fib", "fib_bench"), seconds):
             for name, unit, value in figures(result):
                 samples.setdefault((name, unit), []).append(value)

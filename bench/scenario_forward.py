@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cycles per forwarded packet on one core, beside DPDK's own forwarders. See README.md, `forward`."""
+"""Cycles per forwarded packet on one core, compared with DPDK's own forwarders. See README.md, `forward`."""
 
 import functools
 import os
@@ -13,12 +13,12 @@ from hugepages import hugepages
 from refusal import Refusal
 
 L3FWD_SOURCES = "/usr/share/dpdk/examples"
-HUGEPAGES = 512  # of 2 MiB: rte_fib with a million routes, frames, destinations
+HUGEPAGES = 512  # of 2 MiB, for rte_fib with a million routes, frames and destinations
 EAL = ["--in-memory", "--no-pci", "--no-telemetry", "--log-level=*:4", "--force-max-simd-bitwidth=512",
        "--vdev=net_ring0"]
 CONTROL, WORKER = 0, 1  # logical CPUs
-SMALL, LARGE = 1 << 18, 1 << 20  # destinations
-# What is compared runs back to back: other guests of a shared machine slow it down for seconds at a time.
+SMALL, LARGE = 1 << 18, 1 << 20  # numbers of destinations
+# Variants that are compared run back to back: other guests of a shared machine slow it down for seconds at a time.
 GROUPS = (("testpmd_io",), ("l3fwd_lpm", "bare_fib_1", "halfpoll_1"), ("bare_fib_10k", "halfpoll_10k"),
           ("bare_fib_1m", "halfpoll_1m"))
 RATIOS = (("bare_fib_1", "l3fwd_lpm"), ("halfpoll_1", "l3fwd_lpm"), ("halfpoll_10k", "bare_fib_10k"),
@@ -43,7 +43,8 @@ def run(quick, build_dir):
 
 
 def order_of(turn):
-    """The groups in an order of this turn's own, and within each its members."""
+    """The variants of one round: the groups in random order, and the members of each group in random order. The order
+    depends on `turn` alone."""
     shuffle = random.Random(turn).shuffle
     groups = [list(g) for g in GROUPS]
     shuffle(groups)
@@ -80,7 +81,7 @@ def l3fwd_lpm(binary, _routes, scratch):
     for path, rule in zip(rules, ("R10.0.0.0/8 0\n", "R2001:db8::/32 0\n")):
         with open(path, "w", encoding="ascii") as out:
             out.write(rule)
-    # One lcore: each has a tx queue of its own, and the loop is queue 0.
+    # One lcore only: each has a tx queue of its own, and queue 0 is the loop.
     return [binary] + EAL + ["-l", str(WORKER), "--", "-p", "1", "-P", f"--config=(0,0,{WORKER})", "--parse-ptype", "--lookup=lpm",
                                     f"--rule_ipv4={rules[0]}", f"--rule_ipv6={rules[1]}"]
 
@@ -97,14 +98,14 @@ def one_run(variant, programs, windows, packets):
 
 
 def run_program(variant, programs, windows, packets):
-    """Starts the program, waits until the shim has ended it; the median of its windows, and what it printed."""
+    """Runs the program until the shim ends it. Returns the median of its windows (cycles per packet) and its output."""
     routes, destinations = variant["table"]
     with tempfile.TemporaryDirectory(prefix="halfpoll-bench-") as scratch:
         result = os.path.join(scratch, "result")
         env = dict(os.environ, LD_PRELOAD=os.path.join(programs, "loop_shim.so"), LOOP_DESTINATIONS=destinations,
                    LOOP_TTL=str(variant["ttl"]), LOOP_RESULT=result, LOOP_WINDOWS=str(windows),
                    LOOP_PACKETS=str(packets))
-        try:  # an open stdin: testpmd ends when it reads something
+        try:  # stdin is a pipe without data, because testpmd ends when it reads something
             done = subprocess.run(variant["command"](routes, scratch), env=env, stdin=open_pipe(),
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
         except FileNotFoundError as e:
@@ -128,8 +129,8 @@ def open_pipe():
 
 
 def build_l3fwd(directory):
-    """Debian's example with its own flags. It insists on rx checksum offload, which a ring does not have: that demand is
-    taken out; nothing else."""
+    """Builds Debian's example with its own flags. The example demands rx checksum offload, which a ring does not have;
+    the patch removes that demand, and nothing else."""
     if not os.path.exists(os.path.join(L3FWD_SOURCES, "l3fwd", "main.c")):
         raise Refusal("the sources of l3fwd are missing: apt-get install dpdk-doc")
     binary = os.path.join(directory, "l3fwd", "build", "l3fwd")

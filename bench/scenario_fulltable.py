@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A full Internet table through netlink while packets flow. See README.md, `fulltable`."""
+"""Loads a full Internet table through netlink while packets flow. See README.md, `fulltable`."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def dotted(addr):
 
 
 def ipv6_prefixes(rng, count):
-    """Allocations of /32, cut into sites of /48 and some others."""
+    """`count` prefixes: allocations of /32, cut into sites of /48 and some other lengths."""
     allocations = [(0x2a00 + rng.randrange(16), rng.randrange(65536)) for _ in range(count // 12 + 1)]
     seen = set()
     while len(seen) < count:
@@ -104,7 +104,7 @@ def command(*args):
 
 
 def kernel_alone(batches):
-    """Nobody listens: what the kernel and `ip` need by themselves."""
+    """The time that the kernel and `ip` need without a netlink listener."""
     with Namespace() as ns:
         ns.ip("link", "add", "full0", "type", "veth", "peer", "name", "full1")
         ns.ip("link", "set", "full1", "up")
@@ -152,7 +152,7 @@ def with_forwarder(batches, size4, size6, updates, build_dir):
         updating = rate(router, lambda: ns.batch(batches["update4"]))
         end = router.ask("idle")
         judge(start, begin, loaded, end, size4, size6)
-    pause = 0.3  # that `idle` waits for silence
+    pause = 0.3  # seconds for which `idle` waits for silence
     return {("load", "s"): loading["seconds"] + loading["rest"] - pause,
             ("load_cpu", "s"): loaded["cpu"] - begin["cpu"],
             ("update", "s"): updating["seconds"] + updating["rest"] - pause,
@@ -164,7 +164,8 @@ def with_forwarder(batches, size4, size6, updates, build_dir):
 
 
 def rate(router, action):
-    """What was forwarded while something was done, and how long the forwarder needed to catch up with it."""
+    """Runs `action`. Returns its time in seconds, the time that the forwarder then needed to follow (`rest`), and the
+    packets forwarded in both, in Mpps (`rate`)."""
     before, start = router.ask("stats"), time.monotonic()
     action()
     seconds, middle = time.monotonic() - start, router.ask("idle")
@@ -173,9 +174,9 @@ def rate(router, action):
 
 
 def judge(start, begin, loaded, end, size4, size6):
-    """The figures mean something only if all of it arrived and no packet on other routes was lost."""
+    """Refuses the run unless all routes have arrived and no packet on other routes was lost."""
     if loaded["routes4"] - start["routes4"] != size4 or loaded["routes6"] - start["routes6"] != size6:
         raise Refusal(f"not all routes arrived: {loaded}")
-    # The kernel took one of 992 frames at the start, to redirect its sender.
+    # At the start the kernel takes one of the 992 frames, to redirect its sender.
     if begin["frames"] < 991 or end["frames"] != begin["frames"] or end["dropped"] != start["dropped"] or end["errors"]:
         raise Refusal(f"packets on unaffected routes were lost, or a table was full: {end}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""local-lock: a bottom-half lock that nobody else wants, beside a raw pair of compare-exchanges and a PI mutex; handlers of
-packet pools."""
+"""local-lock: an uncontended bottom-half lock, compared with a raw pair of compare-exchanges and a PI mutex; and
+mempool handlers for packet pools."""
 
 import json
 import os

@@ -19,13 +19,13 @@ sys.path[1:1] = [str(TESTS / "nic"), str(TESTS / "e2e")]
 
 MODELS = ("igb", "virtio")
 PORTS = ("lan", "wan")
-# One instruction takes one nanosecond of the guest's time, on its only CPU: its clock counts instructions.
+# An instruction takes one nanosecond of the guest's time, on its only CPU: the guest's clock counts instructions.
 MACHINE = {"accel": "tcg,thread=single", "cpus": 1, "options": ("-icount", "shift=0,sleep=on"),
            "kernel_options": ("iommu=pt",), "patience": 5}
-BURST, PAUSE = 64, 0.0005  # what the sender offers, several times what the guest can do
-SINK = 7300
-LOOPS = 250_000_000  # of two instructions, to see that the clock does count them
-PORT_CONFIG = "busy_poll = 0\n"  # no spinning before a sleep: what waits is idle, as with the kernel
+BURST, PAUSE = 64, 0.0005  # datagrams that the sender sends at once, and s between: several times the guest's capacity
+SINK = 7300  # UDP port
+LOOPS = 250_000_000  # of two instructions each, to prove that the clock counts them
+PORT_CONFIG = "busy_poll = 0\n"  # no spinning before a sleep: a CPU that waits is idle, as with the kernel
 
 
 def run(quick, build_dir):
@@ -47,7 +47,7 @@ def run(quick, build_dir):
 
 
 def compare(model, image, rounds, packets):
-    """Both, one after the other, again and again."""
+    """Measures the kernel and halfpoll in turn, `rounds` times each."""
     router = new_router(model, image)
     seen = {"kernel": [], "halfpoll": []}
     try:
@@ -104,7 +104,8 @@ def counted_program(loops):
 
 
 def yardstick(router):
-    """What look() counts of a loop, in parts of what it executes: a program with it less one with next to none."""
+    """The instructions that look() counts for a loop, divided by those that the loop executes. A program with one turn
+    of the loop is subtracted."""
     counts = []
     for loops in (1, 1, LOOPS):  # the first run fills the guest's caches
         octal = "".join(f"\\{byte:03o}" for byte in counted_program(loops))
@@ -116,7 +117,7 @@ def yardstick(router):
 
 
 def kernel_begin(router):
-    """The kernel's driver has the NICs, under the names that the shadows have."""
+    """Gives the NICs to the kernel's driver, under the names that the shadows have otherwise."""
     module = router.model.module
     router.guest.modprobe(*router.model.modules)
     for net in router.nets:
@@ -144,7 +145,8 @@ def halfpoll_end(router):
 
 
 class Flood:
-    """`with`: sends small datagrams to a socket that nobody reads, more than the guest can forward."""
+    """A context in which a thread sends small datagrams, more than the guest can forward, to a socket that is never
+    read."""
 
     def __init__(self, router):
         lan, wan = router.nets
@@ -172,7 +174,7 @@ class Flood:
 
 
 def measure(router, packets):
-    """Instructions per packet and packets/s under more load than the kernel can carry."""
+    """Measures instructions per packet and packets/s under more load than the kernel can carry."""
     from lab import wait_for
     from traffic import wait_ping
     wait_ping(router.client, router.nets[1].host4, 30)
@@ -183,7 +185,7 @@ def measure(router, packets):
         wait_for("all packets are forwarded", lambda: received(router) >= first[0] + packets, 300, 0.005)
         last, lost = look(router), refused(router) - lost
     forwarded, seconds, all_, tasks = (b - a for a, b in zip(first, last))
-    # A guest that keeps up waits now and then, and its clock goes on: what its tasks ran is counted.
+    # A guest that keeps up sometimes waits, and its clock goes on. Therefore only the run time of its tasks counts.
     return {"instructions": tasks / forwarded, "rate": forwarded / seconds, "refused": lost,
             "waits": 100 * (1 - tasks / all_)}
 
@@ -197,17 +199,18 @@ def statistics(namespace):
 
 
 def received(router):
-    """Packets that came to the server."""
+    """The number of packets that have come to the server."""
     return statistics(router.server)["rx"]["packets"]
 
 
 def refused(router):
-    """Packets of the client that its tap had no room for: those that the guest did not fetch in time."""
+    """The number of packets of the client for which its tap had no room, because the guest did not fetch earlier ones
+    in time."""
     return statistics(router.client)["tx"]["dropped"]
 
 
 def look(router):
-    """(packets, seconds, instructions, those of tasks), as near to each other in time as can be."""
+    """Returns (packets, seconds, instructions, instructions of tasks), read as close together in time as possible."""
     text = router.guest.shell("grep -m 1 '^now at' /proc/timer_list; grep '^cpu0' /proc/schedstat").stdout.split()
     now, tasks = int(text[2]), int(text[text.index("cpu0") + 7])
     return received(router), time.monotonic(), now * router.tsc_ghz, tasks * router.tsc_ghz

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""overload: what is left of the throughput when five times the capacity is offered. What is offered is what the devices
-count."""
+"""overload: the throughput that is left when five times the capacity is offered. The devices count the offered load."""
 
 import overload_af_xdp
 import overload_virtio

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""rps: what it costs to hand packets to another CPU, beside a bare ring and beside the kernel's RPS."""
+"""rps: the cost of handing packets to another CPU, compared with a bare ring and with the kernel's RPS."""
 
 import json
 import math
@@ -27,7 +27,7 @@ class Samples:
 
 
 def bench(build_dir, *args):
-    # Whoever else has work on these CPUs waits.
+    # SCHED_FIFO: other work on these CPUs waits.
     command = ["chrt", "-f", "1", os.path.join(build_dir, "bench", "rps", "rps_bench"), *(str(a) for a in args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
@@ -36,7 +36,7 @@ def bench(build_dir, *args):
 
 
 def awake(samples, build_dir, burst, ms):
-    """One round of all variants, one after the other; ratios are of neighbours."""
+    """Measures all variants once, one after the other. Ratios are of measurements of the same round."""
     cost = {}
     variants = ["ring", "ipi", "thread"]
     random.shuffle(variants)
@@ -59,7 +59,7 @@ def asleep(samples, build_dir, burst, rounds):
 
 
 def local(samples, build_dir, pieces, packets):
-    """Pairs of pieces, in one process; their median."""
+    """Measures pairs of pieces in one process, which reports their median."""
     seen = bench(build_dir, "local", pieces, packets)
     samples.add("local_without_threads", "cycles/packet", seen["big"])
     samples.add("local_with_threads", "cycles/packet", seen["thread"])
@@ -67,10 +67,10 @@ def local(samples, build_dir, pieces, packets):
 
 
 def median_interval(values, confidence=0.95):
-    """Confidence interval of the median by order statistics: nothing is assumed about the distribution."""
+    """The confidence interval of the median by order statistics, which assume nothing about the distribution."""
     ordered = sorted(values)
     n = len(ordered)
-    tail, k = 0.0, 0  # the median lies outside ordered[k]..ordered[n - 1 - k] with 2 * tail
+    tail, k = 0.0, 0  # 2 * tail is the probability that the median lies outside ordered[k - 1]..ordered[n - k]
     while k < n // 2 and 2 * (tail + math.comb(n, k) / 2**n) <= 1 - confidence:
         tail += math.comb(n, k) / 2**n
         k += 1
@@ -85,7 +85,7 @@ def local_interval(samples):
 
 
 def local_instructions(samples, build_dir, packets):
-    """Instructions of the NET_RX dispatches of a CPU that steers so many packets to itself."""
+    """Counts the instructions of the NET_RX dispatches of a CPU that steers `packets` packets to itself."""
     for mode, name in (("big", "without"), ("thread", "with")):
         counted = instructions([os.path.join(build_dir, "bench", "rps", "rps_bench"), "local", mode, str(packets)],
                                "--toggle-collect=halfpoll::net_rx_action(halfpoll::softnet_data&)")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""rt-latency: how long an urgent packet waits for a long bottom half on its CPU, in the exclusion modes. See README.md."""
+"""rt-latency: the time that an urgent packet waits for a long bottom half on its CPU, in the exclusion modes. See
+README.md."""
 
 import json
 import math
@@ -14,7 +15,7 @@ from report import result
 VARIANTS = ("floor", "nested", "nested_irq", "big")
 TRACED = ("big", "nested", "nested_irq")
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1))
-# Of the slices of a round, which follow each other: required are <= 1.5 for the first and >= 20 for the last.
+# Ratios of the slices of one round, which run back to back. Required: <= 1.5 for the first, and >= 20 for the last.
 RATIOS = (("nested", "floor"), ("nested_irq", "floor"), ("big", "nested"))
 
 
@@ -51,7 +52,7 @@ def one_slice(build_dir, variant, cpu, wakes):
 
 
 def latencies(variant, slices):
-    """Each quantile of every slice, and of all wakes together."""
+    """Yields each quantile of every slice; p99 and p99.9 also of all wake-ups together."""
     pooled = sorted(us for one in slices for us in one)
     for suffix, q in QUANTILES:
         yield result(f"{variant}_{suffix}", "us", [quantile(one, q) for one in slices])
@@ -64,5 +65,5 @@ def ratio(slices, a, b):
 
 
 def quantile(ordered, q):
-    """The smallest value that so many are not above."""
+    """The smallest value such that the share `q` of the values is not above it."""
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]

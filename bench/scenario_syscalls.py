@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""syscalls: what a data core asks of the kernel at full load on an ethdev port with a polling virtio peer (strace)."""
+"""syscalls: the system calls of a data CPU at full load on an ethdev port with a polling virtio peer (strace)."""
 
 import virtio_pair
 

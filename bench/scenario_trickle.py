@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""trickle: 10 packets/s on one queue while another queue of the same CPU is offered more than it can do."""
+"""trickle: 10 packets/s on one queue, while another queue of the same CPU is offered more than the CPU can do."""
 
 import virtio_pair
 

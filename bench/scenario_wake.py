@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""wake: how long a packet waits for a data core that sleeps, and whether a closed loop ever pays for sleeping."""
+"""wake: the time that a packet waits for a sleeping data CPU, and whether a closed loop ever pays for sleeping."""
 
 import wake_af_xdp
 import wake_virtio

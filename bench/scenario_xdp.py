@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""xdp: what the hook for XDP programs costs, in cycles per packet, beside the kernel's XDP on veth. See README.md."""
+"""xdp: the cost of the hook for XDP programs, in cycles per packet, and of the kernel's XDP on veth. See README.md."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ from report import result
 from scenario_forward import CONTROL, EAL, WORKER
 
 HUGEPAGES = 128  # of 2 MiB
-# What each variant is compared with, round by round: the same without the hook. The hook's cost is the difference.
+# Variant -> the same without the hook. The hook's cost is the difference, round by round.
 WITHOUT_HOOK = {"empty": "no_hook", "pass": "no_hook", "tx": "no_hook", "drop": "no_hook_drop",
                 "redirect_devmap": "no_hook", "redirect_cpumap": "no_hook"}
-# Nothing but the driver.
+# Variant -> its floor, which runs the driver only.
 FLOOR = {"no_hook": "floor", "empty": "floor", "pass": "floor", "tx": "floor", "no_hook_drop": "floor_drop",
          "redirect_devmap": "floor", "redirect_cpumap": "floor",
          "drop": "floor_drop"}
@@ -26,7 +26,7 @@ def run(quick, build_dir):
     processes, rounds, packets = (1, 3, 1 << 19) if quick else (5, 10, 1 << 21)
     samples = {}
     with hugepages(HUGEPAGES):
-        for _ in range(processes):  # the memory of each lies elsewhere
+        for _ in range(processes):  # each process has its memory at other addresses
             for name, cycles in one_process(build_dir, rounds, packets).items():
                 samples.setdefault(name, []).extend(cycles)
     results = [result(name, "cycles/packet", cycles) for name, cycles in samples.items()]
@@ -39,7 +39,7 @@ def run(quick, build_dir):
 
 
 def one_process(build_dir, rounds, packets):
-    """{variant: cycles, one of each round}."""
+    """Returns {variant: [cycles of each round]}."""
     program = os.path.join(build_dir, "bench", "xdp", "xdp_bench")
     command = [program, *EAL, "-l", str(CONTROL), "--", str(WORKER), str(rounds), str(packets)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""An echo on virtio_user devices (the device under test) and the polling vhost-user peer that loads it: two processes."""
+"""Two processes: an echo on virtio_user devices (the device under test), and the polling vhost-user peer that loads
+it."""
 
 import json
 import os
@@ -13,7 +14,7 @@ from refusal import Refusal
 
 
 class Pair:
-    """with Pair(build_dir, devices=2, busy_ns=300) as pair: pair.load([0, 0]) ..."""
+    """The two processes, as a context: with Pair(build_dir, devices=2, busy_ns=300) as pair: pair.load([0, 0]) ..."""
 
     def __init__(self, build_dir, devices=1, busy_ns=0, fifo=True):
         self.programs = os.path.join(build_dir, "bench")
@@ -36,7 +37,8 @@ class Pair:
         self.folder.cleanup()
 
     def start(self, rates, window_ms=600):
-        """Begins to offer each rate (packets/s, 0: everything) for a window; returns when the devices are up."""
+        """Begins to offer each rate (packets/s; 0: as much as possible) for a window. Returns when the devices are
+        up."""
         trickle = self.sockets[1] if len(self.sockets) > 1 else "-"
         command = [os.path.join(self.programs, "virtio_load"), self.sched, str(window_ms), self.sockets[0], trickle]
         self.peer = subprocess.Popen([*command, *(f"{r:.0f}" for r in rates)], stdout=subprocess.PIPE,
@@ -68,7 +70,7 @@ class Pair:
         return json.loads(line)
 
     def data_core(self):
-        """Thread id of the bottom half."""
+        """The thread id of the bottom half."""
         for tid in os.listdir(f"/proc/{self.echo.pid}/task"):
             with open(f"/proc/{self.echo.pid}/task/{tid}/comm", encoding="ascii") as f:
                 if f.read().startswith("hp/"):
@@ -77,7 +79,7 @@ class Pair:
 
 
 def end(process):
-    """By the end of its input if it has one, else it is done by itself or killed."""
+    """Waits for a process to end, after closing its input if it has one; kills it after 5 s."""
     if process.stdin:
         process.stdin.close()
     try:
@@ -91,9 +93,9 @@ def end(process):
 
 
 def overload(build_dir, windows=1):
-    """Throughput at the best load and at more than five times the capacity, in packets/s and in the same run, from the
-    counters of the load program's ports: `offered` is rx of the net_null port that the packets come from, `accepted` tx
-    and `returned` rx of the net_vhost port that they are passed on to."""
+    """Measures in one run the throughput at the best load (`peak`) and at more than five times the capacity. Figures
+    are packets/s, from the counters of the load program's ports: `offered` is rx of the net_null port that the packets
+    come from; `accepted` is tx, and `returned` rx, of the net_vhost port that passes them on."""
     busy_ns = 1000
     nominal = 1e9 / busy_ns
     ramp = [nominal * x for x in (0.7, 0.8, 0.9, 1.0, 1.1, 1.3)]
@@ -105,7 +107,7 @@ def overload(build_dir, windows=1):
 
 
 def trickle(build_dir, windows):
-    """A queue with 10 packets/s beside one that offers more than the CPU can do."""
+    """Measures a queue with 10 packets/s beside a queue that offers more than the CPU can do."""
     with Pair(build_dir, devices=2, busy_ns=300) as pair:
         seen = pair.load([0] * windows)
         counters = pair.counters()
@@ -116,15 +118,15 @@ def trickle(build_dir, windows):
 
 
 def trickle_bound_us(per_packet_us):
-    """What the budgets allow before a woken queue is polled: events are looked at between dispatches. A dispatch ends
-    after 10 passes or 2 ms, a pass after netdev_budget (300) packets, which the last poll (64) may exceed; the queue's
-    own dispatch then starts with what the busy queue had left: one more poll."""
+    """The longest time, in us, that the budgets allow before a woken queue is polled. The CPU takes events between
+    dispatches. A dispatch ends after 10 passes or 2 ms, and a pass after netdev_budget (300) packets, which the last
+    poll (64) may exceed. The dispatch that polls the woken queue begins with one more poll of the busy queue."""
     dispatch = min(10 * 300 * per_packet_us, 2000)
     return dispatch + (300 + 64) * per_packet_us + 64 * per_packet_us
 
 
 def system_calls(build_dir, seconds=5):
-    """What the device under test does for the kernel at full load: strace, beside its own counters."""
+    """Counts the system calls of the device under test at full load, by strace, and reads its own counters beside."""
     with Pair(build_dir, busy_ns=200) as pair:
         pair.start([0] * (seconds + 4))
         time.sleep(1.5)
@@ -139,7 +141,7 @@ def system_calls(build_dir, seconds=5):
 
 
 def strace(pair, seconds):
-    """System calls of the bottom-half thread, and of all threads, in some seconds."""
+    """The number of system calls of the bottom-half thread, and of all threads, in `seconds`."""
     trace = os.path.join(pair.folder.name, "strace")
     command = ["timeout", "-s", "INT", str(seconds), "strace", "-f", "-o", trace, "-p", str(pair.echo.pid)]
     try:

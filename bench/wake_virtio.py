@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The virtio half of `wake`: halfpoll beside a bare epoll echo on the same fd, and its hybrid beside spinning."""
+"""The virtio half of `wake`: halfpoll compared with a bare epoll echo on the same fd, and its hybrid with spinning."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 
 from refusal import Refusal
 
-# name of the result -> what answers, how it is asked
+# Name of the result -> the program that echoes, and the loop that sends.
 VARIANTS = {"virtio_first": ("halfpoll", "first"), "virtio_first_bare": ("bare", "first"),
             "virtio_pingpong": ("halfpoll", "pingpong"), "virtio_pingpong_spin": ("spin", "pingpong")}
 
@@ -26,7 +26,7 @@ def run(quick, build_dir):
 
 
 def ratios(samples):
-    """Of neighbours in time, which share what else the machine does."""
+    """Ratios of samples of the same round, which share the machine's other load."""
     pairs = [("virtio_first_p50", "virtio_first_bare_p50"), ("virtio_first_p99", "virtio_first_bare_p99"),
              ("virtio_pingpong_p50", "virtio_pingpong_spin_p50")]
     return [{"name": f"{a}_ratio", "unit": "x", "samples": [x / y for x, y in zip(samples[a], samples[b])]}

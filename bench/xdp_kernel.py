@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the kernel's XDP costs on a veth pair, in ns of one CPU: from the frame's way into the pair up to the verdict's
-end, less what it costs to make the frame. See xdp/kernel_xdp.cpp."""
+"""The cost of the kernel's XDP on a veth pair, in ns of one CPU: from the frame's way into the pair to the end of the
+verdict, less the cost of making the frame. See xdp/kernel_xdp.cpp."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class Veth:
     def __enter__(self):
         try:
             command("ip", "netns", "add", self.ns)
-            # The namespace has a /sys of its own only within `ip netns exec`; the counters are read there.
+            # Only `ip netns exec` gives the namespace a /sys of its own, where the counters are read.
             for a, b in (("va", "vb"), ("vc", "vd")):
                 command("ip", "-n", self.ns, "link", "add", a, "type", "veth", "peer", "name", b)
                 for dev in (a, b):
@@ -43,7 +43,7 @@ def command(*args):
 
 
 def cost(build_dir, cpu, verdict, frames):
-    """ns per frame."""
+    """The cost of a frame, in ns."""
     program = os.path.join(build_dir, "bench", "xdp", "kernel_xdp")
     with Veth() as veth:
         out = command("ip", "netns", "exec", veth.ns, "taskset", "-c", str(cpu), program, verdict, str(frames))
@@ -54,7 +54,7 @@ def cost(build_dir, cpu, verdict, frames):
 
 
 def measure(build_dir, cpu, frames):
-    """{verdict: ns}, of one round."""
+    """Measures one round; returns {verdict: ns}."""
     order = ["generate", *VERDICTS]
     random.shuffle(order)
     ns = {verdict: cost(build_dir, cpu, verdict, frames) for verdict in order}
