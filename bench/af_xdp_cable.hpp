@@ -20,8 +20,9 @@
 namespace halfpoll::bench
 {
 
-/// A veth pair "va" - "vb" in a nameless network namespace of this process: it goes with it. The kernel's stack says
-/// nothing on either end. /sys shows the namespace, to nobody but this process.
+/// Makes a veth pair "va" - "vb" in a nameless network namespace of this process, which ends with the process. The
+/// kernel's stack sends nothing on either end. In this process, and in no other, /sys shows the namespace. Throws
+/// `error`.
 inline void make_cable()
 {
     if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) {
@@ -37,7 +38,7 @@ inline void make_cable()
     }
 }
 
-/// Pins the calling thread; above 0 also gives it a real-time priority.
+/// Pins the calling thread to a CPU. `fifo_priority` above 0 also makes it SCHED_FIFO. Throws `error`.
 inline void pin(int cpu, int fifo_priority = 0)
 {
     cpu_set_t one;
@@ -51,7 +52,7 @@ inline void pin(int cpu, int fifo_priority = 0)
     }
 }
 
-/// The kernel's end of the cable, not blocking.
+/// A non-blocking packet socket on the kernel's end of the cable.
 class packet_socket
 {
 public:
@@ -62,7 +63,7 @@ public:
         address.sll_protocol = htons(ETH_P_802_EX1);
         address.sll_ifindex = static_cast<int>(if_nametoindex("vb"));
         const int bypass = 1;
-        const int bytes = 64 << 20; // what the peer does not take in time is lost in the device, where it is counted
+        const int bytes = 64 << 20; // so large that frames are lost in the device only, which counts them
         if (fd_ < 0 || bind(fd_, reinterpret_cast<sockaddr *>(&address), sizeof address) != 0 ||
             setsockopt(fd_, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass) != 0 ||
             setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) {
@@ -78,7 +79,7 @@ private:
     int fd_;
 };
 
-/// A broadcast frame of 60 bytes with a number in it.
+/// A broadcast frame of 60 bytes that carries a number.
 struct frame {
     std::uint8_t destination[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     std::uint8_t source[6] = {2, 2, 2, 2, 2, 2};

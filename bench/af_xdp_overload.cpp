@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Receive livelock: an echo over an AF_XDP port with a handler so slow that several times its capacity can be offered.
-// Where the kernel's NAPI of the interface runs decides:
+// Receive livelock: an echo over an AF_XDP port, with a handler so slow that several times its capacity can be offered.
+// The placement says where the kernel's NAPI of the interface runs:
 //   other       on the sender's CPU
-//   same_above  on the worker's CPU, above it, as a softirq would be
-//   same_fair   there, as an ordinary thread beside the worker (threaded NAPI)
-//   same_below  there, below the worker, which is SCHED_FIFO
-// One line of JSON per placement and round.
+//   same_above  on the worker's CPU, at a higher priority than the worker, as a softirq has
+//   same_fair   on the worker's CPU, as a SCHED_OTHER thread beside a SCHED_OTHER worker (threaded NAPI)
+//   same_below  on the worker's CPU, as a SCHED_OTHER thread below a SCHED_FIFO worker
+// Prints one line of JSON per placement and round.
 //   af_xdp_overload ROUNDS MILLISECONDS [PLACEMENT]...
 #include "af_xdp_cable.hpp"
 
@@ -33,20 +33,20 @@ namespace
 {
 
 constexpr int WORKER_CPU = 0, SENDER_CPU = 1, SENDER_FIFO = 10;
-constexpr double FLOOD = 1e8;                             ///< as much as the sender can
-constexpr ktime_t WORK = 20 * NSEC_PER_USEC;              ///< the handler takes this long for a packet
-constexpr double MULTIPLES[] = {0.8, 1.0, 1.5, 2.5, 5.5}; ///< of the capacity: what is offered, the overload last
+constexpr double FLOOD = 1e8;                             ///< packets/s that mean: as many as the sender can send
+constexpr ktime_t WORK = 20 * NSEC_PER_USEC;              ///< the handler's time for a packet
+constexpr double MULTIPLES[] = {0.8, 1.0, 1.5, 2.5, 5.5}; ///< offered loads, in capacities; the overload is the last
 
 struct placement {
     const char *name;
     bool same_cpu;
-    int worker_fifo; ///< 0: SCHED_OTHER
-    int napi_fifo;
+    int worker_fifo; ///< priority of the worker; 0: SCHED_OTHER
+    int napi_fifo;   ///< priority of the NAPI thread, if on the same CPU; 0: SCHED_OTHER
 };
 constexpr placement PLACEMENTS[] = {
     {"other", false, 10, 0}, {"same_above", true, 10, 20}, {"same_fair", true, 0, 0}, {"same_below", true, 10, 0}};
 
-/// Work that takes its time on the CPU, however often it is interrupted.
+/// Work that takes the same CPU time, however often it is interrupted.
 [[gnu::noinline]] void spin(std::uint64_t turns) noexcept
 {
     for (std::uint64_t i = 0; i < turns; i++) {
@@ -56,7 +56,7 @@ constexpr placement PLACEMENTS[] = {
 
 std::uint64_t turns_per_packet = 0;
 
-/// How many turns take WORK: the best of several tries.
+/// Sets the number of turns that take WORK, from the shortest of several tries.
 void calibrate()
 {
     constexpr std::uint64_t probe = 1'000'000;
@@ -75,7 +75,7 @@ void work_and_echo(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsign
     dev_queue_xmit(cpu, in, pkts, n);
 }
 
-/// Sends batches of 32 at a rate, until told to stop.
+/// Sends batches of 32 frames at a rate, until `stop`.
 void send_paced(double per_second, const std::atomic<bool> &stop)
 {
     const packet_socket socket;
@@ -92,7 +92,7 @@ void send_paced(double per_second, const std::atomic<bool> &stop)
         if (ktime_get() < next) {
             continue;
         }
-        for (unsigned i = 0; i < 32;) { // a frame that the device drops, and counts, ends the call
+        for (unsigned i = 0; i < 32;) { // the call ends at a frame that the device drops; the device counts it
             const int n = sendmmsg(socket.fd(), messages + i, 32 - i, 0);
             i += n > 0 ? static_cast<unsigned>(n) : 1;
         }
@@ -100,7 +100,7 @@ void send_paced(double per_second, const std::atomic<bool> &stop)
     }
 }
 
-/// Sends frames with an XDP program that the kernel runs over and over: the fastest sender there is, in one piece.
+/// Sends frames by an XDP program that the kernel runs repeatedly (BPF_PROG_TEST_RUN): the fastest sender.
 class flood_source
 {
 public:
@@ -155,12 +155,12 @@ std::uint64_t peer_drops()
 }
 
 struct rates {
-    double offered = 0, echoed = 0; ///< packets per second, by the counters of the devices
+    double offered = 0, echoed = 0; ///< packets/s, by the counters of the devices
 };
 
 rates measure(net_device &dev, double per_second, unsigned ms)
 {
-    std::atomic<bool> stop{false}; // relaxed: a flag of its own
+    std::atomic<bool> stop{false}; // relaxed: no other data depends on it
     std::thread sender([&] {
         pin(SENDER_CPU, SENDER_FIFO);
         if (per_second == FLOOD) {
@@ -169,7 +169,7 @@ rates measure(net_device &dev, double per_second, unsigned ms)
             send_paced(per_second, stop);
         }
     });
-    std::this_thread::sleep_for(std::chrono::milliseconds(ms / 4)); // until queues are as full as they get
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms / 4)); // until the queues are in their steady state
     const port_counters before = dev.driver->counters();
     const std::uint64_t lost = peer_drops();
     const ktime_t start = ktime_get();
@@ -184,7 +184,7 @@ rates measure(net_device &dev, double per_second, unsigned ms)
             static_cast<double>(after.tx_packets - before.tx_packets) / seconds};
 }
 
-/// The thread that polls the interface in the kernel.
+/// The kernel thread that polls the interface.
 pid_t napi_thread()
 {
     for (const auto &entry : std::filesystem::directory_iterator("/proc")) {
@@ -260,7 +260,7 @@ int main(int argc, char **argv)
         eal_init({});
         rte_mempool *pool = packet_pool_create("packets", 8191, 2048 + RTE_PKTMBUF_HEADROOM);
         for (int round = 0; round < std::atoi(argv[1]); round++) {
-            double capacity = 0; // of the first placement, this round
+            double capacity = 0; // measured in the first placement of the round
             for (const placement &p : PLACEMENTS) {
                 const auto named = [&](const char *arg) { return std::strcmp(arg, p.name) == 0; };
                 if (argc == 3 || std::any_of(argv + 3, argv + argc, named)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How fast an echo over an AF_XDP port wakes up: the runtime beside a bare epoll loop on the same kind of socket, and,
-// in a closed loop, beside the runtime in spin mode. Interleaved rounds; one line of JSON per figure and round.
+// The wake-up latency of an echo over an AF_XDP port: the runtime is compared with a bare epoll loop on the same kind
+// of socket and, in a closed loop, with the runtime in spin mode. Rounds are interleaved. Prints one line of JSON per
+// figure and round.
 //   af_xdp_wake ROUNDS SAMPLES
 #include "af_xdp_cable.hpp"
 
@@ -29,7 +30,7 @@ namespace
 
 constexpr int ECHO_CPU = 0, CLIENT_CPU = 1, FIFO = 10;
 
-/// Sends one frame and waits for it, spinning. Time in us.
+/// Sends one frame, and spins until it is back. Returns the time in us.
 double round_trip(const packet_socket &socket)
 {
     static std::uint32_t number = 0;
@@ -59,7 +60,7 @@ double percentile(std::vector<double> &sorted, double p)
 
 void print(const char *name, double value) { std::printf("{\"name\": \"%s\", \"us\": %.3f}\n", name, value); }
 
-/// The first packet after idle: every few ms, at random.
+/// Measures packets that come after 2 to 4 ms of idle time.
 void first_packets(const packet_socket &socket, unsigned samples, const std::string &name)
 {
     static std::mt19937 random(1);
@@ -88,7 +89,7 @@ void echo(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noe
     dev_queue_xmit(cpu, in, pkts, n);
 }
 
-/// The runtime, echoing, for as long as `measure` takes.
+/// Runs the echo on the runtime while `measure` runs.
 void with_runtime(net_core &core, bool spin, const std::function<void()> &measure)
 {
     net_device_options options;
@@ -99,7 +100,7 @@ void with_runtime(net_core &core, bool spin, const std::function<void()> &measur
     core.unregister_netdevice(dev);
 }
 
-/// What one writes without a runtime: epoll, and rings until they are empty.
+/// The loop that one writes without a runtime: waits in epoll, then polls the ring until it is empty.
 void bare_loop(port &device, int stop)
 {
     pin(ECHO_CPU, FIFO);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Load that rises from nothing to more than one CPU can do and falls again, under the autoscaler. Two sources of
-// packets, at home on runtime CPUs 0 and 1; what a packet costs is simulated by sleep, and all threads are real-time
-// ones, so that the figures are those of two free cores even where others work. What takes the cores away nevertheless
-// (the host of a virtual machine) is seen by witnesses. Prints "key value" lines.
+// Under the autoscaler, load rises from nothing to more than one CPU can do, and falls again. Two sources of packets
+// are at home on runtime CPUs 0 and 1. The cost of a packet is slept, and all threads are SCHED_FIFO, so that the
+// figures are those of two free cores even if the machine does other work. Witness threads record when the cores are
+// taken away nevertheless (by the host of a virtual machine). Prints "key value" lines.
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/net_core.hpp>
@@ -31,10 +31,10 @@ using namespace halfpoll;
 namespace
 {
 
-constexpr ktime_t COST = 3 * NSEC_PER_USEC;  ///< of a packet
-constexpr ktime_t NAP = 100 * NSEC_PER_USEC; ///< costs are paid in parts of this
-constexpr std::uint64_t RING = 4096;         ///< packets that the "device" keeps
-constexpr double PEAK = 0.8;                 ///< of each source, in CPUs
+constexpr ktime_t COST = 3 * NSEC_PER_USEC;  ///< time that a packet costs
+constexpr ktime_t NAP = 100 * NSEC_PER_USEC; ///< the handler sleeps once it owes this much
+constexpr std::uint64_t RING = 4096;         ///< packets that the device's ring holds
+constexpr double PEAK = 0.8;                 ///< highest load of each source, in CPUs
 constexpr ktime_t TARGET = NSEC_PER_MSEC;
 constexpr ktime_t SETTLE = 200 * NSEC_PER_MSEC;
 
@@ -43,7 +43,8 @@ struct payload {
     ktime_t arrival;
 };
 
-/// Packets at a rate that rises and falls; a timer is its interrupt. What does not fit the ring is lost.
+/// A device that receives packets at a rate that rises and falls. A timer is its interrupt. Packets that find the ring
+/// full are lost.
 class ramp_port final : public port
 {
 public:
@@ -80,7 +81,7 @@ public:
         for (; got < n && taken_ < arrived_; ++got, ++taken_) {
             rte_mbuf *m = rte_pktmbuf_alloc(pool_);
             if (!m) {
-                break; // the other CPU was interrupted in the pool: what it gave back is seen when it goes on
+                break; // the other CPU was interrupted in a mempool operation: its objects return when it goes on
             }
             auto *p = reinterpret_cast<payload *>(rte_pktmbuf_append(m, 64));
             *p = {taken_, times_[taken_ % RING]};
@@ -106,7 +107,7 @@ public:
     std::uint64_t lost() const noexcept { return lost_; }
 
 private:
-    /// What has come until now.
+    /// Puts the packets that are due until `now` on the ring.
     void arrive(ktime_t now) noexcept
     {
         while (next_ <= now) {
@@ -118,7 +119,7 @@ private:
             }
             const double at = static_cast<double>(next_ - start_) / static_cast<double>(length_);
             const double rate = PEAK / static_cast<double>(COST) * (1 - std::abs(2 * at - 1));
-            next_ += static_cast<ktime_t>(1 / std::max(rate, 1e-7)); // 100 a second at least
+            next_ += static_cast<ktime_t>(1 / std::max(rate, 1e-7)); // at least 100 packets/s
             if (next_ - start_ > length_) {
                 next_ = KTIME_MAX;
             }
@@ -154,20 +155,20 @@ void nap(ktime_t time) noexcept
     nanosleep(&t, nullptr);
 }
 
-/// A late packet.
+/// The times of a late packet.
 struct delayed {
     ktime_t arrival, end;
 };
 
-/// Done with: per source, what was seen. Written by the CPU that has the source's queue.
+/// The results of one source's packets. Written by the CPU that has the source's queue.
 struct done {
     std::uint64_t packets = 0, reordered = 0;
-    ktime_t longest = 0; ///< delay
+    ktime_t longest = 0; ///< longest delay
     std::vector<delayed> late;
 };
 std::array<done, 2> results;
 
-/// Pays for n packets.
+/// Sleeps for the cost of n packets, or adds it to the thread's debt if that is below NAP.
 void work(unsigned n) noexcept
 {
     thread_local ktime_t debt = 0;
@@ -201,12 +202,13 @@ void receive(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) 
     cpu.cache->free(pkts, n);
 }
 
-/// Sleeps on one core at a higher priority than all that is measured, and notes when it does not get it back in time.
+/// A thread that sleeps on one core, at a higher priority than the measured threads, and records each time at which it
+/// wakes too late: an absence of the core.
 class witness
 {
 public:
     explicit witness(int core) : thread_([this, core](const std::stop_token &stop) { look(stop, core); }) {}
-    /// Returns the absences.
+    /// Ends the thread and returns the absences.
     const std::vector<interval> &end()
     {
         thread_.request_stop();
@@ -237,7 +239,7 @@ private:
     }
 
     static constexpr ktime_t WITNESS_NAP = 200 * NSEC_PER_USEC;
-    static constexpr ktime_t ABSENCE = 200 * NSEC_PER_USEC; ///< beyond what a wake-up takes
+    static constexpr ktime_t ABSENCE = 200 * NSEC_PER_USEC; ///< shortest absence: longer than a wake-up takes
     std::vector<interval> absences_;
     std::jthread thread_;
 };
@@ -256,11 +258,11 @@ std::vector<std::unique_ptr<witness>> witnesses()
 }
 
 struct changes {
-    std::vector<interval> reactions; ///< from the time when a CPU fell behind until another one helps
-    std::vector<interval> returns, parkings;
+    std::vector<interval> reactions;         ///< from the time when a CPU fell behind until another one is online
+    std::vector<interval> returns, parkings; ///< changes of a CPU to online and to offline
 };
 
-/// Since when some CPU has been behind.
+/// The time since which some CPU has been behind; KTIME_MAX: none is.
 ktime_t behind_since(runtime &rt) noexcept
 {
     ktime_t oldest = KTIME_MAX;
@@ -271,7 +273,7 @@ ktime_t behind_since(runtime &rt) noexcept
     return oldest;
 }
 
-/// Autoscaling for so long.
+/// Runs the autoscaler until `end`, and returns its changes.
 changes scale(runtime &rt, ktime_t end)
 {
     changes seen;
@@ -296,18 +298,18 @@ changes scale(runtime &rt, ktime_t end)
     return seen;
 }
 
-/// How many packets are late, and why.
+/// The numbers of late packets, by reason.
 struct lateness {
     std::uint64_t reaction = 0;  ///< they came while the autoscaler reacted
-    std::uint64_t disturbed = 0; ///< a core was away while they waited, or those before them
-    std::uint64_t other = 0;
+    std::uint64_t disturbed = 0; ///< a core was absent while they waited, or while the late packets before them did
+    std::uint64_t other = 0;     ///< no such reason
 };
 
 lateness judge(const done &d, const changes &seen, const std::vector<interval> &absences)
 {
     lateness result;
-    ktime_t last = 0;       // end of the late packet before
-    bool disturbed = false; // the row of late packets began with an absence
+    ktime_t last = 0;       // end of the previous late packet
+    bool disturbed = false; // the current row of late packets began with an absence
     for (const delayed &p : d.late) {
         const auto during = [&](const interval &a) { return a.from <= p.end && a.to >= p.arrival; };
         disturbed = (disturbed && p.arrival <= last) || std::ranges::any_of(absences, during);
@@ -364,7 +366,7 @@ void report(const std::array<const ramp_port *, 2> &sources, const changes &seen
 int main(int argc, char **argv)
 {
     const ktime_t length = (argc > 1 ? std::atoi(argv[1]) : 4) * NSEC_PER_SEC;
-    prctl(PR_SET_TIMERSLACK, 1); // threads inherit it
+    prctl(PR_SET_TIMERSLACK, 1); // 1 ns; threads inherit it
     const sched_param priority{.sched_priority = 1};
     try {
         eal_init({});
@@ -389,7 +391,7 @@ int main(int argc, char **argv)
             }
             const changes seen = scale(rt, start + length + NSEC_PER_SEC);
             for (unsigned cpu = 0; cpu < 2; ++cpu) {
-                rt.call_on(cpu, [](softnet_data &) {}); // what it has written is seen
+                rt.call_on(cpu, [](softnet_data &) {}); // makes the CPU's results visible to this thread
             }
             std::vector<interval> absences;
             for (const auto &each : watched) {

@@ -2,8 +2,8 @@
 """The AF_XDP half of `overload`: throughput when at least five times the capacity is offered, against the peak.
 
 In `afxdp_overload_other` the kernel's NAPI runs on the sender's CPU. In `…_same_above`, `…_same_fair` and
-`…_same_below` it runs on the worker's CPU, at a higher priority than the worker (as a softirq has), at an equal one, and
-at a lower one (threaded NAPI below a SCHED_FIFO worker: the mitigation). `…_flood` is the same with as much as the
+`…_same_below` it runs on the worker's CPU, at a higher priority than the worker (as a softirq has), an equal one, and
+a lower one (threaded NAPI below a SCHED_FIFO worker: the mitigation). `…_flood` is the same with as much as the
 fastest sender can offer. The devices count the offered load. Capacity is that of placement `other` in the same round.
 `other`, which has a required value, gets most rounds, because the work of a virtual CPU in a second varies by a tenth
 at any load.

@@ -11,14 +11,14 @@
 namespace halfpoll::bench
 {
 
-/// One CPU for what is measured, one for what measures.
+/// The CPUs of the device under test and of its peer, which measures.
 inline constexpr unsigned DUT_CPU = 0, PEER_CPU = 1;
-/// Above everything ordinary: benchmarks must work on machines that do other things. Loops that spin pause often enough
-/// that the system's guard against starving ordinary tasks stays away.
+/// Above all SCHED_OTHER tasks, so that benchmarks work on machines with other load. Loops that spin pause often enough
+/// that the kernel's real-time throttling does not stop them.
 inline constexpr int FIFO_PRIORITY = 10;
 inline constexpr unsigned DESCRIPTORS = 256;
 
-/// Puts the calling thread on a CPU, SCHED_FIFO if asked for.
+/// Pins the calling thread to a CPU; `fifo` also makes it SCHED_FIFO. Throws `error`.
 inline void place(unsigned cpu, bool fifo = true)
 {
     cpu_set_t set;

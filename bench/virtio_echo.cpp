@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The device under test of the load scenarios: virtio_echo FIFO BUSY_NS SOCKET... echoes on a virtio_user device for
-// each socket, all on one data core, and spends BUSY_NS on each packet. A line on stdin prints the counters as JSON;
-// the end of stdin ends it.
+// The device under test of the load scenarios: virtio_echo fifo|other BUSY_NS SOCKET... echoes on one virtio_user
+// device for each socket, all on one data CPU, and spends BUSY_NS on each packet. For each line on stdin it prints the
+// counters as JSON; it ends at the end of stdin.
 #include "virtio_bench.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -28,7 +28,7 @@ using namespace halfpoll::bench;
 namespace
 {
 
-std::uint64_t busy_cycles; // set before the first device
+std::uint64_t busy_cycles; // constant once the first device exists
 
 void echo(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
@@ -100,7 +100,7 @@ void run(bool fifo, unsigned busy_ns, const std::vector<std::string> &sockets)
             core.register_netdevice(
                 make_ethdev_port("net_virtio_user" + std::to_string(i) + ",server=1,path=" + sockets[i]), o);
         }
-        print_counters(core); // ready
+        print_counters(core); // its line means: ready
         serve_stdin(core);
     }
     packet_pool_free(pool);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The polling vhost-user peer of virtio_echo: virtio_load FIFO WINDOW_MS LOAD_SOCKET TRICKLE_SOCKET|- RATE... offers
-// each RATE (packets/s; 0: all it can) to the first device for a window, and meanwhile single packets, 10 a second, to
-// the second. Prints what the counters of the ports say, and the delays of the single packets. net_vhost counts what
-// its ring takes but not what it refuses; so the packets come from a net_null port, which counts what is offered.
+// The polling vhost-user peer of virtio_echo: virtio_load fifo|other WINDOW_MS LOAD_SOCKET TRICKLE_SOCKET|- RATE...
+// offers each RATE (packets/s; 0: as much as it can) to the first device for a window, and meanwhile single packets, 10
+// a second, to the second device. Prints the counters of the ports, and the delays of the single packets. net_vhost
+// counts the packets that its ring takes but not those that it refuses; therefore the packets come from a net_null
+// port, which counts the offered load.
 #include "virtio_bench.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -30,7 +31,7 @@ namespace
 {
 
 constexpr ktime_t TRICKLE_GAP = 100 * NSEC_PER_MSEC;
-constexpr unsigned PAUSE_US = 250'000; // between windows: others may run
+constexpr unsigned PAUSE_US = 250'000; // between windows, in which other tasks run
 constexpr ktime_t SETTLE = 50 * NSEC_PER_MSEC;
 
 std::unique_ptr<port> open_port(const std::string &devargs, rte_mempool *pool)
@@ -56,8 +57,8 @@ void wait_until_up(port &p)
     throw error("no virtio_user device connected within 10 s");
 }
 
-/// Passes packets of the source port on to the load port at a rate, in bursts, and takes back what returns. What the
-/// full ring refuses is lost, as in a switch.
+/// Passes packets of the source port on to the load port at a rate, in bursts, and frees the packets that return. The
+/// packets that the full ring refuses are lost, as in a switch.
 class load_generator
 {
 public:
@@ -93,7 +94,7 @@ private:
     std::uint64_t passed_ = 0;
 };
 
-/// One packet after the other, and how long each took.
+/// Sends single packets, and records the delay of each.
 class trickle_probe
 {
 public:
@@ -122,19 +123,19 @@ private:
     rte_mempool *pool_;
     std::vector<ktime_t> &delays_;
     bool under_way_ = false;
-    ktime_t sent_ = ktime_get() - TRICKLE_GAP / 2; // the first falls into the loaded time
+    ktime_t sent_ = ktime_get() - TRICKLE_GAP / 2; // the first packet is sent when the load has begun
 };
 
-/// What the load passes through, and its quiet neighbour.
+/// The ports that the load passes through, and the port of the single packets.
 struct ports {
-    std::unique_ptr<port> source, load, trickle; ///< trickle may be absent
+    std::unique_ptr<port> source, load, trickle; ///< `trickle` may be null
 };
 
 struct window_result {
     double offered, accepted, returned; // packets/s
 };
 
-/// Counters of the ports at one moment.
+/// The counters of the ports at one moment.
 struct counts {
     explicit counts(const ports &p) : source(p.source->counters()), load(p.load->counters()), at(ktime_get()) {}
     window_result since(const counts &before) const
@@ -165,7 +166,7 @@ window_result window(const ports &p, rte_mempool *pool, double rate, ktime_t len
     run_until(before.at + length);
     const counts after(p);
     const ktime_t limit = after.at + SETTLE;
-    while ((probe && probe->under_way()) || ktime_get() < limit - SETTLE / 2) { // what is still under way comes home
+    while ((probe && probe->under_way()) || ktime_get() < limit - SETTLE / 2) { // packets that are under way return
         generator.drain();
         if (probe) {
             probe->turn(ktime_get());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Round trips of single packets to an echo behind virtio_user, seen from its polling vhost-user peer in the same
+// Round trips of single packets to an echo behind virtio_user, measured by its polling vhost-user peer in the same
 // process: wake_virtio ECHO LOOP COUNT prints {"p50": us, "p99": us}.
-//   ECHO  halfpoll: the runtime, hybrid; spin: the runtime, never sleeping; bare: epoll on the same fd, nothing else
-//   LOOP  first: each packet after an idle time; pingpong: each packet when the one before is back
+//   ECHO  halfpoll: the runtime, hybrid; spin: the runtime, which never sleeps; bare: an epoll loop on the same fd
+//   LOOP  first: each packet is sent after an idle time; pingpong: each packet is sent when the previous one is back
 #include "virtio_bench.hpp"
 
 #include <halfpoll/eal.hpp>
@@ -35,7 +35,7 @@ using namespace halfpoll::bench;
 namespace
 {
 
-/// Socket directory of this run.
+/// The directory of this run's socket; removed at the end.
 class scratch_dir
 {
 public:
@@ -63,7 +63,7 @@ struct echo {
     virtual bool up() = 0;
 };
 
-/// The yardstick: what an application would write by hand.
+/// The yardstick: the loop that an application would write by hand.
 class bare_echo final : public echo
 {
 public:
@@ -100,7 +100,7 @@ private:
             }
             port_->rx_irq_enable(0);
             if (!port_->rx_pending(0)) {
-                epoll_wait(epoll, &event, 1, 100); // the limit is for stop_
+                epoll_wait(epoll, &event, 1, 100); // the timeout lets the loop see `stop_`
             }
             port_->rx_irq_disable(0);
         }
@@ -108,7 +108,7 @@ private:
         rte_thread_unregister();
     }
     std::unique_ptr<port> port_;
-    std::atomic<bool> stop_{false}; // relaxed in effect: seen within one wait
+    std::atomic<bool> stop_{false}; // no other data depends on it; seen within one wait
     std::thread thread_;
 };
 
@@ -156,7 +156,7 @@ std::unique_ptr<echo> make_echo(const std::string &kind, const std::string &deva
     throw error("no such echo: " + kind);
 }
 
-/// One round trip in ns; the packet is used again.
+/// Returns the time of one round trip, in ns. `m` is the packet, which the caller uses again.
 ktime_t round_trip(port &peer, rte_mbuf *&m)
 {
     constexpr ktime_t LOST = NSEC_PER_SEC;
@@ -179,7 +179,7 @@ std::vector<ktime_t> probe(port &peer, rte_mempool *pool, bool after_idle, unsig
     std::vector<ktime_t> times;
     times.reserve(count);
     std::mt19937 random(1);
-    std::uniform_int_distribution<unsigned> idle_us(2000, 4000); // far above every spin
+    std::uniform_int_distribution<unsigned> idle_us(2000, 4000); // much longer than any adaptive spin
     rte_mbuf *m = rte_pktmbuf_alloc(pool);
     if (!m || !rte_pktmbuf_append(m, 60)) {
         throw error("no packet");
@@ -201,7 +201,7 @@ void wait_until_up(echo &e, port &peer)
 {
     for (unsigned i = 0; i < 5000; ++i) {
         if (e.up() && peer.link().up) {
-            usleep(100'000); // what connecting left behind
+            usleep(100'000); // until the work of connecting is done
             return;
         }
         usleep(1000);
