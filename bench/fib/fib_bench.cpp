@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Lookup and update costs of the forwarding tables, see ../scenario_fib.py.
+// Lookup and update costs of the forwarding tables (see ../scenario_fib.py).
 
 #include "tables.hpp"
 
@@ -19,7 +19,7 @@ namespace
 
 constexpr unsigned burst = 32, nexthops = 16;
 
-/// One table of a size, made when it is first asked for; one at a time, as they are large.
+/// A table and its routes.
 template <typename Fib, typename Addr>
 struct table {
     explicit table(std::vector<tables::route<Addr>> r) : routes(std::move(r))
@@ -29,7 +29,7 @@ struct table {
         }
     }
     std::vector<tables::route<Addr>> routes;
-    Fib fib{[](std::function<void()> fn) { fn(); }, 0, 1U << 19}; // nobody reads meanwhile
+    Fib fib{[](std::function<void()> fn) { fn(); }, 0, 1U << 19}; // frees at once: there is no reader
 };
 using table4 = table<fib4, std::uint32_t>;
 using table6 = table<fib6, ip6_addr>;
@@ -37,6 +37,8 @@ using table6 = table<fib6, ip6_addr>;
 std::vector<tables::route<std::uint32_t>> make_routes(std::uint32_t, std::size_t count) { return tables::ipv4(count); }
 std::vector<tables::route<ip6_addr>> make_routes(const ip6_addr &, std::size_t count) { return tables::ipv6(count); }
 
+/// The table with `count` routes. It is made when it is first asked for; only one exists at a time, since they are
+/// large.
 template <typename Table, typename Addr>
 Table &table_of(std::size_t count)
 {
@@ -55,7 +57,7 @@ double thread_seconds()
     return static_cast<double>(ts.tv_sec) + static_cast<double>(ts.tv_nsec) * 1e-9;
 }
 
-/// TSC ticks a second.
+/// TSC ticks per second.
 double tsc_rate()
 {
     static const double rate = [] {
@@ -90,7 +92,7 @@ void lookup(benchmark::State &state)
     state.counters["cycles"] = (thread_seconds() - start) * tsc_rate() / packets;
 }
 
-/// A prefix taken out and put in again.
+/// Removes a prefix and inserts it again.
 template <typename Table, typename Addr>
 void update(benchmark::State &state)
 {
@@ -112,7 +114,7 @@ double resident_mb()
     return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e6;
 }
 
-/// From nothing to a full table.
+/// Builds a full table from nothing.
 template <typename Table, typename Addr>
 void load(benchmark::State &state)
 {

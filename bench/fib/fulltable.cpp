@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A forwarder with a mirror, as `halfpoll run` assembles it, on one looped ring port with shadow "full0" in a
-// namespace: frames to 10.0.0.0/8 go round at full rate while somebody changes routes with `ip`. See
-// ../scenario_fulltable.py.
+// namespace. Frames to 10.0.0.0/8 go round at full rate while ../scenario_fulltable.py changes routes with `ip`.
 //   fulltable EAL-OPTIONS -- NETNS CPU
-// Commands on stdin, one line of JSON for each on stdout:
+// Reads commands from stdin, and answers each with one line of JSON on stdout:
 //   start      sends the frames on their way
-//   idle       answers when no netlink message has come for a while
-//   quit
+//   idle       answers when no event has come for 300 ms
+//   stats      answers at once
+//   quit       ends the program, without an answer
 
 #include "forward/mirror/mirror.hpp"
 
@@ -38,9 +38,9 @@ namespace
 constexpr unsigned frame_count = 992; // whole bursts of 32 that a ring of 1024 holds
 constexpr int idle_ms = 300;
 
-std::atomic<std::uint64_t> turns{0}; // frames that went round; the data core's, relaxed
+std::atomic<std::uint64_t> turns{0}; // frames that went round. Written by the data CPU, relaxed
 
-/// Runs where frames leave: makes each one as it was.
+/// The tx callback: restores TTL and checksum of each frame that leaves.
 std::uint16_t renew(std::uint16_t, std::uint16_t, rte_mbuf **pkts, std::uint16_t n, void *)
 {
     for (std::uint16_t i = 0; i < n; i++) {
@@ -98,7 +98,7 @@ public:
     {
         core_.set_rx_handler(forwarder::receive, &fwd_);
         dev_ = &core_.register_netdevice(make_ethdev_port("port:0"), {.name = "ring0", .rx_queues = 1});
-        dev_->mac = {{0x02, 0, 0, 0, 0, 0x01}}; // a ring has none, and nothing arrives yet
+        dev_->mac = {{0x02, 0, 0, 0, 0, 0x01}}; // a ring has no address; no frame arrives yet
         slow_.set_carrier(slow_.add_shadow(*dev_, "full0"), true);
         mirror_ = std::make_unique<mirror>(fwd_, slow_, netns);
         core_.on_change = [this](net_device &dev) { mirror_->device_changed(dev); };
@@ -113,8 +113,8 @@ public:
         core_.unregister_netdevice(*dev_);
     }
 
-    /// Frames come back where they went out: the kernel would get one now and then, to redirect its sender, and send
-    /// it on itself, in a buffer of its own.
+    /// Frames leave by the port that they came from. Without this limit the kernel would get one of them now and then,
+    /// to redirect its sender, and would forward it itself, in a buffer of its own.
     static slow_path_options slow_options(const std::string &netns)
     {
         slow_path_options o{.netns = netns};
@@ -122,7 +122,7 @@ public:
         return o;
     }
 
-    /// Until the end of the input.
+    /// Serves commands until the end of stdin, or `quit`.
     void run()
     {
         bool waiting = false;

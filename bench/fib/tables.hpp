@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-/// Routing tables like the Internet's, always the same ones.
+/// Routing tables like the Internet's, from fixed seeds.
 namespace tables
 {
 
@@ -19,7 +19,7 @@ struct route {
     unsigned len;
 };
 
-/// A length, drawn by its share.
+/// Draws a prefix length by its share, in per cent.
 template <std::size_t N>
 unsigned draw_length(std::mt19937_64 &random, const std::pair<unsigned, unsigned> (&shares)[N])
 {
@@ -57,7 +57,7 @@ inline std::vector<route<std::uint32_t>> ipv4(std::size_t count)
     return routes;
 }
 
-/// Allocations of /32, of which each is cut into a few parts, and those into sites.
+/// Prefixes of allocations of /32, each of which is divided into parts, and these into sites.
 inline std::vector<route<halfpoll::ip6_addr>> ipv6(std::size_t count)
 {
     static constexpr std::pair<unsigned, unsigned> lengths[] = {{48, 48}, {32, 14}, {44, 10}, {40, 10}, {36, 5},
@@ -104,7 +104,7 @@ inline void randomise_host(halfpoll::ip6_addr &addr, unsigned len, std::uint64_t
     }
 }
 
-/// Addresses spread over the prefixes of a table.
+/// `count` addresses, spread over the prefixes of a table.
 template <typename Addr>
 std::vector<Addr> destinations(const std::vector<route<Addr>> &routes, std::size_t count)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The yardstick of scenario `forward`: receive, rte_fib, rewrite, send, with no check at all. As plain as it can be,
-// and as fast: the lookup is rte_fib's bulk one, the rewrite one blended 16-byte store.
+// The yardstick of scenario `forward`: receive, rte_fib, rewrite, send, without any check. It is as plain and as fast
+// as possible: the lookup is rte_fib's bulk lookup, and the rewrite one blended 16-byte store.
 //   bare_fib EAL-OPTIONS -- ROUTES LOOKUP
 
 #include "route_file.hpp"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The shipped path under scenario `forward`: runtime, NAPI, net_core and forwarder, as `halfpoll run` assembles them,
-// over DPDK port 0.
+// The shipped path in scenario `forward`: runtime, NAPI, net_core and forwarder, as `halfpoll run` assembles them, on
+// DPDK port 0.
 //   halfpoll_loop EAL-OPTIONS -- ROUTES CPU [exclusive|big|nested]
-// Prints "turns_per_poll N": turns of the CPU's loop for each poll of 64 packets.
+// Prints "turns_per_poll N": the turns of the CPU's loop per poll of 64 packets.
 
 #include "route_file.hpp"
 
@@ -35,7 +35,7 @@ void load_routes(forwarder &fwd, net_device &dev, const std::vector<bench_route>
         adj.ifindex = dev.ifindex;
         adj.mtu = static_cast<std::uint16_t>(dev.mtu.load());
         adj.dev = &dev;
-        std::memcpy(adj.rewrite, dev.mac.addr_bytes, 6); // back to itself: the ring is a loop
+        std::memcpy(adj.rewrite, dev.mac.addr_bytes, 6); // to the port itself, since the ring is a loop
         adj.rewrite[6] = 2;
         adj.rewrite[11] = static_cast<std::uint8_t>(i);
         adj.rewrite[12] = 8;
@@ -55,8 +55,9 @@ exclusion_mode mode_of(const std::string &name)
     return name == "big" ? exclusion_mode::big : exclusion_mode::nested;
 }
 
-/// Turns of the CPU's thread, which are sections in modes big and nested: one pair of operations on the CPU's lock
-/// each. Every one ends at the limit of its dispatch here. Then sleeps: the shim ends the process.
+/// Prints the turns of the CPU's own thread, then sleeps until the shim ends the process. In modes big and nested a
+/// turn is a section, with one pair of operations on the CPU's lock. stats.ksoftirqd counts the turns, because under
+/// this load every turn's dispatch ends at a limit.
 [[noreturn]] void report_turns(const softnet_stats &stats)
 {
     std::uint64_t turns, packets;
@@ -84,7 +85,7 @@ exclusion_mode mode_of(const std::string &name)
     forwarder fwd(core, nullptr);
     core.set_rx_handler(forwarder::receive, &fwd);
 
-    core.on_change = [&, loaded = false](net_device &dev) mutable { // before its first packet
+    core.on_change = [&, loaded = false](net_device &dev) mutable { // called before the first packet
         if (!loaded) {
             load_routes(fwd, dev, read_routes(routes));
         }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * LD_PRELOAD shim around rte_eth_dev_start(), the same for every program of scenario `forward`. Once port 0 runs it
- * puts frames into its looped ring, through the port's own transmit function; a tx callback then renews each frame on
- * its way round (TTL, checksum and the next destination of a list) and measures the thread that forwards:
+ * LD_PRELOAD shim around rte_eth_dev_start(), the same for every program of scenario `forward`. When port 0 runs, the
+ * shim puts frames on the port's looped ring by the port's own transmit function. A tx callback then renews each frame
+ * on its way round (TTL, checksum and the next destination of a list) and measures the thread that forwards:
  *
  *   cycles per packet = thread CPU time x TSC rate / packets
  *
- * It writes one sample a line to LOOP_RESULT and ends the process. From the environment:
+ * It writes one sample per line to LOOP_RESULT ("CYCLES BURST": cycles per packet, packets per burst) and ends the
+ * process. Its settings are in the environment:
  *   LOOP_DESTINATIONS  file of IPv4 addresses (32 bits, host order), used in turn
- *   LOOP_TTL           TTL that frames must leave with: 63, or 64 from a program that does not route
+ *   LOOP_TTL           TTL with which frames leave: 63, or 64 from a program that does not route
  *   LOOP_RESULT        file for the samples
- *   LOOP_WINDOWS, LOOP_PACKETS  samples, and packets in each; the first one is discarded
+ *   LOOP_WINDOWS       number of samples; one more is written first, which the reader discards
+ *   LOOP_PACKETS       packets per sample
  */
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
@@ -39,7 +41,7 @@ constexpr unsigned frame_count = 992; // whole bursts of 32 that a ring of 1024 
 constexpr unsigned frame_len = 60;
 constexpr unsigned initial_ttl = 64;
 
-/// What changes from turn to turn: bytes 22-25 (TTL, protocol, checksum) and 30-33 (destination) of a frame.
+/// The parts of a frame that change from turn to turn: bytes 22-25 (TTL, protocol, checksum) and 30-33 (destination).
 struct renewal {
     uint32_t ttl_word;
     uint32_t dst;
@@ -52,7 +54,7 @@ struct {
     int64_t cpu_start;
     unsigned windows, done;
     int ttl, result_fd;
-} loop; // the forwarding thread's, once the port runs
+} loop; // used by the forwarding thread only, once the port runs
 
 [[noreturn]] void fail(const char *what)
 {
@@ -77,7 +79,7 @@ int64_t thread_cpu_ns(void)
     return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-/// The program under test must really route: looked at once a window.
+/// Ends the process with status 3 unless the frames that leave have been routed. Called once per window.
 void check_frames(rte_mbuf **pkts, uint16_t n)
 {
     for (uint16_t i = 0; i < n; i++) {
@@ -147,7 +149,7 @@ void make_frame(rte_mbuf *m, const rte_ether_addr *mac)
     udp->dgram_len = RTE_BE16(frame_len - RTE_ETHER_HDR_LEN - sizeof *ip);
 }
 
-/// The checksum of each destination's header, worked out beforehand.
+/// Loads the destinations, and computes the header checksum for each in advance.
 void load_destinations(const uint8_t *frame)
 {
     const int fd = open(setting("LOOP_DESTINATIONS"), O_RDONLY);

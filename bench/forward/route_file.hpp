@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-/// A route of the benchmark's table, as the scenario writes it (native byte order).
+/// A route of the benchmark's table, in the format of the scenario's file (native byte order).
 struct bench_route {
     std::uint32_t addr; ///< host order
     std::uint32_t len;

@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/// A device that receives nothing and sends nothing: what those of this benchmark have in common.
+/// A device that receives nothing and sends nothing: the base of the devices of these benchmarks.
 class bench_port : public halfpoll::port
 {
 public:

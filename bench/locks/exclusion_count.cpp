@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A fixed number of polls of 64 packets, which are sent back, on a CPU alone: for callgrind --collect-atstart=no, which
-// counts what its thread executes meanwhile (see ../scenario_exclusion.py):
+// Runs a fixed number of polls of 64 packets, which are sent back, on one CPU, for callgrind --collect-atstart=no,
+// which counts the instructions that the CPU's thread executes meanwhile (see ../scenario_exclusion.py):
 //   exclusion_count exclusive|big|nested POLLS
 #include "bench_port.hpp"
 #include "frame.hpp"
@@ -20,7 +20,7 @@
 #if __has_include(<valgrind/callgrind.h>)
 #include <valgrind/callgrind.h>
 #else
-#define CALLGRIND_TOGGLE_COLLECT static_cast<void>(0) // nobody counts
+#define CALLGRIND_TOGGLE_COLLECT static_cast<void>(0) // nothing is counted
 #endif
 
 using namespace halfpoll;
@@ -30,10 +30,10 @@ namespace
 
 constexpr unsigned WARM_UP = 100;
 
-std::atomic<bool> started{false};  // release by measure(); pairs with the acquire of the data core
-std::atomic<bool> finished{false}; // the other way round
+std::atomic<bool> started{false};  // release in measure(); pairs with the acquire in rx_burst()
+std::atomic<bool> finished{false}; // release in count(); pairs with the acquire in measure()
 
-/// Time goes by the number of looks at it, so that nothing depends on how fast the machine is.
+/// A clock that advances by 1 us with each call, so that nothing depends on the speed of the machine.
 ktime_t counted_clock() noexcept
 {
     static thread_local constinit ktime_t now = 0;
@@ -81,7 +81,7 @@ runtime_options options(const std::string &mode)
 {
     runtime_options o;
     o.clock = counted_clock;
-    o.interrupts = false; // valgrind lets no other thread run while one waits in an io_uring
+    o.interrupts = false; // valgrind runs no other thread while one waits in an io_uring
     o.exclusion = mode == "exclusive" ? exclusion_mode::exclusive
                   : mode == "big"     ? exclusion_mode::big
                                       : exclusion_mode::nested;
@@ -99,7 +99,7 @@ void measure(const std::string &mode, unsigned polls)
         net_core core(rt, pool);
         core.set_rx_handler(send_back, nullptr);
         core.register_netdevice(std::make_unique<endless_port>(core, polls), {.name = "endless"});
-        started.store(true, std::memory_order_release); // nobody asks anything of the CPU from now on
+        started.store(true, std::memory_order_release); // from here on no other thread gives the CPU work
         while (!finished.load(std::memory_order_acquire)) {
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }

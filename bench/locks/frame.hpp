@@ -11,13 +11,14 @@
 #include <cstdint>
 #include <cstring>
 
-/// Frames of 60 bytes, IPv4. Type of service tells urgent ones from others.
+/// IPv4 frames of 60 bytes. The type of service distinguishes urgent ones from bulk ones.
 constexpr std::uint8_t TOS_BULK = 0x00, TOS_URGENT = 0xb8;
 constexpr unsigned FRAME_LENGTH = 60;
 
 inline rte_ipv4_hdr *ip_header(rte_mbuf *m) { return rte_pktmbuf_mtod_offset(m, rte_ipv4_hdr *, RTE_ETHER_HDR_LEN); }
 
-/// As a driver allocates: from the stock of the CPU whose section it is. False: none left.
+/// Allocates n frames as a driver does: from the buffer cache of the CPU in whose section the caller is. False: too few
+/// are left.
 inline bool receive_frames(halfpoll::net_core &core, std::uint8_t tos, rte_mbuf **pkts, unsigned n) noexcept
 {
     if (!core.cpu(halfpoll::this_softnet_data()->cpu).cache->alloc_raw(pkts, n)) {
@@ -36,7 +37,7 @@ inline bool receive_frames(halfpoll::net_core &core, std::uint8_t tos, rte_mbuf 
     return true;
 }
 
-/// What a router changes in a packet.
+/// Changes a packet as a router does: MAC addresses, TTL and checksum.
 inline void forward_frame(rte_mbuf *m) noexcept
 {
     rte_ether_hdr &eth = *rte_pktmbuf_mtod(m, rte_ether_hdr *);
@@ -48,7 +49,7 @@ inline void forward_frame(rte_mbuf *m) noexcept
     ip.hdr_checksum = rte_ipv4_cksum(&ip);
 }
 
-/// What the long handler does with each: looks at it over and over, for 5 us.
+/// The long handler's work for each frame: reads it repeatedly, for 5 us.
 inline void look_for_long(const void *frame) noexcept
 {
     const halfpoll::ktime_t end = halfpoll::ktime_get() + 5 * halfpoll::NSEC_PER_USEC;

@@ -10,7 +10,7 @@
 #include "latency_probe.hpp"
 #include "random_timer.hpp"
 
-/// Sends into nowhere, as a driver does: looks at each packet and gives it back.
+/// A device that drops what it sends: as a driver does, it reads each packet and frees it.
 class wire_port final : public bench_port
 {
 public:
@@ -31,7 +31,7 @@ private:
     latency_probe &probe_;
 };
 
-/// Always has as many packets as it is asked for.
+/// A device that always has as many packets as a burst asks for.
 class bulk_port final : public bench_port
 {
 public:
@@ -46,7 +46,7 @@ private:
     halfpoll::net_core &core_;
 };
 
-/// Has one packet when its timer has fired, which is set when the interrupt is unmasked.
+/// A device with one packet when its timer has fired. Unmasking its interrupt sets the timer.
 class urgent_port final : public bench_port
 {
 public:

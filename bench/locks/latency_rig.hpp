@@ -15,7 +15,7 @@
 #include <utility>
 
 constexpr int URGENT_PRIORITY = 50;
-/// So many that one dispatch uses up its budget: an instance has its turn once in each, for 64 packets.
+/// Enough queues for a dispatch to use up its budget of 300: it polls each instance once, for 64 packets.
 constexpr unsigned BULK_QUEUES = 5;
 
 /// A runtime on one logical CPU with the devices of latency_ports.hpp.
@@ -28,7 +28,7 @@ struct latency_rig {
     std::unique_ptr<rte_mempool, pool_deleter> pool;
     halfpoll::runtime rt;
     halfpoll::net_core core;
-    const unsigned urgent_cpu; ///< runtime CPU of the urgent ones; that of the others is 0
+    const unsigned urgent_cpu; ///< runtime CPU of the urgent packets; bulk packets are on runtime CPU 0
     halfpoll::net_device &wire;
     const std::shared_ptr<halfpoll::xdp_map> out; ///< key 0: the wire
 
@@ -53,7 +53,7 @@ struct latency_rig {
     {
         add("urgent", std::make_unique<urgent_port>(core, probe), urgent_cpu, redirecting(forward_frame));
     }
-    /// What an embedder does in its section; `burst` is zeroed once.
+    /// The work of an embedder in its section. `burst` was zeroed before its first use.
     void send_urgent(halfpoll_xdp_burst &burst) noexcept
     {
         halfpoll::net_cpu &cpu = core.cpu(urgent_cpu);

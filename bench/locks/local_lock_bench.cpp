@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a bottom-half lock costs; one round of all variants, printed as one line of JSON (see
-// ../scenario_local_lock.py):
-//   local_lock_bench PAIRS WAKES
+// The cost of a bottom-half lock, and of mempool handlers. Runs one round of all variants, and prints one line of JSON
+// (see ../scenario_local_lock.py):
+//   local_lock_bench locks PAIRS WAKES
+//   local_lock_bench pools ROUNDS
 #include <halfpoll/eal.hpp>
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/napi_alloc_cache.hpp>
@@ -30,7 +31,7 @@ using namespace halfpoll;
 namespace
 {
 
-constexpr unsigned BATCH = 256; ///< pairs between two looks at the clock: short, so that few are disturbed
+constexpr unsigned BATCH = 256; ///< pairs between two reads of the clock; few, so that few batches are disturbed
 constexpr unsigned POOL_OBJECTS = 8191, POOL_BULKS = 16;
 
 int first_cpu()
@@ -50,14 +51,14 @@ double median(std::vector<double> &samples)
     return samples[samples.size() / 2];
 }
 
-/// Cycles for one execution of `pair`.
+/// The cycles of one execution of `pair`.
 template <typename F>
 double batch(F pair)
 {
     const std::uint64_t begun = rte_rdtsc_precise();
     for (unsigned i = 0; i < BATCH; ++i) {
         pair();
-        asm volatile("" ::: "memory"); // each pair is one
+        asm volatile("" ::: "memory"); // keeps the compiler from merging pairs
     }
     return static_cast<double>(rte_rdtsc_precise() - begun) / BATCH;
 }
@@ -68,7 +69,7 @@ struct cost {
 
 const nested_bh_lock_class lock_class{"bench"};
 
-/// Batches of the three follow each other in random order; each is represented by its median.
+/// Runs batches of the three variants in random order. Returns the median of each.
 cost uncontended(int cpu, unsigned pairs)
 {
     alignas(64) std::atomic<std::uint32_t> word{0};
@@ -109,8 +110,8 @@ cost uncontended(int cpu, unsigned pairs)
     return {median(samples[0]), median(samples[1]), median(samples[2])};
 }
 
-/// An urgent thread wants what a preempted one holds: microseconds from the release to the waiter having it. With
-/// PTHREAD_PRIO_INHERIT or our lock, by `Lock`.
+/// An urgent thread waits for a lock whose holder it has preempted: returns the time in us from the release until the
+/// waiter has the lock. `Lock` is a PTHREAD_PRIO_INHERIT mutex or a nested_bh_lock.
 template <typename Lock>
 double contended_wake(runtime &rt, Lock &lock, unsigned wakes)
 {
@@ -133,10 +134,10 @@ double contended_wake(runtime &rt, Lock &lock, unsigned wakes)
         while (rt.cpu(1).sleeping.load() == 0) {
             std::this_thread::yield();
         }
-        std::this_thread::sleep_for(std::chrono::microseconds(100)); // from there to its system call
+        std::this_thread::sleep_for(std::chrono::microseconds(100)); // until the announced sleep has begun
         rt.call_on(0, [&](softnet_data &) {
             lock.lock();
-            call_on_async(rt.cpu(1), call); // it preempts this thread, and comes as far as the lock
+            call_on_async(rt.cpu(1), call); // CPU 1's thread preempts this one, and waits for the lock
             w.released = rte_rdtsc();
             lock.unlock();
         });
@@ -160,7 +161,7 @@ struct pthread_pi {
     void unlock() noexcept { pthread_mutex_unlock(&mutex); }
 };
 
-/// A pool of objects without a cache: what a thread meets whose cache is empty or full.
+/// A pool without lcore caches: a thread reaches it when its cache is empty or full.
 struct bare_pool {
     rte_mempool *pool;
     explicit bare_pool(const char *ops) : pool(rte_mempool_create_empty(ops, POOL_OBJECTS, 64, 0, 0, SOCKET_ID_ANY, 0))
@@ -174,7 +175,7 @@ struct bare_pool {
     bare_pool &operator=(const bare_pool &) = delete;
 };
 
-/// Cycles for an object taken and given back, in bulks as napi_alloc_cache refills.
+/// The cycles to take an object and to put it back, in bulks of the size by which napi_alloc_cache refills.
 double bulks(rte_mempool *pool, nested_bh_lock *lock)
 {
     std::array<void *, napi_alloc_cache::refill> objects;

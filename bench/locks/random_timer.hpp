@@ -11,8 +11,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-/// The interrupt of the urgent device: a timer of the CPU on which it is set, at a random phase of what runs there. Two
-/// and a half budgets of the long handler, so that each moment of them is met.
+/// The interrupt of the urgent device: a timer of the CPU on which it is set. Its random delays span about two and a
+/// half dispatches of the long handler, so that it fires at every phase of a dispatch.
 class random_timer
 {
 public:
@@ -27,7 +27,8 @@ public:
     random_timer &operator=(const random_timer &) = delete;
 
     int fd() const noexcept { return fd_; }
-    /// Returns when it will fire, on CLOCK_MONOTONIC (which is the TSC, read without a system call).
+    /// Sets the timer. Returns the time at which it will fire, on CLOCK_MONOTONIC (the TSC, read without a system
+    /// call).
     halfpoll::ktime_t arm() noexcept
     {
         const halfpoll::ktime_t due = halfpoll::ktime_get() + wait_(random_);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How long an urgent packet waits for a long bottom half on its CPU; one variant, printed as one line of JSON (see
-// ../scenario_rt_latency.py):
+// The time that an urgent packet waits for a long bottom half on its CPU. Measures one variant, and prints one line of
+// JSON (see ../scenario_rt_latency.py):
 //   rt_latency VARIANT CPU WAKES [TRACE-FOLDER]
-//     floor       the long work is a loop of a thread that holds nothing
-//     nested      mode nested: the long bottom half and the urgent one are runtime CPUs of different priority
-//     nested_irq  the same; the urgent packet comes by an interrupt and NAPI, not from an embedder's thread
+//     floor       the long work is a loop of a thread that holds no lock
+//     nested      mode nested: the long bottom half and the urgent one are runtime CPUs of different priorities
+//     nested_irq  as nested, but the urgent packet comes by an interrupt and NAPI, not from an embedder's thread
 //     big         mode big: both belong to one runtime CPU and share its lock
-// With a folder a trace of the last wakes is written below it, for `halfpoll trace`.
+// With TRACE-FOLDER it writes a trace of the last wake-ups below that folder, for `halfpoll trace`.
 #include "latency_rig.hpp"
 
 #include <halfpoll/local_lock.hpp>
@@ -32,14 +32,14 @@ using namespace halfpoll;
 namespace
 {
 
-/// Long work of SCHED_OTHER that holds nothing.
+/// A SCHED_OTHER thread that does the long work and holds no lock.
 class free_loop
 {
 public:
     explicit free_loop(int cpu) : thread_([this, cpu] { run(cpu); }) {}
     ~free_loop()
     {
-        stop_.store(true, std::memory_order_relaxed); // a flag of its own
+        stop_.store(true, std::memory_order_relaxed); // no other data depends on it
         thread_.join();
     }
 
@@ -64,8 +64,9 @@ long times_blocked()
     return usage.ru_nvcsw;
 }
 
-/// A thread of the embedder, as a force-threaded handler that injects a packet and raises a softirq of its own. Ends
-/// after `saved`: what was traced of a thread goes with it. Returns how often it had to wait for a lock.
+/// A thread of the embedder that acts as a force-threaded interrupt handler: it injects a packet and raises a softirq.
+/// It ends after `saved`, since the EAL discards the events of a thread that ends. Returns how often it waited for a
+/// lock.
 long urgent_thread(latency_rig &r, std::latch &saved)
 {
     pthread_setname_np(pthread_self(), "urgent");
@@ -86,7 +87,7 @@ long urgent_thread(latency_rig &r, std::latch &saved)
         raise_softirq_irqoff(r.rt.cpu(r.urgent_cpu), BLOCK_SOFTIRQ);
         local_bh_enable();
     }
-    const long waits = times_blocked() - before - r.probe.done(); // but for the timer
+    const long waits = times_blocked() - before - r.probe.done(); // without the waits for the timer
     saved.wait();
     return waits;
 }
@@ -110,7 +111,7 @@ void wake_by_interrupt(latency_rig &r)
     }
 }
 
-/// us of a NET_RX dispatch of the long one.
+/// The time of a NET_RX dispatch of the long bottom half, in us.
 double dispatch_us(runtime &rt)
 {
     const softnet_stats &stats = rt.cpu(0).stats;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What scenario `rps` needs to measure the kernel:
-//   kernel_load send IFNAME MS   64-byte UDP frames of one flow out of an interface; packets sent and CPU time
-//   kernel_load soak MS          counts in a loop: what interrupts take from this thread is missing in the count
+// The load of scenario `rps` for the kernel's part:
+//   kernel_load send IFNAME MS   sends 60-byte UDP frames of one flow by an interface; prints packets and CPU time
+//   kernel_load soak MS          counts in a loop; the time that interrupts take from the thread is missing in the
+//   count
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -30,7 +31,7 @@ int fail(const char *what)
     return 1;
 }
 
-/// Ethernet to everybody, IPv4, UDP.
+/// Makes a broadcast Ethernet frame with IPv4 and UDP.
 void make_frame(unsigned char *frame)
 {
     static const unsigned char head[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,  0, 0,  0,  0, 1,  8,  0,

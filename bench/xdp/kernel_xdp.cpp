@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the kernel's XDP costs on veth: frames are made in the kernel (BPF_PROG_TEST_RUN with live frames), leave by va,
-// and meet a program at its peer vb. All on the caller's CPU, so that time is CPU time.
+// The cost of the kernel's XDP on veth. The kernel makes frames (BPF_PROG_TEST_RUN with live frames) and sends them by
+// va to its peer vb, which runs an XDP program. Everything runs on the caller's CPU, so that time is CPU time.
 //   kernel_xdp generate|drop|tx|redirect FRAMES
-// `generate`: they are dropped where they are made. `tx`: back to va, where a program drops them. `redirect`: out of
-// vc, whose peer vd drops them. Prints ns in all, and how many frames vb saw.
+// `generate` drops the frames where they are made, and `drop` drops them at vb. `tx` sends them back to va, where a
+// program drops them. `redirect` sends them by vc to its peer vd, which drops them. Prints the time of all frames in
+// ns, and the number of frames that came to vb.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
@@ -40,7 +41,8 @@ constexpr bpf_insn load(std::uint8_t dst, std::uint8_t src, int offset)
 }
 constexpr bpf_insn set(std::uint8_t dst, int value) { return {BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value}; }
 
-/// If the frame has the destination: `then`, which ends with the action in r0; else XDP_ABORTED.
+/// Loads a program that runs `then`, which leaves the action in r0, if the frame has the destination; else it returns
+/// XDP_ABORTED.
 int load_program(const std::vector<bpf_insn> &then)
 {
     std::vector<bpf_insn> code = {

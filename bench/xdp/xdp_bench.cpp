@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the XDP hook costs: 960 frames go round on DPDK port 0, whose ring is a loop, and meet one variant after the
-// other in the same process.
+// The cost of the XDP hook. 960 frames go round on DPDK port 0, whose ring is a loop, under one variant after the other
+// in the same process.
 //   xdp_bench EAL-OPTIONS -- CPU ROUNDS PACKETS
-// Prints a line for each round and variant: "NAME CYCLES", per packet, of the CPU's thread. Where a variant drops, the
-// rx callback puts as many new frames into the ring; the ones that are compared with it do the same.
+// Prints a line "NAME CYCLES" for each round and variant: the cycles per packet of the CPU's own thread. In variants
+// that drop, and in those they are compared with, the rx callback puts as many new frames on the ring.
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
@@ -33,12 +33,12 @@ using namespace halfpoll;
 namespace
 {
 
-constexpr unsigned FRAMES = 960; // whole bursts of 32 that a ring of 1024 holds, with room for some under way
+constexpr unsigned FRAMES = 960; // whole bursts of 32 on a ring of 1024, with room for those that are under way
 constexpr unsigned FRAME_LENGTH = 60;
 constexpr unsigned DST_OFFSET = RTE_ETHER_HDR_LEN + offsetof(rte_ipv4_hdr, dst_addr);
 constexpr std::uint32_t DST = RTE_BE32(RTE_IPV4(10, 0, 0, 1));
 
-/// The thread of the data core uses it.
+/// Used by the data CPU's thread.
 struct {
     napi_alloc_cache *cache = nullptr;
     bool drops = false;
@@ -65,7 +65,7 @@ void fill(rte_mbuf **pkts, unsigned n)
     }
 }
 
-/// As many frames as are about to be dropped.
+/// Puts n new frames on the ring, in place of those that are about to be dropped.
 void refill(unsigned n)
 {
     rte_mbuf *fresh[NET_BURST];
@@ -80,11 +80,11 @@ void refill(unsigned n)
     }
 }
 
-/// The same number of frames for each variant. On the data core.
+/// Fills the ring with FRAMES new frames, so that each variant has the same number. On the data CPU.
 void renew_ring()
 {
     rte_mbuf *pkts[NET_BURST];
-    const bool drops = std::exchange(loop.drops, false); // nothing is put in here
+    const bool drops = std::exchange(loop.drops, false); // keeps the rx callback from refilling
     while (const std::uint16_t n = rte_eth_rx_burst(0, 0, pkts, NET_BURST)) {
         loop.cache->free(pkts, n);
     }
@@ -104,7 +104,7 @@ std::uint16_t received(std::uint16_t, std::uint16_t, rte_mbuf **, std::uint16_t 
     return n;
 }
 
-/// What the network stack does with packets: sends them back, or drops them.
+/// The receive handler, in place of a network stack: sends packets back, or drops them.
 void handler(void *, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     if (loop.drops) {
@@ -121,7 +121,8 @@ std::uint32_t destination(const halfpoll_xdp_burst &b, std::uint32_t i)
     return dst;
 }
 
-/// The action for the frames that go round; others, which there are none of, fail the run.
+/// A program that returns `action` for the frames that go round. Any other frame would be answered by XDP_ABORTED,
+/// which fails the run.
 std::shared_ptr<xdp_program> by_destination(std::uint8_t action)
 {
     return make_xdp_program("by_destination", [action](halfpoll_xdp_burst &b, std::uint32_t i) noexcept {
@@ -129,7 +130,7 @@ std::shared_ptr<xdp_program> by_destination(std::uint8_t action)
     });
 }
 
-/// Looks at nothing.
+/// A program that passes all packets and reads none.
 class empty_program final : public xdp_program
 {
 public:
@@ -137,7 +138,7 @@ public:
     void run(halfpoll_xdp_burst &b) noexcept override { std::memset(b.action, XDP_PASS, sizeof b.action); }
 };
 
-/// Frames that go round, to entry 0 of a map.
+/// A program that redirects the frames that go round to entry 0 of a map.
 std::shared_ptr<xdp_program> to_map(const std::shared_ptr<xdp_map> &map)
 {
     return make_xdp_program("to_map", [map](halfpoll_xdp_burst &b, std::uint32_t i) noexcept {
@@ -147,9 +148,9 @@ std::shared_ptr<xdp_program> to_map(const std::shared_ptr<xdp_map> &map)
 
 struct variant {
     const char *name;
-    std::shared_ptr<xdp_program> program; ///< null: none
-    bool drops = false;                   ///< who is compared with it drops, too
-    bool bare = false;                    ///< nothing but the driver
+    std::shared_ptr<xdp_program> program; ///< null: no program
+    bool drops = false;                   ///< packets are dropped, and the ring is refilled
+    bool bare = false;                    ///< runs the driver only
 };
 
 std::vector<variant> make_variants(net_core &core, const net_device &dev)
@@ -157,7 +158,7 @@ std::vector<variant> make_variants(net_core &core, const net_device &dev)
     const auto devices = xdp_map_create(core, "devices", xdp_map_type::devmap);
     devices->update({.key = 0, .ifindex = dev.ifindex});
     const auto cpus = xdp_map_create(core, "cpus", xdp_map_type::cpumap);
-    cpus->update({.key = 0, .qsize = 2048}); // the CPU itself: the rings cost the same, and nobody waits
+    cpus->update({.key = 0, .qsize = 2048}); // the CPU itself: the rings cost the same, and no CPU waits for another
     return {{.name = "floor", .program = nullptr, .bare = true},
             {.name = "no_hook", .program = nullptr},
             {.name = "empty", .program = std::make_shared<empty_program>()},
@@ -187,12 +188,12 @@ class bench
 public:
     bench(net_core &core, net_device &dev, std::uint64_t packets) : core_(core), dev_(dev), packets_(packets) {}
 
-    /// Cycles per packet.
+    /// Measures a variant; returns cycles per packet.
     double measure(const variant &v)
     {
-        xdp_detach(core_, dev_); // the handler and the refill change at the same time
+        xdp_detach(core_, dev_); // handler and refill change below, between two polls
         constexpr timespec nap{.tv_sec = 0, .tv_nsec = 1'000'000};
-        nanosleep(&nap, nullptr); // what waits for the CPU goes round again
+        nanosleep(&nap, nullptr); // until packets in the cpumap's ring are on the port's ring again
         call([&] {
             loop.drops = v.drops;
             renew_ring();
@@ -201,7 +202,7 @@ public:
             xdp_attach(core_, dev_, v.program);
         }
         const xdp_counters counted = xdp_counters_of(dev_, 0);
-        run(v, packets_ / 8); // until caches and predictors know it
+        run(v, packets_ / 8); // warms caches and branch predictors
         const sample from = look();
         run(v, packets_);
         const sample to = look();
@@ -236,7 +237,7 @@ private:
             }
         } while (look().packets < end);
     }
-    /// On the data core, in place of its work.
+    /// On the data CPU, in place of its other work.
     void run_bare(std::uint64_t packets)
     {
         rte_mbuf *pkts[NET_BURST];
@@ -260,7 +261,7 @@ private:
         return text;
     }
     static std::uint64_t met_by(const xdp_counters &c) { return c.pass + c.drop + c.tx + c.redirect; }
-    /// Bursts were whole, and every packet met the program.
+    /// Throws `error` unless bursts were whole and every packet met the program.
     void check(const variant &v, const xdp_counters &before, const sample &from, const sample &to) const
     {
         const xdp_counters now = xdp_counters_of(dev_, 0);
