@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The load of scenario `rps` for the kernel's part:
 //   kernel_load send IFNAME MS   sends 60-byte UDP frames of one flow by an interface; prints packets and CPU time
-//   kernel_load soak MS          counts in a loop; the time that interrupts take from the thread is missing in the
-//   count
+//   kernel_load soak MS          counts in a loop; interrupts, which the kernel charges to the thread, lower the count
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <net/if.h>

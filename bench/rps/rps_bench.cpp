@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Hand-over of packets between two CPUs, one measurement a run, printed as one line of JSON (see ../scenario_rps.py):
-//   rps_bench awake  ring|ipi|thread BURST MS   cycles a packet costs sender and receiver while the target polls
-//   rps_bench asleep ipi|thread BURST ROUNDS    the same when the target must be woken, and how long that takes
+// Hand-over of packets between two CPUs. Each run makes one measurement, and prints one line of JSON (see
+// ../scenario_rps.py):
+//   rps_bench awake  ring|ipi|thread BURST MS   cycles per packet of sender and receiver while the target polls
+//   rps_bench asleep ipi|thread BURST ROUNDS    as awake, but the target has to be woken; and the time of a wake-up
 //   rps_bench local  PIECES PACKETS             a CPU that hands packets to itself, in turn without and with threads
-//   rps_bench local  big|thread PACKETS         the same in one of the modes, for callgrind: prints nothing
+//   rps_bench local  big|thread PACKETS         as local, in one of the modes, for callgrind: prints nothing
 //   rps_bench defer  MAX MS POOL                packets that are received on one CPU and freed on the other
 //   rps_bench scale  1|2 MS                     packets that cost 1000 cycles each, on one CPU or two
 #include <halfpoll/backlog.hpp>
@@ -32,9 +33,9 @@ namespace
 {
 
 constexpr unsigned MBUFS = 4096;
-constexpr unsigned IN_FLIGHT = 256;            ///< packets the sender runs ahead
-constexpr std::uint64_t INTERRUPTED = 200'000; ///< cycles: a round this long was not undisturbed
-constexpr int ALWAYS_POLLS = 1'000'000;        ///< us
+constexpr unsigned IN_FLIGHT = 256;            ///< packets by which the sender runs ahead at most
+constexpr std::uint64_t INTERRUPTED = 200'000; ///< cycles; a round this long was interrupted or preempted
+constexpr int ALWAYS_POLLS = 1'000'000;        ///< us; a `busy_poll` with which the instance never sleeps
 
 using ns_t = std::uint64_t;
 
@@ -50,7 +51,7 @@ ns_t thread_cpu_time(pthread_t thread)
 
 double cycles_of(ns_t ns) { return static_cast<double>(ns) * static_cast<double>(rte_get_tsc_hz()) / 1e9; }
 
-/// Time of rounds, interrupted ones left out.
+/// The time of rounds that did something, without interrupted ones.
 struct busy_time {
     std::uint64_t cycles = 0, packets = 0;
     void add(std::uint64_t took, unsigned n)
@@ -63,15 +64,15 @@ struct busy_time {
     double each() const { return static_cast<double>(cycles) / static_cast<double>(packets); }
 };
 
-/// Takes packets: reads the header of each, which carries a number, and sees that none is missing.
+/// The receiver of packets. It reads the number that each packet carries, and counts those that are out of order.
 struct receiver {
     alignas(128) std::atomic<std::uint32_t> delivered{0}; ///< release; pairs with the acquire of the sender
     alignas(128) std::uint32_t next = 0;
     std::uint64_t wrong = 0;
-    std::uint64_t first_at = 0; ///< TSC, when the last burst came
-    pthread_t thread{};
+    std::uint64_t first_at = 0; ///< TSC at which the last burst came
+    pthread_t thread{};         ///< the thread that took the last burst
     busy_time busy;
-    std::uint64_t round = 0; ///< TSC, end of the last round
+    std::uint64_t round = 0; ///< TSC at the end of the last round
 
     void take(rte_mbuf *const *pkts, unsigned n) noexcept
     {
@@ -95,7 +96,7 @@ receiver the_receiver;
 
 void handler(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept { the_receiver.take(pkts, n); }
 
-/// Also says who took the last burst, and when.
+/// A handler that also records which thread took the last burst, and when.
 void noting_handler(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     the_receiver.first_at = rte_rdtsc();
@@ -112,7 +113,7 @@ int timed_poll(napi_struct &napi, int quota) noexcept
     return work;
 }
 
-/// Packets that go round: their owner is always known by the receiver's count.
+/// The sender of packets that go round. The receiver's count shows which packets the sender owns again.
 struct sender {
     std::vector<rte_mbuf *> mbufs;
     std::uint32_t sent = 0;
@@ -133,7 +134,8 @@ struct sender {
     {
         return sent + n - the_receiver.delivered.load(std::memory_order_acquire) <= IN_FLIGHT;
     }
-    /// Stamps packets, as who received them would have written them, and gives them to `send` in parts of 32.
+    /// Writes numbers into packets, as a device writes received data, and passes them to `send` in parts of 32. Returns
+    /// the cycles that this took.
     template <typename F>
     std::uint64_t round(unsigned burst, F send)
     {
@@ -255,7 +257,7 @@ void print_awake(const sender &from)
     std::printf("{\"sender\": %.2f, \"receiver\": %.2f}\n", from.busy.each(), the_receiver.busy.each());
 }
 
-/// A bare ring between two threads: enqueue; dequeue and read.
+/// Measures a bare ring between two threads: one enqueues, the other dequeues and reads.
 void awake_ring(rte_mempool *pool, unsigned burst, unsigned ms)
 {
     const std::vector<unsigned> cpus = cpus_allowed();
@@ -288,7 +290,7 @@ void awake_ring(rte_mempool *pool, unsigned burst, unsigned ms)
     print_awake(from);
 }
 
-/// One burst after the other, each to a CPU that has fallen asleep.
+/// Sends one burst after the other, each to a CPU that sleeps.
 void asleep(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned rounds)
 {
     rig r(pool, options_of(mode), 0);
@@ -306,9 +308,9 @@ void asleep(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned
             std::this_thread::yield();
         }
         us.push_back(static_cast<double>(the_receiver.first_at - before) * 1e6 / static_cast<double>(rte_get_tsc_hz()));
-        std::this_thread::sleep_for(std::chrono::microseconds(300)); // asleep again
+        std::this_thread::sleep_for(std::chrono::microseconds(300)); // until the target sleeps again
     };
-    once(); // who delivers is known from now on
+    once(); // records which thread delivers
     us.clear();
     from.busy = {};
     const ns_t spent = thread_cpu_time(the_receiver.thread);
@@ -369,7 +371,7 @@ struct source : napi_struct {
 sender *the_sender;
 void (*real_send_rps_ipi)(softnet_data &) noexcept;
 
-/// The end of the sender's turn, which is part of what handing over costs.
+/// Measures the end of the sender's turn, which is part of the cost of a hand-over.
 void timed_send_rps_ipi(softnet_data &sd) noexcept
 {
     const std::uint64_t before = rte_rdtsc();
@@ -377,7 +379,7 @@ void timed_send_rps_ipi(softnet_data &sd) noexcept
     the_sender->busy.add(rte_rdtsc() - before, 0);
 }
 
-/// A device queue from which one burst is received and handed over in each poll.
+/// A device queue that receives one burst in each poll, and hands it over.
 struct timed_source : napi_struct {
     rig *r = nullptr;
     unsigned burst = 0;
@@ -430,7 +432,7 @@ void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned 
     print_awake(from);
 }
 
-/// A device queue that takes a buffer for each packet, of which the other CPU disposes.
+/// A device queue that takes a buffer from the pool for each packet. The other CPU frees it.
 struct receiving_source : napi_struct {
     rig *r = nullptr;
     std::uint64_t end_at = 0; ///< TSC
@@ -506,7 +508,7 @@ void defer(rte_mempool *pool, unsigned max, unsigned ms)
 }
 
 std::atomic<std::uint64_t> counted{0};
-pthread_t counted_by; ///< the last time
+pthread_t counted_by; ///< the thread that counted last
 
 void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
@@ -515,11 +517,11 @@ void count(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcep
         sum += *rte_pktmbuf_mtod(pkts[i], const std::uint32_t *) != 0;
     }
     counted_by = pthread_self();
-    counted.fetch_add(n, std::memory_order_release); // pairs with the loads of who waits
+    counted.fetch_add(n, std::memory_order_release); // pairs with the loads in piece() and local_count()
     static_cast<void>(sum);
 }
 
-/// About 1000 cycles a packet: 250 multiplications, each of which needs the one before.
+/// A handler that costs about 1000 cycles per packet: 250 multiplications, each of which needs the previous result.
 void work(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
 {
     thread_local std::uint64_t x = 1;
@@ -532,7 +534,7 @@ void work(void *, net_cpu &, net_device &, rte_mbuf **pkts, unsigned n) noexcept
     counted.fetch_add(n, std::memory_order_relaxed);
 }
 
-/// A CPU that steers to itself.
+/// A CPU that steers packets to itself.
 struct local_rig {
     rig r;
     source s;
@@ -554,7 +556,7 @@ struct local_rig {
             std::this_thread::sleep_for(std::chrono::microseconds(50));
         }
     }
-    /// Cycles of the CPU's own thread for each of so many packets, from the interrupt to its sleep.
+    /// Returns the cycles per packet of the CPU's own thread for `packets` packets, from the interrupt until it sleeps.
     double piece(std::uint64_t packets)
     {
         wait_until_asleep();
@@ -579,12 +581,13 @@ double median_of(std::vector<double> values)
     return values[values.size() / 2];
 }
 
-/// Pieces of both modes on the same CPU, the same packets and one process, each next to one of the other mode.
+/// Measures pieces of both modes with the same packets on the same CPU, in one process. Each piece runs next to one of
+/// the other mode.
 void local(rte_mempool *pool, unsigned pieces, std::uint64_t packets)
 {
     sender from(pool);
     std::unique_ptr<local_rig> rigs[2];
-    const unsigned first = rte_rdtsc() >> 4 & 1; // whose memory comes first makes a difference
+    const unsigned first = rte_rdtsc() >> 4 & 1; // random, since the order of the rigs' memory makes a difference
     for (const unsigned i : {first, 1 - first}) {
         rigs[i] = std::make_unique<local_rig>(pool, from, options_of(i == 0 ? "big" : "thread", 1));
     }
@@ -601,8 +604,8 @@ void local(rte_mempool *pool, unsigned pieces, std::uint64_t packets)
                 median_of(ratios));
 }
 
-/// Nothing depends on time, so that the same instructions run each time. Nothing sleeps: valgrind 3.19 lets no other
-/// thread run while one waits in io_uring_enter().
+/// Runs one mode for callgrind. Nothing depends on time, so that the same instructions run each time. The CPU never
+/// sleeps, because valgrind 3.19 runs no other thread while one waits in io_uring_enter().
 void local_count(rte_mempool *pool, const std::string &mode, std::uint64_t packets)
 {
     runtime_options options = options_of(mode, 1);

@@ -191,7 +191,7 @@ public:
     /// Measures a variant; returns cycles per packet.
     double measure(const variant &v)
     {
-        xdp_detach(core_, dev_); // handler and refill change below, between two polls
+        xdp_detach(core_, dev_); // without a program, handler and refill change together below
         constexpr timespec nap{.tv_sec = 0, .tv_nsec = 1'000'000};
         nanosleep(&nap, nullptr); // until packets in the cpumap's ring are on the port's ring again
         call([&] {
