@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The yardstick of scenario `forward`: receive, rte_fib, rewrite, send, without any check. It is as plain and as fast
 // as possible: the lookup is rte_fib's bulk lookup, and the rewrite one blended 16-byte store.
-//   bare_fib EAL-OPTIONS -- ROUTES LOOKUP
+//   bare_fib EAL-OPTIONS -- ROUTES vector|scalar
 
 #include "route_file.hpp"
 

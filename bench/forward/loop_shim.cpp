@@ -199,7 +199,7 @@ void fill(uint16_t port)
         fail("LOOP_RESULT");
     }
     for (unsigned i = 0; i < frame_count; i += 32) {
-        loop.window_end = UINT64_MAX; // not measured
+        loop.window_end = UINT64_MAX; // this round is not measured
         renew(port, 0, frames + i, 32, nullptr);
         if (rte_eth_tx_burst(port, 0, frames + i, 32) != 32) {
             fail("the ring does not take the frames");

@@ -42,7 +42,7 @@ constexpr std::uint32_t DST = RTE_BE32(RTE_IPV4(10, 0, 0, 1));
 struct {
     napi_alloc_cache *cache = nullptr;
     bool drops = false;
-    std::uint64_t packets = 0, bursts = 0; ///< received
+    std::uint64_t packets = 0, bursts = 0; ///< counts of what was received
     std::uint8_t frame[FRAME_LENGTH];
 } loop;
 
