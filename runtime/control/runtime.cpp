@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
+#include "runtime_thread.hpp"
 
-#include "runtime/cpu/bh_thread.hpp"
+#include "runtime/cpu/call_on.hpp"
 #include "runtime/napi/net_rx.hpp"
 #include "runtime/softirq/rcu.hpp"
 #include "runtime/softirq/tasklet.hpp"
@@ -18,8 +18,6 @@ namespace halfpoll
 
 namespace
 {
-
-constexpr std::chrono::microseconds RCU_NAP{100};
 
 void hrtimer_action(softnet_data &sd) noexcept
 {
@@ -119,15 +117,13 @@ ktime_t measure_sleep_cost(runtime &rt)
 
 } // namespace
 
-runtime::runtime(runtime_options options)
-    : options_(std::move(options)), netdev_budget_(options_.netdev_budget),
-      netdev_budget_usecs_(options_.netdev_budget_usecs), qsbr_(nullptr, free_qsbr)
+runtime::runtime(runtime_options options) : runtime_env(std::move(options))
 {
     check_general(options_);
     check_budget(options_.netdev_budget, options_.netdev_budget_usecs);
     check_exclusion(options_);
     name_threads(options_);
-    qsbr_.reset(make_qsbr(rcu_readers(options_)));
+    qsbr_ = {make_qsbr(rcu_readers(options_)), free_qsbr};
     open_softirq(NET_RX_SOFTIRQ, net_rx_action);
     open_softirq(HRTIMER_SOFTIRQ, hrtimer_action);
     open_softirq(TASKLET_SOFTIRQ, tasklet_action);
@@ -137,6 +133,7 @@ runtime::runtime(runtime_options options)
         for (cpu_options &cpu : options_.cpus) {
             thread &t = *threads_.emplace_back(std::make_unique<thread>());
             t.options = cpu;
+            t.sd.rt = this;
             bh_thread_start(t, *this, cpus() - 1);
             cpu.fifo_priority = t.options.fifo_priority;
             if (no_wait_reason_.empty()) {
@@ -214,57 +211,17 @@ void runtime::set_netdev_budget(unsigned packets, unsigned usecs)
     netdev_budget_usecs_.store(usecs, std::memory_order_relaxed);
 }
 
-const std::string &runtime::no_wait_reason() const noexcept { return no_wait_reason_; }
-
 void runtime::open_softirq(softirq_vec vec, softirq_action handler) noexcept
 {
     handlers_[vec] = handler;
     trace_update(*this);
 }
 
-rte_rcu_qsbr *runtime::qsbr() noexcept { return qsbr_.get(); }
-
-void runtime::synchronize_rcu()
-{
-    const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
-    while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {
-        std::this_thread::sleep_for(RCU_NAP);
-    }
-}
+void runtime::synchronize_rcu() { halfpoll::synchronize_rcu(*qsbr_); }
 
 void runtime::call_on(unsigned cpu, const std::function<void(softnet_data &)> &fn)
 {
-    if (this_softnet_data()) {
-        throw error("call_on() from a bottom-half thread would wait for itself: use call_on_async()");
-    }
-    struct request : call_single_data {
-        const std::function<void(softnet_data &)> *fn;
-        thread *target;
-        std::exception_ptr failure;
-        bool done = false; // protected by the target's call_mutex
-    } call;
-    call.fn = &fn;
-    call.target = threads_[cpu].get();
-    call.arg = &call;
-    call.func = [](softnet_data &sd, void *arg) noexcept {
-        request &r = *static_cast<request *>(arg);
-        thread &target = *r.target; // the caller may free `r` as soon as `done` is set
-        try {
-            (*r.fn)(sd);
-        } catch (...) {
-            r.failure = std::current_exception();
-        }
-        std::lock_guard lock(target.call_mutex);
-        r.done = true;
-        target.call_done.notify_all();
-    };
-    call_on_async(call.target->sd, call);
-    std::unique_lock lock(call.target->call_mutex);
-    call.target->call_done.wait(lock, [&] { return call.done; });
-    lock.unlock();
-    if (call.failure) {
-        std::rethrow_exception(call.failure);
-    }
+    halfpoll::call_on(threads_[cpu]->sd, fn);
 }
 
 } // namespace halfpoll

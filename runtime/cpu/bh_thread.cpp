@@ -7,6 +7,7 @@
 #include "runtime/softirq/local_bh.hpp"
 #include "runtime/softirq/rcu.hpp"
 #include "runtime/softirq/tasklet.hpp"
+#include "runtime/thread/bh_registration.hpp"
 
 #include <halfpoll/start_thread.hpp>
 
@@ -36,7 +37,7 @@ void doorbell_rang(wait_source &source, int) noexcept
 
 void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
 {
-    if (!t.sd.rt->options().interrupts) {
+    if (!t.sd.env->options().interrupts) {
         t.wait_error = "interrupts are switched off";
         return;
     }
@@ -58,10 +59,10 @@ void make_engine(bh_thread &t, std::optional<wait_engine> &engine)
 /// would keep them from running.
 bool starves_others(const bh_thread &t)
 {
-    const runtime &rt = *t.sd.rt;
+    const runtime_env &env = *t.sd.env;
     const auto beside = [&](const cpu_options &other) { return other.affinity == t.options.affinity; };
-    return !t.sd.engine && rt.options().exclusion == exclusion_mode::nested &&
-           std::ranges::count_if(rt.options().cpus, beside) > 1;
+    return !t.sd.engine && env.options().exclusion == exclusion_mode::nested &&
+           std::ranges::count_if(env.options().cpus, beside) > 1;
 }
 
 /// Sets the thread's priority. Returns why it runs without the one it was given, or an empty string.
@@ -117,11 +118,11 @@ void start_further_threads(bh_thread &t)
 {
     const std::string cpu = std::to_string(t.sd.cpu);
     t.sd.lock = &t.lock;
-    if (t.sd.rt->options().ksoftirqd) {
+    if (t.sd.env->options().ksoftirqd) {
         t.ksoftirqd = std::make_unique<smpboot_thread>(t.sd, "ksoftirqd/" + cpu, 0, run_ksoftirqd);
         t.sd.ksoftirqd = t.ksoftirqd.get();
     }
-    if (t.sd.rt->options().irq_workd) {
+    if (t.sd.env->options().irq_workd) {
         t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work/" + cpu, 1, run_irq_workd);
         t.sd.irq_works.thread = t.irq_workd.get();
         t.warning = t.irq_workd->warning();
@@ -144,11 +145,12 @@ void bh_thread_request(bh_thread &t, cpu_state wish) noexcept
     }
 }
 
-void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
+void bh_thread_start(bh_thread &t, runtime_env &env, unsigned cpu)
 {
     t.sd.cpu = cpu;
-    t.sd.rt = &rt;
-    t.sd.now = rt.now();
+    t.sd.thread = &t;
+    t.sd.env = &env;
+    t.sd.now = env.now();
     t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking eventfd does not wait
     if (t.sd.doorbell_fd < 0) {
         throw_errno(errno, "no eventfd for the doorbell of runtime CPU " + std::to_string(cpu));
@@ -159,7 +161,7 @@ void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu)
     rcu_init(t.sd);
     t.sd.remote_softirqs_call.func = raise_remote_softirqs;
     t.sd.remote_softirqs_call.arg = &t.sd;
-    if (rt.options().exclusion != exclusion_mode::exclusive) {
+    if (env.options().exclusion != exclusion_mode::exclusive) {
         start_further_threads(t);
     }
     auto started = std::make_shared<std::promise<void>>();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/wait_engine.hpp>
 
 #include "runtime/thread/smpboot.hpp"
@@ -41,7 +42,7 @@ struct bh_thread {
     std::atomic<cpu_state> state{cpu_state::running};
     std::string wait_error; ///< why `sd.engine` is null. Constant once started
     std::string warning;    ///< what is degraded. Constant once started
-    std::mutex call_mutex;  ///< with `call_done`: completion of runtime::call_on()
+    std::mutex call_mutex;  ///< with `call_done`: completion of call_on()
     std::condition_variable call_done;
     std::thread handle;
     // Not in mode `exclusive`:
@@ -52,7 +53,7 @@ struct bh_thread {
 
 /// Starts the thread, and returns when it is about to enter its loop. Control thread. Throws `error` if the system
 /// refuses the doorbell's eventfd, a thread, an lcore id or the affinity.
-void bh_thread_start(bh_thread &t, runtime &rt, unsigned cpu);
+void bh_thread_start(bh_thread &t, runtime_env &env, unsigned cpu);
 /// Stops and joins the CPU's threads, and closes the doorbell; does nothing if they never started. Control thread.
 void bh_thread_stop(bh_thread &t) noexcept;
 
@@ -65,16 +66,10 @@ void cpu_offline_loop(bh_thread &t) noexcept;
 /// One turn of the main loop: events, remote work, timers, softirqs, quiescent state. On the CPU's own thread, in a
 /// section, not in a softirq, without a reference to RCU-protected data.
 void cpu_turn(softnet_data &sd) noexcept;
-/// True if a vector is pending or an instance spins. In a section.
-inline bool cpu_has_work(const softnet_data &sd) noexcept { return sd.softirq_pending != 0 || !sd.spin_list.empty(); }
 /// The main loop in mode `exclusive`: turns until the state `stopped` is requested, and sleep when idle.
 void cpu_loop(bh_thread &t) noexcept;
 /// The main loop in modes `big` and `nested`: each turn is a section, and other threads of the CPU may enter theirs
 /// between two turns.
 void cpu_loop_big(bh_thread &t) noexcept;
-
-struct runtime::thread : bh_thread {
-    ~thread() { bh_thread_stop(*this); }
-};
 
 } // namespace halfpoll

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "bh_thread.hpp"
 #include "runtime/base/race_point.hpp"
@@ -14,12 +14,12 @@ namespace halfpoll
 
 void cpu_turn(softnet_data &sd) noexcept
 {
-    sd.now = sd.rt->now();
+    sd.now = sd.env->now();
     if (sd.engine) {
         sd.engine->poll();
     }
     if (take_remote(sd)) {
-        sd.now = sd.rt->now();
+        sd.now = sd.env->now();
     }
     if (sd.timers.next_expiry() <= sd.now) {
         __raise_softirq_irqoff(sd, HRTIMER_SOFTIRQ);
@@ -32,7 +32,7 @@ void cpu_turn(softnet_data &sd) noexcept
     if (sd.rps_ipi_waiting) {
         sd.send_rps_ipi(sd);
     }
-    rte_rcu_qsbr_quiescent(sd.rt->qsbr(), sd.cpu);
+    rte_rcu_qsbr_quiescent(sd.env->qsbr(), sd.cpu);
 }
 
 namespace
@@ -55,9 +55,9 @@ void cpu_idle(bh_thread &t) noexcept
     if (!remote_pending(sd) && keeps_running(t)) {
         HALFPOLL_RACE_POINT(idle_before_block, &sd);
         stat_add(sd.stats.sleeps);
-        rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
+        rte_rcu_qsbr_thread_offline(sd.env->qsbr(), sd.cpu);
         sd.engine->wait(sd.timers.next_expiry());
-        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
+        rte_rcu_qsbr_thread_online(sd.env->qsbr(), sd.cpu);
         stat_add(sd.stats.wakeups);
     }
     sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
@@ -83,9 +83,9 @@ void block_big(softnet_data &sd) noexcept
 {
     HALFPOLL_RACE_POINT(idle_before_block, &sd);
     stat_add(sd.stats.sleeps);
-    rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
+    rte_rcu_qsbr_thread_offline(sd.env->qsbr(), sd.cpu);
     sd.engine->block(sd.wait_until);
-    rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
+    rte_rcu_qsbr_thread_online(sd.env->qsbr(), sd.cpu);
     stat_add(sd.stats.wakeups);
 }
 

@@ -23,10 +23,6 @@ int futex(std::atomic<std::uint32_t> &word, int op) noexcept
 
 } // namespace
 
-constinit thread_local lock_self this_lock_self;
-
-std::uint32_t current_tid_slow() noexcept { return this_lock_self.tid = static_cast<std::uint32_t>(gettid()); }
-
 void pi_lock::check_available()
 {
     std::atomic<std::uint32_t> word{current_tid()};

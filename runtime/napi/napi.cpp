@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/napi.hpp>
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "napi_thread.hpp"
 #include "runtime/base/container_of.hpp"
 #include "runtime/base/race_point.hpp"
+#include "runtime/softirq/poll_list.hpp"
 #include "runtime/softirq/remote.hpp"
 
 namespace halfpoll
@@ -29,16 +30,6 @@ bool napi_schedule_prep(napi_struct &napi) noexcept
         // itself and with napi_release()).
     } while (!napi.state.compare_exchange_weak(val, next, std::memory_order_acq_rel, std::memory_order_relaxed));
     return !(val & NAPIF_STATE_SCHED);
-}
-
-void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept
-{
-    local_lock bh(sd);
-    assert(!napi.listed);
-    bh->poll_list.push_back(napi);
-    if (!bh->in_net_rx_action) {
-        __raise_softirq_irqoff(*bh, NET_RX_SOFTIRQ);
-    }
 }
 
 void __napi_schedule(napi_struct &napi) noexcept
@@ -145,7 +136,7 @@ bool napi_keeps_spinning(const napi_struct &napi, std::uint32_t state) noexcept
     if (napi.config.busy_poll >= 0) {
         return now - napi.history.last_packet < napi.config.busy_poll * NSEC_PER_USEC;
     }
-    return hybrid_keep_spinning(napi.history, napi.sd->rt->options().hybrid, now);
+    return hybrid_keep_spinning(napi.history, napi.sd->env->options().hybrid, now);
 }
 
 namespace

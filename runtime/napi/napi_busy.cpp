@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/napi.hpp>
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
@@ -70,7 +70,7 @@ bool napi_busy_loop(napi_struct &napi, bool (*end)(void *ctx), void *ctx, bool p
             ever |= owned;
         }
         if (owned) {
-            sd.now = sd.rt->now();
+            sd.now = sd.env->now();
             const int work = napi_call_poll(napi, budget);
             if (trace_enabled()) {
                 trace_napi_poll(napi, work, budget);

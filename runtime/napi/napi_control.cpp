@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/napi.hpp>
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "napi_thread.hpp"
 #include "runtime/base/race_point.hpp"
+#include "runtime/cpu/call_on.hpp"
+#include "runtime/softirq/rcu.hpp"
 #include "runtime/thread/smpboot.hpp"
 
 #include <algorithm>
@@ -31,7 +33,7 @@ void choose_rung(softnet_data &sd, napi_struct &napi, wait_rung rung, const char
     const bool software = rung == wait_rung::interrupt && !napi.irq; // only napi_schedule() brings work, no device
     if (!sd.engine && !software) {
         rung = wait_rung::spin;
-        reason = sd.rt->no_wait_reason().c_str(); // lives as long as the runtime
+        reason = sd.env->no_wait_reason().c_str(); // lives as long as the runtime
     } else if (rung == wait_rung::interrupt && !software && napi.source.fd < 0) {
         rung = wait_rung::timed;
         reason = "the device has no fd to wait on";
@@ -63,13 +65,13 @@ void take_ownership(napi_struct &napi)
 /// Removes a disabled instance from its home CPU: its event source and its thread end. Control thread.
 void detach(napi_struct &napi)
 {
-    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) {
+    call_on(*napi.sd, [&](softnet_data &sd) {
         if (sd.engine && napi.source.fd >= 0) {
             sd.engine->remove(napi.source);
         }
     });
     if (napi.thread) {
-        napi.sd->rt->synchronize_rcu(); // another CPU may still be waking the thread
+        synchronize_rcu(*napi.sd->env->qsbr()); // another CPU may still be waking the thread
         delete std::exchange(napi.thread, nullptr);
     }
     std::erase(napi.sd->napis, &napi);
@@ -82,8 +84,8 @@ void start_thread_anew(napi_struct &napi)
         napi_thread_start(napi, napi.config.threaded);
     } catch (const std::exception &e) {
         napi.config.threaded = napi_threaded::disabled;
-        if (napi.sd->rt->options().warn) {
-            napi.sd->rt->options().warn(std::string(napi.name) + " is not threaded any more: " + e.what());
+        if (napi.sd->env->options().warn) {
+            napi.sd->env->options().warn(std::string(napi.name) + " is not threaded any more: " + e.what());
         }
     }
 }
@@ -107,15 +109,15 @@ void napi_quiesce(softnet_data &sd, napi_struct &napi) noexcept
 
 void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait_rung start_rung, const char *reason)
 {
-    softnet_data &serving = sd.rt->cpu(sd.rt->served_by(sd.cpu));
-    napi.sd = &serving;
+    softnet_data &home = serving(sd);
+    napi.sd = &home;
     try {
         napi_thread_start(napi, napi.config.threaded);
     } catch (...) {
         napi.sd = nullptr;
         throw;
     }
-    serving.napis.push_back(&napi);
+    home.napis.push_back(&napi);
     napi.chosen = &sd;
     napi.poll = poll;
     napi.timer.function = napi_watchdog;
@@ -130,14 +132,14 @@ void netif_napi_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll, wait
 void napi_backlog_add(softnet_data &sd, napi_struct &napi, napi_poll_fn poll)
 {
     std::snprintf(napi.name, sizeof napi.name, "backlog-%u", sd.cpu);
-    if (sd.rt->options().thread_backlog_napi) {
+    if (sd.env->options().thread_backlog_napi) {
         napi.config.threaded = napi_threaded::enabled;
     }
-    sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = &napi; });
+    call_on(sd, [&](softnet_data &) { sd.backlog = &napi; });
     try {
         netif_napi_add(sd, napi, poll);
     } catch (...) {
-        sd.rt->call_on(sd.cpu, [&](softnet_data &) { sd.backlog = nullptr; });
+        call_on(sd, [&](softnet_data &) { sd.backlog = nullptr; });
         throw;
     }
 }
@@ -148,7 +150,7 @@ void netif_napi_del(napi_struct &napi)
         throw error(std::string("NAPI instance ") + napi.name + " is deleted while enabled: call napi_disable() first");
     }
     if (softnet_data &chosen = *napi.chosen; chosen.backlog == &napi) {
-        chosen.rt->call_on(chosen.cpu, [&](softnet_data &) {
+        call_on(chosen, [&](softnet_data &) {
             chosen.backlog = nullptr;
             chosen.send_rps_ipi = nullptr;
             chosen.rps_ipi_waiting = false;
@@ -185,7 +187,7 @@ void napi_disable(napi_struct &napi)
     napi_disable_announce(napi);
     HALFPOLL_RACE_POINT(napi_disable_announced, &napi);
     take_ownership(napi);
-    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
+    call_on(*napi.sd, [&](softnet_data &sd) { napi_quiesce(sd, napi); });
     // This thread keeps ownership until napi_enable(), which suffices to keep others from scheduling. acq_rel; pairs
     // with napi_schedule_prep().
     napi.state.fetch_and(~(NAPIF_STATE_DISABLE | NAPI_THREADED_BITS), std::memory_order_acq_rel);
@@ -212,15 +214,14 @@ void napi_move(napi_struct &napi, softnet_data &to)
 
 void napi_set_home(napi_struct &napi, softnet_data &home)
 {
-    napi_move(napi, home.rt->cpu(home.rt->served_by(home.cpu)));
+    napi_move(napi, serving(home));
     napi.chosen = &home;
 }
 
 void napi_synchronize(const napi_struct &napi)
 {
-    runtime &rt = *napi.sd->rt;
     for (bool busy = !napi.disabled; busy;) {
-        rt.call_on(napi.sd->cpu, [&](softnet_data &) {
+        call_on(*napi.sd, [&](softnet_data &) {
             // A spinning instance is owned, but between two polls. Pairs with napi_release().
             busy = (napi.state.load(std::memory_order_acquire) & NAPIF_STATE_SCHED) && !napi.spinning;
         });
@@ -258,7 +259,7 @@ void napi_configure(napi_struct &napi, const napi_config &config)
     if (config.threaded != napi.config.threaded) {
         change_thread(napi, config.threaded);
     }
-    napi.sd->rt->call_on(napi.sd->cpu, [&](softnet_data &) { napi.config = config; });
+    call_on(*napi.sd, [&](softnet_data &) { napi.config = config; });
 }
 
 } // namespace halfpoll

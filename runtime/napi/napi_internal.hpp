@@ -19,8 +19,6 @@ bool napi_poll_full(napi_struct &napi, int work) noexcept;
 void napi_note_packets(napi_struct &napi) noexcept;
 /// True if the instance stays owned and is polled again at once, by its settings and the adaptive policy.
 bool napi_keeps_spinning(const napi_struct &napi, std::uint32_t state) noexcept;
-/// Puts an instance that is owned and on no list on the poll list.
-void napi_enqueue(softnet_data &sd, napi_struct &napi) noexcept;
 
 /// napi_set_home() that does not change `chosen`: for a stand-in, and for the way back. Control thread.
 void napi_move(napi_struct &napi, softnet_data &to);

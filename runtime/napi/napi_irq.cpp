@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "runtime/base/container_of.hpp"

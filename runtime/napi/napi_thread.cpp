@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "napi_thread.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
@@ -58,7 +58,7 @@ bool threaded_poll(softnet_data &sd, napi_struct &napi) noexcept
     }
     stat_add(bh->stats.processed, static_cast<unsigned>(work));
     if (work > 0) {
-        bh->now = sd.rt->now();
+        bh->now = sd.env->now();
         stat_add(bh->stats.busy, static_cast<std::uint64_t>(bh->now - begun));
     }
     if (work >= napi.weight) {
@@ -118,13 +118,13 @@ void napi_thread_start(napi_struct &napi, napi_threaded mode)
     if (mode == napi_threaded::disabled) {
         return;
     }
-    if (napi.sd->rt->options().exclusion == exclusion_mode::exclusive) {
+    if (napi.sd->env->options().exclusion == exclusion_mode::exclusive) {
         throw error("NAPI instance " + std::string(napi.name) + " cannot be threaded: its thread would be a second " +
                     "bottom-half thread on runtime CPU " + std::to_string(napi.sd->cpu) +
                     ", which exclusion mode exclusive does not protect: use mode big or nested");
     }
     if (!napi.thread) {
-        const runtime_options &options = napi.sd->rt->options();
+        const runtime_options &options = napi.sd->env->options();
         napi.thread =
             new smpboot_thread(*napi.sd, thread_name(napi), options.napi_fifo_priority, run_napi_thread, &napi);
         if (!napi.thread->warning().empty() && options.warn) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net_rx.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
@@ -50,10 +50,10 @@ int napi_poll(softnet_data &sd, napi_struct &napi, napi_list &repoll) noexcept
 template <bool TRACED>
 void net_rx(softnet_data &sd) noexcept
 {
-    const runtime_options &options = sd.rt->options();
-    int budget = static_cast<int>(sd.rt->netdev_budget());
+    const runtime_options &options = sd.env->options();
+    int budget = static_cast<int>(sd.env->netdev_budget());
     const ktime_t started = sd.now;
-    const ktime_t deadline = started + sd.rt->netdev_budget_usecs() * NSEC_PER_USEC;
+    const ktime_t deadline = started + sd.env->netdev_budget_usecs() * NSEC_PER_USEC;
     std::uint64_t processed = 0;
     ktime_t busy = 0;
     napi_list list, repoll;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bh_work.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "runtime/base/container_of.hpp"
 
@@ -114,7 +114,7 @@ void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
     unsigned round = 0;
     while (refill(list)) {
         run_ready(list);
-        if (++round == MAX_SOFTIRQ_RESTART || sd.rt->now() >= deadline) {
+        if (++round == MAX_SOFTIRQ_RESTART || sd.env->now() >= deadline) {
             break;
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "irq_work.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "runtime/base/race_point.hpp"
 
@@ -175,7 +175,7 @@ bool irq_work_queue(irq_work &work) noexcept
     if (!(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_LAZY)) {
         enqueue(sd, work);
     } else if (push(sd.irq_works.lazy, work) && !sd.irq_works.tick.active()) {
-        sd.timers.start(sd.irq_works.tick, sd.rt->now() + IRQ_WORK_TICK);
+        sd.timers.start(sd.irq_works.tick, sd.env->now() + IRQ_WORK_TICK);
     }
     return true;
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
-
 #include "local_bh.hpp"
-#include "runtime/cpu/bh_thread.hpp"
+
+#include <halfpoll/runtime_env.hpp>
+#include <halfpoll/wait_engine.hpp>
+
+#include "runtime/base/bh_self.hpp"
 #include "runtime/thread/smpboot.hpp"
 
 #include <rte_rcu_qsbr.h>
@@ -13,27 +15,17 @@ namespace halfpoll
 namespace
 {
 
-/// The role of the calling thread in the runtime.
-struct bh_self {
-    softnet_data *home = nullptr;    ///< its CPU; null: it is no bottom-half thread
-    softnet_data *section = nullptr; ///< `home` while the thread is in a section; else null
-    unsigned reader = 0;             ///< its RCU reader id
-    bool own = false;                ///< it is the CPU's own thread, which owns the wait engine
-};
-
-thread_local constinit bh_self self;
-
 void section_begin(softnet_data &sd) noexcept
 {
     sd.lock->lock();
-    self.section = &sd;
-    if (!self.own) {
-        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), self.reader);
+    this_bh_self.section = &sd;
+    if (!this_bh_self.own) {
+        rte_rcu_qsbr_thread_online(sd.env->qsbr(), this_bh_self.reader);
         if (sd.engine) {
             sd.engine->defer_requests(true);
         }
     }
-    sd.now = sd.rt->now();
+    sd.now = sd.env->now();
 }
 
 /// True if the CPU's own thread has to wake: for requests to its engine, for a timer that expires before it would wake,
@@ -47,7 +39,7 @@ bool own_thread_needed(const softnet_data &sd) noexcept
 void section_end(softnet_data &sd) noexcept
 {
     bool needed = false;
-    if (!self.own) {
+    if (!this_bh_self.own) {
         if (sd.rps_ipi_waiting) {
             sd.send_rps_ipi(sd);
         }
@@ -55,9 +47,9 @@ void section_end(softnet_data &sd) noexcept
         if (sd.engine) {
             sd.engine->defer_requests(false);
         }
-        rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), self.reader);
+        rte_rcu_qsbr_thread_offline(sd.env->qsbr(), this_bh_self.reader);
     }
-    self.section = nullptr;
+    this_bh_self.section = nullptr;
     sd.lock->unlock();
     if (needed) {
         kick_cpu(sd); // the CPU's own thread announces its sleep before it releases the lock
@@ -65,16 +57,6 @@ void section_end(softnet_data &sd) noexcept
 }
 
 } // namespace
-
-void bh_self_set(softnet_data *home, bool own, unsigned reader) noexcept
-{
-    const bool always = home && !mode_is_big(*home);
-    self = {.home = home, .section = always ? home : nullptr, .reader = reader, .own = own};
-}
-
-softnet_data *this_bh_home() noexcept { return self.home; }
-
-softnet_data *this_softnet_data() noexcept { return self.section; }
 
 void turn_begin(softnet_data &sd) noexcept
 {
@@ -90,9 +72,9 @@ void turn_end(softnet_data &sd) noexcept
 
 void local_bh_disable() noexcept
 {
-    assert(self.home && !in_hardirq());
-    softnet_data &sd = *self.home;
-    if (!self.section) {
+    assert(this_bh_self.home && !in_hardirq());
+    softnet_data &sd = *this_bh_self.home;
+    if (!this_bh_self.section) {
         section_begin(sd);
     }
     ++sd.bh_disabled;
@@ -100,10 +82,10 @@ void local_bh_disable() noexcept
 
 void local_bh_enable() noexcept
 {
-    assert(self.section && self.section->bh_disabled > 0 && !in_hardirq());
-    softnet_data &sd = *self.section;
+    assert(this_bh_self.section && this_bh_self.section->bh_disabled > 0 && !in_hardirq());
+    softnet_data &sd = *this_bh_self.section;
     if (sd.bh_disabled == 1 && !sd.serving_softirq && sd.softirq_pending != 0) {
-        sd.now = sd.rt->now();
+        sd.now = sd.env->now();
         if (do_softirq(sd)) { // bottom halves are still disabled here, so that a handler's own section is nested
             wakeup_softirqd(sd);
         }
@@ -113,11 +95,14 @@ void local_bh_enable() noexcept
     }
 }
 
-bool in_hardirq() noexcept { return self.section && self.section->hardirq; }
+bool in_hardirq() noexcept { return this_bh_self.section && this_bh_self.section->hardirq; }
 
-bool in_serving_softirq() noexcept { return self.section && self.section->serving_softirq; }
+bool in_serving_softirq() noexcept { return this_bh_self.section && this_bh_self.section->serving_softirq; }
 
-bool in_softirq() noexcept { return self.section && (self.section->serving_softirq || self.section->bh_disabled > 0); }
+bool in_softirq() noexcept
+{
+    return this_bh_self.section && (this_bh_self.section->serving_softirq || this_bh_self.section->bh_disabled > 0);
+}
 
 bool in_interrupt() noexcept { return in_hardirq() || in_softirq(); }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "rcu.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include <rte_rcu_qsbr.h>
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 namespace halfpoll
@@ -12,6 +14,8 @@ namespace halfpoll
 
 namespace
 {
+
+constexpr std::chrono::microseconds RCU_NAP{100};
 
 void call_all(rcu_list list) noexcept
 {
@@ -32,7 +36,7 @@ void append(rcu_list &onto, rcu_list &list) noexcept
 void start_tick(softnet_data &sd) noexcept
 {
     if (!sd.rcu.tick.active()) {
-        sd.timers.start(sd.rcu.tick, sd.rt->now() + RCU_TICK);
+        sd.timers.start(sd.rcu.tick, sd.env->now() + RCU_TICK);
     }
 }
 
@@ -41,17 +45,25 @@ void start_grace_period(softnet_data &sd) noexcept
 {
     sd.rcu.waiting = std::exchange(sd.rcu.gathering, {});
     if (sd.rcu.waiting.head) {
-        sd.rcu.token = rte_rcu_qsbr_start(sd.rt->qsbr());
+        sd.rcu.token = rte_rcu_qsbr_start(sd.env->qsbr());
         start_tick(sd);
     }
 }
 
 } // namespace
 
+void synchronize_rcu(rte_rcu_qsbr &readers)
+{
+    const std::uint64_t token = rte_rcu_qsbr_start(&readers);
+    while (rte_rcu_qsbr_check(&readers, token, false) == 0) {
+        std::this_thread::sleep_for(RCU_NAP);
+    }
+}
+
 void rcu_action(softnet_data &sd) noexcept
 {
     if (sd.rcu.waiting.head) {
-        if (rte_rcu_qsbr_check(sd.rt->qsbr(), sd.rcu.token, false) == 0) {
+        if (rte_rcu_qsbr_check(sd.env->qsbr(), sd.rcu.token, false) == 0) {
             start_tick(sd); // every CPU reports its own quiescent state after each dispatch
             return;
         }

@@ -3,9 +3,13 @@
 
 #include <halfpoll/softnet_data.hpp>
 
+struct rte_rcu_qsbr;
+
 namespace halfpoll
 {
 
+/// runtime::synchronize_rcu().
+void synchronize_rcu(rte_rcu_qsbr &readers);
 /// The handler of RCU_SOFTIRQ: calls the callbacks whose grace period has ended, and starts the next one.
 void rcu_action(softnet_data &sd) noexcept;
 /// Moves the callbacks of `from`, a CPU whose thread is held, to `to`, where they wait for a further grace period. On

@@ -2,9 +2,9 @@
 #include "remote.hpp"
 
 #include <halfpoll/announce.hpp>
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
-#include "runtime/napi/napi_internal.hpp"
+#include "poll_list.hpp"
 #include "runtime/trace/trace.hpp"
 
 #include <cerrno>
@@ -57,7 +57,7 @@ void kick_cpu(softnet_data &sd) noexcept
         return;
     }
     if (trace_enabled()) {
-        const cpu_options &thread = sd.rt->options().cpus[sd.cpu];
+        const cpu_options &thread = sd.env->options().cpus[sd.cpu];
         trace_sched_wakeup(thread.name.c_str(), thread.fifo_priority);
     }
     const std::uint64_t one = 1;

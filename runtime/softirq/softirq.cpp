@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 #include <halfpoll/softirq.hpp>
 #include <halfpoll/softnet_data.hpp>
 
@@ -29,12 +29,12 @@ void softirq_pass(softnet_data &sd) noexcept
         const auto vec = static_cast<softirq_vec>(std::countr_zero(pending));
         pending &= pending - 1;
         stat_add(sd.stats.softirqs[vec]);
-        if (softirq_action action = sd.rt->action(vec)) {
+        if (softirq_action action = sd.env->action(vec)) {
             action(sd);
         }
     }
     if (!clock_is_read) {
-        sd.now = sd.rt->now();
+        sd.now = sd.env->now();
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tasklet.hpp"
 
-#include <halfpoll/runtime.hpp>
+#include <halfpoll/runtime_env.hpp>
 
 #include "bh_work.hpp"
 #include "runtime/base/race_point.hpp"
@@ -44,10 +44,10 @@ void append_hi(softnet_data &sd, tasklet_struct &t) noexcept
 void try_again(softnet_data &sd, tasklet_head &list, tasklet_struct &t, softirq_vec vec) noexcept
 {
     link(list, t);
-    if (sd.rt->options().exclusion != exclusion_mode::nested) {
+    if (sd.env->options().exclusion != exclusion_mode::nested) {
         __raise_softirq_irqoff(sd, vec);
     } else if (!sd.tasklet_retry.active()) {
-        sd.timers.start(sd.tasklet_retry, sd.rt->now() + TASKLET_RETRY);
+        sd.timers.start(sd.tasklet_retry, sd.env->now() + TASKLET_RETRY);
     }
 }
 

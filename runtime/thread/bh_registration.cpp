@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/runtime.hpp>
+#include "bh_registration.hpp"
 
-#include "runtime/cpu/bh_thread.hpp"
-#include "runtime/softirq/local_bh.hpp"
+#include <halfpoll/error.hpp>
+#include <halfpoll/runtime_env.hpp>
+
+#include "runtime/base/bh_self.hpp"
 #include "runtime/trace/trace.hpp"
 
 #include <rte_errno.h>
@@ -50,14 +52,14 @@ std::string set_fifo(int priority, const std::string &who)
 
 bh_registration::bh_registration(softnet_data &sd, role r)
     : sd_(sd), lcore_registered_(become_lcore(sd)),
-      reader_(r == role::own ? sd.cpu : static_cast<unsigned>(sd.rt->options().cpus.size()) + rte_lcore_id())
+      reader_(r == role::own ? sd.cpu : static_cast<unsigned>(sd.env->options().cpus.size()) + rte_lcore_id())
 {
-    const int affinity = sd.rt->options().cpus[sd.cpu].affinity;
+    const int affinity = sd.env->options().cpus[sd.cpu].affinity;
     try {
         if (affinity >= 0) {
             pin_.emplace(affinity, "runtime CPU " + std::to_string(sd.cpu));
         }
-        if (rte_rcu_qsbr_thread_register(sd.rt->qsbr(), reader_) != 0) {
+        if (rte_rcu_qsbr_thread_register(sd.env->qsbr(), reader_) != 0) {
             throw error("runtime CPU " + std::to_string(sd.cpu) + " cannot be registered as an RCU reader");
         }
     } catch (...) {
@@ -65,16 +67,17 @@ bh_registration::bh_registration(softnet_data &sd, role r)
         throw;
     }
     if (r == role::own) {
-        rte_rcu_qsbr_thread_online(sd.rt->qsbr(), reader_);
+        rte_rcu_qsbr_thread_online(sd.env->qsbr(), reader_);
     }
-    bh_self_set(&sd, r == role::own, reader_);
+    const bool exclusive = sd.lock == nullptr; // the own thread is always in a section
+    this_bh_self = {.home = &sd, .section = exclusive ? &sd : nullptr, .reader = reader_, .own = r == role::own};
 }
 
 bh_registration::~bh_registration()
 {
-    bh_self_set(nullptr, false, 0);
-    rte_rcu_qsbr_thread_offline(sd_.rt->qsbr(), reader_);
-    rte_rcu_qsbr_thread_unregister(sd_.rt->qsbr(), reader_);
+    this_bh_self = {};
+    rte_rcu_qsbr_thread_offline(sd_.env->qsbr(), reader_);
+    rte_rcu_qsbr_thread_unregister(sd_.env->qsbr(), reader_);
     release_thread();
 }
 
@@ -84,37 +87,6 @@ void bh_registration::release_thread() noexcept
     if (lcore_registered_) {
         rte_thread_unregister();
     }
-}
-
-cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
-{
-    if (rt.options().exclusion == exclusion_mode::exclusive) {
-        throw error("runtime CPU " + std::to_string(cpu) +
-                    " has one bottom-half thread in exclusion mode exclusive: "
-                    "start the runtime in mode big or nested to attach others");
-    }
-    if (this_bh_home()) {
-        throw error("this thread is a bottom-half thread of runtime CPU " + std::to_string(this_bh_home()->cpu) +
-                    " already");
-    }
-    softnet_data &sd = rt.cpu(cpu);
-    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the check below: pairs with runtime::cpu_down()
-    try {
-        if (!sd.online.load(std::memory_order_seq_cst)) {
-            throw error("runtime CPU " + std::to_string(cpu) + " is offline: nothing can be attached to it");
-        }
-        registration_ = std::make_unique<bh_registration>(sd, bh_registration::role::further);
-    } catch (...) {
-        sd.attachments.fetch_sub(1, std::memory_order_release);
-        throw;
-    }
-    sd_ = &sd;
-}
-
-cpu_attachment::~cpu_attachment()
-{
-    registration_.reset();
-    sd_->attachments.fetch_sub(1, std::memory_order_release); // pairs with the load in runtime::cpu_down()
 }
 
 } // namespace halfpoll

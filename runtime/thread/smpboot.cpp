@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "smpboot.hpp"
 
-#include "runtime/softirq/local_bh.hpp"
+#include "bh_registration.hpp"
 #include "runtime/trace/trace.hpp"
 
 #include <halfpoll/start_thread.hpp>

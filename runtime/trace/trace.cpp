@@ -2,11 +2,12 @@
 #define ALLOW_EXPERIMENTAL_API // as in trace_register.cpp
 #include "trace.hpp"
 
-#include <halfpoll/pi_lock.hpp>
+#include <halfpoll/current_tid.hpp>
 
 #include "trace_points.hpp"
 
 #include <optional>
+#include <pthread.h>
 #include <rte_lcore.h>
 #include <sched.h>
 
@@ -18,7 +19,25 @@ std::atomic<bool> tracing{false};
 namespace
 {
 
-pi_lock memory_lock{nullptr};
+/// A priority-inheriting mutex of the C library, since pi_lock emits events.
+class pi_mutex
+{
+public:
+    pi_mutex() noexcept
+    {
+        pthread_mutexattr_t attributes;
+        pthread_mutexattr_init(&attributes);
+        pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+        pthread_mutex_init(&mutex_, &attributes);
+        pthread_mutexattr_destroy(&attributes);
+    }
+    void lock() noexcept { pthread_mutex_lock(&mutex_); }
+    void unlock() noexcept { pthread_mutex_unlock(&mutex_); }
+
+private:
+    pthread_mutex_t mutex_; ///< never destroyed: threads may emit events until the process ends
+};
+pi_mutex memory_lock;
 
 /// The number of trace_mark_begin() calls; relaxed: no other data depends on it.
 std::atomic<std::uint32_t> trace_number{0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A CPU that goes offline and returns, while work for it arrives at any time (runtime/cpu/cpu_hotplug.cpp). CPU 0 goes
+// A CPU that goes offline and returns, while work for it arrives at any time (runtime/control/cpu_hotplug.cpp). CPU 0 goes
 // and returns; CPU 1 serves it meanwhile. Producers do not check whether the CPU is online.
 //
 //   no lost wake-up: when nothing more can happen, everything that was published has been done, once

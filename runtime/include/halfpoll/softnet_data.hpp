@@ -23,7 +23,9 @@ namespace halfpoll
 {
 
 class runtime;
+class runtime_env;
 class smpboot_thread;
+struct bh_thread;
 
 /// An intrusive FIFO of napi_struct. One thread at a time.
 class napi_list
@@ -122,7 +124,8 @@ struct alignas(64) softnet_data {
     bool serving_softirq = false;      ///< a softirq handler is running
     bool rps_ipi_waiting = false;      ///< `send_rps_ipi` is called at the end of this turn or section
     unsigned cpu = 0;                  ///< runtime CPU number, from 0
-    runtime *rt = nullptr;
+    runtime *rt = nullptr;             ///< for what is above the runtime
+    runtime_env *env = nullptr;        ///< the same object, as the bottom half reads it
     napi_list poll_list;
     hrtimer_queue timers;
     wait_engine *engine = nullptr; ///< null: the CPU cannot block, and every queue spins (runtime::no_wait_reason())
@@ -175,6 +178,7 @@ struct alignas(64) softnet_data {
     /// `attachments` (Dekker).
     std::atomic<bool> online{true};
     std::atomic<unsigned> attachments{0}; ///< number of cpu_attachment objects
+    bh_thread *thread = nullptr;          ///< the CPU's own thread. Constant
     softnet_data *adopter = nullptr;      ///< its stand-in while it is offline. Written while its thread is held
     std::vector<napi_struct *> napis;     ///< instances attached here. Control thread
     std::vector<smpboot_thread *> further_threads; ///< started smpboot threads. Control thread

@@ -8,22 +8,16 @@
 //
 // A producer that publishes work for a CPU does not check whether the CPU is online. The parked thread of an offline
 // CPU passes the work on.
-#include <halfpoll/runtime.hpp>
+#include "runtime_thread.hpp"
 
-#include "bh_thread.hpp"
-#include "runtime/base/race_point.hpp"
+#include "runtime/cpu/call_on.hpp"
 #include "runtime/napi/napi_internal.hpp"
 #include "runtime/softirq/bh_work.hpp"
 #include "runtime/softirq/irq_work.hpp"
 #include "runtime/softirq/rcu.hpp"
-#include "runtime/softirq/remote.hpp"
 #include "runtime/softirq/tasklet.hpp"
 
-#include <rte_rcu_qsbr.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <unistd.h>
 #include <utility>
 
 namespace halfpoll
@@ -31,19 +25,6 @@ namespace halfpoll
 
 namespace
 {
-
-/// Sleeps until the doorbell rings. The CPU's io_uring has a read of the doorbell under way; without an io_uring the
-/// thread reads the doorbell itself.
-void sleep_offline(softnet_data &sd) noexcept
-{
-    if (sd.engine) {
-        sd.engine->wait(KTIME_MAX);
-        return;
-    }
-    std::uint64_t rings;
-    while (read(sd.doorbell_fd, &rings, sizeof rings) < 0 && errno == EINTR) {
-    }
-}
 
 /// Moves everything that is queued on `from`, whose thread is held, except its calls. On `to`, between polls.
 void adopt(softnet_data &from, softnet_data &to)
@@ -70,33 +51,6 @@ void bh_work_barrier(softnet_data &sd)
 
 } // namespace
 
-void cpu_offline_loop(bh_thread &t) noexcept
-{
-    softnet_data &sd = t.sd;
-    rte_rcu_qsbr_thread_offline(sd.rt->qsbr(), sd.cpu);
-    for (;;) {
-        announce_sleep(sd); // before the checks: a producer that publishes after them rings the doorbell
-        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
-        const bool changed = wish != t.state.load(std::memory_order_relaxed);
-        if (!changed && (wish == cpu_state::held || !sd.call_queue.load(std::memory_order_relaxed))) {
-            HALFPOLL_RACE_POINT(idle_before_block, &sd);
-            sleep_offline(sd);
-        }
-        sd.sleeping.store(0, std::memory_order_relaxed);
-        if (changed) {
-            t.state.store(wish, std::memory_order_release); // pairs with the acquire in bh_thread_request()
-            t.state.notify_one();
-        }
-        if (wish == cpu_state::running || wish == cpu_state::stopped) {
-            break;
-        }
-        if (wish == cpu_state::parked) {
-            forward_calls(sd, *sd.adopter);
-        }
-    }
-    rte_rcu_qsbr_thread_online(sd.rt->qsbr(), sd.cpu);
-}
-
 bool runtime::cpu_online(unsigned cpu) const noexcept
 {
     return threads_[cpu]->sd.online.load(std::memory_order_relaxed);
@@ -111,14 +65,7 @@ unsigned runtime::num_online_cpus() const noexcept
     return online;
 }
 
-unsigned runtime::served_by(unsigned cpu) const noexcept
-{
-    const softnet_data *sd = &threads_[cpu]->sd;
-    while (sd->adopter) {
-        sd = sd->adopter;
-    }
-    return sd->cpu;
-}
+unsigned runtime::served_by(unsigned cpu) const noexcept { return serving(threads_[cpu]->sd).cpu; }
 
 unsigned runtime::cpuhp_setup_state(cpuhp_step step)
 {
