@@ -66,7 +66,7 @@ struct latency_rig {
         burst.n = 1;
         burst.action[0] = xdp_redirect_map(&burst, 0, out.get(), 0, 0);
         halfpoll::xdp_do_redirect(cpu, wire, burst);
-        halfpoll::xmit_flush(cpu);
+        halfpoll::net_poll_end(cpu);
     }
 
 private:

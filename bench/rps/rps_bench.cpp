@@ -190,7 +190,7 @@ struct rig {
     {
         enqueue_to_backlog(core.cpu(0), target, dev, pkts, n);
         if (last) {
-            xmit_flush(core.cpu(0));
+            net_poll_end(core.cpu(0));
         }
     }
     pthread_t thread(unsigned cpu)
@@ -350,7 +350,7 @@ struct source : napi_struct {
             s.from->round(NET_BURST, [&](rte_mbuf **pkts, unsigned n, bool) { s.r->send(target, pkts, n, false); });
             sent += NET_BURST;
         }
-        xmit_flush(cpu);
+        net_poll_end(cpu);
         s.left.store(left - std::min(left, sent), std::memory_order_relaxed);
         return budget;
     }

@@ -5,8 +5,8 @@
 //
 //   receiving CPU --(backlog)--> handler -> consume_packets() -> staged, published with the round
 //        skb_defer_flush() <--------------- one ring per pair of CPUs <-------'
+#include "skb_defer.hpp"
 #include "defer_ring.hpp"
-#include "netio/device/net_core_internal.hpp"
 
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
@@ -61,6 +61,12 @@ void consume_packets(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept
     } else {
         defer(cpu, cpu.receiver, pkts, n);
     }
+}
+
+void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept
+{
+    stat_add(cpu.drops[reason], n);
+    consume_packets(cpu, pkts, n);
 }
 
 void defer_publish(net_cpu &cpu) noexcept

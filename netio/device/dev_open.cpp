@@ -5,10 +5,12 @@
 //   register -> open -> start ... stop, close -> unregister
 //                 ^                    |            (dev_replace.cpp: another device takes over)
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
-#include "net_core_internal.hpp"
+#include "net_rx_poll.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/redirect.hpp"
 #include "netio/xdp/xdp_internal.hpp"
+#include "netio/xmit/handover.hpp"
+#include "netio/xmit/xmit.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -339,7 +341,7 @@ void net_core::refuse_while_recovering(const net_device &dev)
 
 void net_core::announce(net_device &dev) noexcept
 {
-    if (on_change && devs_[dev.ifindex].get() == &dev) {
+    if (on_change && table_.get(dev.ifindex) == &dev) {
         on_change(dev);
     }
 }

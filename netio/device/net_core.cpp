@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "net_core_internal.hpp"
 #include "netio/buffers/defer_ring.hpp"
+#include "netio/steering/backlog.hpp"
 #include "netio/steering/backlog_ring.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/redirect.hpp"
 #include "netio/xdp/xdp_internal.hpp"
+#include "netio/xmit/handover.hpp"
+#include "netio/xmit/xmit.hpp"
 
 #include <halfpoll/flow_hash.hpp>
 #include <halfpoll/xdp.hpp>
@@ -60,6 +62,8 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->handover_dirty.resize(rt.cpus());
         cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
         cpu->redirect = std::make_shared<redirect_cpu>();
+        cpu->poll_end[POLL_END_XDP] = xdp_do_flush;
+        cpu->poll_end[POLL_END_RPS] = net_rps_flush;
         cpu->active.store(rt.cpu_online(c), std::memory_order_relaxed);
         rps_->online[c] = rt.cpu_online(c);
     }
@@ -188,13 +192,11 @@ void net_core::close_control() noexcept
 }
 
 /// Sets the timer to the next time at which a link is polled, a device is looked for or flows are processed.
-void net_core::arm_timer() noexcept
+void net_core::arm_timer()
 {
     ktime_t next = KTIME_MAX;
-    for (const auto &dev : devs_) {
-        if (dev) {
-            next = std::min({next, dev->link_look_at, dev->return_look_at, dev->arfs_look_at});
-        }
+    for (const net_device *dev : table_.all()) {
+        next = std::min({next, dev->link_look_at, dev->return_look_at, dev->arfs_look_at});
     }
     if (next == armed_for_) {
         return;
@@ -213,40 +215,6 @@ void net_core::set_rx_handler(rx_handler receive, void *ctx) noexcept
     handler_ctx_ = ctx;
 }
 
-net_device *net_core::dev_get_by_name(const std::string &name) noexcept
-{
-    auto it = std::find_if(devs_.begin(), devs_.end(), [&](const auto &dev) { return dev && dev->name == name; });
-    return it == devs_.end() ? nullptr : it->get();
-}
-
-std::vector<net_device *> net_core::devices()
-{
-    std::vector<net_device *> all;
-    for (auto &dev : devs_) {
-        if (dev) {
-            all.push_back(dev.get());
-        }
-    }
-    return all;
-}
-
-/// Returns the number that the name had before; else the next free one after the last number given, so that a freed
-/// number goes to another name as late as possible.
-ifindex_t net_core::new_ifindex(const std::string &name)
-{
-    const auto had = static_cast<std::size_t>(std::ranges::find(last_names_, name) - last_names_.begin());
-    if (had < MAX_IFINDEX && !devs_[had]) {
-        return static_cast<ifindex_t>(had);
-    }
-    for (unsigned i = 1; i < MAX_IFINDEX; ++i) {
-        const unsigned candidate = 1 + (last_ifindex_ - 1 + i) % (MAX_IFINDEX - 1);
-        if (!devs_[candidate]) {
-            return last_ifindex_ = static_cast<ifindex_t>(candidate);
-        }
-    }
-    throw error(name + ": all " + std::to_string(MAX_IFINDEX - 1) + " interface numbers are in use");
-}
-
 net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_device_options options)
 {
     if (options.name.empty() || dev_get_by_name(options.name)) {
@@ -257,7 +225,7 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
     dev.name = options.name;
     dev.options = std::move(options);
     dev.driver = std::move(driver);
-    dev.ifindex = new_ifindex(dev.name);
+    dev.ifindex = table_.free_ifindex(dev.name);
     if (const std::shared_ptr<xdp_program> program = std::move(dev.options.xdp)) {
         xdp_attach(*this, dev, program);
     }
@@ -265,8 +233,7 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
         rt_.call_on(cpu->id, [&](softnet_data &) { reset_stats(cpu->dev[dev.ifindex]); });
     }
     dev_open(dev);
-    last_names_[dev.ifindex] = dev.name;
-    devs_[dev.ifindex] = std::move(owned);
+    table_.put(std::move(owned));
     redirect_register(*this, dev);
     dev_start(dev);
     return dev;
@@ -278,7 +245,7 @@ void net_core::unregister_netdevice(net_device &dev) noexcept
     if (dev.open) {
         shut(dev);
     }
-    devs_[dev.ifindex].reset();
+    table_.remove(dev);
 }
 
 std::uint64_t net_core::drops(unsigned reason) const noexcept
@@ -322,7 +289,7 @@ void net_core::run_control()
     const ktime_t now = ktime_get();
     look_at_links(now);
     look_for_failed(now);
-    look_at_flows(now);
+    arfs_look_at_flows(table_, now);
     arm_timer();
 }
 

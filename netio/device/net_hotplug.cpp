@@ -3,9 +3,15 @@
 // The assignment of CPUs to rx and tx queues, and its change while packets flow. Meanwhile arriving packets stay in the
 // devices. The packets that were received are sent, then homes and owners change, then reception continues. So no
 // packet is lost, and none overtakes an earlier packet of its flow on another way.
-#include "net_core_internal.hpp"
+#include "net_rx_poll.hpp"
+
+#include <halfpoll/backlog.hpp>
+
+#include "netio/buffers/skb_defer.hpp"
 #include "netio/xdp/redirect.hpp"
+#include "netio/xmit/handover.hpp"
 #include "netio/xmit/shared_tx_queue.hpp"
+#include "netio/xmit/xmit.hpp"
 
 #include <halfpoll/rps.hpp>
 
@@ -28,7 +34,7 @@ constexpr std::chrono::microseconds DRAIN_NAP{20};
 /// between polls.
 bool has_unsent(net_cpu &cpu) noexcept
 {
-    xmit_flush(cpu);
+    net_poll_end(cpu);
     for (unsigned target = 0; target < cpu.core->cpus(); ++target) {
         if (backlog_tail(cpu, target) != backlog_head(cpu, target)) {
             return true;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "net_core_internal.hpp"
+#include "net_rx_poll.hpp"
 #include "netio/base/burst_length.hpp"
+#include "netio/base/net_deliver.hpp"
+#include "netio/buffers/skb_defer.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/xdp_internal.hpp"
 
@@ -126,7 +128,7 @@ int net_rx_poll(napi_struct &napi, int budget) noexcept
         dev_stats &stats = cpu.dev[q.dev->ifindex];
         stat_add(stats.rx_packets, work);
         stat_add(stats.rx_bytes, bytes);
-        xmit_flush(cpu);
+        net_poll_end(cpu);
     }
     const int work_done = static_cast<int>(work);
     if (work < limit && napi_complete_done(napi, work_done)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/slow_path.hpp>
 
-#include "netio/device/net_core_internal.hpp"
+#include "netio/xmit/xmit.hpp"
 #include "punt_ring.hpp"
 #include "shadow_tap.hpp"
 

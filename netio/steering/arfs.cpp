@@ -4,7 +4,6 @@
 //
 //   flow moves (rfs.cpp) -> arfs_request_flow() -> ring -> control thread -> rx_flow_steer() -> packets come elsewhere
 //                                                          every 100 ms      rx_flow_expire() <- rps_may_expire_flow()
-#include "netio/device/net_core_internal.hpp"
 #include "netio/flow/flow_hash.hpp"
 #include "rps_internal.hpp"
 
@@ -16,7 +15,7 @@ namespace halfpoll
 namespace
 {
 
-constexpr ktime_t ARFS_PERIOD = 100 * NSEC_PER_MSEC; ///< between two runs of look_at_flows() for a device
+constexpr ktime_t ARFS_PERIOD = 100 * NSEC_PER_MSEC; ///< between two runs of arfs_look_at_flows() for a device
 constexpr ktime_t ARFS_GRACE = 5 * ARFS_PERIOD;      ///< time before a new rule may expire
 
 /// Reads the flow of an untagged TCP or UDP packet. False: no rule is made for such a packet.
@@ -116,7 +115,7 @@ void arfs_request_flow(rps_queue &rps, const rte_mbuf *m, std::uint32_t hash, un
     const std::uint16_t queue = ring.queue_of_cpu[cpu];
     const std::uint32_t tail = ring.tail.load(std::memory_order_relaxed);
     if (queue == ring.own_queue || queue == arfs_ring::NO_QUEUE ||
-        // Pairs with the release in look_at_flows().
+        // Pairs with the release in arfs_look_at_flows().
         tail - ring.head.load(std::memory_order_acquire) == ring.requests.size()) {
         return;
     }
@@ -125,7 +124,7 @@ void arfs_request_flow(rps_queue &rps, const rte_mbuf *m, std::uint32_t hash, un
     if (tuple_of(m, request.flow)) {
         request.hash = hash;
         request.queue = queue;
-        ring.tail.store(tail + 1, std::memory_order_release); // pairs with the acquire in look_at_flows()
+        ring.tail.store(tail + 1, std::memory_order_release); // pairs with the acquire in arfs_look_at_flows()
     }
 }
 
@@ -169,9 +168,9 @@ std::uint64_t arfs_filters(const rx_queue &q) noexcept
                 : 0;
 }
 
-void net_core::look_at_flows(ktime_t now)
+void arfs_look_at_flows(const device_table &devices, ktime_t now)
 {
-    for (net_device *dev : devices()) {
+    for (net_device *dev : devices.all()) {
         if (now < dev->arfs_look_at || !dev->arfs || dev->recovering) {
             continue;
         }

@@ -2,8 +2,10 @@
 #include <halfpoll/announce.hpp>
 #include <halfpoll/backlog.hpp>
 
+#include "backlog.hpp"
 #include "backlog_ring.hpp"
-#include "netio/device/net_core_internal.hpp"
+#include "netio/base/net_deliver.hpp"
+#include "netio/buffers/skb_defer.hpp"
 
 #include "runtime/base/race_point.hpp"
 
@@ -97,7 +99,7 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) 
 /// overtake them here.
 void finish(net_cpu &cpu, net_cpu &by) noexcept
 {
-    xmit_flush(by);
+    net_poll_end(by);
     for (const auto &ring : cpu.backlog_in) {
         ring->deliver();
     }
@@ -129,6 +131,7 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
     if (likely(fit != 0)) {
         ring.put(in, pkts, fit);
         push(cpu.backlog_staged, ring, ring.staged());
+        cpu.poll_end_due |= 1U << POLL_END_RPS;
     }
     if (unlikely(fit < n)) {
         drop_backlog(cpu, target, in, pkts + fit, n - fit);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "netio/device/net_core_internal.hpp"
+#include "netio/xmit/handover.hpp"
 #include "rps_internal.hpp"
 
 #include <bit>

@@ -5,7 +5,8 @@
 //   pkts -> flow hash -> staged[CPU 0], staged[CPU 1], ..., staged[here]
 //                             |              |                 |
 //                          backlog        backlog           handler
-#include "netio/device/net_core_internal.hpp"
+#include "netio/base/net_deliver.hpp"
+#include "netio/xmit/handover.hpp"
 #include "rps_internal.hpp"
 
 #include <halfpoll/flow_hash.hpp>

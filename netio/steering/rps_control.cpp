@@ -2,7 +2,6 @@
 //
 // Settings of RPS and RFS. The tables that the data path uses are made here. The CPU that uses them exchanges them
 // between two polls, so that it needs no lock and frees nothing.
-#include "netio/device/net_core_internal.hpp"
 #include "rps_internal.hpp"
 
 #include <algorithm>

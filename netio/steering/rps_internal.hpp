@@ -84,9 +84,9 @@ struct arfs_ring {
     static constexpr std::uint16_t NO_QUEUE = UINT16_MAX;
     std::vector<std::uint16_t> queue_of_cpu;
     std::uint16_t own_queue = 0;
-    /// Release by the control thread in look_at_flows(); pairs with the acquire in arfs_request_flow().
+    /// Release by the control thread in arfs_look_at_flows(); pairs with the acquire in arfs_request_flow().
     alignas(64) std::atomic<std::uint32_t> head{0};
-    /// Release by the home CPU in arfs_request_flow(); pairs with the acquire in look_at_flows().
+    /// Release by the home CPU in arfs_request_flow(); pairs with the acquire in arfs_look_at_flows().
     alignas(64) std::atomic<std::uint32_t> tail{0};
     std::array<arfs_request, 64> requests;
 };
@@ -163,6 +163,9 @@ void arfs_request_flow(rps_queue &rps, const rte_mbuf *m, std::uint32_t hash, un
 void arfs_start(net_device &dev);
 std::unique_ptr<arfs_ring> make_arfs_ring(const rx_queue &q); ///< null: off
 void arfs_stop(net_device &dev) noexcept;
+/// Has devices bring flows to other queues as their CPUs have asked, and removes rules that have expired. Control
+/// thread.
+void arfs_look_at_flows(const device_table &devices, ktime_t now);
 std::uint64_t arfs_filters(const rx_queue &q) noexcept; ///< number of rules that bring flows to a queue
 
 /// Notes in the entries the positions up to which the rings have their packets. Called after the packets were put on

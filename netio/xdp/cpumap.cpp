@@ -7,7 +7,7 @@
 //
 // In modes `exclusive` and `nested` the entry's NAPI instance is polled in the NET_RX of the CPU's bottom-half thread,
 // like the backlog. In mode `big` it has a thread `cpumap/<cpu>`.
-#include "netio/device/net_core_internal.hpp"
+#include "netio/base/net_deliver.hpp"
 #include "netio/steering/backlog_ring.hpp"
 #include "redirect_map.hpp"
 #include "xdp_trace.hpp"
@@ -111,7 +111,7 @@ unsigned serve_all(cpumap_entry &entry, net_cpu &by, unsigned limit) noexcept
     }
     entry.next_lane = (entry.next_lane + 1) % lanes;
     if (work != 0) {
-        xmit_flush(by);
+        net_poll_end(by);
         for (cpumap_lane &lane : entry.lanes) {
             lane.ring->deliver();
         }

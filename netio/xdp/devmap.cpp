@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "netio/base/burst_length.hpp"
-#include "netio/device/net_core_internal.hpp"
 #include "redirect_map.hpp"
 #include "xdp_trace.hpp"
 
@@ -56,8 +55,8 @@ std::uint32_t fwd_max_frame(const net_device &dev) noexcept
     return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
 }
 
-/// Sends the packets of a bulk queue; then the queue is empty. xmit_flush() rings the doorbell for the last batch of a
-/// poll.
+/// Sends the packets of a bulk queue; then the queue is empty. net_poll_end() rings the doorbell for the last batch of
+/// a poll.
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
     const unsigned outer = std::exchange(cpu.xmit_recursion, bq.depth);

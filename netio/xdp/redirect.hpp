@@ -115,7 +115,6 @@ bool cpumap_in_flight(const net_cpu &cpu) noexcept;
 /// thread.
 void cpumap_drain(net_core &core) noexcept;
 
-// redirect_control.cpp
 int to_errno(xdp_error err) noexcept;
 /// From now on packets can be redirected to a device, or no more. When redirect_unregister() returns, the device's
 /// entries are gone from all maps, and no data CPU uses them. Control thread.

@@ -6,7 +6,6 @@
 //                                                 -> DROP, ABORTED and anything else: freed, counted
 //
 // A queue points to its state, and the state to the program, so that a change is one store between two bursts.
-#include "netio/device/net_core_internal.hpp"
 #include "xdp_internal.hpp"
 #include "xdp_trace.hpp"
 
@@ -226,20 +225,6 @@ unsigned xdp_receive(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noe
         same = redirect(q, x, b);
     }
     return same ? obey_all(q, x, b.action[0], pkts, n) : obey_each(q, x, b, pkts);
-}
-
-xdp_metadata xdp_meta;
-
-void xdp_init()
-{
-    constexpr rte_mbuf_dynfield field{.name = "halfpoll_xdp_meta_len", .size = 1, .align = 1, .flags = 0};
-    constexpr rte_mbuf_dynflag flag{.name = "halfpoll_xdp_meta", .flags = 0};
-    const int offset = rte_mbuf_dynfield_register(&field);
-    const int bit = offset < 0 ? -1 : rte_mbuf_dynflag_register(&flag);
-    if (bit < 0) {
-        throw_errno(rte_errno, "no room in packets for the length of XDP metadata");
-    }
-    xdp_meta = {offset, std::uint64_t{1} << bit};
 }
 
 namespace

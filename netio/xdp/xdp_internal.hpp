@@ -35,8 +35,8 @@ inline constexpr std::uint8_t XDP_TAKEN = 0xff;
 /// name. All other packets are consumed (enqueued, or dropped and counted under their error) and marked XDP_TAKEN. Home
 /// CPU, in a poll, which ends with xdp_do_flush().
 void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) noexcept;
-/// Sends the packets that redirects have enqueued: to devices, then to CPUs, then to sockets. xmit_flush() calls it if
-/// net_cpu::xdp_pending is set, which it clears. Home CPU.
+/// Sends the packets that redirects have enqueued: to devices, then to CPUs, then to sockets. The step POLL_END_XDP of
+/// net_poll_end(). Home CPU.
 void xdp_do_flush(net_cpu &cpu) noexcept;
 
 } // namespace halfpoll

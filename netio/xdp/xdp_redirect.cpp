@@ -135,7 +135,7 @@ void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) no
 {
     const redirect_guard guard(cpu);
     const bool trace = xdp_trace_enabled();
-    cpu.xdp_pending = true;
+    cpu.poll_end_due |= 1U << POLL_END_XDP;
     for (unsigned first = 0, end; first < burst.n; first = end) {
         end = first + 1;
         if (burst.action[first] != XDP_REDIRECT) {
@@ -161,7 +161,6 @@ void xdp_do_redirect(net_cpu &cpu, net_device &in, halfpoll_xdp_burst &burst) no
 
 void xdp_do_flush(net_cpu &cpu) noexcept
 {
-    cpu.xdp_pending = false;
     dev_flush(cpu);
     cpu_flush(cpu);
     xsk_flush(cpu);

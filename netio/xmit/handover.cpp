@@ -4,8 +4,9 @@
 //
 //   CPU 0, CPU 1, ..., foreign thread k  --(one ring each)-->  handover NAPI of the owner -> dev_queue_xmit
 #define RTE_USE_C11_MEM_MODEL // acquire and release that a race checker understands; the machine code is the same
+#include "handover.hpp"
 #include "netio/base/tagged_ring.hpp"
-#include "netio/device/net_core_internal.hpp"
+#include "xmit.hpp"
 
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
@@ -112,7 +113,7 @@ int handover_poll(napi_struct &napi, int budget) noexcept
     }
     cpu.handover_next = (cpu.handover_next + 1) % rings;
     if (work != 0) {
-        xmit_flush(by);
+        net_poll_end(by);
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         napi_unmask_irq(napi);
@@ -126,7 +127,7 @@ void handover_drain(net_cpu &cpu) noexcept
     for (rte_ring *ring : cpu.handover_in) {
         serve(by, ring, rte_ring_count(ring));
     }
-    xmit_flush(by);
+    net_poll_end(by);
 }
 
 handover_place handover_at(const net_core &core, unsigned from, unsigned owner) noexcept

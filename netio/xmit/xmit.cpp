@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-//   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: xmit_flush -> rest, one doorbell a device
+//   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: net_poll_end -> rest, one doorbell a device
 //                                                              ring full: kept, xmit_retry tries again, then dropped
+#include "xmit.hpp"
+#include "handover.hpp"
 #include "netio/base/burst_length.hpp"
-#include "netio/device/net_core_internal.hpp"
-#include "netio/xdp/xdp_internal.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
@@ -183,12 +183,6 @@ std::uint32_t xmit_max_frame(const net_device &dev) noexcept
     return dev.mtu.load(std::memory_order_relaxed) + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN;
 }
 
-void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) noexcept
-{
-    stat_add(cpu.drops[reason], n);
-    consume_packets(cpu, pkts, n);
-}
-
 namespace
 {
 
@@ -234,23 +228,36 @@ void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, 
     xmit_burst(cpu, dev, pkts, n, bytes);
 }
 
-void xmit_flush(net_cpu &cpu) noexcept
+namespace
+{
+
+/// A step may make work for a later one.
+void run_poll_end(net_cpu &cpu) noexcept
+{
+    for (unsigned step = 0; step < POLL_END_STEPS; ++step) {
+        if (cpu.poll_end_due & 1U << step) {
+            cpu.poll_end_due &= static_cast<std::uint8_t>(~(1U << step));
+            cpu.poll_end[step](cpu);
+        }
+    }
+}
+
+} // namespace
+
+void net_poll_end(net_cpu &cpu) noexcept
 {
     if (unlikely(cpu.xmit_recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
     }
     unsigned kept = 0;
     do {
-        if (unlikely(cpu.xdp_pending)) {
-            xdp_do_flush(cpu);
-        }
-        if (unlikely(cpu.backlog_staged != nullptr)) {
-            net_rps_flush(cpu); // first, so that the other CPUs begin while this CPU rings its devices
+        if (unlikely(cpu.poll_end_due != 0)) {
+            run_poll_end(cpu);
         }
         kept = flush_round(cpu, kept);
         // Virtual devices may have sent, redirected or steered packets meanwhile. The nesting is one deeper with each
         // round.
-    } while (unlikely(cpu.flush_count != kept || cpu.xdp_pending || cpu.backlog_staged != nullptr));
+    } while (unlikely(cpu.flush_count != kept || cpu.poll_end_due != 0));
     if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
         cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
     }
@@ -271,7 +278,7 @@ void xmit_retry_timer(hrtimer &timer) noexcept
             q.full = false;
         }
     }
-    xmit_flush(cpu);
+    net_poll_end(cpu);
 }
 
 void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept

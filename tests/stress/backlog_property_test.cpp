@@ -70,7 +70,7 @@ TEST_P(property_backlog, property_11_a_flow_that_moves_when_its_packets_are_deli
                 return; // the flow waits, or it would never be able to move
             }
             enqueue_here(0, target, *eth, packets(2, number));
-            xmit_flush(cpu);
+            net_poll_end(cpu);
             number += 2;
         });
     }

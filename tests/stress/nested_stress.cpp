@@ -273,7 +273,7 @@ void fired(hrtimer &timer) noexcept
     worker &w = *static_cast<counted_timer &>(timer).owner;
     ++w.fired;
     act(w, w.pick(3));
-    xmit_flush(*w.cpu);
+    net_poll_end(*w.cpu);
 }
 
 /// Keeps received packets, sends some packets on, and frees packets if the hoard is too large.
@@ -337,7 +337,7 @@ void stress_run::disturb()
 void run_on(worker &w)
 {
     act(w, 1 + w.pick(8));
-    xmit_flush(*w.cpu);
+    net_poll_end(*w.cpu);
 }
 
 void stress_run::embed(unsigned cpu, int priority, sleeper &self, sem_t &bell)
@@ -578,7 +578,7 @@ bool stress_run::give_back()
             }
             none = none && w.hoard.empty();
             free_some(w, static_cast<unsigned>(w.hoard.size()));
-            xmit_flush(*w.cpu);
+            net_poll_end(*w.cpu);
         });
     }
     return none;

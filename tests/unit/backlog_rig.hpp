@@ -79,7 +79,7 @@ protected:
     {
         rt->call_on(from, [&](softnet_data &) {
             enqueue_here(from, target, *eth, pkts);
-            xmit_flush(core->cpu(from));
+            net_poll_end(core->cpu(from));
         });
     }
     std::size_t count()

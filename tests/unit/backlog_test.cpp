@@ -49,7 +49,7 @@ TEST_P(backlog, a_burst_is_of_one_device)
             enqueue_here(0, 1, in, packets(1, i));
             wanted.push_back({1, &in, i});
         }
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     ASSERT_TRUE(eventually([&] { return count() == 60; }));
     EXPECT_EQ(all(), wanted);
@@ -65,7 +65,7 @@ TEST_P(backlog, nothing_is_seen_before_the_end_of_the_poll)
         EXPECT_EQ(backlog_length(core->cpu(0), 1), 40U);
         EXPECT_EQ(backlog_stats_of(core->cpu(1)).input_pkt_queue, 0U);
         EXPECT_NE(rt->cpu(1).sleeping.load(), 0U) << "kicked too early";
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     EXPECT_TRUE(eventually([&] { return count() == 40; }));
 }
@@ -232,7 +232,7 @@ TEST_P(backlog, many_to_many_without_loss_or_reordering)
                         enqueue_here(from, target, *eth,
                                      packets(each / 10, from << 24 | target << 20 | round * each / 10));
                     }
-                    xmit_flush(core->cpu(from));
+                    net_poll_end(core->cpu(from));
                 });
                 if (round % 16 == 0) {
                     std::this_thread::sleep_for(std::chrono::milliseconds(2));

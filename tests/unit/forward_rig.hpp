@@ -276,7 +276,7 @@ protected:
             for (burst &b : bursts) {
                 const outcome before = counters();
                 forwarder::receive(fwd_.get(), core_->cpu(0), *in_, b.data(), static_cast<unsigned>(b.size()));
-                xmit_flush(core_->cpu(0));
+                net_poll_end(core_->cpu(0));
                 seen.push_back(since(before));
             }
         });

@@ -72,7 +72,7 @@ protected:
     {
         rte_mbuf *m = packet(pool_, number);
         dev_queue_xmit(core_->cpu(by), *dev_, &m, 1);
-        xmit_flush(core_->cpu(by));
+        net_poll_end(core_->cpu(by));
     }
     /// A packet with a flow hash, so that it can be steered.
     rte_mbuf *udp_packet()
@@ -126,7 +126,7 @@ TEST_F(nested_test, an_urgent_packet_leaves_amid_a_section_of_the_other)
         dev_queue_xmit(core_->cpu(low), *dev_, &staged, 1);
         start(high, urgent);
         EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20}));
-        xmit_flush(core_->cpu(low));
+        net_poll_end(core_->cpu(low));
     });
     EXPECT_EQ(sent(), (std::vector<std::uint32_t>{20, 1}));
 }
@@ -186,7 +186,7 @@ TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
     }
     on(high, [&] {
         dev_queue_xmit(core_->cpu(high), *dev_, &pkts[3], 1);
-        xmit_flush(core_->cpu(high));
+        net_poll_end(core_->cpu(high));
     });
     EXPECT_EQ(sent().size(), 1U);
     EXPECT_EQ(mine.count(), mine_after(1)) << "freed by the driver";

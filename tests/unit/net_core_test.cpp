@@ -26,7 +26,7 @@ protected:
     {
         rt_->call_on(cpu, [&](softnet_data &) {
             dev_queue_xmit(core_->cpu(cpu), dev, pkts.data(), static_cast<unsigned>(pkts.size()));
-            xmit_flush(core_->cpu(cpu));
+            net_poll_end(core_->cpu(cpu));
         });
     }
     std::vector<rte_mbuf *> packets(unsigned n, std::uint32_t first = 0)
@@ -298,7 +298,7 @@ TEST_F(net_core_test, AsManyDevicesAsThereMayBeSendToOneAnother)
             rte_mbuf *m = packet(pool_, 0);
             dev_queue_xmit(cpu, *dev, &m, 1);
         }
-        xmit_flush(cpu);
+        net_poll_end(cpu);
         EXPECT_EQ(cpu.flush_count, 0U);
     });
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), MAX_IFINDEX - 1U);
@@ -319,7 +319,7 @@ TEST_F(net_core_test, AFullRingBesideALoop)
             rte_mbuf *m = packet(pool_, 0);
             dev_queue_xmit(cpu, *dev, &m, 1);
         }
-        xmit_flush(cpu);
+        net_poll_end(cpu);
         EXPECT_EQ(cpu.flush_count, 1U);
     });
     full->room = 10;

@@ -316,14 +316,14 @@ TEST_F(preempted_driver, under_the_lock_of_the_tx_queue_does_not)
             arm();
             // A whole burst goes straight to the driver.
             dev_queue_xmit(core.cpu(0), dev, pkts, NET_BURST, NET_BURST * 60);
-            xmit_flush(core.cpu(0));
+            net_poll_end(core.cpu(0));
         },
         [&](auto prepared) {
             cpu_attachment attached(rt, 1);
             prepared();
             bh_section bh(rt.cpu(1));
             dev_queue_xmit(core.cpu(1), dev, &urgent, 1);
-            xmit_flush(core.cpu(1));
+            net_poll_end(core.cpu(1));
         });
     EXPECT_EQ(rte_ring_count(ring_), NET_BURST + 1);
     SKIP_WITHOUT_FIFO();

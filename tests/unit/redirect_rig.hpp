@@ -96,7 +96,7 @@ protected:
             if (between) {
                 between();
             }
-            xmit_flush(core->cpu(cpu));
+            net_poll_end(core->cpu(cpu));
         });
         return left;
     }

@@ -104,7 +104,7 @@ TEST_F(devmap_test, TargetsOfABurstAreKeptApart)
                 rte_pktmbuf_free(burst.pkts[i]);
             }
         }
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     std::vector<std::uint32_t> to_a, to_b;
     for (unsigned i = 0; i < 64; ++i) {
@@ -317,7 +317,7 @@ TEST_F(devmap_test, BroadcastCopiesMetadata)
         ASSERT_EQ(xdp_adjust_meta(&burst, 0, -4), 0);
         *reinterpret_cast<std::uint32_t *>(xdp_data_meta(&burst, 0)) = 0x1234;
         xdp_do_redirect(core->cpu(0), *in, burst);
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     EXPECT_EQ(seen, (std::vector<std::uint32_t>{0x1234, 0x1234}));
 }
@@ -368,7 +368,7 @@ TEST_F(devmap_test, OtherOriginStartsABatchOfItsOwn)
         xdp_do_redirect(core->cpu(0), *in, burst);
         judge(burst, second, *b, to(map, 1));
         xdp_do_redirect(core->cpu(0), *b, burst);
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     EXPECT_EQ(sent(*a), numbers(6));
 }
@@ -501,7 +501,7 @@ TEST_F(devmap_test, ProgramsOfEntriesAreNotMixed)
             burst.target[i * 3].key = 3;
         }
         xdp_do_redirect(core->cpu(0), *in, burst);
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
     });
     EXPECT_EQ(seen, 10U);
     EXPECT_EQ(sent(*a), numbers(30));

@@ -75,7 +75,7 @@ TEST_P(skb_defer, over_the_limit_they_are_freed_where_they_are)
     std::vector<rte_mbuf *> burst = packets(30);
     rt->call_on(0, [&](softnet_data &) { // CPU 0 cannot take packets back meanwhile
         enqueue_here(0, 1, *eth, burst);
-        xmit_flush(core->cpu(0));
+        net_poll_end(core->cpu(0));
         go = eventually([&] { return deferred() + over() == 30; });
     });
     EXPECT_TRUE(go);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <halfpoll/device_table.hpp>
 #include <halfpoll/drop_reason.hpp>
 #include <halfpoll/napi_alloc_cache.hpp>
 #include <halfpoll/net_device.hpp>
@@ -58,6 +59,13 @@ struct xmit_queue {
     std::array<rte_mbuf *, 256> pkts;
 };
 
+/// What a poll may have left to do before it flushes its tx queues, in this order.
+enum poll_end_step : std::uint8_t {
+    POLL_END_XDP, ///< packets were redirected
+    POLL_END_RPS, ///< packets were staged for other CPUs, which begin while this CPU rings its devices
+    POLL_END_STEPS
+};
+
 /// Members of net_cpu from which their callback finds the net_cpu.
 struct xmit_timer : hrtimer {
     net_cpu *cpu = nullptr;
@@ -95,8 +103,10 @@ struct net_cpu {
     /// flushed.
     std::array<xmit_queue *, 2 * MAX_IFINDEX> flush_list{};
     unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;               ///< nesting depth of the present send, through virtual devices
-    bool xdp_pending = false;                  ///< packets were redirected in this poll: xdp_do_flush() has work
+    unsigned xmit_recursion = 0;   ///< nesting depth of the present send, through virtual devices
+    std::uint8_t poll_end_due = 0; ///< bit per poll_end_step that has work at the end of this poll
+    /// By poll_end_step; constant. Set by the component, so that transmit does not know it.
+    std::array<void (*)(net_cpu &) noexcept, POLL_END_STEPS> poll_end{};
     xmit_timer xmit_retry;                     ///< offers packets to full rings again
     cpu_napi handover;                         ///< polls the rings in handover_in
     std::vector<rte_ring *> handover_in;       ///< by producer: runtime CPUs, then foreign threads
@@ -135,16 +145,16 @@ struct net_cpu {
 };
 
 /// Sends a burst out of a device and takes ownership of the packets. They are staged, and become visible to the peer at
-/// the end of the poll (xmit_flush()). If `cpu` owns no tx queue of the device, the packets cross to the owner of one.
-/// What cannot be sent is freed and counted: DROP_DEV_READY, DROP_TX_FULL, DROP_TX_OVERSIZE, DROP_RECURSION_LIMIT or
-/// DROP_HANDOVER_FULL. Home CPU of `cpu`.
+/// the end of the poll (net_poll_end()). If `cpu` owns no tx queue of the device, the packets cross to the owner of
+/// one. What cannot be sent is freed and counted: DROP_DEV_READY, DROP_TX_FULL, DROP_TX_OVERSIZE, DROP_RECURSION_LIMIT
+/// or DROP_HANDOVER_FULL. Home CPU of `cpu`.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
 /// As dev_queue_xmit() above, without the check of the lengths: the caller states that the packets have `bytes` in all
 /// and that none is longer than the device's MTU plus the link header and two VLAN tags.
 void dev_queue_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept;
 /// Ends a poll: sends what XDP programs redirected, publishes packets for other CPUs, offers staged packets to the
 /// devices with one doorbell for each device, and schedules each hand-over target once. Home CPU of `cpu`.
-void xmit_flush(net_cpu &cpu) noexcept;
+void net_poll_end(net_cpu &cpu) noexcept;
 /// Frees packets whose processing has ended (the kernel's napi_consume_skb()). Packets that another CPU received, and
 /// that came by the backlog, go back to that CPU while fewer than skb_defer_max wait for it. Home CPU of `cpu`.
 void consume_packets(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept;
@@ -227,9 +237,9 @@ public:
     /// opened.
     void check_options(const port &driver, const net_device_options &options) const;
     /// Null if no interface has that number.
-    net_device *dev_get(ifindex_t ifindex) noexcept { return ifindex < MAX_IFINDEX ? devs_[ifindex].get() : nullptr; }
-    net_device *dev_get_by_name(const std::string &name) noexcept;
-    std::vector<net_device *> devices();
+    net_device *dev_get(ifindex_t ifindex) const noexcept { return table_.get(ifindex); }
+    net_device *dev_get_by_name(const std::string &name) const noexcept { return table_.by_name(name); }
+    std::vector<net_device *> devices() const { return table_.all(); }
     /// Sets the MTU (bytes of layer 3) or the address of an interface. If the driver takes the setting only when it is
     /// opened, the port is closed and opened again. If the device is away, the setting applies at its return. Throws
     /// `error` if the driver refuses the value or is repairing the device; then the former value stays, or the
@@ -264,13 +274,12 @@ public:
     std::function<void(net_device &, const std::string &)> on_reopen;
 
 private:
-    ifindex_t new_ifindex(const std::string &name);
     void make_rings(unsigned foreign_threads);
     void add_napis();
     void remove_napis() noexcept;
     void open_control();
     void close_control() noexcept;
-    void arm_timer() noexcept;
+    void arm_timer();
     void announce(net_device &dev) noexcept;
 
     // Taking devices into and out of service (dev_open.cpp).
@@ -301,9 +310,6 @@ private:
     void look_for_failed(ktime_t now);
     void try_return(net_device &dev);
 
-    // Accelerated RFS (arfs.cpp).
-    void look_at_flows(ktime_t now);
-
     // CPU hotplug (net_hotplug.cpp).
     class traffic_hold;
     void cpu_moves(unsigned cpu, bool active);
@@ -327,12 +333,10 @@ private:
     runtime &rt_;
     rte_mempool *pool_;
     std::vector<std::unique_ptr<net_cpu>> cpus_;
-    std::array<std::unique_ptr<net_device>, MAX_IFINDEX> devs_;
+    device_table table_;
     std::shared_ptr<rps_state> rps_;
     std::shared_ptr<redirect_state> redirect_;
-    ifindex_t last_ifindex_ = 0;
-    std::array<std::string, MAX_IFINDEX> last_names_; ///< by number: the name that has it, or had it last
-    unsigned cpuhp_ = 0;                              ///< handle of the CPU hotplug state
+    unsigned cpuhp_ = 0; ///< handle of the CPU hotplug state
     /// By foreign thread: held while the thread sends, and by the control thread while owners of tx queues change.
     std::vector<std::unique_ptr<std::mutex>> foreign_mutexes_;
     rx_handler handler_ = nullptr;
