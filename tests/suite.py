@@ -3,7 +3,7 @@
 
 Stages, in this order:
   format     clang-format 14 over all sources (on Debian 12), links of the documentation
-  build      gcc (release) and clang (with ThreadSanitizer), warnings as errors
+  build      gcc (release) and clang (with ThreadSanitizer), warnings as errors; the graph of rooms (tests/rooms.py)
   unit       unit and race-forcing tests, gcc build
   asan       these tests under AddressSanitizer and UndefinedBehaviorSanitizer, and two seconds of each fuzzer
   tsan       these tests under ThreadSanitizer
@@ -161,7 +161,8 @@ def need_build(suite, folder, stage):
 
 
 def stage_build(suite):
-    build(suite, "gcc")
+    if build(suite, "gcc"):
+        suite.check("the graph of rooms", OUT / "rooms.log", ["/usr/bin/python3", "tests/rooms.py", "--build-dir", OUT / "gcc"], 120)
     build(suite, "tsan")
 
 
