@@ -48,10 +48,11 @@ def objects_of(build, floor, rooms):
     """Object -> its source. meson names an object after the source's path from where its target is made."""
     objects = {}
     for path in (build / floor).rglob("*.o"):
+        name = path.name.removesuffix(".cpp.o")
         for room in rooms:
-            stem = path.name.removesuffix(".cpp.o").removeprefix(f"{room}_")
+            stem = name if path.parent.parent.name == room else name.removeprefix(f"{room}_")
             source = ROOT / floor / room / f"{stem}.cpp"
-            if source.exists() and (path.name.startswith(f"{room}_") or path.parent.parent.name == room):
+            if source.exists() and (path.parent.parent.name == room or name != stem):
                 objects[path] = source
     return objects
 
