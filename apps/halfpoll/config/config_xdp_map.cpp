@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "config_xdp_map.hpp"
-#include "config.hpp"
+#include "config_tables.hpp"
 #include "irq_threads.hpp"
-#include "toml_reader.hpp"
 
 #include <algorithm>
 #include <climits>

@@ -5,15 +5,10 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace halfpoll
 {
-
-struct config;
-class problem_list;
-class toml_reader;
 
 /// An entry of a redirect map, as the file or `halfpoll xdp map update` sets it.
 struct xdp_map_entry_config {
@@ -32,8 +27,5 @@ struct xdp_map_config {
     std::vector<xdp_map_entry_config> entries;
     bool operator==(const xdp_map_config &) const = default;
 };
-
-/// Reads the tables below [xdp_map]. Call after reading ports and programs, which the entries name.
-void read_xdp_maps(toml_reader &root, problem_list &problems, config &out);
 
 } // namespace halfpoll

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cpu_list.hpp"
+#include "toml_reader.hpp"
 
 #include <charconv>
 #include <set>
@@ -85,6 +86,27 @@ std::optional<std::vector<unsigned>> parse_cpu_list(std::string_view text, unsig
 std::string cpu_list_expected(unsigned cpus)
 {
     return "runtime CPUs from 0 to " + std::to_string(cpus - 1) + ", as a list (\"0-2,4\") or a mask (\"0x17\")";
+}
+
+void read_cpu_list(toml_reader &reader, const char *key, unsigned cpus, std::vector<unsigned> &list)
+{
+    const toml::node *node = reader.get(key);
+    if (!node) {
+        return;
+    }
+    std::string text;
+    if (const toml::array *array = node->as_array()) {
+        for (const toml::node &element : *array) {
+            text += (text.empty() ? "" : ",") + (element.is_integer() ? std::to_string(**element.as_integer()) : "?");
+        }
+    } else {
+        text = node->value_or(std::string("?"));
+    }
+    if (const auto found = parse_cpu_list(text, cpus)) {
+        list = *found;
+    } else {
+        reader.problem(*node, key, describe(*node), cpu_list_expected(cpus));
+    }
 }
 
 } // namespace halfpoll

@@ -163,6 +163,23 @@ const toml::node *toml_reader::required_string(std::string_view key, std::string
     return node;
 }
 
+const toml::node *toml_reader::word_index(std::string_view key, std::size_t &index,
+                                          const std::vector<std::string_view> &words, const std::string &expected)
+{
+    std::string text;
+    const toml::node *node = string(key, text);
+    if (!node) {
+        return nullptr;
+    }
+    const auto found = std::ranges::find(words, text);
+    if (found == words.end()) {
+        problem(*node, std::string(key), describe(*node), expected);
+        return nullptr;
+    }
+    index = static_cast<std::size_t>(found - words.begin());
+    return node;
+}
+
 const toml::node *toml_reader::integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min,
                                         std::int64_t max)
 {

@@ -3,6 +3,7 @@
 
 #include <toml++/toml.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -65,6 +66,18 @@ public:
     const toml::node *boolean(std::string_view key, bool &value);
     const toml::node *string(std::string_view key, std::string &value);
     const toml::node *required_string(std::string_view key, std::string &value);
+    /// Reads one of several words; `value` becomes its index in `words`.
+    template <typename T>
+    const toml::node *word(std::string_view key, T &value, const std::vector<std::string_view> &words,
+                           const std::string &expected)
+    {
+        std::size_t found = 0;
+        const toml::node *node = word_index(key, found, words, expected);
+        if (node) {
+            value = static_cast<T>(found);
+        }
+        return node;
+    }
     /// Reads a non-empty array of different integers from min to max.
     const toml::node *integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min, std::int64_t max);
     /// Reports the keys that no getter has read.
@@ -76,6 +89,8 @@ public:
 
 private:
     const toml::node *integer_in_range(std::string_view key, std::int64_t &value, std::int64_t min, std::int64_t max);
+    const toml::node *word_index(std::string_view key, std::size_t &index, const std::vector<std::string_view> &words,
+                                 const std::string &expected);
 
     const toml::table &table_;
     std::string name_;
