@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "forward/packet/input.hpp"
+#include "forward/packet/wire.hpp"
 #include "mirror_impl.hpp"
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "input.hpp"
+#include "ip4_forward.hpp"
+#include "punt_classify.hpp"
+#include "segments.hpp"
 
 namespace halfpoll
 {

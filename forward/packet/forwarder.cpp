@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "forwarder.hpp"
 
-#include "input.hpp"
 #include "ip4_check.hpp"
+#include "ip4_forward.hpp"
 
 #include <rte_rcu_qsbr.h>
 

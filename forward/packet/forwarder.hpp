@@ -54,6 +54,9 @@ struct rx_counts {
     std::array<std::uint64_t, DROP_REASONS> dropped{};
 };
 
+/// Most packets of one call of forwarder::receive().
+inline constexpr unsigned burst_max = 64;
+
 /// Capacities of the tables. Each bounds memory.
 struct table_sizes {
     std::uint32_t nexthops = nexthop_table::max_nexthops;

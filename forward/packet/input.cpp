@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "input.hpp"
+#include "segments.hpp"
+#include "vlan_tags.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <cstring>
 
 namespace halfpoll
 {
-void trim(rte_mbuf *m, std::uint32_t length) noexcept
-{
-    m->pkt_len = length;
-    m->nb_segs = 1;
-    rte_mbuf *last = m;
-    while (last->data_len < length) {
-        length -= last->data_len;
-        last = last->next;
-        m->nb_segs++;
-    }
-    last->data_len = static_cast<std::uint16_t>(length);
-    rte_pktmbuf_free(std::exchange(last->next, nullptr));
-}
 
 void input::flush() noexcept
 {
@@ -84,29 +73,6 @@ void input::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noe
     }
     std::memcpy(frame, adj.rewrite, adj.rewrite_len);
     xmit(*adj.dev, m);
-}
-
-bool pull_tail(rte_mbuf *m, unsigned want) noexcept
-{
-    std::uint32_t missing = want - m->data_len;
-    if (m->pkt_len < want || rte_pktmbuf_tailroom(m) < missing) {
-        return false;
-    }
-    while (missing != 0) {
-        rte_mbuf *next = m->next;
-        const std::uint16_t n = static_cast<std::uint16_t>(std::min<std::uint32_t>(missing, next->data_len));
-        std::memcpy(frame_of(m) + m->data_len, frame_of(next), n);
-        m->data_len = static_cast<std::uint16_t>(m->data_len + n);
-        next->data_off = static_cast<std::uint16_t>(next->data_off + n);
-        next->data_len = static_cast<std::uint16_t>(next->data_len - n);
-        missing -= n;
-        if (next->data_len == 0) {
-            m->next = next->next;
-            m->nb_segs--;
-            rte_pktmbuf_free_seg(next);
-        }
-    }
-    return true;
 }
 
 } // namespace halfpoll

@@ -3,50 +3,18 @@
 
 #include "forwarder.hpp"
 #include "multipath_hash.hpp"
+#include "wire.hpp"
 
 #include <rte_mbuf.h>
 
-#include <bit>
 #include <cstdint>
-#include <cstring>
 
 namespace halfpoll
 {
 
-static_assert(std::endian::native == std::endian::little, "headers are read as little-endian words");
-
-inline constexpr unsigned input_max = 64; ///< packets in a burst
-inline constexpr unsigned eth_len = 14;
-inline constexpr unsigned ip4_len = 20; ///< without options
-inline constexpr unsigned ip6_len = 40;
-inline constexpr std::uint16_t ethertype_ip4 = 0x0800, ethertype_ip6 = 0x86DD, ethertype_arp = 0x0806;
-inline constexpr std::uint16_t ethertype_vlan = 0x8100, ethertype_qinq = 0x88A8;
-
-template <typename T>
-T load(const void *p) noexcept
-{
-    T v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-template <typename T>
-void store(void *p, T v) noexcept
-{
-    std::memcpy(p, &v, sizeof v);
-}
-inline std::uint16_t load_be16(const void *p) noexcept { return __builtin_bswap16(load<std::uint16_t>(p)); }
-inline std::uint32_t load_be32(const void *p) noexcept { return __builtin_bswap32(load<std::uint32_t>(p)); }
-
-/// The 6 bytes of a link address, in the low 48 bits of the result.
-inline std::uint64_t load_mac(const void *p) noexcept
-{
-    return load<std::uint32_t>(p) | std::uint64_t{load<std::uint16_t>(static_cast<const std::uint8_t *>(p) + 4)} << 32;
-}
-
-inline std::uint8_t *frame_of(rte_mbuf *m) noexcept { return rte_pktmbuf_mtod(m, std::uint8_t *); }
-
-/// Collects the decisions about the packets of one burst, so that consecutive packets with the same decision cost one
-/// call. Lives on the stack of the home CPU.
+/// What the stages share about one burst: the tables, the interface that its packets were received on, and the
+/// decisions about the packets, which are collected so that consecutive packets with the same decision cost one call.
+/// Lives on the stack of the home CPU.
 class input
 {
 public:
@@ -133,7 +101,7 @@ private:
     };
     void add(const fate &f, rte_mbuf *m) noexcept
     {
-        if (count_ == input_max || !(f == fate_)) {
+        if (count_ == burst_max || !(f == fate_)) {
             flush();
             fate_ = f;
         }
@@ -150,39 +118,7 @@ private:
     bool punted_ = false;
     fate fate_;
     unsigned count_ = 0;
-    rte_mbuf *pkts_[input_max];
+    rte_mbuf *pkts_[burst_max];
 };
-
-/// Forwards a burst of IPv4 packets that are addressed to the interface. All other packets go to classify().
-void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// Forwards IPv6 packets whose frames are addressed to the interface.
-void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// The cases that classify() leaves to its caller.
-enum class unclassified {
-    none,   ///< nothing: the packet was sent, punted or dropped
-    ip6,    ///< IPv6, frame addressed to the interface
-    tagged, ///< frame with a VLAN tag
-};
-/// Handles one packet that ip4_check() did not accept.
-unclassified classify(input &io, rte_mbuf *m) noexcept;
-/// Takes the VLAN tags off and forwards the packets as received on the interfaces that the tags name.
-void vlan_input(input &io, rte_mbuf **pkts, unsigned n) noexcept;
-/// Puts back the tags that vlan_input() took off. Returns false if there is no headroom.
-bool vlan_restore(const rx_interface &from, rte_mbuf *m) noexcept;
-/// Punt class of an IPv4 or IPv6 packet that is for the box or for a multicast group: PUNT_ROUTING (IPv6 also
-/// PUNT_ARP_ND) if it is of a routing protocol (or of neighbour discovery), else `otherwise`.
-unsigned ip4_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
-unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept;
-/// True if the frame has the LLC header of IS-IS (ISO 10589).
-bool is_isis(rte_mbuf *m) noexcept;
-/// True if the frame is IPv6 with an ICMPv6 type of neighbour or router discovery (RFC 4861).
-bool is_neighbour_discovery(rte_mbuf *m) noexcept;
-/// Cuts a packet off after `length` bytes, in whichever segment they end, and frees the segments behind.
-void trim(rte_mbuf *m, std::uint32_t length) noexcept;
-/// The slow part of pull(): moves bytes from later segments into the first.
-bool pull_tail(rte_mbuf *m, unsigned want) noexcept;
-/// Makes the first `want` bytes contiguous. Returns false if the packet is shorter, or if its first segment has no room
-/// for them.
-inline bool pull(rte_mbuf *m, unsigned want) noexcept { return m->data_len >= want || pull_tail(m, want); }
 
 } // namespace halfpoll

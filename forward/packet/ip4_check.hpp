@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "input.hpp"
+#include "forwarder.hpp"
 
+#include <rte_mbuf.h>
+
+#include <cstdint>
 #include <span>
 
 namespace halfpoll
@@ -11,12 +14,12 @@ namespace halfpoll
 /// A burst as a structure of arrays: the results of ip4_check() for its packets. The entries from n up to the next
 /// multiple of 16 are written too, and have no meaning.
 struct ip4_burst {
-    alignas(64) std::uint32_t pkt_len[input_max];
-    alignas(64) std::uint32_t dst[input_max];      ///< destination, host order
-    alignas(64) std::uint32_t nexthop[input_max];  ///< lookup result for `dst`
-    alignas(64) std::uint32_t ttl_word[input_max]; ///< frame bytes 22-25 (TTL, protocol, checksum) after one hop
-    alignas(64) std::uint32_t fault[input_max];    ///< not 0: not a packet to forward on the fast path
-    alignas(64) std::uint8_t *frame[input_max];    ///< start of the frame; valid if the packet has no fault
+    alignas(64) std::uint32_t pkt_len[burst_max];
+    alignas(64) std::uint32_t dst[burst_max];      ///< destination, host order
+    alignas(64) std::uint32_t nexthop[burst_max];  ///< lookup result for `dst`
+    alignas(64) std::uint32_t ttl_word[burst_max]; ///< frame bytes 22-25 (TTL, protocol, checksum) after one hop
+    alignas(64) std::uint32_t fault[burst_max];    ///< not 0: not a packet to forward on the fast path
+    alignas(64) std::uint8_t *frame[burst_max];    ///< start of the frame; valid if the packet has no fault
     std::uint64_t bytes;                           ///< sum over all packets
 };
 

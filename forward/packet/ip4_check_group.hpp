@@ -6,6 +6,7 @@
 // check needs a branch or a comparison.
 
 #include "ip4_check.hpp"
+#include "wire.hpp"
 
 #include <utility>
 #ifdef __SSE2__

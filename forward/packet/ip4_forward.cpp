@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "ip4_forward.hpp"
 #include "ip4_check.hpp"
+#include "punt_classify.hpp"
+#include "segments.hpp"
 
 #include <algorithm>
 
@@ -28,7 +31,7 @@ struct rewritten {
     std::uint64_t left = 0; ///< a bit for each packet that was not rewritten
     bool one_device = true; ///< all packets go out of dev[0]
     /// Of each rewritten packet: from the adjacency that was used, which may be replaced meanwhile.
-    net_device *dev[input_max];
+    net_device *dev[burst_max];
 };
 
 /// Rewrites a burst whose packets all have the first packet's next hop and fit its MTU; reads the adjacency once.
@@ -184,7 +187,7 @@ bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
 void forward_rest(input &io, const ip4_burst &burst, const rewritten &result, rte_mbuf **pkts, unsigned first,
                   unsigned n) noexcept
 {
-    rte_mbuf *ip6[input_max], *tagged[input_max];
+    rte_mbuf *ip6[burst_max], *tagged[burst_max];
     unsigned ip6_count = 0, tagged_count = 0;
     for (unsigned i = first; i < n; i++) {
         if (!(result.left >> i & 1)) {

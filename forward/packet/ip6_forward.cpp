@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "input.hpp"
+#include "ip4_forward.hpp"
+#include "punt_classify.hpp"
+#include "segments.hpp"
 
 namespace halfpoll
 {
@@ -89,9 +91,9 @@ void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
 
 void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
 {
-    rte_mbuf *left[input_max];
-    ip6_addr dst[input_max];
-    std::uint32_t nexthop[input_max];
+    rte_mbuf *left[burst_max];
+    ip6_addr dst[burst_max];
+    std::uint32_t nexthop[burst_max];
     unsigned count = 0;
     if (n == 0) {
         return;

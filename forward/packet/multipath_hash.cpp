@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "multipath_hash.hpp"
 
-#include "input.hpp"
+#include "wire.hpp"
 
 #include <fstream>
 #include <string>

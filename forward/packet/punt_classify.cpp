@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "input.hpp"
+#include "punt_classify.hpp"
+#include "segments.hpp"
+#include "wire.hpp"
+
+#include <halfpoll/slow_path.hpp>
 
 namespace halfpoll
 {

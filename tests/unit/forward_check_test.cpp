@@ -120,8 +120,8 @@ class ip4_check_test : public testing::TestWithParam<ip4_check_level>
 {
 protected:
     fib4 routes_{[](std::function<void()>) {}};
-    std::unique_ptr<packet[]> packets_{new packet[input_max]};
-    rte_mbuf *pkts_[input_max];
+    std::unique_ptr<packet[]> packets_{new packet[burst_max]};
+    rte_mbuf *pkts_[burst_max];
     ip4_burst burst_;
 
     void expect_packet(unsigned i)
@@ -156,7 +156,7 @@ TEST_P(ip4_check_test, agrees_with_a_plain_reading_of_the_rules)
         routes_.insert(20U << 24 | random.below(1U << 24), 1 + i % 32, i);
     }
     for (unsigned round = 0; round < 40'000; round++) {
-        const unsigned n = 1 + random.below(input_max);
+        const unsigned n = 1 + random.below(burst_max);
         bool all = true;
         std::uint64_t bytes = 0;
         for (unsigned i = 0; i < n; i++) {
