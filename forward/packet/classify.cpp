@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ip4_forward.hpp"
+#include "forward_burst.hpp"
 #include "punt_classify.hpp"
 #include "segments.hpp"
 
@@ -31,7 +31,7 @@ bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 
 /// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
 /// only the kernel knows the local listeners.
-void link_multicast(input &io, rte_mbuf *m, std::uint16_t type) noexcept
+void link_multicast(burst_verdicts &io, rte_mbuf *m, std::uint16_t type) noexcept
 {
     switch (type) {
     case ethertype_ip4:
@@ -85,7 +85,7 @@ void ip4_decrement_ttl(std::uint8_t *ip) noexcept
 
 /// Reverse-path check in the mode that the interface asks for (RFC 1812 5.3.8, RFC 3704). Returns false if the packet
 /// failed the check and was dropped or punted.
-bool ip4_reverse_path(input &io, rte_mbuf *m) noexcept
+bool ip4_reverse_path(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (io.from == nullptr || io.from->rp_filter == rp_filter_mode::off) {
         return true;
@@ -103,14 +103,14 @@ bool ip4_reverse_path(input &io, rte_mbuf *m) noexcept
     }
 }
 
-/// Follows the route of a packet with a valid header. `forward_one()` (ip4_forward.cpp) makes the same decisions in
+/// Follows the route of a packet with a valid header. `forward_one()` (forward_burst.cpp) makes the same decisions in
 /// another order: before it runs, ip4_check() has tested TTL and options, and `admit()` forwarding4 and rp_filter; a
 /// packet that fails one of those tests comes here. Here these tests follow the lookup, since a packet for the box is
 /// delivered whatever its TTL and whatever forwarding4 says (RFC 1812 4.2.2.9, 5.2.3). Reverse path comes last: the
 /// kernel checks the packets that are punted. A change of one of the two functions needs the same change in the other;
 /// only `forward_one()` samples redirects, since the only packets that are forwarded from here are those whose first
 /// segment is shorter than their headers.
-void ip4_route(input &io, rte_mbuf *m) noexcept
+void ip4_route(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     std::uint8_t *ip = frame_of(m) + eth_len;
     const adjacency &adj = io.next_hop4(io.routes4.lookup(load_be32(ip + 16)), m);
@@ -134,7 +134,7 @@ void ip4_route(input &io, rte_mbuf *m) noexcept
 }
 
 /// Receives one IPv4 packet that is addressed to the interface at the link.
-void ip4_rcv(input &io, rte_mbuf *m) noexcept
+void ip4_rcv(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (const unsigned fault = ip4_header_fault(m); fault != DROP_FORWARD_MAX) {
         return io.drop(fault, m);
@@ -159,7 +159,7 @@ namespace
 
 /// Leaves a tagged packet to the caller, which groups packets by interface. Where no interfaces are known, the kernel
 /// decides; a tag inside the tags of a known interface is dropped.
-unclassified tagged(input &io, rte_mbuf *m) noexcept
+unclassified tagged(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (io.port != nullptr) {
         return unclassified::tagged;
@@ -171,11 +171,11 @@ unclassified tagged(input &io, rte_mbuf *m) noexcept
 
 } // namespace
 
-/// The tests at the link, for packets that ip4_check() did not accept; `forward_rest()` (ip4_forward.cpp) passes all
+/// The tests at the link, for packets that ip4_check() did not accept; `forward_rest()` (forward_burst.cpp) passes all
 /// others to `forward_one()`. There ip4_check() tests the EtherType, then `admit()` the interface, then
 /// `forward_rest()` the link address. Here the order is: tag, interface, group address, link address, EtherType. A
 /// change of one place needs the same change in the other.
-unclassified classify(input &io, rte_mbuf *m) noexcept
+unclassified classify(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (!pull(m, eth_len)) {
         stat_add(io.stats.other);

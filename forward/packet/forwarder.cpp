@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "forwarder.hpp"
 
+#include "forward_burst.hpp"
 #include "ip4_check.hpp"
-#include "ip4_forward.hpp"
 
 #include <rte_rcu_qsbr.h>
 
@@ -89,9 +89,9 @@ rx_counts forwarder::counts(ifindex_t ifindex) const
 void forwarder::receive(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     const forwarder &fwd = *static_cast<forwarder *>(ctx);
-    input io(*fwd.fib4_, *fwd.fib6_, *fwd.nexthops_, fwd.interfaces_->get(in.ifindex), fwd.stats_[cpu.id][in.ifindex],
-             fwd.slow_, cpu, in);
-    ip4_forward(io, pkts, n);
+    burst_verdicts io(*fwd.fib4_, *fwd.fib6_, *fwd.nexthops_, fwd.interfaces_->get(in.ifindex),
+                      fwd.stats_[cpu.id][in.ifindex], fwd.slow_, cpu, in);
+    forward_burst(io, pkts, n);
 }
 
 const char *forwarder::simd() noexcept { return ip4_check_levels().front().name; }

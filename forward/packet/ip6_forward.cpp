@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ip4_forward.hpp"
+#include "forward_burst.hpp"
 #include "punt_classify.hpp"
 #include "segments.hpp"
 
@@ -40,7 +40,7 @@ unsigned header_fault(rte_mbuf *m) noexcept
 }
 
 /// Handles the packets that need no lookup. Returns false if the packet was dropped or punted.
-bool before_lookup(input &io, rte_mbuf *m) noexcept
+bool before_lookup(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (const unsigned fault = header_fault(m); fault != DROP_FORWARD_MAX) {
         io.drop(fault, m);
@@ -60,7 +60,7 @@ bool before_lookup(input &io, rte_mbuf *m) noexcept
 
 /// Follows the route of a packet with a valid header. The first test, delivery to the box, precedes all conditions of
 /// forwarding: the hop limit counts only for packets that are forwarded (RFC 8200 section 3).
-void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
+void route(burst_verdicts &io, const adjacency &adj, rte_mbuf *m) noexcept
 {
     constexpr std::uint8_t hop_by_hop = 0;
     std::uint8_t *ip = frame_of(m) + eth_len;
@@ -89,7 +89,7 @@ void route(input &io, const adjacency &adj, rte_mbuf *m) noexcept
 
 } // namespace
 
-void ip6_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
+void ip6_forward(burst_verdicts &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     rte_mbuf *left[burst_max];
     ip6_addr dst[burst_max];

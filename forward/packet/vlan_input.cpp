@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ip4_forward.hpp"
+#include "forward_burst.hpp"
 #include "vlan_tags.hpp"
 
 namespace halfpoll
@@ -11,7 +11,7 @@ constexpr std::uint16_t vid_mask = 0x0FFF;
 
 /// The interface that the tags name; null: there is none. A single tag with VLAN id 0 only carries a priority (IEEE
 /// 802.1Q) and names the untagged interface.
-const rx_interface *interface_of(const input &io, const vlan_tags &tags) noexcept
+const rx_interface *interface_of(const burst_verdicts &io, const vlan_tags &tags) noexcept
 {
     const std::uint16_t vid[2] = {static_cast<std::uint16_t>(tags.tci[0] & vid_mask),
                                   static_cast<std::uint16_t>(tags.tci[1] & vid_mask)};
@@ -22,15 +22,15 @@ const rx_interface *interface_of(const input &io, const vlan_tags &tags) noexcep
 }
 
 /// Forwards packets of one interface.
-void forward_run(input &outer, const rx_interface &from, rte_mbuf **pkts, unsigned n) noexcept
+void forward_run(burst_verdicts &outer, const rx_interface &from, rte_mbuf **pkts, unsigned n) noexcept
 {
-    input io(outer, from);
-    ip4_forward(io, pkts, n);
+    burst_verdicts io(outer, from);
+    forward_burst(io, pkts, n);
 }
 
 } // namespace
 
-void vlan_input(input &io, rte_mbuf **pkts, unsigned n) noexcept
+void vlan_input(burst_verdicts &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     rte_mbuf *run[burst_max];
     unsigned length = 0;

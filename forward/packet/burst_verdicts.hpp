@@ -15,27 +15,27 @@ namespace halfpoll
 /// What the stages share about one burst: the tables, the interface that its packets were received on, and the
 /// decisions about the packets, which are collected so that consecutive packets with the same decision cost one call.
 /// Lives on the stack of the home CPU.
-class input
+class burst_verdicts
 {
 public:
     /// `port`: null if none of its interfaces is known.
-    input(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, const rx_port *port_,
-          rx_stats &stats_, slow_path *slow, net_cpu &cpu, net_device &in) noexcept
+    burst_verdicts(const fib4 &routes4_, const fib6 &routes6_, const nexthop_table &nexthops_, const rx_port *port_,
+                   rx_stats &stats_, slow_path *slow, net_cpu &cpu, net_device &in) noexcept
         : routes4(routes4_), routes6(routes6_), nexthops(nexthops_), port(port_),
           from(port_ ? &port_->untagged : nullptr), stats(stats_), mac(from ? from->mac : load_mac(in.mac.addr_bytes)),
           plain(!from || from->plain()), slow_(slow), cpu_(cpu), in_(in), one_arm_(from ? from->oif : no_interface)
     {
     }
     /// For another interface on the same port: packets of the burst `outer` whose tags vlan_input() has taken off.
-    input(const input &outer, const rx_interface &from_) noexcept
+    burst_verdicts(const burst_verdicts &outer, const rx_interface &from_) noexcept
         : routes4(outer.routes4), routes6(outer.routes6), nexthops(outer.nexthops), port(nullptr), from(&from_),
           stats(outer.stats), mac(from_.mac), plain(from_.plain()), slow_(outer.slow_), cpu_(outer.cpu_),
           in_(outer.in_), one_arm_(from_.oif)
     {
     }
-    ~input() { finish(); }
-    input(const input &) = delete;
-    input &operator=(const input &) = delete;
+    ~burst_verdicts() { finish(); }
+    burst_verdicts(const burst_verdicts &) = delete;
+    burst_verdicts &operator=(const burst_verdicts &) = delete;
 
     void xmit(net_device &dev, rte_mbuf *m) noexcept { add(fate{fate::sent, 0, &dev}, m); }
     void punt(unsigned punt_class, rte_mbuf *m) noexcept { add(fate{fate::punted, punt_class, nullptr}, m); }

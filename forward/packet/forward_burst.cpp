@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ip4_forward.hpp"
+#include "forward_burst.hpp"
 #include "ip4_check.hpp"
 #include "punt_classify.hpp"
 #include "segments.hpp"
@@ -147,7 +147,7 @@ void trim_rewritten(ip4_burst &burst, const rewritten &result, rte_mbuf *const *
 /// there they follow the lookup. A change of one of the two functions needs the same change in the other. The tests at
 /// the link (link address, EtherType, interface) stand in `forward_rest()`, ip4_check() and `admit()`, and in another
 /// order in classify().
-void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
+void forward_one(burst_verdicts &io, const ip4_burst &burst, unsigned i, std::uint32_t nexthop, rte_mbuf *m) noexcept
 {
     std::uint8_t *frame = burst.frame[i];
     const adjacency &adj = io.next_hop4(nexthop, m);
@@ -166,7 +166,7 @@ void forward_one(input &io, const ip4_burst &burst, unsigned i, std::uint32_t ne
 
 /// Sets `fault` of the packets that the interface does not let pass without a closer look, so that classify() handles
 /// them: the interface's state, and the reverse path (RFC 1812 5.3.8, RFC 3704). Returns true if there is none.
-bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
+bool admit(const burst_verdicts &io, ip4_burst &burst, unsigned n) noexcept
 {
     if (!io.from->up || !io.from->forwarding4 || io.from->kernel_only) {
         std::fill_n(burst.fault, n, 1U);
@@ -184,7 +184,7 @@ bool admit(const input &io, ip4_burst &burst, unsigned n) noexcept
 }
 
 /// Handles the packets that the burst path did not send, one at a time, starting at `first`.
-void forward_rest(input &io, const ip4_burst &burst, const rewritten &result, rte_mbuf **pkts, unsigned first,
+void forward_rest(burst_verdicts &io, const ip4_burst &burst, const rewritten &result, rte_mbuf **pkts, unsigned first,
                   unsigned n) noexcept
 {
     rte_mbuf *ip6[burst_max], *tagged[burst_max];
@@ -208,7 +208,7 @@ void forward_rest(input &io, const ip4_burst &burst, const rewritten &result, rt
 
 } // namespace
 
-void ip4_forward(input &io, rte_mbuf **pkts, unsigned n) noexcept
+void forward_burst(burst_verdicts &io, rte_mbuf **pkts, unsigned n) noexcept
 {
     ip4_burst burst;
     bool sound = ip4_check(burst, io.routes4, io.mac, pkts, n);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "input.hpp"
+#include "burst_verdicts.hpp"
 #include "segments.hpp"
 #include "vlan_tags.hpp"
 
@@ -9,7 +9,7 @@
 namespace halfpoll
 {
 
-void input::flush() noexcept
+void burst_verdicts::flush() noexcept
 {
     const unsigned n = count_;
     count_ = 0;
@@ -26,7 +26,7 @@ void input::flush() noexcept
     }
 }
 
-void input::flush_punted(unsigned n) noexcept
+void burst_verdicts::flush_punted(unsigned n) noexcept
 {
     if (slow_ == nullptr) {
         stat_add(stats.dropped[DROP_NO_SHADOW], n);
@@ -41,7 +41,7 @@ void input::flush_punted(unsigned n) noexcept
     punted_ = true;
 }
 
-bool input::sample_one_arm(rte_mbuf *m) noexcept
+bool burst_verdicts::sample_one_arm(rte_mbuf *m) noexcept
 {
     if (slow_ == nullptr || !slow_->grant(cpu_, PUNT_REDIRECT)) {
         return false;
@@ -50,7 +50,7 @@ bool input::sample_one_arm(rte_mbuf *m) noexcept
     return true;
 }
 
-void input::finish() noexcept
+void burst_verdicts::finish() noexcept
 {
     flush();
     if (punted_) {
@@ -58,7 +58,7 @@ void input::finish() noexcept
     }
 }
 
-void input::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept
+void burst_verdicts::rewrite(const adjacency &adj, std::uint32_t l3_len, rte_mbuf *m) noexcept
 {
     const unsigned grow = adj.rewrite_len - eth_len;
     if (m->pkt_len > eth_len + l3_len) {
