@@ -2,13 +2,9 @@
 #include "mirror_impl.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <linux/netconf.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 #include <utility>
 
 namespace halfpoll
@@ -19,7 +15,7 @@ namespace
 
 constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // after which process() returns to the control loop
 constexpr unsigned load_attempts = 5;
-constexpr time_t tend_seconds = 5; // the kernel's delay_first_probe_time
+constexpr ktime_t tend_period = 5 * NSEC_PER_SEC; // the kernel's delay_first_probe_time
 
 ip_prefix prefix_of(std::uint8_t family, std::initializer_list<std::uint8_t> first_bytes, unsigned len)
 {
@@ -54,24 +50,9 @@ void mirror::impl::open()
     for (const auto &[prefix, nexthop] : fixed) {
         write_fib(prefix, nexthop);
     }
-    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    watch(socket.fd());
-    watch(load_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    watch(tend_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    watch(link6_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    watch(room_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    const itimerspec period{.it_interval = {tend_seconds, 0}, .it_value = {tend_seconds, 0}};
-    timerfd_settime(tend_fd, 0, &period, nullptr);
-    const itimerspec soon{.it_interval = {}, .it_value = {1, 0}};
-    timerfd_settime(link6_fd, 0, &soon, nullptr);
-}
-
-void mirror::impl::watch(int fd) const
-{
-    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-    if (fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-        throw_errno(errno, "mirror: epoll");
-    }
+    events.watch(socket.fd());
+    tend_timer.arm_every(tend_period);
+    link6_timer.arm(NSEC_PER_SEC);
 }
 
 mirror::impl::~impl()
@@ -96,11 +77,6 @@ mirror::impl::~impl()
             fwd.nexthops().remove(index);
         }
     }
-    for (const int fd : {epoll_fd, load_fd, tend_fd, link6_fd, room_fd}) {
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
     fwd.reclaim();
 }
 
@@ -122,9 +98,7 @@ void mirror::impl::receive_until(ktime_t end)
 void mirror::impl::look_at_links6()
 {
     stale.links6 = true;
-    const auto ns = NSEC_PER_SEC + static_cast<ktime_t>(links.size()) * NSEC_PER_MSEC;
-    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
-    timerfd_settime(link6_fd, 0, &when, nullptr);
+    link6_timer.arm(NSEC_PER_SEC + static_cast<ktime_t>(links.size()) * NSEC_PER_MSEC);
 }
 
 // ---- class mirror ----
@@ -138,24 +112,23 @@ mirror::mirror(forwarder &fwd, slow_path &slow, const std::string &netns, unsign
 
 mirror::~mirror() = default;
 
-int mirror::fd() const noexcept { return impl_->epoll_fd; }
+int mirror::fd() const noexcept { return impl_->events.fd(); }
 
 void mirror::process()
 {
     impl &m = *impl_;
-    std::uint64_t fired;
-    if (read(m.link6_fd, &fired, sizeof fired) > 0) {
+    if (m.link6_timer.take_expiry()) {
         m.look_at_links6();
     }
-    if (read(m.load_fd, &fired, sizeof fired) > 0) {
+    if (m.load_timer.take_expiry()) {
         m.look_after_load();
     }
     m.receive_until(ktime_get() + turn_time);
-    if (read(m.tend_fd, &fired, sizeof fired) > 0) {
+    if (m.tend_timer.take_expiry()) {
         m.tend_neighbours();
     }
     m.fwd.reclaim();
-    if (read(m.room_fd, &fired, sizeof fired) > 0) {
+    if (m.room_timer.take_expiry()) {
         m.find_room();
     }
     m.watch_room();
@@ -187,7 +160,7 @@ void mirror::resync()
         if (m.stats.resyncs != before || m.failed_loads >= load_attempts) {
             return;
         }
-        pollfd p{.fd = m.epoll_fd, .events = POLLIN, .revents = 0};
+        pollfd p{.fd = m.events.fd(), .events = POLLIN, .revents = 0};
         poll(&p, 1, -1);
     }
 }

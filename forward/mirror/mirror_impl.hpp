@@ -3,11 +3,13 @@
 
 #include "mirror.hpp"
 
+#include "epoll_set.hpp"
 #include "forward/netlink/netconf.hpp"
 #include "forward/netlink/netlink.hpp"
 #include "mirror_load.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
+#include "timer_fd.hpp"
 
 #include <array>
 #include <map>
@@ -79,11 +81,11 @@ struct mirror::impl {
     forwarder &fwd;
     slow_path &slow;
     netlink_socket socket;
-    int epoll_fd = -1;
-    int load_fd = -1;  ///< timer: beginning of the next load, or stall of the present one
-    int tend_fd = -1;  ///< timer: tend_neighbours()
-    int link6_fd = -1; ///< timer: look_at_links6()
-    int room_fd = -1;  ///< timer: find_room()
+    epoll_set events;
+    timer_fd load_timer{events};  ///< beginning of the next load, or stall of the present one
+    timer_fd tend_timer{events};  ///< tend_neighbours()
+    timer_fd link6_timer{events}; ///< look_at_links6()
+    timer_fd room_timer{events};  ///< find_room()
     mirror_stats stats;
 
     std::map<int, known_link> links;
@@ -124,14 +126,12 @@ struct mirror::impl {
     /// Not part of the constructor, so that the destructor undoes what open() did before it threw.
     void open();
     ~impl();
-    void watch(int fd) const;
 
     // Loading.
     void receive_until(ktime_t end);
     void take(const nlmsghdr &message);
     bool loading() const noexcept { return !load.tables.empty(); }
     bool settled() const;
-    void wake_in(ktime_t delay);
     bool begin_load_if_due();
     void end_load(bool complete);
     void look_after_load();

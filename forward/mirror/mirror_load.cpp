@@ -6,8 +6,6 @@
 #include <cstring>
 #include <iterator>
 #include <linux/rtnetlink.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 #include <utility>
 
 // A load marks the entries that the dumps show, then sweeps the others. An entry that stays is never taken out of the
@@ -56,13 +54,6 @@ bool passing(int errnum) { return errnum == ENOBUFS || errnum == EBUSY || errnum
 
 bool mirror::impl::settled() const { return !loading() && !lost_messages && !stale.any() && !socket.readable(); }
 
-void mirror::impl::wake_in(ktime_t delay)
-{
-    const ktime_t ns = std::max<ktime_t>(delay, 1);
-    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
-    timerfd_settime(load_fd, 0, &when, nullptr);
-}
-
 /// Begins to dump the stale tables. Returns false if none is stale, or if it is too early.
 bool mirror::impl::begin_load_if_due()
 {
@@ -71,7 +62,7 @@ bool mirror::impl::begin_load_if_due()
     }
     const ktime_t now = ktime_get();
     if (now < load_after) {
-        wake_in(load_after - now);
+        load_timer.arm(load_after - now);
         return false;
     }
     // Marks that are set from now on belong to a later load: the changes that they stand for may not be complete when
@@ -82,7 +73,7 @@ bool mirror::impl::begin_load_if_due()
     load.began = now;
     std::ranges::copy_if(all_tables, std::back_inserter(load.tables),
                          [&](const table_request &table) { return load.whole || concerns(marks, table); });
-    wake_in(stall_time);
+    load_timer.arm(stall_time);
     if (load.whole || marks.any_but_links6()) {
         socket.request_turn();
     } else { // only links6, which is read every second: not worth taking RTNL
@@ -101,15 +92,14 @@ void mirror::impl::end_load(bool complete)
     failed_loads = complete ? 0 : failed_loads + 1;
     lost_messages |= !complete;
     load = {};
-    const itimerspec never{};
-    timerfd_settime(load_fd, 0, &never, nullptr);
+    load_timer.disarm();
 }
 
 /// Called by the timer. If no reply came for `stall_time`, the end of a dump was lost.
 void mirror::impl::look_after_load()
 {
     if (loading()) {
-        std::exchange(load.heard, false) ? wake_in(stall_time) : end_load(false);
+        std::exchange(load.heard, false) ? load_timer.arm(stall_time) : end_load(false);
     }
 }
 

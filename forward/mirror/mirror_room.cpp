@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_impl.hpp"
 
-#include <sys/timerfd.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -22,12 +20,6 @@ template <typename F>
 auto in_fib(forwarder &fwd, const ip_addr &addr, F fn)
 {
     return addr.family == AF_INET ? fn(fwd.routes4(), to_ipv4(addr.bytes)) : fn(fwd.routes6(), addr.bytes);
-}
-
-void set_timer(int fd, ktime_t ns)
-{
-    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
-    timerfd_settime(fd, 0, &when, nullptr);
 }
 
 } // namespace
@@ -99,7 +91,7 @@ void mirror::impl::find_room()
         tried_last = std::prev(next == without_room.begin() ? without_room.end() : next)->first;
         evaluate(ip_prefix(tried_last));
     }
-    set_timer(room_fd, all() < before ? short_pause_ns : pause_ns);
+    room_timer.arm(all() < before ? short_pause_ns : pause_ns);
 }
 
 /// Warns when the first prefix finds no room, and when all have room again.
@@ -108,7 +100,7 @@ void mirror::impl::watch_room()
     const std::uint64_t now = without_room.size() + nexthops.users_without_room();
     const std::uint64_t before = std::exchange(stats.without_room, now);
     if (before == 0 && now > 0) {
-        set_timer(room_fd, pause_ns);
+        room_timer.arm(pause_ns);
         warn((full_table.empty() ? "next hops" : full_table) + ": no room for " + std::to_string(now) +
              " prefixes, the kernel alone forwards to them until there is");
     } else if (before > 0 && now == 0) {
