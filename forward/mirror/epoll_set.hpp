@@ -24,7 +24,7 @@ class epoll_set
 public:
     epoll_set();
     int fd() const noexcept { return fd_.get(); }
-    /// Adds an fd, which leaves the set when it is closed. `fd` < 0: throws by the errno of the call that made it.
+    /// Adds an fd, which leaves the set when it is closed. Throws `error`, also if `fd` is negative (errno says why).
     void watch(int fd) const;
 
 private:

@@ -4,6 +4,7 @@
 #include "forward/packet/forwarder.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
+#include "mirror_stats.hpp"
 
 #include <functional>
 #include <linux/netlink.h>
@@ -13,20 +14,6 @@
 
 namespace halfpoll
 {
-
-struct mirror_stats {
-    std::uint64_t messages = 0; ///< netlink messages applied
-    std::uint64_t resyncs = 0;  ///< full dumps: at start, after an overrun (ENOBUFS), on request
-    std::uint64_t ignored = 0;  ///< messages about objects that are not mirrored
-    std::uint64_t errors = 0; ///< changes that could not be applied: the device refused them, or a prefix found no room
-    std::uint64_t probes = 0; ///< neighbours that were reported to the kernel as in use
-    /// Families (AF_INET, AF_INET6) that the kernel alone forwards, since their rules use more than the local, main and
-    /// default tables.
-    bool policy_routing4 = false, policy_routing6 = false;
-    /// Prefixes that the kernel alone forwards at present, since a table of the forwarder is full (PUNT_TABLE_FULL).
-    /// They are tried again every second, and more often while room is found.
-    std::uint64_t without_room = 0;
-};
 
 /// Mirrors the kernel's links, addresses, routes (main and local table), `ip nexthop` objects and neighbours of one
 /// namespace into the forwarder's tables, for interfaces that are shadows or VLANs on them. Rules and further tables
@@ -63,7 +50,7 @@ public:
     void tend_neighbours();
     /// Applies a message as if the kernel had just sent it.
     void apply(const nlmsghdr &message);
-    const mirror_stats &stats() const noexcept;
+    mirror_stats stats() const;
 
     // The learnt state, for display. A visitor never calls back into the mirror.
 

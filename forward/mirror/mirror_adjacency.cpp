@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "mirror_impl.hpp"
+#include "mirror_adjacency.hpp"
+
+#include <halfpoll/net_device.hpp>
 
 #include <algorithm>
 
@@ -29,62 +31,28 @@ void write_header(adjacency &a, const egress_path &out, const rte_ether_addr &to
 
 } // namespace
 
-std::optional<egress_path> mirror::impl::egress_of(int ifindex) const
-{
-    egress_path out;
-    for (;;) {
-        const auto link = links.find(ifindex);
-        if (link == links.end()) {
-            return {};
-        }
-        const link_message &what = link->second.what;
-        if (out.mtu == 0) { // the uppermost interface counts
-            out.mtu = what.mtu;
-            out.mac = what.mac;
-        }
-        out.up &= what.up;
-        if ((out.port = slow.of_kernel_ifindex(ifindex)) != nullptr) {
-            out.up &= out.port->dev->running.load(std::memory_order_relaxed);
-            out.mtu = std::min(out.mtu, out.port->dev->mtu.load(std::memory_order_relaxed));
-            std::ranges::reverse(out.tags);
-            return out;
-        }
-        if (what.lower == 0 || out.tags.size() == max_tags) {
-            return {};
-        }
-        out.tags.push_back({what.vlan_protocol, what.vlan_id});
-        ifindex = what.lower;
-    }
-}
-
-bool mirror::impl::usable(int ifindex) const
-{
-    const auto out = egress_of(ifindex);
-    return out && out->up;
-}
-
 /// Largest packet that the data path sends. Longer ones are punted.
-std::uint32_t mirror::impl::mtu_of(const nexthop_key &key, const egress_path &out) const
+std::uint32_t adjacency_maker::mtu_of(const nexthop_key &key, const egress_path &out) const
 {
     std::uint32_t mtu = key.mtu == 0 ? out.mtu : std::min(out.mtu, key.mtu);
-    const auto link6 = key.family == AF_INET6 ? links6.find(key.oif) : links6.end();
-    if (link6 != links6.end() && link6->second.mtu != 0) {
+    const auto link6 = key.family == AF_INET6 ? state_.links6.find(key.oif) : state_.links6.end();
+    if (link6 != state_.links6.end() && link6->second.mtu != 0) {
         mtu = std::min(mtu, link6->second.mtu);
     }
     return mtu;
 }
 
-nexthop_state mirror::impl::make_state(const nexthop_key &key) const
+nexthop_state adjacency_maker::state_of(const nexthop_key &key) const
 {
-    const bool policy = key.family == AF_INET ? stats.policy_routing4 : stats.policy_routing6;
-    const auto out = egress_of(key.oif);
+    const bool policy = key.family == AF_INET ? state_.policy_routing4 : state_.policy_routing6;
+    const auto out = egress_.of(key.oif);
     if (!out || policy) {
         return {punt_as(PUNT_OTHER)}; // the kernel forwards its packets
     }
-    const auto neighbour = neighbours.find({key.gateway, key.oif});
+    const auto neighbour = state_.neighbours.find({key.gateway, key.oif});
     nexthop_state state;
     adjacency &a = state.adj;
-    if (!out->up || neighbour == neighbours.end()) {
+    if (!out->up || neighbour == state_.neighbours.end()) {
         a = punt_as(PUNT_RESOLVE);
         a.dev = out->port->dev;
         a.ifindex = a.dev->ifindex;
@@ -101,10 +69,10 @@ nexthop_state mirror::impl::make_state(const nexthop_key &key) const
     return state;
 }
 
-nexthop_contents mirror::impl::contents_of(const nexthop_group_key &key) const
+nexthop_contents adjacency_maker::contents_of(const nexthop_group_key &key) const
 {
-    const auto object = objects.find(key.id);
-    if (object == objects.end()) {
+    const auto object = state_.objects.find(key.id);
+    if (object == state_.objects.end()) {
         return {punt_as(PUNT_OTHER), {}}; // its RTM_NEWNEXTHOP has not arrived yet
     }
     std::vector<nexthop_message::member> ids = object->second.what.group;
@@ -113,8 +81,8 @@ nexthop_contents mirror::impl::contents_of(const nexthop_group_key &key) const
     }
     nexthop_contents contents;
     for (const nexthop_message::member &member : ids) {
-        const auto single = objects.find(member.id);
-        if (single == objects.end()) {
+        const auto single = state_.objects.find(member.id);
+        if (single == state_.objects.end()) {
             continue; // deleted: the message about the group follows
         }
         const nexthop_message &what = single->second.what;

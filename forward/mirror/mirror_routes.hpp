@@ -66,6 +66,7 @@ public:
     /// There is an entry for each prefix that has routes or is in the FIB. Call drop_if_unused() after either is
     /// removed.
     map &entries() noexcept { return entries_; }
+    const map &entries() const noexcept { return entries_; }
     void drop_if_unused(map::iterator entry);
 
 private:

@@ -14,7 +14,7 @@ class timer_fd
 public:
     /// Throws `error`.
     explicit timer_fd(const epoll_set &events);
-    /// Arms it for one expiry, at once if `delay` is not positive. Replaces what it was armed for.
+    /// Arms it for one expiry, at once if `delay` is not positive. Replaces an earlier arming.
     void arm(ktime_t delay) noexcept;
     void arm_every(ktime_t period) noexcept;
     void disarm() noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "forward/netlink/netlink.hpp"
 #include "forward/tables/ip_prefix.hpp"
 
 #include <halfpoll/ktime.hpp>
@@ -56,6 +57,21 @@ struct table_load {
     std::set<ip_prefix> doubtful;
     /// If not empty, the present dump counts for these prefixes only.
     std::set<ip_prefix> only;
+};
+
+/// The tables that are due for a dump, and the progress of the present load. table_loader runs loads; message_handler,
+/// link_mirror, object_mirror and route_mirror mark tables as stale, and route_mirror marks prefixes as doubtful.
+struct load_state {
+    stale_tables stale;
+    bool lost_messages = false; ///< all tables are stale
+    table_load load;
+    std::uint32_t generation = 0;                ///< number of the present dump; the entries that it shows get it
+    bool dead_hops4 = false, dead_hops6 = false; ///< dead next hops were seen since the last dump
+
+    bool loading() const noexcept { return !load.tables.empty(); }
+    /// Returns false for a dump entry that may be older than a notification about the same subject. Records when
+    /// notifications arrive.
+    bool is_newest(const netlink_socket &socket, const nlmsghdr &message, const ip_prefix &prefix, std::int64_t number);
 };
 
 } // namespace halfpoll

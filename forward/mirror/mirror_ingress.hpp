@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "egress_path.hpp"
+#include "forward/tables/interface_table.hpp"
+#include "kernel_state.hpp"
+
+namespace halfpoll
+{
+
+/// Writes the interfaces that packets come in on, port by port, into the interface_table. The destructor removes them.
+class ingress_publisher
+{
+public:
+    ingress_publisher(const kernel_state &state, const egress_paths &egress, slow_path &slow, interface_table &table)
+        : state_(state), egress_(egress), slow_(slow), table_(table)
+    {
+    }
+    ~ingress_publisher();
+    ingress_publisher(const ingress_publisher &) = delete;
+    ingress_publisher &operator=(const ingress_publisher &) = delete;
+
+    void publish(int ifindex);
+
+private:
+    rx_interface interface_of(int ifindex, const link_message &link, const egress_path &path) const;
+
+    const kernel_state &state_;
+    const egress_paths &egress_;
+    slow_path &slow_;
+    interface_table &table_;
+};
+
+} // namespace halfpoll
