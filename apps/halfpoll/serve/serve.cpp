@@ -2,8 +2,6 @@
 #include "serve.hpp"
 #include "show_tables.hpp"
 
-#include <cstdio>
-
 namespace halfpoll
 {
 
@@ -63,14 +61,6 @@ json show(router &r, const std::string &what, const json &request)
 }
 
 } // namespace
-
-std::string lladdr_text(const rte_ether_addr &lladdr)
-{
-    char text[18];
-    const std::uint8_t *b = lladdr.addr_bytes;
-    std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
-    return text;
-}
 
 json serve_request(router &r, const json &request, bool &stopping)
 {

@@ -45,7 +45,4 @@ nlohmann::json serve_trace(router &r, const std::string &what, const nlohmann::j
 /// Reads a configuration and changes to it; with `dry_run`, only reports what would change.
 nlohmann::json serve_reload(router &r, const std::string &file, bool dry_run);
 
-/// Formats a MAC address as `ip` does.
-std::string lladdr_text(const rte_ether_addr &lladdr);
-
 } // namespace halfpoll

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
+#include "show_tables.hpp"
 
 namespace halfpoll
 {

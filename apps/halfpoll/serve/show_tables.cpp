@@ -4,11 +4,20 @@
 #include "forward/tables/ip_text.hpp"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace halfpoll
 {
 
 using nlohmann::json;
+
+std::string lladdr_text(const rte_ether_addr &lladdr)
+{
+    char text[18];
+    const std::uint8_t *b = lladdr.addr_bytes;
+    std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+    return text;
+}
 
 dev_filter::dev_filter(router &r, const std::string &name)
 {

@@ -42,6 +42,9 @@ struct dev_filter {
     const net_device *wanted = nullptr; ///< null: any
 };
 
+/// Formats a MAC address as `ip` does.
+std::string lladdr_text(const rte_ether_addr &lladdr);
+
 /// Adds the rows of one prefix to a table.
 using prefix_rows = std::function<void(nlohmann::json &rows, const ip_prefix &prefix,
                                        std::span<const kernel_route> routes, std::uint32_t nexthop)>;
