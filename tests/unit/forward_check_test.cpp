@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ip4_check() of every SIMD level against a plain implementation of RFC 1812, on random and damaged headers.
 #include "forward/packet/ip4_check.hpp"
+#include "forward/packet/wire.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <vector>
