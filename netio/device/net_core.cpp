@@ -192,12 +192,12 @@ void net_core::close_control() noexcept
 }
 
 /// Sets the timer to the next time at which a link is polled, a device is looked for or flows are processed.
-void net_core::arm_timer()
+void net_core::arm_timer() noexcept
 {
     ktime_t next = KTIME_MAX;
-    for (const net_device *dev : table_.all()) {
-        next = std::min({next, dev->link_look_at, dev->return_look_at, dev->arfs_look_at});
-    }
+    table_.for_each([&](const net_device &dev) {
+        next = std::min({next, dev.link_look_at, dev.return_look_at, dev.arfs_look_at});
+    });
     if (next == armed_for_) {
         return;
     }

@@ -20,6 +20,16 @@ public:
     /// Null if no interface has that name.
     net_device *by_name(const std::string &name) const noexcept;
     std::vector<net_device *> all() const;
+    /// Calls `fn` for each interface, which may not come or go meanwhile. Does not allocate.
+    template <typename F>
+    void for_each(F &&fn) const
+    {
+        for (const auto &dev : devs_) {
+            if (dev) {
+                fn(*dev);
+            }
+        }
+    }
     /// The number that the name had before; else the next free one after the last number given, so that a freed number
     /// goes to another name as late as possible. Throws `error` if no number is free.
     ifindex_t free_ifindex(const std::string &name);

@@ -279,7 +279,7 @@ private:
     void remove_napis() noexcept;
     void open_control();
     void close_control() noexcept;
-    void arm_timer();
+    void arm_timer() noexcept;
     void announce(net_device &dev) noexcept;
 
     // Taking devices into and out of service (dev_open.cpp).
