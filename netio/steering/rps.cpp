@@ -54,7 +54,7 @@ unsigned limit_flows(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **p
     return kept;
 }
 
-void hand_over(rx_queue &q, unsigned target) noexcept
+void to_backlog(rx_queue &q, unsigned target) noexcept
 {
     net_cpu &cpu = *q.cpu;
     rte_mbuf **pkts = cpu.rps->staged[target].data();
@@ -119,7 +119,7 @@ void rps_receive(rx_queue &q, rte_mbuf **pkts, unsigned n) noexcept
     }
     for (unsigned i = 0; i < mine.targets; ++i) {
         if (mine.touched[i] != mine.here) {
-            hand_over(q, mine.touched[i]);
+            to_backlog(q, mine.touched[i]);
         }
     }
     mine.targets = 0;
