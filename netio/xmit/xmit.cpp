@@ -87,7 +87,7 @@ unsigned offer(net_cpu &cpu, xmit_queue &q, rte_mbuf **pkts, unsigned n, std::ui
         bytes -= bytes_of(pkts + sent, n - sent);
     }
     if (likely(sent != 0)) {
-        q.rung = false;
+        q.doorbell_owed = true;
         dev_stats &stats = cpu.dev[q.dev->ifindex];
         stat_add(stats.tx_packets, sent);
         stat_add(stats.tx_bytes, bytes);
@@ -138,10 +138,10 @@ bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
     if (q.staged != 0 && offer_staged(cpu, q) != 0) {
         q.retries = 0;
     }
-    if (!q.rung) {
-        q.rung = tx_doorbell(cpu, q);
+    if (q.doorbell_owed) {
+        q.doorbell_owed = !tx_doorbell(cpu, q);
     }
-    return q.staged == 0 && q.rung;
+    return q.staged == 0 && !q.doorbell_owed;
 }
 
 /// Flushes the queues that are on the list now, except the first `kept`, which already wait for room. Returns how many
@@ -197,7 +197,7 @@ void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std:
         return handover_xmit(cpu, dev, pkts, n);
     }
     mark_dirty(cpu, *q);
-    const bool nothing_waits = q->staged == 0 && q->rung;
+    const bool nothing_waits = q->staged == 0 && !q->doorbell_owed;
     q->depth = nothing_waits ? cpu.xmit_recursion : std::max(q->depth, cpu.xmit_recursion);
     if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
         const unsigned sent = offer(cpu, *q, pkts, n, bytes);

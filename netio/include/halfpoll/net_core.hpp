@@ -49,9 +49,9 @@ struct xmit_queue {
     net_device *dev = nullptr;
     tx_port *driver = nullptr; ///< the device's driver, or a shared_tx_queue that runtime CPUs of one logical CPU share
     std::uint16_t queue = 0;
-    unsigned staged = 0;   ///< packets in `pkts`
-    bool dirty = false;    ///< on the CPU's flush list
-    bool rung = true;      ///< no doorbell is owed to the device
+    unsigned staged = 0;        ///< packets in `pkts`
+    bool dirty = false;         ///< on the CPU's flush list
+    bool doorbell_owed = false; ///< the driver has packets that the device does not know of yet
     bool full = false;     ///< the driver took less than it was offered; it is not tried again before the next flush
     bool xmitting = false; ///< the driver is being called; a send on this queue from inside it is recursion
     unsigned depth = 0;    ///< nested sends that have led to the staged packets; the maximum if they differ
