@@ -95,8 +95,8 @@ void bh_thread_main(bh_thread &t, std::promise<void> &started)
         return;
     }
     started.set_value();
-    if (mode_is_big(t.sd)) {
-        cpu_loop_big(t);
+    if (has_section_lock(t.sd)) {
+        cpu_loop_locked(t);
     } else {
         cpu_loop(t);
     }

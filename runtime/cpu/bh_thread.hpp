@@ -70,6 +70,6 @@ void cpu_turn(softnet_data &sd) noexcept;
 void cpu_loop(bh_thread &t) noexcept;
 /// The main loop in modes `big` and `nested`: each turn is a section, and other threads of the CPU may enter theirs
 /// between two turns.
-void cpu_loop_big(bh_thread &t) noexcept;
+void cpu_loop_locked(bh_thread &t) noexcept;
 
 } // namespace halfpoll

@@ -79,7 +79,7 @@ bool prepare_sleep(bh_thread &t) noexcept
 }
 
 /// Blocks until an event or `sd.wait_until`. In no section.
-void block_big(softnet_data &sd) noexcept
+void block_between_turns(softnet_data &sd) noexcept
 {
     HALFPOLL_RACE_POINT(idle_before_block, &sd);
     stat_add(sd.stats.sleeps);
@@ -91,7 +91,7 @@ void block_big(softnet_data &sd) noexcept
 
 } // namespace
 
-void cpu_loop_big(bh_thread &t) noexcept
+void cpu_loop_locked(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
     bool stop = false;
@@ -113,7 +113,7 @@ void cpu_loop_big(bh_thread &t) noexcept
         const bool sleep = prepare_sleep(t);
         turn_end(sd);
         if (sleep) {
-            block_big(sd);
+            block_between_turns(sd);
         }
         sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
     }

@@ -90,7 +90,7 @@ void local_bh_enable() noexcept
             wakeup_softirqd(sd);
         }
     }
-    if (--sd.bh_disabled == 0 && mode_is_big(sd) && !sd.in_turn && !sd.serving_softirq) {
+    if (--sd.bh_disabled == 0 && has_section_lock(sd) && !sd.in_turn && !sd.serving_softirq) {
         section_end(sd);
     }
 }

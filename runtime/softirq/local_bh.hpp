@@ -6,8 +6,8 @@
 namespace halfpoll
 {
 
-/// True in the exclusion modes in which `sd.lock` protects the CPU: `big` and `nested`.
-inline bool mode_is_big(const softnet_data &sd) noexcept { return sd.lock != nullptr; }
+/// True in the exclusion modes in which `sd.lock` is held for each section: `big` and `nested`.
+inline bool has_section_lock(const softnet_data &sd) noexcept { return sd.lock != nullptr; }
 
 /// True if a vector is pending or an instance spins. In a section.
 inline bool cpu_has_work(const softnet_data &sd) noexcept { return sd.softirq_pending != 0 || !sd.spin_list.empty(); }
