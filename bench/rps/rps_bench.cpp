@@ -369,13 +369,13 @@ struct source : napi_struct {
 };
 
 sender *the_sender;
-void (*real_send_rps_ipi)(softnet_data &) noexcept;
+void (*real_kick_idle_backlogs)(softnet_data &) noexcept;
 
 /// Measures the end of the sender's turn, which is part of the cost of a hand-over.
-void timed_send_rps_ipi(softnet_data &sd) noexcept
+void timed_kick_idle_backlogs(softnet_data &sd) noexcept
 {
     const std::uint64_t before = rte_rdtsc();
-    real_send_rps_ipi(sd);
+    real_kick_idle_backlogs(sd);
     the_sender->busy.add(rte_rdtsc() - before, 0);
 }
 
@@ -415,7 +415,9 @@ void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned 
     real_poll = target.backlog.poll;
     target.backlog.poll = timed_poll;
     napi_enable(target.backlog);
-    r.rt.call_on(0, [](softnet_data &sd) { real_send_rps_ipi = std::exchange(sd.send_rps_ipi, timed_send_rps_ipi); });
+    r.rt.call_on(0, [](softnet_data &sd) {
+        real_kick_idle_backlogs = std::exchange(sd.kick_idle_backlogs, timed_kick_idle_backlogs);
+    });
     timed_source queue;
     queue.r = &r;
     queue.burst = burst;

@@ -139,7 +139,7 @@ void net_core::add_napis()
         napi_enable(cpu->handover);
         napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
         rt_.call_on(cpu->id, [&](softnet_data &) {
-            cpu->sd->send_rps_ipi = send_rps_ipi;
+            cpu->sd->kick_idle_backlogs = kick_idle_backlogs;
             napi_enable(cpu->backlog); // on the CPU itself, so that it does not count as received_rps
         });
     }

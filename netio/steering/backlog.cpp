@@ -149,7 +149,7 @@ void net_rps_flush(net_cpu &cpu) noexcept
             napi_schedule(target.backlog);
         } else if (&target != &cpu) { // `cpu` sees its own flag, so there is nothing to check
             push(cpu.backlog_unchecked, *ring, ring->unchecked());
-            cpu.sd->rps_ipi_waiting = true;
+            cpu.sd->backlogs_unchecked = true;
         }
     }
 }
@@ -157,10 +157,10 @@ void net_rps_flush(net_cpu &cpu) noexcept
 /// A target that goes idle while packets are published for it may have checked its ring too early, and the producer may
 /// not have seen its flag. The fence that decides which of the two sees the other waits for all earlier stores, also to
 /// cache lines of other CPUs. So producers pay for it once per turn, and not once per poll.
-void send_rps_ipi(softnet_data &sd) noexcept
+void kick_idle_backlogs(softnet_data &sd) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(*sd.backlog).cpu;
-    sd.rps_ipi_waiting = false;
+    sd.backlogs_unchecked = false;
     while (backlog_ring *ring = cpu.backlog_unchecked) {
         cpu.backlog_unchecked = ring->unchecked().next;
         ring->unchecked() = {};
@@ -195,7 +195,7 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         HALFPOLL_RACE_POINT(backlog_unannounced, &cpu);
-        announce(cpu.backlog_idle); // pairs with announced() in send_rps_ipi()
+        announce(cpu.backlog_idle); // pairs with announced() in kick_idle_backlogs()
         HALFPOLL_RACE_POINT(backlog_announced, &cpu);
         if (pending(cpu)) {
             napi_schedule(napi);

@@ -29,8 +29,8 @@ void cpu_turn(softnet_data &sd) noexcept
         __raise_softirq_irqoff(sd, NET_RX_SOFTIRQ);
     }
     do_softirq(sd);
-    if (sd.rps_ipi_waiting) {
-        sd.send_rps_ipi(sd);
+    if (sd.backlogs_unchecked) {
+        sd.kick_idle_backlogs(sd);
     }
     rte_rcu_qsbr_quiescent(sd.env->qsbr(), sd.cpu);
 }

@@ -152,8 +152,8 @@ void netif_napi_del(napi_struct &napi)
     if (softnet_data &chosen = *napi.chosen; chosen.backlog == &napi) {
         call_on(chosen, [&](softnet_data &) {
             chosen.backlog = nullptr;
-            chosen.send_rps_ipi = nullptr;
-            chosen.rps_ipi_waiting = false;
+            chosen.kick_idle_backlogs = nullptr;
+            chosen.backlogs_unchecked = false;
         });
     }
     detach(napi);

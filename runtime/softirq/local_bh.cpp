@@ -40,8 +40,8 @@ void section_end(softnet_data &sd) noexcept
 {
     bool needed = false;
     if (!this_bh_self.own) {
-        if (sd.rps_ipi_waiting) {
-            sd.send_rps_ipi(sd);
+        if (sd.backlogs_unchecked) {
+            sd.kick_idle_backlogs(sd);
         }
         needed = own_thread_needed(sd);
         if (sd.engine) {

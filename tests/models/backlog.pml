@@ -168,7 +168,7 @@ active [PRODUCERS] proctype producer()
        :: idle -> kick(val, won)
        :: else -> unchecked = true
        fi
-    :: unchecked ->           // send_rps_ipi(), at the end of a turn
+    :: unchecked ->           // kick_idle_backlogs(), at the end of a turn
        unchecked = false;
 #ifndef NO_FENCE_PRODUCER
        unseen[me] == 0;

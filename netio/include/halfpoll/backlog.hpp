@@ -22,7 +22,7 @@ namespace halfpoll
 void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept;
 /// Publishes the staged packets and kicks each target once, unless the target polls its backlog already. The backlog of
 /// `cpu` itself goes to its poll list and is served in the same dispatch. A target that goes idle at the same moment is
-/// kicked at the end of the turn at the latest (send_rps_ipi()). Called by net_poll_end(). Home CPU of `cpu`.
+/// kicked at the end of the turn at the latest (kick_idle_backlogs()). Called by net_poll_end(). Home CPU of `cpu`.
 void net_rps_flush(net_cpu &cpu) noexcept;
 
 /// Positions on the way from `cpu` to `target`. backlog_tail(): packets staged so far. backlog_head(): packets

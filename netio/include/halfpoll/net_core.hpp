@@ -128,7 +128,7 @@ struct net_cpu {
     /// State of XDP redirects: bulk queues, flush lists, error counters.
     std::shared_ptr<redirect_cpu> redirect;
     /// Not 0: the consumer has stopped polling the rings, so a producer that publishes must schedule `backlog`. Set by
-    /// announce() in process_backlog(); pairs with announced() in send_rps_ipi().
+    /// announce() in process_backlog(); pairs with announced() in kick_idle_backlogs().
     alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
     /// A producer has more packets in its ring than its share of netdev_max_backlog, so the other producers must check
     /// the sum over all rings. A relaxed hint, set by producers and cleared here.

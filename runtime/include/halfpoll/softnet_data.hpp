@@ -122,7 +122,7 @@ struct alignas(64) softnet_data {
     std::uint32_t softirq_pending = 0; ///< one bit per vector
     bool in_net_rx_action = false;     ///< NET_RX is running or pending
     bool serving_softirq = false;      ///< a softirq handler is running
-    bool rps_ipi_waiting = false;      ///< `send_rps_ipi` is called at the end of this turn or section
+    bool backlogs_unchecked = false;   ///< `kick_idle_backlogs` is called at the end of this turn or section
     unsigned cpu = 0;                  ///< runtime CPU number, from 0
     runtime *rt = nullptr;             ///< for what is above the runtime
     runtime_env *env = nullptr;        ///< the same object, as the bottom half reads it
@@ -161,7 +161,7 @@ struct alignas(64) softnet_data {
     ktime_t wait_until = KTIME_MAX;      ///< not `exclusive`: until when the CPU's own thread blocks
     napi_struct *backlog = nullptr;      ///< packets from other CPUs (napi_backlog_add()); null: there is no netio
     /// Checks whether the CPUs that got packets poll their backlogs, and kicks those that do not. Set by netio.
-    void (*send_rps_ipi)(softnet_data &) noexcept = nullptr;
+    void (*kick_idle_backlogs)(softnet_data &) noexcept = nullptr;
     smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread does its work. Constant once started
     irq_work_cpu irq_works;
     tasklet_head tasklet_vec;
