@@ -17,9 +17,9 @@ enum class race_point {
     napi_released,          ///< napi_complete_done(): ownership given up, interrupt still masked
     napi_unmasked,          ///< napi_unmask_irq(): interrupt unmasked, device not yet checked again
     napi_disable_announced, ///< napi_disable(): DISABLE set, ownership not yet taken
-    idle_before_announce,   ///< cpu_idle(): nothing to do, sleep not yet announced
-    idle_announced,         ///< cpu_idle(): `sleeping` set, lists not yet checked again
-    idle_before_block,      ///< cpu_idle(): lists checked again, about to block
+    idle_before_announce,   ///< sleep_unless(): nothing to do, sleep not yet announced
+    idle_announced,         ///< sleep_unless(): `sleeping` set, lists not yet checked again
+    idle_before_block,      ///< sleep_unless(): lists checked again, about to block
     tasklet_running,        ///< tasklet: RUN taken, `count` not yet checked
     tasklet_started,        ///< tasklet: SCHED cleared, callback not yet called
     work_started,           ///< workqueue: PENDING cleared, callback not yet called

@@ -131,7 +131,7 @@ void start_further_threads(bh_thread &t)
 
 void bh_thread_wish(bh_thread &t, cpu_state wish) noexcept
 {
-    t.wish.store(wish, std::memory_order_release); // pairs with the acquire in the main loop
+    t.wish.store(wish, std::memory_order_release); // pairs with the acquire in requested()
     kick_cpu(t.sd);
 }
 

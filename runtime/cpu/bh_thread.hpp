@@ -35,9 +35,9 @@ struct bh_thread {
     softnet_data sd;
     cpu_options options; ///< as they took effect, once started
     doorbell_source doorbell;
-    /// The requested state. Release in bh_thread_request() and bh_thread_stop(); pairs with the acquire in the main
-    /// loop and in cpu_offline_loop().
+    /// The requested state. Release in bh_thread_request() and bh_thread_stop(); pairs with the acquire in requested().
     std::atomic<cpu_state> wish{cpu_state::running};
+    cpu_state requested() const noexcept { return wish.load(std::memory_order_acquire); }
     /// The current state. Release in cpu_offline_loop(); pairs with the acquire in bh_thread_request().
     std::atomic<cpu_state> state{cpu_state::running};
     std::string wait_error; ///< why `sd.engine` is null. Constant once started

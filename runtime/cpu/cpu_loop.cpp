@@ -2,7 +2,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "bh_thread.hpp"
-#include "runtime/base/race_point.hpp"
+#include "cpu_sleep.hpp"
 #include "runtime/softirq/local_bh.hpp"
 #include "runtime/softirq/remote.hpp"
 
@@ -38,113 +38,95 @@ void cpu_turn(softnet_data &sd) noexcept
 namespace
 {
 
-/// True unless another state is requested.
-bool keeps_running(const bh_thread &t) noexcept
-{
-    return t.wish.load(std::memory_order_acquire) == cpu_state::running; // pairs with bh_thread_request()
-}
+/// The last look before sleep: true if an instance or a call from another thread waits, or another state is requested.
+/// Devices were checked again when their interrupts were unmasked.
+bool work_came(const bh_thread &t) noexcept { return remote_pending(t.sd) || t.requested() != cpu_state::running; }
 
-/// Announces sleep, checks again for work, blocks, and undoes that in reverse. Devices were checked again when their
-/// interrupts were unmasked.
-void cpu_idle(bh_thread &t) noexcept
+/// Blocks until an event, which the next turn delivers, or until the absolute time `until`.
+void block(softnet_data &sd, ktime_t until) noexcept
 {
-    softnet_data &sd = t.sd;
-    HALFPOLL_RACE_POINT(idle_before_announce, &sd);
-    announce_sleep(sd);
-    HALFPOLL_RACE_POINT(idle_announced, &sd);
-    if (!remote_pending(sd) && keeps_running(t)) {
-        HALFPOLL_RACE_POINT(idle_before_block, &sd);
-        stat_add(sd.stats.sleeps);
-        rte_rcu_qsbr_thread_offline(sd.env->qsbr(), sd.cpu);
-        sd.engine->wait(sd.timers.next_expiry());
-        rte_rcu_qsbr_thread_online(sd.env->qsbr(), sd.cpu);
-        stat_add(sd.stats.wakeups);
-    }
-    sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
-}
-
-/// Decides whether to sleep, and announces it. In a section. Other threads of the CPU that make work afterwards do so
-/// in sections of their own, whose end rings the doorbell.
-bool prepare_sleep(bh_thread &t) noexcept
-{
-    softnet_data &sd = t.sd;
-    if (!sd.engine || (cpu_has_work(sd) && !sd.ksoftirqd_active)) {
-        return false;
-    }
-    HALFPOLL_RACE_POINT(idle_before_announce, &sd);
-    announce_sleep(sd);
-    HALFPOLL_RACE_POINT(idle_announced, &sd);
-    sd.wait_until = sd.timers.next_expiry();
-    return !remote_pending(sd) && keeps_running(t);
-}
-
-/// Blocks until an event or `sd.wait_until`. In no section.
-void block_between_turns(softnet_data &sd) noexcept
-{
-    HALFPOLL_RACE_POINT(idle_before_block, &sd);
     stat_add(sd.stats.sleeps);
     rte_rcu_qsbr_thread_offline(sd.env->qsbr(), sd.cpu);
-    sd.engine->block(sd.wait_until);
+    sd.engine->block(until);
     rte_rcu_qsbr_thread_online(sd.env->qsbr(), sd.cpu);
     stat_add(sd.stats.wakeups);
 }
 
+/// A turn in mode `exclusive`, and sleep if the CPU is idle.
+void exclusive_turn(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    cpu_turn(sd);
+    if (cpu_has_work(sd)) {
+        return;
+    }
+    if (sd.engine) {
+        const auto last_look = [&] { return work_came(t); };
+        sleep_unless(sd, last_look, [&] { block(sd, sd.timers.next_expiry()); });
+    } else {
+        rte_pause();
+    }
+}
+
+/// A turn in modes `big` and `nested`, and sleep if the CPU is idle. The sleep is announced, and the last look made, in
+/// the section of the turn; the thread blocks in none. Other threads of the CPU that make work afterwards do so in
+/// sections of their own, whose end rings the doorbell.
+void locked_turn(bh_thread &t) noexcept
+{
+    softnet_data &sd = t.sd;
+    turn_begin(sd);
+    if (sd.engine) {
+        sd.engine->submit_deferred();
+    }
+    cpu_turn(sd);
+    if (sd.softirq_pending != 0) {
+        wakeup_softirqd(sd);
+    }
+    if (!sd.engine || (cpu_has_work(sd) && !sd.ksoftirqd_active)) {
+        turn_end(sd);
+        return;
+    }
+    const auto last_look = [&] {
+        sd.wait_until = sd.timers.next_expiry();
+        const bool work = work_came(t);
+        turn_end(sd);
+        return work;
+    };
+    sleep_unless(sd, last_look, [&] { block(sd, sd.wait_until); });
+}
+
+/// Runs turns, and cpu_offline_loop() while the CPU is offline, until the state `stopped` is requested.
+template <void turn(bh_thread &) noexcept>
+void run_turns(bh_thread &t) noexcept
+{
+    for (;;) {
+        const cpu_state wish = t.requested();
+        if (wish == cpu_state::running) [[likely]] {
+            turn(t);
+        } else if (wish == cpu_state::stopped) {
+            return;
+        } else {
+            cpu_offline_loop(t);
+        }
+    }
+}
+
 } // namespace
+
+void cpu_loop(bh_thread &t) noexcept
+{
+    run_turns<exclusive_turn>(t);
+    take_remote(t.sd); // runs the calls that are left
+}
 
 void cpu_loop_locked(bh_thread &t) noexcept
 {
     softnet_data &sd = t.sd;
-    bool stop = false;
-    while (!stop) {
-        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
-        if (wish == cpu_state::held) [[unlikely]] {
-            cpu_offline_loop(t);
-            continue;
-        }
-        stop = wish == cpu_state::stopped;
-        turn_begin(sd);
-        if (sd.engine) {
-            sd.engine->submit_deferred();
-        }
-        cpu_turn(sd); // the last turn runs the calls that are left
-        if (sd.softirq_pending != 0) {
-            wakeup_softirqd(sd);
-        }
-        const bool sleep = prepare_sleep(t);
-        turn_end(sd);
-        if (sleep) {
-            block_between_turns(sd);
-        }
-        sd.sleeping.store(0, std::memory_order_relaxed); // producers need not ring: the next turn checks everything
-    }
+    run_turns<locked_turn>(t);
     turn_begin(sd);
+    cpu_turn(sd);        // runs the calls that are left
     sd.engine = nullptr; // the engine ends with this thread; irq_work/N may live longer
     turn_end(sd);
-}
-
-void cpu_loop(bh_thread &t) noexcept
-{
-    softnet_data &sd = t.sd;
-    for (;;) {
-        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
-        if (wish != cpu_state::running) [[unlikely]] {
-            if (wish == cpu_state::stopped) {
-                break;
-            }
-            cpu_offline_loop(t);
-            continue;
-        }
-        cpu_turn(sd);
-        if (cpu_has_work(sd)) {
-            continue;
-        }
-        if (sd.engine) {
-            cpu_idle(t);
-        } else {
-            rte_pause();
-        }
-    }
-    take_remote(sd); // runs the calls that are left
 }
 
 } // namespace halfpoll

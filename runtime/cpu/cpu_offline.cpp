@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bh_thread.hpp"
+#include "cpu_sleep.hpp"
 
-#include "runtime/base/race_point.hpp"
 #include "runtime/softirq/remote.hpp"
 
 #include <rte_rcu_qsbr.h>
@@ -35,15 +35,14 @@ void cpu_offline_loop(bh_thread &t) noexcept
     softnet_data &sd = t.sd;
     rte_rcu_qsbr_thread_offline(sd.env->qsbr(), sd.cpu);
     for (;;) {
-        announce_sleep(sd); // before the checks: a producer that publishes after them rings the doorbell
-        const cpu_state wish = t.wish.load(std::memory_order_acquire); // pairs with the release in bh_thread_request()
-        const bool changed = wish != t.state.load(std::memory_order_relaxed);
-        if (!changed && (wish == cpu_state::held || !sd.call_queue.load(std::memory_order_relaxed))) {
-            HALFPOLL_RACE_POINT(idle_before_block, &sd);
-            sleep_offline(sd);
-        }
-        sd.sleeping.store(0, std::memory_order_relaxed);
-        if (changed) {
+        cpu_state wish = cpu_state::held;
+        const auto last_look = [&] {
+            wish = t.requested();
+            const bool calls = wish != cpu_state::held && sd.call_queue.load(std::memory_order_relaxed);
+            return calls || wish != t.state.load(std::memory_order_relaxed);
+        };
+        sleep_unless(sd, last_look, [&] { sleep_offline(sd); });
+        if (wish != t.state.load(std::memory_order_relaxed)) {
             t.state.store(wish, std::memory_order_release); // pairs with the acquire in bh_thread_request()
             t.state.notify_one();
         }

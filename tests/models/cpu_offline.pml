@@ -74,7 +74,7 @@ end:
        serve(waiting[0]);
        leave();
        if
-       :: waiting[0] == 0 -> // cpu_idle()
+       :: waiting[0] == 0 -> // sleep_unless()
           sleeping[0] = true;
           if
           :: queue[0] == 0 && wish == running ->

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The two-phase sleep of a CPU, and producers that ring its doorbell (runtime/cpu/cpu_loop.cpp,
-// runtime/softirq/remote.cpp). Plain stores go through store buffers, as the C++ and the hardware memory models allow:
-// they become visible some time later, at the latest with a fence.
+// The two-phase sleep of a CPU, and producers that ring its doorbell (runtime/cpu/cpu_sleep.hpp,
+// runtime/cpu/cpu_loop.cpp, runtime/softirq/remote.cpp). Plain stores go through store buffers, as the C++ and the
+// hardware memory models allow: they become visible some time later, at the latest with a fence.
 //
 //   no lost wake-up: when nothing more can happen, everything that was published has been taken
 //   one owner:       one producer rings for each announced sleep
@@ -74,7 +74,7 @@ active proctype sleeper()
 end:
     do
     :: atomic { list > 0 -> taken = taken + list; list = 0 } // cpu_turn(), take_remote()
-    :: list == 0 ->                        // nothing to do: cpu_idle()
+    :: list == 0 ->                        // nothing to do: sleep_unless()
 #ifdef ANNOUNCES_LATE
        if
        :: list > 0 -> goto awake
@@ -92,7 +92,7 @@ end:
        fi;
 #endif
 end_blocked:
-       atomic { doorbell > 0 -> doorbell = 0 } // wait_engine::wait(): an 8-byte read
+       atomic { doorbell > 0 -> doorbell = 0 } // wait_engine::block(): an 8-byte read
 awake:
        atomic { buffered == 2 -> buffered = 0 }
     od
