@@ -2,7 +2,7 @@
 #define ALLOW_EXPERIMENTAL_API // as in trace_register.cpp
 #include <halfpoll/runtime.hpp>
 
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <rte_errno.h>
 #include <rte_trace.h>

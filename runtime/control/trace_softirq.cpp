@@ -5,7 +5,7 @@
 #include <halfpoll/runtime.hpp>
 
 #include "runtime/napi/net_rx.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <array>
 #include <utility>

@@ -2,7 +2,7 @@
 #include <halfpoll/error.hpp>
 #include <halfpoll/pi_lock.hpp>
 
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -5,7 +5,7 @@
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
 #include "runtime/cpu/bh_thread.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 namespace halfpoll
 {

@@ -4,7 +4,7 @@
 #include "napi_internal.hpp"
 #include "runtime/base/container_of.hpp"
 #include "runtime/base/race_point.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <rte_atomic.h>
 

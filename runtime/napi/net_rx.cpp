@@ -6,7 +6,7 @@
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
 #include "runtime/softirq/remote.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 namespace halfpoll
 {

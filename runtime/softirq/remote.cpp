@@ -5,7 +5,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "poll_list.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <cerrno>
 #include <unistd.h>

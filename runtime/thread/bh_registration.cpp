@@ -5,7 +5,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "runtime/base/bh_self.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <rte_errno.h>
 #include <rte_lcore.h>

@@ -2,7 +2,7 @@
 #include "smpboot.hpp"
 
 #include "bh_registration.hpp"
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <halfpoll/start_thread.hpp>
 

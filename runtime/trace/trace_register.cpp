@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Registers the tracepoints with the EAL, before it starts. Tracing is experimental in DPDK 22.11: only this file,
-// trace.cpp and trace_control.cpp of the runtime use it.
+// trace_emit.cpp and trace_control.cpp of the runtime use it.
 #define ALLOW_EXPERIMENTAL_API
 #define typeof __typeof__ // DPDK's macros are written for GNU C
 

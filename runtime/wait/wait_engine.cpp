@@ -3,7 +3,7 @@
 
 #include <halfpoll/error.hpp>
 
-#include "runtime/trace/trace.hpp"
+#include "runtime/trace/trace_emit.hpp"
 
 #include <atomic>
 #include <cerrno>

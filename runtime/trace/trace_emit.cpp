@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define ALLOW_EXPERIMENTAL_API // as in trace_register.cpp
-#include "trace.hpp"
+#include "trace_emit.hpp"
 
 #include <halfpoll/current_tid.hpp>
 
