@@ -3,7 +3,7 @@
 #include "netio/base/ordinary_policy.hpp"
 #include "netio/base/sigpipe_guard.hpp"
 #include "packet_pool.hpp"
-#include "pci_device.hpp"
+#include "pci_sysfs.hpp"
 
 #include <halfpoll/eal.hpp>
 

@@ -6,7 +6,7 @@
 #include "netio/base/sigpipe_guard.hpp"
 #include "netio/eal/eal_intr_thread.hpp"
 #include "netio/eal/packet_pool.hpp"
-#include "netio/eal/pci_device.hpp"
+#include "netio/eal/pci_sysfs.hpp"
 #include "rx_vectors.hpp"
 
 #include <halfpoll/ethdev.hpp>

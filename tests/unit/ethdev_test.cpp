@@ -3,7 +3,7 @@
 // Configuration of DPDK ports, and devices that vanish and return, on virtual devices that need no peer.
 #define ALLOW_EXPERIMENTAL_API // to report a removal as a bus does
 #include "control_until.hpp"
-#include "netio/eal/pci_device.hpp"
+#include "netio/eal/pci_sysfs.hpp"
 #include "netio/ethdev/ethdev_conf.hpp"
 #include "netio/ethdev/ethdev_flow.hpp"
 #include "netio/ethdev/rx_vectors.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pci_device.hpp"
+#include "pci_sysfs.hpp"
 
 #include <halfpoll/port.hpp>
 
