@@ -2,7 +2,7 @@
 //
 // Toeplitz hash: for each bit that is set in the input, take 32 bits of the key that begin at the number of that bit;
 // XOR them all.
-#include "flow_hash.hpp"
+#include "flow_hash_levels.hpp"
 #include "netio/base/secret.hpp"
 
 namespace halfpoll

@@ -4,7 +4,7 @@
 // input bit j and key bit j + i meet at 2^(31+i). So the hash, first bit lowest, is in bits 31 to 62 of the carry-less
 // product of 32 bits of input and the 64 key bits that begin at the same position. The products of all input words are
 // XORed; the 32 bits are cut out once, and reversed for the whole burst.
-#include "flow_hash.hpp"
+#include "flow_hash_levels.hpp"
 
 #include <immintrin.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The flow hash of every kind of frame, with each implementation that this machine can run.
-#include "netio/flow/flow_hash.hpp"
+#include "netio/flow/flow_hash_levels.hpp"
 
 #include <gtest/gtest.h>
 
