@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "csum_walk.hpp"
 
-#include "flow_hash_levels.hpp"
+#include "flow_dissect.hpp"
 #include "udp_tunnel.hpp"
 
 #include <rte_byteorder.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "flow_hash_levels.hpp"
+#include "flow_dissect.hpp"
 
 #include <rte_ether.h>
 

@@ -3,11 +3,11 @@
 
 #include <halfpoll/flow_hash.hpp>
 
-#include <rte_byteorder.h>
+#include "flow_dissect.hpp"
+
 #include <rte_mbuf.h>
 
 #include <cstdint>
-#include <cstring>
 #include <span>
 
 namespace halfpoll
@@ -28,38 +28,6 @@ void flow_hash_portable(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) 
 void flow_hash_pclmul(rte_mbuf *const *pkts, unsigned n, std::uint32_t *hash) noexcept;
 /// Sets the key of flow_hash_pclmul(), at least 40 bytes. Called by set_flow_hash_key().
 void flow_hash_pclmul_set_key(const std::uint8_t *key) noexcept;
-
-/// The fields that identify a packet's flow: addresses in the packet (source, destination), and both ports as they lie
-/// in memory.
-struct flow_keys {
-    const std::uint8_t *addresses = nullptr; ///< null: the packet belongs to no flow
-    bool ip6 = false;
-    std::uint32_t ports = 0;
-};
-
-/// Finds the flow fields of any packet.
-flow_keys flow_dissect(const rte_mbuf *m) noexcept;
-
-template <typename T>
-T load_as(const void *at) noexcept
-{
-    T value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-}
-
-/// Whether a packet is of the most frequent kind: untagged IPv4 without options, TCP or UDP, no fragment. Then 16 bytes
-/// may be read from offset 26 on, which begin with addresses and ports.
-inline bool plain_ip4(const rte_mbuf *m, const std::uint8_t *frame) noexcept
-{
-    if (m->data_len < 42) {
-        return false;
-    }
-    const std::uint32_t type_version = load_as<std::uint32_t>(frame + 12) & rte_cpu_to_be_32(0xFFFFFF00);
-    const std::uint32_t fragment_protocol = load_as<std::uint32_t>(frame + 20) & rte_cpu_to_be_32(0x3FFF00FF);
-    return type_version == rte_cpu_to_be_32(0x08004500) &&
-           (fragment_protocol == rte_cpu_to_be_32(17) || fragment_protocol == rte_cpu_to_be_32(6));
-}
 
 /// The raw hash of a packet whose hash the NIC has not computed.
 template <typename Toeplitz>

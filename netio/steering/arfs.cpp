@@ -4,7 +4,7 @@
 //
 //   flow moves (rfs.cpp) -> arfs_request_flow() -> ring -> control thread -> rx_flow_steer() -> packets come elsewhere
 //                                                          every 100 ms      rx_flow_expire() <- rps_may_expire_flow()
-#include "netio/flow/flow_hash_levels.hpp"
+#include "netio/flow/flow_dissect.hpp"
 #include "rps_internal.hpp"
 
 #include <algorithm>

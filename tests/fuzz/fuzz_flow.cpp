@@ -2,6 +2,7 @@
 // The dissector and the flow hash: all ways to compute the hash agree, and everything that is found lies in the packet.
 #include "fuzz_frames.hpp"
 #include "fuzz_packets.hpp"
+#include "netio/flow/flow_dissect.hpp"
 #include "netio/flow/flow_hash_levels.hpp"
 
 using namespace halfpoll;
