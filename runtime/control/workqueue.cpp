@@ -3,6 +3,7 @@
 #include <halfpoll/start_thread.hpp>
 #include <halfpoll/workqueue.hpp>
 
+#include "runtime/base/mpsc_list.hpp"
 #include "runtime/base/race_point.hpp"
 
 #include <tbb/global_control.h>
@@ -165,7 +166,7 @@ struct workqueue::impl {
     tbb::global_control workers;
     tbb::task_arena arena;
     confinement confined;
-    std::atomic<work_struct *> queued{nullptr}; ///< newest first. Push: release CAS; pairs with the exchange in take()
+    std::atomic<work_struct *> queued{nullptr}; ///< newest first. Release and acquire: push(), take_all()
     std::atomic<std::uint64_t> active{0};       ///< items queued or running. Release at an end; pairs with drain()
     /// Counts wake-ups: the dispatcher waits for it to change. release; pairs with the acquire in dispatch().
     std::atomic<std::uint32_t> wakes{0};
@@ -188,20 +189,6 @@ struct workqueue::impl {
         wakes.notify_one();
     }
 
-    /// Takes what is queued, oldest first.
-    work_struct *take() noexcept
-    {
-        work_struct *work = queued.exchange(nullptr, std::memory_order_acquire); // pairs with the push in queue_work()
-        work_struct *oldest = nullptr;
-        while (work) {
-            work_struct *next = work->next;
-            work->next = oldest;
-            oldest = work;
-            work = next;
-        }
-        return oldest;
-    }
-
     void dispatch(const cpu_set_t &cpus)
     {
         pthread_setname_np(pthread_self(), "hp/workqueue");
@@ -210,7 +197,7 @@ struct workqueue::impl {
         while (!stop.load(std::memory_order_relaxed)) {
             wakes.wait(seen, std::memory_order_acquire); // pairs with the release in wake()
             seen = wakes.load(std::memory_order_acquire);
-            for (work_struct *work = take(); work;) {
+            for (work_struct *work = take_all_in_order(queued); work;) {
                 work_struct *next = work->next; // read before the work runs and may be queued again
                 handed.fetch_add(1, std::memory_order_release);
                 arena.enqueue([this, work] {
@@ -262,12 +249,7 @@ bool queue_work(workqueue &wq, work_struct &work) noexcept
     }
     workqueue::impl &q = *wq.impl_;
     q.active.fetch_add(1, std::memory_order_relaxed);
-    work_struct *first = q.queued.load(std::memory_order_relaxed);
-    do {
-        work.next = first;
-        // release; pairs with the acquire exchange in take().
-    } while (!q.queued.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
-    if (!first) {
+    if (push(q.queued, work)) {
         q.wake();
     }
     return true;

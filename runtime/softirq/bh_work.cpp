@@ -4,6 +4,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "runtime/base/container_of.hpp"
+#include "runtime/base/mpsc_list.hpp"
 
 #include <chrono>
 #include <thread>
@@ -19,23 +20,12 @@ constexpr std::uint32_t QUEUED = 1;
 constexpr std::uint32_t RUNNING = 2;
 constexpr std::chrono::microseconds FLUSH_NAP{50};
 
-/// Pushes an item. True if the list was empty.
-bool push(bh_work_list &list, bh_work &work) noexcept
-{
-    bh_work *first = list.queued.load(std::memory_order_relaxed);
-    do {
-        work.next = first;
-        // release; pairs with the acquire exchange in refill().
-    } while (!list.queued.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
-    return first == nullptr;
-}
-
 bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick, bh_work &work) noexcept
 {
     if (work.state.fetch_or(QUEUED, std::memory_order_acq_rel) & QUEUED) {
         return false;
     }
-    const bool was_empty = push(list, work);
+    const bool was_empty = push(list.queued, work);
     if (this_softnet_data() == &sd) {
         raise_softirq_irqoff(sd, vec);
     } else if (was_empty) {
@@ -47,17 +37,8 @@ bool queue(softnet_data &sd, bh_work_list &list, softirq_vec vec, irq_work &kick
 /// Moves the queued items to `ready`, oldest first. False: no item was queued. `ready` is empty before.
 bool refill(bh_work_list &list) noexcept
 {
-    if (!list.queued.load(std::memory_order_relaxed)) {
-        return false;
-    }
-    bh_work *work = list.queued.exchange(nullptr, std::memory_order_acquire); // pairs with the release in push()
-    while (work) {
-        bh_work *next = work->next;
-        work->next = list.ready;
-        list.ready = work;
-        work = next;
-    }
-    return true;
+    list.ready = take_all_in_order(list.queued);
+    return list.ready != nullptr;
 }
 
 void run_ready(bh_work_list &list) noexcept
@@ -78,7 +59,7 @@ void adopt_list(bh_work_list &from, bh_work_list &to) noexcept
     refill(from);
     while (bh_work *work = from.ready) {
         from.ready = work->next;
-        push(to, *work);
+        push(to.queued, *work);
     }
 }
 

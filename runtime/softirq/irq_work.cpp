@@ -3,6 +3,7 @@
 
 #include <halfpoll/runtime_env.hpp>
 
+#include "runtime/base/mpsc_list.hpp"
 #include "runtime/base/race_point.hpp"
 
 #include <chrono>
@@ -23,17 +24,6 @@ bool claim(irq_work &work) noexcept
     return !(work.flags.fetch_or(IRQ_WORK_PENDING | IRQ_WORK_BUSY, std::memory_order_acq_rel) & IRQ_WORK_PENDING);
 }
 
-/// Pushes an item. True if the list was empty.
-bool push(std::atomic<irq_work *> &list, irq_work &work) noexcept
-{
-    irq_work *first = list.load(std::memory_order_relaxed);
-    do {
-        work.next = first;
-        // release; pairs with the acquire exchange in run_list().
-    } while (!list.compare_exchange_weak(first, &work, std::memory_order_release, std::memory_order_relaxed));
-    return first == nullptr;
-}
-
 void run_one(irq_work &work) noexcept
 {
     // From here on the item may be claimed again, by its own callback too. acq_rel; pairs with claim().
@@ -50,10 +40,7 @@ void run_one(irq_work &work) noexcept
 /// Runs the items of a list, newest first.
 void run_list(std::atomic<irq_work *> &list) noexcept
 {
-    if (!list.load(std::memory_order_relaxed)) {
-        return;
-    }
-    irq_work *work = list.exchange(nullptr, std::memory_order_acquire); // pairs with the release in push()
+    irq_work *work = take_all(list);
     while (work) {
         irq_work *next = work->next; // read before the callback, which may queue the item again
         run_one(*work);
@@ -80,7 +67,7 @@ void run_in_hardirq(softnet_data &sd, std::atomic<irq_work *> &list) noexcept
 /// Moves the lazy list of an offline CPU, whose `irq_work/N` is parked, to that of its stand-in.
 void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
 {
-    irq_work *work = owner.irq_works.lazy.exchange(nullptr, std::memory_order_acquire); // pairs with push()
+    irq_work *work = take_all(owner.irq_works.lazy);
     while (work) {
         irq_work *next = work->next;
         push(sd.irq_works.lazy, *work);

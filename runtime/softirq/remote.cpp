@@ -5,6 +5,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "poll_list.hpp"
+#include "runtime/base/mpsc_list.hpp"
 #include "runtime/trace/trace_emit.hpp"
 
 #include <cerrno>
@@ -12,40 +13,6 @@
 
 namespace halfpoll
 {
-
-namespace
-{
-
-template <typename T>
-void push(std::atomic<T *> &head, T &item) noexcept
-{
-    item.next = head.load(std::memory_order_relaxed);
-    // release; pairs with the acquire exchange in take_all().
-    while (!head.compare_exchange_weak(item.next, &item, std::memory_order_release, std::memory_order_relaxed)) {
-    }
-}
-
-/// Takes the whole list. Makes a read-modify-write only if the list is not empty.
-template <typename T>
-T *take_all(std::atomic<T *> &head) noexcept
-{
-    return head.load(std::memory_order_relaxed) ? head.exchange(nullptr, std::memory_order_acquire) : nullptr;
-}
-
-template <typename T>
-T *reversed(T *list) noexcept
-{
-    T *oldest = nullptr;
-    while (list) {
-        T *next = list->next;
-        list->next = oldest;
-        oldest = list;
-        list = next;
-    }
-    return oldest;
-}
-
-} // namespace
 
 void announce_sleep(softnet_data &sd) noexcept { announce(sd.sleeping); }
 
@@ -79,7 +46,7 @@ void call_on_async(softnet_data &sd, call_single_data &call) noexcept
 
 void forward_calls(softnet_data &from, softnet_data &to) noexcept
 {
-    call_single_data *call = reversed(take_all(from.call_queue)); // acquire; pairs with the release in push()
+    call_single_data *call = take_all_in_order(from.call_queue);
     while (call) {
         call_single_data *next = call->next;
         call_on_async(to, *call);
@@ -89,7 +56,7 @@ void forward_calls(softnet_data &from, softnet_data &to) noexcept
 
 bool take_remote(softnet_data &sd) noexcept
 {
-    napi_struct *napi = reversed(take_all(sd.remote_napi)); // acquire; pairs with the release in push()
+    napi_struct *napi = take_all_in_order(sd.remote_napi);
     while (napi) {
         napi_struct *next = napi->next;
         if (napi == sd.backlog) {
@@ -98,7 +65,7 @@ bool take_remote(softnet_data &sd) noexcept
         napi_enqueue(sd, *napi);
         napi = next;
     }
-    call_single_data *call = take_all(sd.call_queue); // acquire; pairs with the release in push()
+    call_single_data *call = take_all(sd.call_queue);
     const bool called = call;
     while (call) {
         call_single_data *next = call->next; // read before the call, after which the owner may free it
