@@ -10,6 +10,8 @@
 // CPU passes the work on.
 #include "runtime_thread.hpp"
 
+#include <halfpoll/bh_work.hpp>
+
 #include "runtime/cpu/call_on.hpp"
 #include "runtime/napi/napi_internal.hpp"
 #include "runtime/softirq/bh_work.hpp"

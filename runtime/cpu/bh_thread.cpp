@@ -124,7 +124,7 @@ void start_further_threads(bh_thread &t)
     }
     if (t.sd.env->options().irq_workd) {
         t.irq_workd = std::make_unique<smpboot_thread>(t.sd, "irq_work/" + cpu, 1, run_irq_workd);
-        t.sd.irq_works.thread = t.irq_workd.get();
+        t.deferred.irq_works.thread = t.irq_workd.get();
         t.warning = t.irq_workd->warning();
     }
 }
@@ -150,6 +150,7 @@ void bh_thread_start(bh_thread &t, runtime_env &env, unsigned cpu)
     t.sd.cpu = cpu;
     t.sd.thread = &t;
     t.sd.env = &env;
+    t.sd.deferred = &t.deferred;
     t.sd.now = env.now();
     t.sd.doorbell_fd = eventfd(0, EFD_CLOEXEC); // blocking: an io_uring read of a non-blocking eventfd does not wait
     if (t.sd.doorbell_fd < 0) {

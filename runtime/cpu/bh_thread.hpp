@@ -5,6 +5,7 @@
 #include <halfpoll/softnet_data.hpp>
 #include <halfpoll/wait_engine.hpp>
 
+#include "runtime/softirq/deferred_work.hpp"
 #include "runtime/thread/smpboot.hpp"
 
 #include <atomic>
@@ -33,7 +34,8 @@ enum class cpu_state : std::uint8_t {
 /// A runtime CPU: its state, and the thread that runs its bottom half.
 struct bh_thread {
     softnet_data sd;
-    cpu_options options; ///< as they took effect, once started
+    deferred_work deferred; ///< `sd.deferred`
+    cpu_options options;    ///< as they took effect, once started
     doorbell_source doorbell;
     /// The requested state. Release in bh_thread_request() and bh_thread_stop(); pairs with the acquire in requested().
     std::atomic<cpu_state> wish{cpu_state::running};
@@ -48,7 +50,7 @@ struct bh_thread {
     // Not in mode `exclusive`:
     pi_lock lock{"softnet_data"};              ///< `sd.lock`
     std::unique_ptr<smpboot_thread> ksoftirqd; ///< `sd.ksoftirqd`
-    std::unique_ptr<smpboot_thread> irq_workd; ///< `sd.irq_works.thread`
+    std::unique_ptr<smpboot_thread> irq_workd; ///< `deferred.irq_works.thread`
 };
 
 /// Starts the thread, and returns when it is about to enter its loop. Control thread. Throws `error` if the system

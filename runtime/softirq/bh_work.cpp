@@ -3,6 +3,7 @@
 
 #include <halfpoll/runtime_env.hpp>
 
+#include "deferred_work.hpp"
 #include "runtime/base/container_of.hpp"
 #include "runtime/base/mpsc_list.hpp"
 
@@ -63,13 +64,13 @@ void adopt_list(bh_work_list &from, bh_work_list &to) noexcept
     }
 }
 
-template <softirq_vec vec, bh_work_list softnet_data::*list>
+template <softirq_vec vec, bh_work_list deferred_work::*list>
 void kick(irq_work &work) noexcept
 {
     softnet_data &owner = *HALFPOLL_CONTAINER_OF(work, bh_work_kick, work).owner;
     softnet_data &sd = *this_softnet_data();
     if (&owner != &sd) {
-        adopt_list(owner.*list, sd.*list);
+        adopt_list(owner.deferred->*list, sd.deferred->*list);
     }
     __raise_softirq_irqoff(sd, vec);
 }
@@ -78,15 +79,15 @@ void kick(irq_work &work) noexcept
 
 void bh_work_adopt(softnet_data &from, softnet_data &to) noexcept
 {
-    adopt_list(from.bh_works, to.bh_works);
-    adopt_list(from.bh_highpri_works, to.bh_highpri_works);
+    adopt_list(from.deferred->bh_works, to.deferred->bh_works);
+    adopt_list(from.deferred->bh_highpri_works, to.deferred->bh_highpri_works);
     to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
 }
 
 bool bh_work_queued(const softnet_data &sd) noexcept
 {
     const auto any = [](const bh_work_list &list) { return list.ready || list.queued.load(std::memory_order_relaxed); };
-    return any(sd.bh_works) || any(sd.bh_highpri_works);
+    return any(sd.deferred->bh_works) || any(sd.deferred->bh_highpri_works);
 }
 
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
@@ -106,22 +107,22 @@ void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept
 
 void bh_work_init(softnet_data &sd) noexcept
 {
-    for (bh_work_kick *each : {&sd.bh_kick, &sd.bh_highpri_kick}) {
+    for (bh_work_kick *each : {&sd.deferred->bh_kick, &sd.deferred->bh_highpri_kick}) {
         each->owner = &sd;
         each->work.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
     }
-    sd.bh_kick.work.func = kick<TASKLET_SOFTIRQ, &softnet_data::bh_works>;
-    sd.bh_highpri_kick.work.func = kick<HI_SOFTIRQ, &softnet_data::bh_highpri_works>;
+    sd.deferred->bh_kick.work.func = kick<TASKLET_SOFTIRQ, &deferred_work::bh_works>;
+    sd.deferred->bh_highpri_kick.work.func = kick<HI_SOFTIRQ, &deferred_work::bh_highpri_works>;
 }
 
 bool queue_bh_work(softnet_data &sd, bh_work &work) noexcept
 {
-    return queue(sd, sd.bh_works, TASKLET_SOFTIRQ, sd.bh_kick.work, work);
+    return queue(sd, sd.deferred->bh_works, TASKLET_SOFTIRQ, sd.deferred->bh_kick.work, work);
 }
 
 bool queue_bh_highpri_work(softnet_data &sd, bh_work &work) noexcept
 {
-    return queue(sd, sd.bh_highpri_works, HI_SOFTIRQ, sd.bh_highpri_kick.work, work);
+    return queue(sd, sd.deferred->bh_highpri_works, HI_SOFTIRQ, sd.deferred->bh_highpri_kick.work, work);
 }
 
 void bh_work_flush(const bh_work &work)

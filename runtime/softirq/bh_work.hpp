@@ -6,6 +6,8 @@
 namespace halfpoll
 {
 
+struct bh_work_list;
+
 /// Runs the queued items, those that queue themselves again included, until none is queued, 2 ms have passed or 10
 /// rounds were made; raises `vec` for the rest. In a softirq.
 void bh_work_run(softnet_data &sd, bh_work_list &list, softirq_vec vec) noexcept;

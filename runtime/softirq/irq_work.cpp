@@ -3,6 +3,7 @@
 
 #include <halfpoll/runtime_env.hpp>
 
+#include "deferred_work.hpp"
 #include "runtime/base/mpsc_list.hpp"
 #include "runtime/base/race_point.hpp"
 
@@ -51,9 +52,10 @@ void run_list(std::atomic<irq_work *> &list) noexcept
 /// The self- or cross-interrupt: asks the CPU's own thread to run the raised list.
 void interrupt(softnet_data &sd) noexcept
 {
+    irq_work_cpu &works = sd.deferred->irq_works;
     // At most one call is under way at a time. acq_rel; pairs with the exchange in interrupted().
-    if (!sd.irq_works.interrupting.exchange(true, std::memory_order_acq_rel)) {
-        call_on_async(sd, sd.irq_works.call);
+    if (!works.interrupting.exchange(true, std::memory_order_acq_rel)) {
+        call_on_async(sd, works.call);
     }
 }
 
@@ -67,10 +69,10 @@ void run_in_hardirq(softnet_data &sd, std::atomic<irq_work *> &list) noexcept
 /// Moves the lazy list of an offline CPU, whose `irq_work/N` is parked, to that of its stand-in.
 void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
 {
-    irq_work *work = take_all(owner.irq_works.lazy);
+    irq_work *work = take_all(owner.deferred->irq_works.lazy);
     while (work) {
         irq_work *next = work->next;
-        push(sd.irq_works.lazy, *work);
+        push(sd.deferred->irq_works.lazy, *work);
         work = next;
     }
 }
@@ -78,14 +80,15 @@ void adopt_lazy(softnet_data &owner, softnet_data &sd) noexcept
 /// Runs the lazy list of `owner` on `sd`, or wakes `irq_work/N` to run it. `sd` is `owner` or its stand-in.
 void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
 {
-    if (!sd.irq_works.thread) {
-        return run_in_hardirq(sd, owner.irq_works.lazy);
+    irq_work_cpu &works = sd.deferred->irq_works;
+    if (!works.thread) {
+        return run_in_hardirq(sd, owner.deferred->irq_works.lazy);
     }
     if (&owner != &sd) {
         adopt_lazy(owner, sd);
     }
-    if (sd.irq_works.lazy.load(std::memory_order_relaxed)) {
-        sd.irq_works.thread->wake();
+    if (works.lazy.load(std::memory_order_relaxed)) {
+        works.thread->wake();
     }
 }
 
@@ -93,9 +96,10 @@ void run_lazy(softnet_data &sd, softnet_data &owner) noexcept
 void interrupted(softnet_data &sd, void *arg) noexcept
 {
     softnet_data &owner = *static_cast<softnet_data *>(arg);
+    irq_work_cpu &works = owner.deferred->irq_works;
     // Before the lists are taken: an item that comes later issues a call of its own. Pairs with interrupt().
-    owner.irq_works.interrupting.exchange(false, std::memory_order_acq_rel);
-    run_in_hardirq(sd, owner.irq_works.raised);
+    works.interrupting.exchange(false, std::memory_order_acq_rel);
+    run_in_hardirq(sd, works.raised);
     run_lazy(sd, owner);
 }
 
@@ -107,7 +111,7 @@ void tick(hrtimer &) noexcept
 
 void enqueue_raised(softnet_data &sd, irq_work &work) noexcept
 {
-    if (push(sd.irq_works.raised, work)) {
+    if (push(sd.deferred->irq_works.raised, work)) {
         interrupt(sd);
     }
 }
@@ -117,16 +121,16 @@ void enqueue_raised(softnet_data &sd, irq_work &work) noexcept
 /// under way already, nothing else needs to be queued.
 void enqueue_threaded(softnet_data &sd, irq_work &work) noexcept
 {
-    push(sd.irq_works.lazy, work);
+    push(sd.deferred->irq_works.lazy, work);
     HALFPOLL_RACE_POINT(irq_work_listed, &work);
-    if (claim(sd.irq_works.wake)) {
-        enqueue_raised(sd, sd.irq_works.wake);
+    if (claim(sd.deferred->irq_works.wake)) {
+        enqueue_raised(sd, sd.deferred->irq_works.wake);
     }
 }
 
 void enqueue(softnet_data &sd, irq_work &work) noexcept
 {
-    if (sd.irq_works.thread && !(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_HARD_IRQ)) {
+    if (sd.deferred->irq_works.thread && !(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_HARD_IRQ)) {
         enqueue_threaded(sd, work);
     } else {
         enqueue_raised(sd, work);
@@ -137,32 +141,35 @@ void enqueue(softnet_data &sd, irq_work &work) noexcept
 
 void irq_work_init(softnet_data &sd) noexcept
 {
-    sd.irq_works.call.func = interrupted;
-    sd.irq_works.call.arg = &sd;
-    sd.irq_works.tick.function = tick;
-    sd.irq_works.wake.func = [](irq_work &) noexcept {}; // interrupted() goes on to run_lazy()
-    sd.irq_works.wake.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
+    irq_work_cpu &works = sd.deferred->irq_works;
+    works.call.func = interrupted;
+    works.call.arg = &sd;
+    works.tick.function = tick;
+    works.wake.func = [](irq_work &) noexcept {}; // interrupted() goes on to run_lazy()
+    works.wake.flags.store(IRQ_WORK_HARD_IRQ, std::memory_order_relaxed);
 }
 
 void irq_work_adopt(softnet_data &from, softnet_data &to) noexcept
 {
-    from.timers.cancel(from.irq_works.tick);
-    run_in_hardirq(to, from.irq_works.raised); // if a call for these items is under way, it will find the list empty
+    irq_work_cpu &works = from.deferred->irq_works;
+    from.timers.cancel(works.tick);
+    run_in_hardirq(to, works.raised); // if a call for these items is under way, it will find the list empty
     run_lazy(to, from);
 }
 
-void run_irq_workd(softnet_data &sd, const smpboot_thread &) noexcept { run_list(sd.irq_works.lazy); }
+void run_irq_workd(softnet_data &sd, const smpboot_thread &) noexcept { run_list(sd.deferred->irq_works.lazy); }
 
 bool irq_work_queue(irq_work &work) noexcept
 {
     softnet_data &sd = *this_softnet_data();
+    irq_work_cpu &works = sd.deferred->irq_works;
     if (!claim(work)) {
         return false;
     }
     if (!(work.flags.load(std::memory_order_relaxed) & IRQ_WORK_LAZY)) {
         enqueue(sd, work);
-    } else if (push(sd.irq_works.lazy, work) && !sd.irq_works.tick.active()) {
-        sd.timers.start(sd.irq_works.tick, sd.env->now() + IRQ_WORK_TICK);
+    } else if (push(works.lazy, work) && !works.tick.active()) {
+        sd.timers.start(works.tick, sd.env->now() + IRQ_WORK_TICK);
     }
     return true;
 }

@@ -4,6 +4,7 @@
 #include <halfpoll/runtime_env.hpp>
 
 #include "bh_work.hpp"
+#include "deferred_work.hpp"
 #include "runtime/base/race_point.hpp"
 
 #include <chrono>
@@ -28,13 +29,13 @@ void link(tasklet_head &list, tasklet_struct &t) noexcept
 // Queue a tasklet and raise its vector. In a section.
 void append_normal(softnet_data &sd, tasklet_struct &t) noexcept
 {
-    link(sd.tasklet_vec, t);
+    link(sd.deferred->tasklet_vec, t);
     __raise_softirq_irqoff(sd, TASKLET_SOFTIRQ);
 }
 
 void append_hi(softnet_data &sd, tasklet_struct &t) noexcept
 {
-    link(sd.tasklet_hi_vec, t);
+    link(sd.deferred->tasklet_hi_vec, t);
     __raise_softirq_irqoff(sd, HI_SOFTIRQ);
 }
 
@@ -46,8 +47,8 @@ void try_again(softnet_data &sd, tasklet_head &list, tasklet_struct &t, softirq_
     link(list, t);
     if (sd.env->options().exclusion != exclusion_mode::nested) {
         __raise_softirq_irqoff(sd, vec);
-    } else if (!sd.tasklet_retry.active()) {
-        sd.timers.start(sd.tasklet_retry, sd.env->now() + TASKLET_RETRY);
+    } else if (!sd.deferred->tasklet_retry.active()) {
+        sd.timers.start(sd.deferred->tasklet_retry, sd.env->now() + TASKLET_RETRY);
     }
 }
 
@@ -111,7 +112,7 @@ void wait_for(const tasklet_struct &t, std::uint32_t bit)
 
 void tasklet_init(softnet_data &sd) noexcept
 {
-    sd.tasklet_retry.function = [](hrtimer &) noexcept {
+    sd.deferred->tasklet_retry.function = [](hrtimer &) noexcept {
         softnet_data &here = *this_softnet_data(); // the CPU, or its stand-in, which has its lists as well
         here.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
     };
@@ -123,14 +124,14 @@ void tasklet_hi_schedule(softnet_data &sd, tasklet_struct &t) noexcept { schedul
 
 void tasklet_action(softnet_data &sd) noexcept
 {
-    bh_work_run(sd, sd.bh_works, TASKLET_SOFTIRQ);
-    action(sd, sd.tasklet_vec, TASKLET_SOFTIRQ);
+    bh_work_run(sd, sd.deferred->bh_works, TASKLET_SOFTIRQ);
+    action(sd, sd.deferred->tasklet_vec, TASKLET_SOFTIRQ);
 }
 
 void tasklet_hi_action(softnet_data &sd) noexcept
 {
-    bh_work_run(sd, sd.bh_highpri_works, HI_SOFTIRQ);
-    action(sd, sd.tasklet_hi_vec, HI_SOFTIRQ);
+    bh_work_run(sd, sd.deferred->bh_highpri_works, HI_SOFTIRQ);
+    action(sd, sd.deferred->tasklet_hi_vec, HI_SOFTIRQ);
 }
 
 void tasklet_adopt(softnet_data &from, softnet_data &to) noexcept
@@ -142,8 +143,8 @@ void tasklet_adopt(softnet_data &from, softnet_data &to) noexcept
             list = {};
         }
     };
-    splice(from.tasklet_vec, to.tasklet_vec);
-    splice(from.tasklet_hi_vec, to.tasklet_hi_vec);
+    splice(from.deferred->tasklet_vec, to.deferred->tasklet_vec);
+    splice(from.deferred->tasklet_hi_vec, to.deferred->tasklet_hi_vec);
     to.softirq_pending |= 1U << TASKLET_SOFTIRQ | 1U << HI_SOFTIRQ;
 }
 

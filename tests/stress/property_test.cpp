@@ -5,6 +5,9 @@
 #include "../unit/fake_device.hpp"
 #include "race.hpp"
 
+#include <halfpoll/irq_work.hpp>
+#include <halfpoll/tasklet.hpp>
+
 #include <gtest/gtest.h>
 
 namespace halfpoll

@@ -4,6 +4,10 @@
 // never reappears, because the safety nets (bounded park, timed sleeps) are out of reach here.
 #include "../unit/fake_device.hpp"
 
+#include <halfpoll/bh_work.hpp>
+#include <halfpoll/irq_work.hpp>
+#include <halfpoll/tasklet.hpp>
+
 #include <gtest/gtest.h>
 
 #include <array>

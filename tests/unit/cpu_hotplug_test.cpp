@@ -3,6 +3,11 @@
 #include "no_threads.hpp"
 #include "refusal.hpp"
 
+#include <halfpoll/bh_work.hpp>
+#include <halfpoll/irq_work.hpp>
+#include <halfpoll/rcu.hpp>
+#include <halfpoll/tasklet.hpp>
+
 #include <gtest/gtest.h>
 
 #include <ctime>

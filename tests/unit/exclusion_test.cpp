@@ -5,6 +5,8 @@
 #include "priorities.hpp"
 #include "refusal.hpp"
 
+#include <halfpoll/irq_work.hpp>
+
 #include <gtest/gtest.h>
 
 #include <pthread.h>

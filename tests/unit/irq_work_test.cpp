@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "eventually.hpp"
 
+#include <halfpoll/irq_work.hpp>
 #include <halfpoll/runtime.hpp>
 
 #include <gtest/gtest.h>

@@ -4,7 +4,10 @@
 #include "eventually.hpp"
 #include "noted.hpp"
 
+#include <halfpoll/bh_work.hpp>
+#include <halfpoll/rcu.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/tasklet.hpp>
 
 #include <gtest/gtest.h>
 

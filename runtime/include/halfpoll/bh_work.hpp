@@ -24,13 +24,6 @@ struct bh_work {
     bh_work *next = nullptr; ///< list linkage; belongs to the thread that queued the item
 };
 
-/// The items of one CPU and context. Any thread pushes, newest first (release CAS; pairs with the acquire exchange of
-/// the context, which runs the items oldest first).
-struct bh_work_list {
-    std::atomic<bh_work *> queued{nullptr};
-    bh_work *ready = nullptr; ///< items that the context has taken, oldest first. In a section
-};
-
 /// Queues `work` to run once on the CPU of `sd`. False: it is queued already, and its callback will see what the caller
 /// wrote before. Any thread; may be called from the item's own callback. Allocates nothing. The caller queues an item
 /// on one CPU and context at a time; else the item may run twice at once.

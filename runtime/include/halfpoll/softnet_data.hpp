@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <halfpoll/bh_work.hpp>
 #include <halfpoll/call_single.hpp>
 #include <halfpoll/hrtimer.hpp>
-#include <halfpoll/irq_work.hpp>
 #include <halfpoll/napi.hpp>
 #include <halfpoll/pi_lock.hpp>
-#include <halfpoll/rcu.hpp>
 #include <halfpoll/softirq.hpp>
-#include <halfpoll/tasklet.hpp>
 #include <halfpoll/trace.hpp>
 
 #include <array>
@@ -26,6 +22,7 @@ class runtime;
 class runtime_env;
 class smpboot_thread;
 struct bh_thread;
+struct deferred_work;
 
 /// An intrusive FIFO of napi_struct. One thread at a time.
 class napi_list
@@ -71,24 +68,6 @@ public:
 private:
     napi_struct *head_ = nullptr;
     napi_struct *tail_ = nullptr;
-};
-
-/// The irq_work of one CPU. Any thread pushes on the two lists (release CAS; pairs with the acquire exchange of the
-/// thread that takes the list).
-struct irq_work_cpu {
-    std::atomic<irq_work *> raised{nullptr}; ///< items for the CPU's own thread, which is interrupted for them
-    std::atomic<irq_work *> lazy{nullptr};   ///< LAZY items; with `irq_work/N`, all that are not HARD_IRQ
-    std::atomic<bool> interrupting{false};   ///< `call` is under way
-    call_single_data call;                   ///< the interrupt: has the CPU's own thread run the lists
-    irq_work wake;                           ///< HARD_IRQ item that wakes `irq_work/N`
-    hrtimer tick;                            ///< runs LAZY items. In a section
-    smpboot_thread *thread = nullptr;        ///< `irq_work/N`, or null. Constant once started
-};
-
-/// Raises a vector for BH work items that were queued from outside the CPU.
-struct bh_work_kick {
-    irq_work work;
-    softnet_data *owner = nullptr; ///< the CPU whose items they are
 };
 
 /// The counters that /proc/net/softnet_stat and /proc/softirqs show, for one CPU. Written in the CPU's sections, read
@@ -163,15 +142,7 @@ struct alignas(64) softnet_data {
     /// Checks whether the CPUs that got packets poll their backlogs, and kicks those that do not. Set by netio.
     void (*kick_idle_backlogs)(softnet_data &) noexcept = nullptr;
     smpboot_thread *ksoftirqd = nullptr; ///< null: the CPU's own thread does its work. Constant once started
-    irq_work_cpu irq_works;
-    tasklet_head tasklet_vec;
-    tasklet_head tasklet_hi_vec;
-    hrtimer tasklet_retry; ///< mode `nested`: retries tasklets that run elsewhere or are disabled
-    bh_work_list bh_works;
-    bh_work_list bh_highpri_works;
-    bh_work_kick bh_kick;         ///< raises TASKLET
-    bh_work_kick bh_highpri_kick; ///< raises HI
-    rcu_cpu rcu;
+    deferred_work *deferred = nullptr;   ///< tasklets, BH work, irq_work and RCU callbacks. Constant
 
     // --- hotplug ---
     /// False: the CPU takes no new work (runtime::cpu_down()). Written by the control thread; seq_cst against

@@ -29,12 +29,6 @@ struct tasklet_struct {
     call_single_data call;               ///< takes it to another CPU's list; belongs to the thread that set SCHED
 };
 
-/// The tasklets of one CPU and class, oldest first. In a section.
-struct tasklet_head {
-    tasklet_struct *head = nullptr;
-    tasklet_struct *tail = nullptr;
-};
-
 /// Schedules the tasklet to run once on the CPU of `sd` (on the caller's own CPU, the kernel's tasklet_schedule()).
 /// Does nothing if it is scheduled already and has not started; the callback then sees what the caller wrote before. A
 /// callback may schedule its own tasklet, which then runs again. If it still runs on another CPU, its next run waits
