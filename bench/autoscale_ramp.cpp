@@ -7,6 +7,7 @@
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_mbuf.h>
 

@@ -8,6 +8,7 @@
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_cycles.h>
 #include <rte_mempool.h>

@@ -10,6 +10,7 @@
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_eal.h>
 #include <rte_mempool.h>

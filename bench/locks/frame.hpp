@@ -3,6 +3,7 @@
 
 #include <halfpoll/ktime.hpp>
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_ether.h>
 #include <rte_ip.h>

@@ -7,6 +7,7 @@
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/napi_alloc_cache.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_cycles.h>
 #include <rte_mempool.h>

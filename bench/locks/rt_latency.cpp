@@ -10,6 +10,7 @@
 #include "latency_rig.hpp"
 
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/trace.hpp>
 
 #include <pthread.h>

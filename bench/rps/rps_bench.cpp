@@ -9,6 +9,7 @@
 //   rps_bench scale  1|2 MS                     packets that cost 1000 cycles each, on one CPU or two
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/eal.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_cycles.h>
 #include <rte_mbuf.h>

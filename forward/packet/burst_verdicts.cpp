@@ -3,6 +3,8 @@
 #include "segments.hpp"
 #include "vlan_tags.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 #include <algorithm>
 #include <cstring>
 

@@ -3,6 +3,8 @@
 #include "punt_classify.hpp"
 #include "segments.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 namespace halfpoll
 {
 namespace

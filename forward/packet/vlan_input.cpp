@@ -2,6 +2,8 @@
 #include "forward_burst.hpp"
 #include "vlan_tags.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 namespace halfpoll
 {
 namespace

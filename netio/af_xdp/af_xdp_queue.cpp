@@ -5,7 +5,7 @@
 #include "af_xdp_retry.hpp"
 
 #include <halfpoll/error.hpp>
-#include <halfpoll/softnet_data.hpp>
+#include <halfpoll/stat_add.hpp>
 
 #include <rte_ether.h>
 #include <rte_mbuf.h>

@@ -8,6 +8,8 @@
 #include "skb_defer.hpp"
 #include "defer_ring.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 

@@ -9,6 +9,7 @@
 #include "netio/xmit/xmit.hpp"
 
 #include <halfpoll/flow_hash.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp.hpp>
 
 #include <sys/epoll.h>

@@ -6,6 +6,8 @@
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/xdp_internal.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
 

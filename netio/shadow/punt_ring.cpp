@@ -3,6 +3,8 @@
 #include "punt_ring.hpp"
 #include "netio/base/tagged_ring.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/slow_path.hpp>
+#include <halfpoll/stat_add.hpp>
 
 #include "netio/xmit/xmit.hpp"
 #include "punt_ring.hpp"

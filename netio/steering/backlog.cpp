@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/announce.hpp>
 #include <halfpoll/backlog.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include "backlog.hpp"
 #include "backlog_ring.hpp"

@@ -2,6 +2,8 @@
 #include "netio/xmit/handover.hpp"
 #include "rps_internal.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 #include <bit>
 
 namespace halfpoll

@@ -10,6 +10,7 @@
 #include "rps_internal.hpp"
 
 #include <halfpoll/flow_hash.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>

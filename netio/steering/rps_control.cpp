@@ -4,6 +4,8 @@
 // between two polls, so that it needs no lock and frees nothing.
 #include "rps_internal.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <functional>

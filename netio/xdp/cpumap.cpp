@@ -12,6 +12,8 @@
 #include "redirect_map.hpp"
 #include "xdp_trace.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <rte_branch_prediction.h>
 
 #include <algorithm>

@@ -3,6 +3,8 @@
 #include "redirect_map.hpp"
 #include "xdp_trace.hpp"
 
+#include <halfpoll/stat_add.hpp>
+
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
 

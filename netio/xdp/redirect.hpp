@@ -3,6 +3,7 @@
 // The state of XDP redirects, of each CPU and of a net_core, and the functions of the maps.
 #pragma once
 
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp_map.hpp>
 
 #include "xdp_internal.hpp"

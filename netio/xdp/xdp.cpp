@@ -9,6 +9,7 @@
 #include "xdp_internal.hpp"
 #include "xdp_trace.hpp"
 
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp.hpp>
 
 #include <rte_branch_prediction.h>

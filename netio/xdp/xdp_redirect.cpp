@@ -7,6 +7,7 @@
 #include "redirect.hpp"
 #include "xdp_trace.hpp"
 
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp.hpp>
 
 #include <rte_branch_prediction.h>

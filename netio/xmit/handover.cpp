@@ -8,6 +8,8 @@
 #include "netio/base/tagged_ring.hpp"
 #include "xmit.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 

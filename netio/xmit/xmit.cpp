@@ -6,6 +6,8 @@
 #include "handover.hpp"
 #include "netio/base/burst_length.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <rte_branch_prediction.h>
 #include <rte_mbuf.h>
 

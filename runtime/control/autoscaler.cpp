@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/autoscaler.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <algorithm>
 #include <utility>

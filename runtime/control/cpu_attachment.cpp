@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include "runtime/base/bh_self.hpp"
 #include "runtime/thread/bh_registration.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <halfpoll/pi_lock.hpp>
 #include <halfpoll/runtime_env.hpp>
 #include <halfpoll/softnet_data.hpp>
 #include <halfpoll/wait_engine.hpp>

@@ -4,6 +4,7 @@
 #include "bh_thread.hpp"
 #include "cpu_sleep.hpp"
 #include "runtime/softirq/local_bh.hpp"
+#include "runtime/softirq/poll_list.hpp"
 #include "runtime/softirq/remote.hpp"
 
 #include <rte_pause.h>

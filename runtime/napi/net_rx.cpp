@@ -5,6 +5,7 @@
 
 #include "napi_internal.hpp"
 #include "runtime/base/race_point.hpp"
+#include "runtime/softirq/poll_list.hpp"
 #include "runtime/softirq/remote.hpp"
 #include "runtime/trace/trace_emit.hpp"
 

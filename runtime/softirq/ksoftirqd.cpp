@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ksoftirqd.hpp"
+#include "poll_list.hpp"
 
 #include <sched.h>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "local_bh.hpp"
 
+#include <halfpoll/pi_lock.hpp>
 #include <halfpoll/runtime_env.hpp>
 #include <halfpoll/wait_engine.hpp>
 

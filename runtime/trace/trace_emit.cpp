@@ -3,6 +3,7 @@
 #include "trace_emit.hpp"
 
 #include <halfpoll/current_tid.hpp>
+#include <halfpoll/napi.hpp>
 
 #include "trace_points.hpp"
 

@@ -4,7 +4,6 @@
 // never free their buffers.
 #pragma once
 
-#include <halfpoll/napi.hpp>
 #include <halfpoll/softirq.hpp>
 #include <halfpoll/trace.hpp>
 
@@ -12,6 +11,8 @@
 
 namespace halfpoll
 {
+
+struct napi_struct;
 
 // Called only if trace_enabled().
 void trace_softirq_entry(softirq_vec vec) noexcept;

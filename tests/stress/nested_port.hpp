@@ -5,6 +5,7 @@
 #include "simple_port.hpp"
 
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -15,6 +15,7 @@
 
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/eal.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp_map.hpp>
 
 #include <getopt.h>

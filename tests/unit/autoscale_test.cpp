@@ -2,6 +2,7 @@
 #include "fake_device.hpp"
 
 #include <halfpoll/autoscaler.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

@@ -5,6 +5,7 @@
 
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/eal.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include "eventually.hpp"
 

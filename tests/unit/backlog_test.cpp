@@ -4,6 +4,8 @@
 // unregistered.
 #include "backlog_rig.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <pthread.h>
 #include <thread>
 

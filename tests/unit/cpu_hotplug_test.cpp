@@ -6,6 +6,7 @@
 #include <halfpoll/bh_work.hpp>
 #include <halfpoll/irq_work.hpp>
 #include <halfpoll/rcu.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/tasklet.hpp>
 
 #include <gtest/gtest.h>

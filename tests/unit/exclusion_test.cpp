@@ -6,6 +6,7 @@
 #include "refusal.hpp"
 
 #include <halfpoll/irq_work.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

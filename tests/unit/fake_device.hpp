@@ -3,6 +3,7 @@
 
 #include <halfpoll/napi.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <atomic>
 #include <cerrno>

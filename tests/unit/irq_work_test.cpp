@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "eventually.hpp"
 
+#include <halfpoll/current_tid.hpp>
 #include <halfpoll/irq_work.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

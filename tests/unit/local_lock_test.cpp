@@ -5,7 +5,9 @@
 #include "priorities.hpp"
 
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/napi.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

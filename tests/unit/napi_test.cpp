@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fake_device.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <gtest/gtest.h>
 
 namespace halfpoll

@@ -3,6 +3,8 @@
 // Instances that have threads of their own to poll them.
 #include "fake_device.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -9,6 +9,7 @@
 #include <halfpoll/autoscaler.hpp>
 #include <halfpoll/eal.hpp>
 #include <halfpoll/local_lock.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/tasklet.hpp>
 
 #include <gtest/gtest.h>

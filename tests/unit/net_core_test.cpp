@@ -3,6 +3,7 @@
 #include "net_rig.hpp"
 
 #include <halfpoll/backlog.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <halfpoll/napi.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

@@ -10,6 +10,7 @@
 #include <halfpoll/ethdev.hpp>
 #include <halfpoll/local_lock.hpp>
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 #include <rte_eth_ring.h>

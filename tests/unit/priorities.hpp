@@ -7,6 +7,7 @@
 
 #include <halfpoll/pi_lock.hpp>
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 

@@ -5,6 +5,7 @@
 #include "redirect_rig.hpp"
 
 #include <halfpoll/ethdev.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp.hpp>
 #include <halfpoll/xdp_socket.hpp>
 

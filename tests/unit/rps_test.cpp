@@ -6,6 +6,7 @@
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/flow_hash.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -7,6 +7,7 @@
 
 #include "apps/halfpoll/client/trace_print.hpp"
 #include <halfpoll/pi_lock.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/trace.hpp>
 
 #include <gtest/gtest.h>

@@ -7,6 +7,7 @@
 
 #include <halfpoll/eal.hpp>
 #include <halfpoll/ethdev.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 #include <gtest/gtest.h>
 #include <rte_ethdev.h>

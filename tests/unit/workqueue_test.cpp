@@ -5,6 +5,7 @@
 #include "refusal.hpp"
 
 #include <halfpoll/runtime.hpp>
+#include <halfpoll/softnet_data.hpp>
 #include <halfpoll/workqueue.hpp>
 
 #include <gtest/gtest.h>

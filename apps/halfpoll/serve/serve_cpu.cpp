@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "serve.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 namespace halfpoll
 {
 

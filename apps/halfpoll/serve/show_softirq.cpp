@@ -2,6 +2,7 @@
 #include "serve.hpp"
 
 #include <halfpoll/backlog.hpp>
+#include <halfpoll/softnet_data.hpp>
 
 namespace halfpoll
 {

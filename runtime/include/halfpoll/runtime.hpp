@@ -3,7 +3,6 @@
 
 #include <halfpoll/error.hpp>
 #include <halfpoll/runtime_env.hpp>
-#include <halfpoll/softnet_data.hpp>
 
 #include <functional>
 #include <memory>
@@ -12,6 +11,8 @@
 
 namespace halfpoll
 {
+
+struct softnet_data;
 
 /// The functions of one component for a CPU that goes online or offline (the kernel's cpuhp states). All run on the
 /// control thread; any may be empty. The runtime calls components in the order of their registration when a CPU goes

@@ -3,9 +3,9 @@
 
 #include <halfpoll/call_single.hpp>
 #include <halfpoll/hrtimer.hpp>
-#include <halfpoll/napi.hpp>
-#include <halfpoll/pi_lock.hpp>
+#include <halfpoll/ktime.hpp>
 #include <halfpoll/softirq.hpp>
+#include <halfpoll/stat_add.hpp>
 #include <halfpoll/trace.hpp>
 
 #include <array>
@@ -18,52 +18,26 @@
 namespace halfpoll
 {
 
+class pi_lock;
 class runtime;
 class runtime_env;
 class smpboot_thread;
+class wait_engine;
 struct bh_thread;
 struct deferred_work;
+struct napi_struct;
 
-/// An intrusive FIFO of napi_struct. One thread at a time.
+/// An intrusive FIFO of napi_struct. One thread at a time. The inline functions are the runtime's own
+/// (runtime/softirq/poll_list.hpp).
 class napi_list
 {
 public:
     bool empty() const noexcept { return head_ == nullptr; }
     napi_struct *front() const noexcept { return head_; }
-    void push_back(napi_struct &n) noexcept
-    {
-        n.prev = tail_;
-        n.next = nullptr;
-        (tail_ ? tail_->next : head_) = &n;
-        tail_ = &n;
-        n.listed = true;
-    }
-    void remove(napi_struct &n) noexcept
-    {
-        (n.prev ? n.prev->next : head_) = n.next;
-        (n.next ? n.next->prev : tail_) = n.prev;
-        n.next = n.prev = nullptr;
-        n.listed = false;
-    }
-    napi_struct *pop_front() noexcept
-    {
-        napi_struct *n = head_;
-        if (n) {
-            remove(*n);
-        }
-        return n;
-    }
+    inline void push_back(napi_struct &n) noexcept;
+    inline napi_struct *pop_front() noexcept;
     /// Appends all of `other`, which becomes empty.
-    void splice_back(napi_list &other) noexcept
-    {
-        if (other.empty()) {
-            return;
-        }
-        other.head_->prev = tail_;
-        (tail_ ? tail_->next : head_) = other.head_;
-        tail_ = other.tail_;
-        other.head_ = other.tail_ = nullptr;
-    }
+    inline void splice_back(napi_list &other) noexcept;
 
 private:
     napi_struct *head_ = nullptr;
@@ -87,12 +61,6 @@ struct softnet_stats {
     std::atomic<ktime_t> behind_since{0};
     std::array<std::atomic<std::uint64_t>, NR_SOFTIRQS> softirqs{}; ///< times each vector was served
 };
-
-/// Adds to a counter that has one writer: a plain load and a plain store, which other threads may read.
-inline void stat_add(std::atomic<std::uint64_t> &counter, std::uint64_t n = 1) noexcept
-{
-    counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
 
 /// The state of one runtime CPU's bottom half. Only its bottom-half threads use it, in a section and through
 /// local_lock, except for the group "from other CPUs" and members whose comment names another context.
