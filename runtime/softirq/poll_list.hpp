@@ -9,7 +9,6 @@ namespace halfpoll
 
 inline void napi_list::push_back(napi_struct &n) noexcept
 {
-    n.prev = tail_;
     n.next = nullptr;
     (tail_ ? tail_->next : head_) = &n;
     tail_ = &n;
@@ -21,7 +20,9 @@ inline napi_struct *napi_list::pop_front() noexcept
     napi_struct *n = head_;
     if (n) {
         head_ = n->next;
-        (head_ ? head_->prev : tail_) = nullptr;
+        if (!head_) {
+            tail_ = nullptr;
+        }
         n->next = nullptr;
         n->listed = false;
     }
@@ -33,7 +34,6 @@ inline void napi_list::splice_back(napi_list &other) noexcept
     if (other.empty()) {
         return;
     }
-    other.head_->prev = tail_;
     (tail_ ? tail_->next : head_) = other.head_;
     tail_ = other.tail_;
     other.head_ = other.tail_ = nullptr;

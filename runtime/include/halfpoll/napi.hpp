@@ -102,9 +102,8 @@ struct napi_struct {
     std::atomic<std::uint32_t> state{0};
     int weight = NAPI_POLL_WEIGHT; ///< budget of a poll, in packets
     napi_poll_fn poll = nullptr;
-    softnet_data *sd = nullptr;  ///< the home CPU; changes only while disabled
-    napi_struct *next = nullptr; ///< linkage of a napi_list, or of softnet_data::remote_napi
-    napi_struct *prev = nullptr;
+    softnet_data *sd = nullptr;         ///< the home CPU; changes only while disabled
+    napi_struct *next = nullptr;        ///< linkage of a napi_list, or of softnet_data::remote_napi
     bool listed = false;                ///< on a napi_list
     bool polling_unmasked = false;      ///< the interrupt is unmasked
     bool spinning = false;              ///< the last completion was refused: the instance is polled again at once
