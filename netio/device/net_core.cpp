@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "netio/buffers/defer_ring.hpp"
-#include "netio/steering/backlog.hpp"
+#include "netio/steering/backlog_internal.hpp"
 #include "netio/steering/backlog_ring.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/redirect.hpp"

@@ -3,7 +3,7 @@
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/softnet_data.hpp>
 
-#include "backlog.hpp"
+#include "backlog_internal.hpp"
 #include "backlog_ring.hpp"
 #include "netio/base/net_deliver.hpp"
 #include "netio/buffers/skb_defer.hpp"

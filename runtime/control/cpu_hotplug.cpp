@@ -14,10 +14,10 @@
 
 #include "runtime/cpu/call_on.hpp"
 #include "runtime/napi/napi_internal.hpp"
-#include "runtime/softirq/bh_work.hpp"
-#include "runtime/softirq/irq_work.hpp"
-#include "runtime/softirq/rcu.hpp"
-#include "runtime/softirq/tasklet.hpp"
+#include "runtime/softirq/bh_work_internal.hpp"
+#include "runtime/softirq/irq_work_internal.hpp"
+#include "runtime/softirq/rcu_internal.hpp"
+#include "runtime/softirq/tasklet_internal.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -3,8 +3,8 @@
 
 #include "runtime/cpu/call_on.hpp"
 #include "runtime/napi/net_rx.hpp"
-#include "runtime/softirq/rcu.hpp"
-#include "runtime/softirq/tasklet.hpp"
+#include "runtime/softirq/rcu_internal.hpp"
+#include "runtime/softirq/tasklet_internal.hpp"
 
 #include <rte_rcu_qsbr.h>
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bh_thread.hpp"
 
-#include "runtime/softirq/bh_work.hpp"
-#include "runtime/softirq/irq_work.hpp"
+#include "runtime/softirq/bh_work_internal.hpp"
+#include "runtime/softirq/irq_work_internal.hpp"
 #include "runtime/softirq/ksoftirqd.hpp"
 #include "runtime/softirq/local_bh.hpp"
-#include "runtime/softirq/rcu.hpp"
-#include "runtime/softirq/tasklet.hpp"
+#include "runtime/softirq/rcu_internal.hpp"
+#include "runtime/softirq/tasklet_internal.hpp"
 #include "runtime/thread/bh_registration.hpp"
 
 #include <halfpoll/start_thread.hpp>

@@ -6,7 +6,7 @@
 #include "napi_thread.hpp"
 #include "runtime/base/race_point.hpp"
 #include "runtime/cpu/call_on.hpp"
-#include "runtime/softirq/rcu.hpp"
+#include "runtime/softirq/rcu_internal.hpp"
 #include "runtime/thread/smpboot.hpp"
 
 #include <algorithm>

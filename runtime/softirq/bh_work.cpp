@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "bh_work.hpp"
+#include "bh_work_internal.hpp"
 
 #include <halfpoll/runtime_env.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "irq_work.hpp"
+#include "irq_work_internal.hpp"
 
 #include <halfpoll/runtime_env.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "rcu.hpp"
+#include "rcu_internal.hpp"
 
 #include <halfpoll/runtime_env.hpp>
 

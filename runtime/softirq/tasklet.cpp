@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "tasklet.hpp"
+#include "tasklet_internal.hpp"
 
 #include <halfpoll/runtime_env.hpp>
 
-#include "bh_work.hpp"
+#include "bh_work_internal.hpp"
 #include "deferred_work.hpp"
 #include "runtime/base/race_point.hpp"
 
