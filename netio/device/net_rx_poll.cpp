@@ -79,7 +79,7 @@ constexpr ktime_t CHANGE_RETRY = 50 * NSEC_PER_USEC;
 int wait_for_change(napi_struct &napi) noexcept
 {
     if (napi_complete_done(napi, 0)) {
-        if (napi.sd->rt->options().exclusion == exclusion_mode::nested) {
+        if (napi.sd->env->options().exclusion == exclusion_mode::nested) {
             napi.sd->timers.start(napi.timer, napi.sd->now + CHANGE_RETRY);
         } else {
             napi_schedule(napi);

@@ -21,7 +21,7 @@ namespace
 
 void hrtimer_action(softnet_data &sd) noexcept
 {
-    sd.now = sd.rt->now();
+    sd.now = sd.env->now();
     sd.timers.run_expired(sd.now);
 }
 
@@ -133,7 +133,6 @@ runtime::runtime(runtime_options options) : runtime_env(std::move(options))
         for (cpu_options &cpu : options_.cpus) {
             thread &t = *threads_.emplace_back(std::make_unique<thread>());
             t.options = cpu;
-            t.sd.rt = this;
             bh_thread_start(t, *this, cpus() - 1);
             cpu.fifo_priority = t.options.fifo_priority;
             if (no_wait_reason_.empty()) {

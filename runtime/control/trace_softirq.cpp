@@ -19,7 +19,7 @@ namespace
 template <softirq_vec VEC>
 void traced(softnet_data &sd) noexcept
 {
-    const softirq_action handler = sd.rt->softirq_handler(VEC);
+    const softirq_action handler = sd.env->softirq_handler(VEC);
     trace_softirq_entry(VEC);
     (handler == net_rx_action ? net_rx_action_traced : handler)(sd);
     trace_softirq_exit(VEC);

@@ -279,7 +279,7 @@ struct endless_timer : hrtimer {
         function = [](hrtimer &t) noexcept {
             endless_timer &self = static_cast<endless_timer &>(t);
             self.runs.fetch_add(1);
-            self.home->timers.start(self, self.home->rt->now() + 50 * NSEC_PER_USEC);
+            self.home->timers.start(self, self.home->env->now() + 50 * NSEC_PER_USEC);
         };
     }
 };

@@ -270,7 +270,7 @@ protected:
     void arm()
     {
         softnet_data &sd = *this_softnet_data();
-        sd.timers.start(timer, sd.rt->now() - NSEC_PER_MSEC);
+        sd.timers.start(timer, sd.env->now() - NSEC_PER_MSEC);
         kick_cpu(sd);
         std::this_thread::sleep_for(std::chrono::milliseconds(2)); // in this time other threads have the logical CPU
         EXPECT_FALSE(fired);

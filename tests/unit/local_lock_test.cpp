@@ -294,7 +294,7 @@ TEST_F(lock_deaths, held_across_a_poll)
         napi_struct napi;
         napi.source.fd = -1;
         netif_napi_add(rt->cpu(low), napi, [](napi_struct &n, int) noexcept {
-            static nested_bh_lock held(class_b, n.sd->rt->options().cpus[low].affinity);
+            static nested_bh_lock held(class_b, n.sd->env->options().cpus[low].affinity);
             held.lock(); // never released
             return n.weight;
         });

@@ -304,7 +304,7 @@ TEST_F(napi, suspension_keeps_the_interrupt_masked_until_resumed)
     ktime_t left = 0;
     rt.call_on(0, [&](softnet_data &sd) {
         napi_suspend_irqs(dev.napi);
-        left = dev.napi.timer.active() ? dev.napi.timer.expires - sd.rt->now() : 0;
+        left = dev.napi.timer.active() ? dev.napi.timer.expires - sd.env->now() : 0;
     });
     EXPECT_GT(left, 90 * NSEC_PER_SEC);
     EXPECT_FALSE(dev.unmasked);

@@ -115,7 +115,7 @@ TEST_F(softirq, a_timer_runs_on_its_cpu)
     ran_on = nullptr;
     hrtimer timer;
     timer.function = [](hrtimer &) noexcept { ran_on = this_softnet_data(); };
-    rt.call_on(0, [&](softnet_data &sd) { sd.timers.start(timer, sd.rt->now() + NSEC_PER_MSEC); });
+    rt.call_on(0, [&](softnet_data &sd) { sd.timers.start(timer, sd.env->now() + NSEC_PER_MSEC); });
     const ktime_t limit = ktime_get() + 5 * NSEC_PER_SEC;
     bool active = true;
     while (active && ktime_get() < limit) {

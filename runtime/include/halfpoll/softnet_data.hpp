@@ -19,7 +19,6 @@ namespace halfpoll
 {
 
 class pi_lock;
-class runtime;
 class runtime_env;
 class smpboot_thread;
 class wait_engine;
@@ -71,8 +70,7 @@ struct alignas(64) softnet_data {
     bool serving_softirq = false;      ///< a softirq handler is running
     bool backlogs_unchecked = false;   ///< `kick_idle_backlogs` is called at the end of this turn or section
     unsigned cpu = 0;                  ///< runtime CPU number, from 0
-    runtime *rt = nullptr;             ///< for what is above the runtime
-    runtime_env *env = nullptr;        ///< the same object, as the bottom half reads it
+    runtime_env *env = nullptr;        ///< the runtime that the CPU belongs to. Constant
     napi_list poll_list;
     hrtimer_queue timers;
     wait_engine *engine = nullptr; ///< null: the CPU cannot block, and every queue spins (runtime::no_wait_reason())
