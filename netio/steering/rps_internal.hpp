@@ -28,7 +28,7 @@ struct sd_flow_limit {
     std::vector<std::uint8_t> of_bucket; ///< number of recent packets; the size is a power of two
 };
 
-/// The packets of a burst by target, before they are handed over, and the limit of flows. Home CPU. Target number
+/// The packets of a burst by target, before they go to the backlogs, and the limit of flows. Home CPU. Target number
 /// `here` (= the number of CPUs) is the handler on this CPU.
 struct rps_cpu {
     explicit rps_cpu(unsigned cpus) : here(cpus), count(cpus + 1), touched(cpus + 2), mark(cpus + 1), staged(cpus + 1)
