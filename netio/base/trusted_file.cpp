@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/trusted_file.hpp>
+#include "trusted_file.hpp"
 
 #include <cerrno>
 #include <cstdio>

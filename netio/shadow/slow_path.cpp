@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <halfpoll/slow_path.hpp>
+#include <halfpoll/start_thread.hpp>
 #include <halfpoll/stat_add.hpp>
 
 #include "netio/xmit/xmit.hpp"
 #include "punt_ring.hpp"
 #include "shadow_tap.hpp"
-
-#include <halfpoll/start_thread.hpp>
 
 #include <rte_lcore.h>
 #include <rte_mbuf.h>

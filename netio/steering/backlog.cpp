@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/announce.hpp>
 #include <halfpoll/backlog.hpp>
 #include <halfpoll/softnet_data.hpp>
 
@@ -8,6 +7,7 @@
 #include "netio/base/net_deliver.hpp"
 #include "netio/buffers/skb_defer.hpp"
 
+#include "runtime/base/announce.hpp"
 #include "runtime/base/race_point.hpp"
 
 #include <rte_branch_prediction.h>

@@ -2,9 +2,10 @@
 //
 // Programs in shared objects (xdp_program.h).
 #include <halfpoll/net_core.hpp>
-#include <halfpoll/trusted_file.hpp>
 #include <halfpoll/xdp.hpp>
 #include <halfpoll/xdp_map.hpp>
+
+#include "netio/base/trusted_file.hpp"
 
 #include <dlfcn.h>
 #include <elf.h>

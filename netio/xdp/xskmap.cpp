@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #define RTE_USE_C11_MEM_MODEL // as in handover.cpp
-#include <halfpoll/announce.hpp>
 #include <halfpoll/stat_add.hpp>
 #include <halfpoll/xdp_socket.hpp>
 
 #include "redirect_map.hpp"
+
+#include "runtime/base/announce.hpp"
 
 #include <rte_branch_prediction.h>
 #include <rte_errno.h>

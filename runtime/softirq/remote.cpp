@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "remote.hpp"
 
-#include <halfpoll/announce.hpp>
 #include <halfpoll/runtime_env.hpp>
 
 #include "poll_list.hpp"
+#include "runtime/base/announce.hpp"
 #include "runtime/base/mpsc_list.hpp"
 #include "runtime/trace/trace_emit.hpp"
 

@@ -69,9 +69,9 @@ std::shared_ptr<xdp_program> make_xdp_program(std::string name, F f)
 /// Opens the program of a shared object (xdp_program.h) with its configuration. Each call makes an instance of its own;
 /// the object is unloaded after the last one. To replace an object on disk, write a new file and rename it: the old
 /// file may be in use. `core` outlives the program. Control thread. Throws `error` that names the file: it cannot be
-/// read, an untrusted user could change it (trusted_file.hpp), it is not a complete shared object, it exports no
-/// complete halfpoll_xdp_program, it was built for another HALFPOLL_XDP_ABI or DPDK release, or its open() failed (with
-/// the text that open() gave).
+/// read, it could be changed by a user other than root, the effective user and the owner of the running program, it is
+/// not a complete shared object, it exports no complete halfpoll_xdp_program, it was built for another HALFPOLL_XDP_ABI
+/// or DPDK release, or its open() failed (with the text that open() gave).
 std::shared_ptr<xdp_program> xdp_load(net_core &core, const std::string &file, const std::string &config = {});
 
 inline constexpr int XDP_ALL_QUEUES = -1;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Not part of the API: all floors need it.
 #pragma once
 
 #include <halfpoll/error.hpp>
