@@ -139,8 +139,8 @@ public:
     /// Whether the open device may take rules that bring flows to queues (ethtool's ntuple).
     virtual bool has_ntuple() const { return false; }
     /// Brings a flow to a queue from now on (the kernel's ndo_rx_flow_steer()). Returns the number of the rule, below
-    /// RX_FLOW_FILTERS_MAX, or -errno: -ENOTSUP if the driver has no such rules, -ENOSPC if all numbers are in use,
-    /// -EINVAL if the device refuses the rule. Rules end with close() at the latest.
+    /// RX_FLOW_FILTERS_MAX, or -errno: -ENOTSUP if the driver has no such rules (AF_XDP); ethdev -ENOSPC if all numbers
+    /// are in use, -EINVAL if DPDK or its driver refuses the rule. Rules end with close() at the latest.
     virtual int rx_flow_steer(const flow_tuple &, std::uint16_t) { return -ENOTSUP; }
     /// Removes the rule with that number.
     virtual void rx_flow_expire(int) noexcept {}
@@ -154,8 +154,9 @@ public:
     /// then packets may be lost without an event.
     virtual bool rx_starved(std::uint16_t) const noexcept { return false; }
     /// Unmasks the interrupt of a queue: a packet that arrives from now on makes wait_of().fd ready. Returns 0, or
-    /// -errno: -ENOTSUP (the driver has no rx interrupt), -ENODEV or -EIO (the device is gone), or an error of the
-    /// driver; the runtime then stops using the interrupt of this queue. AF_XDP returns 0.
+    /// -errno; the runtime then stops using the interrupt of this queue. AF_XDP returns 0. ethdev returns 0, or
+    /// -ENOTSUP (the driver has no rx interrupt), -ENODEV (DPDK has released the port), -EINVAL (the queue is not set
+    /// up), -EIO (the device was removed), or the -errno of DPDK's driver.
     virtual int rx_irq_enable(std::uint16_t queue) noexcept = 0;
     /// Masks the interrupt of a queue. Returns 0, or -errno as rx_irq_enable(); an error is counted and has no other
     /// effect, because an event that comes nevertheless is spurious.

@@ -55,11 +55,11 @@ using napi_poll_fn = int (*)(napi_struct &, int budget) noexcept;
 /// A device's functions for waiting. All run in a section of the home CPU.
 struct napi_irq_ops {
     /// Unmasks the interrupt: a packet that arrives from now on fires `source`. Returns 0, also if the device cannot be
-    /// masked; or the driver's -errno (ethdev: -ENOTSUP, -ENODEV, -EINVAL, -EIO), after which the instance moves down
-    /// to rung `timed`.
+    /// masked. Or returns -errno, whichever it is (net_core: that of port::rx_irq_enable()); the instance then moves
+    /// down to rung `timed`.
     int (*enable)(napi_struct &) noexcept;
-    /// Masks the interrupt. Returns 0, or -errno as `enable`, which is only counted: an event that comes nevertheless
-    /// is a spurious wake-up.
+    /// Masks the interrupt. Returns 0, or -errno (net_core: that of port::rx_irq_disable()), which is only counted: an
+    /// event that comes nevertheless is a spurious wake-up.
     int (*disable)(napi_struct &) noexcept;
     /// True if packets wait in the device. Consumes none. Closes the race between the last poll and `enable`.
     bool (*pending)(const napi_struct &) noexcept;
