@@ -179,7 +179,7 @@ struct bare_pool {
 /// The cycles to take an object and to put it back, in bulks of the size by which napi_alloc_cache refills.
 double bulks(rte_mempool *pool, nested_bh_lock *lock)
 {
-    std::array<void *, napi_alloc_cache::refill> objects;
+    std::array<void *, napi_alloc_cache::REFILL> objects;
     const std::uint64_t begun = rte_rdtsc_precise();
     for (unsigned i = 0; i < POOL_BULKS; ++i) {
         {

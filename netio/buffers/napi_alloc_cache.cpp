@@ -20,7 +20,7 @@ bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
     assert(at_home());
     if (n > count_) {
         const unsigned missing = n - count_;
-        unsigned got = std::min(std::max(missing, refill), capacity - count_);
+        unsigned got = std::min(std::max(missing, REFILL), CAPACITY - count_);
         void **room = reinterpret_cast<void **>(&stock_[count_]);
         if (rte_mempool_get_bulk(pool_, room, got) != 0) {
             got = missing; // a nearly empty pool may still have the missing ones
@@ -50,9 +50,9 @@ void napi_alloc_cache::free(rte_mbuf **pkts, unsigned n) noexcept
                 rte_mempool_put(m->pool, m);
                 continue;
             }
-            if (count_ == capacity) {
-                count_ -= refill;
-                rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(&stock_[count_]), refill);
+            if (count_ == CAPACITY) {
+                count_ -= REFILL;
+                rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(&stock_[count_]), REFILL);
             }
             stock_[count_++] = m;
         }

@@ -75,7 +75,7 @@ bool hrtimer_queue::cancel(hrtimer &timer) noexcept
     const std::size_t hole = timer.heap_index;
     hrtimer *last = heap_.back();
     heap_.pop_back();
-    timer.heap_index = hrtimer::inactive;
+    timer.heap_index = hrtimer::INACTIVE;
     if (last != &timer) {
         place(hole, last);
         sift_up(hole);

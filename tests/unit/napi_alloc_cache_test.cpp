@@ -34,11 +34,11 @@ TEST_F(napi_alloc_cache_test, RefillsInBulkAndGivesEverythingBack)
     napi_alloc_cache cache(pool_);
     rte_mbuf *m;
     ASSERT_TRUE(cache.alloc_raw(&m, 1));
-    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - napi_alloc_cache::refill);
+    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - napi_alloc_cache::REFILL);
     EXPECT_EQ(rte_mbuf_refcnt_read(m), 1);
     EXPECT_EQ(m->next, nullptr);
     cache.free(&m, 1);
-    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - napi_alloc_cache::refill) << "kept";
+    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - napi_alloc_cache::REFILL) << "kept";
     cache.drain();
     EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT);
 }
@@ -62,10 +62,10 @@ TEST_F(napi_alloc_cache_test, AllOrNoneDownToTheLastPacket)
 TEST_F(napi_alloc_cache_test, SpillsWhenFullAndKeepsMost)
 {
     napi_alloc_cache cache(pool_);
-    std::vector<rte_mbuf *> pkts(napi_alloc_cache::capacity + 1);
+    std::vector<rte_mbuf *> pkts(napi_alloc_cache::CAPACITY + 1);
     ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts.data(), static_cast<unsigned>(pkts.size())), 0);
     cache.free(pkts.data(), static_cast<unsigned>(pkts.size()));
-    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - (napi_alloc_cache::capacity + 1 - napi_alloc_cache::refill));
+    EXPECT_EQ(rte_mempool_avail_count(pool_), COUNT - (napi_alloc_cache::CAPACITY + 1 - napi_alloc_cache::REFILL));
 }
 
 TEST_F(napi_alloc_cache_test, ChainsClonesAndStrangersGoWhereTheyBelong)

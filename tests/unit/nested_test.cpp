@@ -167,7 +167,7 @@ TEST_F(nested_test, what_others_free_does_not_enter_the_cache)
     wait_for_sleep();
     const napi_alloc_cache &mine = *core_->cpu(low).cache, &urgent = *core_->cpu(high).cache;
     rte_mbuf *pkts[4];
-    const auto mine_after = [&](unsigned given) { return napi_alloc_cache::refill - 4 + given; };
+    const auto mine_after = [&](unsigned given) { return napi_alloc_cache::REFILL - 4 + given; };
     task preempts([&] { consume_packets(core_->cpu(high), &pkts[0], 1); });
     on(low, [&] {
         ASSERT_TRUE(core_->cpu(low).cache->alloc_raw(pkts, 4));

@@ -19,8 +19,8 @@ struct softnet_data;
 class napi_alloc_cache
 {
 public:
-    static constexpr unsigned capacity = 512;
-    static constexpr unsigned refill = 128;
+    static constexpr unsigned CAPACITY = 512; ///< mbufs
+    static constexpr unsigned REFILL = 128;   ///< mbufs that go to or come from the mempool at a time
 
     /// `home`: the CPU that the cache belongs to; null if only one thread uses it.
     explicit napi_alloc_cache(rte_mempool *pool, const softnet_data *home = nullptr) noexcept : pool_(pool), home_(home)
@@ -30,7 +30,7 @@ public:
     napi_alloc_cache(const napi_alloc_cache &) = delete;
     napi_alloc_cache &operator=(const napi_alloc_cache &) = delete;
 
-    /// Takes n mbufs (n <= capacity), all or none. They are raw as from rte_mbuf_raw_alloc(): refcnt is 1, next is
+    /// Takes n mbufs (n <= CAPACITY), all or none. They are raw as from rte_mbuf_raw_alloc(): refcnt is 1, next is
     /// null, the caller sets the rest. False: the pool is empty; counted in alloc_failures().
     bool alloc_raw(rte_mbuf **pkts, unsigned n) noexcept;
     /// Frees packets of any pool, with all segments. Segments without further references and of this pool are kept in
@@ -51,7 +51,7 @@ private:
     const softnet_data *home_;
     unsigned count_ = 0;
     std::uint64_t failures_ = 0;
-    std::array<rte_mbuf *, capacity> stock_;
+    std::array<rte_mbuf *, CAPACITY> stock_;
 };
 
 } // namespace halfpoll

@@ -23,10 +23,10 @@ struct hrtimer {
     hrtimer_fn function = nullptr;
     ktime_t expires = 0;               ///< absolute, ns
     hrtimer_queue *home = nullptr;     ///< the queue it was started on
-    std::size_t heap_index = inactive; ///< its place in the queue's heap
+    std::size_t heap_index = INACTIVE; ///< its place in the queue's heap
 
-    static constexpr std::size_t inactive = SIZE_MAX;
-    bool active() const noexcept { return heap_index != inactive; }
+    static constexpr std::size_t INACTIVE = SIZE_MAX;
+    bool active() const noexcept { return heap_index != INACTIVE; }
 };
 
 /// The timers of one CPU: a binary heap by expiry. One thread at a time. start() allocates only if more timers are
