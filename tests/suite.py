@@ -272,6 +272,8 @@ def stage_installed(suite):
     if flags.returncode:
         suite.case("failed", "pkg-config halfpoll", flags.stderr)
         return
+    misplaced = list(unlisted_headers(PREFIX / "include"))
+    suite.case("failed" if misplaced else "passed", "the API's headers are listed", "\n".join(misplaced))
     compile_ = ["g++", "-std=c++20", "-Wall", "-Wextra", "-Wno-address-of-packed-member"]
     for header in sorted((PREFIX / "include").rglob("*.hpp")):
         name = header.relative_to(PREFIX / "include")
@@ -284,6 +286,19 @@ def stage_installed(suite):
         if suite.check(f"compile {example.name} against the installed library", OUT / f"{example.stem}.build.log",
                        [*compile_, "-O2", str(example), "-o", str(program), *flags.stdout.split()], 120):
             suite.check(f"run {example.name}", OUT / f"{example.stem}.log", [str(program)], 60, env)
+
+
+def unlisted_headers(include):
+    """Installed headers that are not where they belong: halfpoll.hpp includes the API, docs/embedding.md lists all."""
+    api = (include / "halfpoll" / "halfpoll.hpp").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    for header in sorted(include.rglob("*.h*")):
+        name = header.relative_to(include).as_posix()
+        if f"`{header.name}`" not in page and f"`<{name}>`" not in page:
+            yield f"docs/embedding.md does not list {name}"
+        internal = "Not part of the API" in header.read_text(encoding="utf-8")[:200]
+        if internal == (f"#include <{name}>" in api or name == "halfpoll/halfpoll.hpp"):
+            yield "halfpoll.hpp " + ("includes" if internal else "does not include") + f" {name}"
 
 
 def python_tests(suite, stage, command, timeout):

@@ -3,10 +3,7 @@
 // waited.
 //   echo [DEVICE [SECONDS]]     DEVICE: af_xdp:IFNAME, or a DPDK virtual device (net_null0, which generates packets)
 // The exit status is 1 if no packet came.
-#include <halfpoll/af_xdp.hpp>
-#include <halfpoll/eal.hpp>
-#include <halfpoll/ethdev.hpp>
-#include <halfpoll/net_core.hpp>
+#include <halfpoll/halfpoll.hpp>
 
 #include <rte_mbuf.h>
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Not part of the API: net_core.hpp needs it. Embedders call net_core::dev_get(), dev_get_by_name() and devices().
 #pragma once
 
 #include <halfpoll/net_device.hpp>

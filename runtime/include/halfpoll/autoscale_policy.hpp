@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// autoscale_limits is part of the API, as the settings of class autoscaler; the other declarations are not.
 #pragma once
 
 #include <halfpoll/ktime.hpp>

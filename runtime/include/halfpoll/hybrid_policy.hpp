@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// wait_rung and hybrid_limits are part of the API, as parts of napi_struct and runtime_options; the other declarations
+// are not.
 #pragma once
 
 #include <halfpoll/ktime.hpp>

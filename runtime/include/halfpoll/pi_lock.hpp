@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Not part of the API: local_lock.hpp and softnet_data.hpp need it. The locks for embedders are in local_lock.hpp.
 #pragma once
 
 #include <halfpoll/current_tid.hpp>
