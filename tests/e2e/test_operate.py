@@ -16,6 +16,7 @@ from traffic import Sink, Stream, ping, wait_ping
 
 TRACE_LINE = re.compile(r"(?P<thread>.*)-\d+ +\[\d{3}\] +(?P<us>\d+\.\d{3}) (?P<event>\w+): (?P<about>.*)")
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def port(net, device=None, more=""):
@@ -331,6 +332,16 @@ class Operate(unittest.TestCase):
         self.assertIsInstance(self.json("status")["status"], dict)
         for what in ("fib", "route", "neigh", "nexthop"):
             self.assertEqual(self.json(what, "203.0.113.0/25")[what], [])
+
+    def test_help_has_a_line_for_each_table(self):
+        names = re.search(r"not in {(.*)}", self.lab.halfpoll("show", "nonsense", check=False).stdout)[1].split(",")
+        lines = re.findall(r"^  (\w+) +\w.*$", self.lab.halfpoll("show", "--help").stdout.partition("WHAT:\n")[2], re.MULTILINE)
+        self.assertEqual(lines, names)
+        page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \|", page.partition("\n## show\n")[2].partition("\n### ")[0], re.MULTILINE)
+        self.assertEqual(rows, names)
+        for name in names:
+            self.assertTrue(self.lab.halfpoll("show", name).stdout, name)
 
     def test_filters(self):
         self.router.ip("route", "replace", "198.51.100.0/24", "via", WAN.host4, "metric", 7)

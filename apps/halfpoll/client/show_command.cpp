@@ -6,11 +6,15 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <iterator>
 #include <memory>
+#include <string>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace halfpoll
 {
@@ -19,6 +23,48 @@ namespace
 {
 
 using nlohmann::json;
+
+struct show_table {
+    const char *what, *prints;
+    bool paged = false; ///< may be large: comes page by page
+};
+constexpr show_table TABLES[] = {
+    {"status", "Version, configuration, CPUs, buffers, what runs degraded, state of the kernel's tables"},
+    {"interfaces", "By port: state, shadow, MTU, packets, drops by reason, the device's own counters"},
+    {"napi", "By rx queue: how it waits and why, settings, polls, packets, interrupts"},
+    {"cpu", "By runtime CPU: thread, logical CPU, online or offline, queues, time in polls that found packets"},
+    {"softnet", "By runtime CPU: /proc/net/softnet_stat, sleeps, wake-ups, doorbells"},
+    {"softirqs", "By runtime CPU: how often each softirq was served (/proc/softirqs)"},
+    {"rps", "By rx queue: to which CPUs its packets are steered, and how many"},
+    {"xdp", "By rx queue: XDP program, packets by verdict; the figures of the programs"},
+    {"fib", "Prefixes that the data path holds, and where they lead", true},
+    {"route", "Routes of the kernel as received, a row for each next hop; with an address: what applies to it", true},
+    {"nexthop", "Next hops, and how many prefixes use each", true},
+    {"neigh", "Neighbours of the kernel that can be sent to", true},
+    {"drops", "Packets dropped, by reason"},
+    {"punt", "Packets given to the kernel, by class, and those over the limit; counters of the shadows"},
+};
+
+std::vector<std::string> table_names()
+{
+    std::vector<std::string> names;
+    for (const show_table &table : TABLES) {
+        names.emplace_back(table.what);
+    }
+    return names;
+}
+
+/// One line for each table, in the columns of the other help.
+std::string table_help()
+{
+    std::string text = "WHAT:";
+    for (const show_table &table : TABLES) {
+        std::string name = std::string("  ") + table.what;
+        name.resize(30, ' ');
+        text += "\n" + name + table.prints;
+    }
+    return text;
+}
 
 struct show_arguments {
     std::string what, to, dev;
@@ -85,7 +131,8 @@ private:
 
 bool is_paged(const std::string &what)
 {
-    return what == "fib" || what == "route" || what == "neigh" || what == "nexthop";
+    return std::any_of(std::begin(TABLES), std::end(TABLES),
+                       [&](const show_table &table) { return table.paged && what == table.what; });
 }
 
 void show_pages(const command_line &line, const show_arguments &args)
@@ -178,10 +225,10 @@ void add_show(CLI::App &app, command_line &line)
 {
     auto args = std::make_shared<show_arguments>();
     CLI::App *show_app = app.add_subcommand("show", "Print what a running halfpoll sees and counts");
-    show_app->add_option("WHAT", args->what, "What to print")
+    show_app->add_option("WHAT", args->what, "What to print; see below")
         ->required()
-        ->check(CLI::IsMember({"status", "interfaces", "napi", "cpu", "softnet", "softirqs", "rps", "xdp", "fib",
-                               "route", "nexthop", "neigh", "drops", "punt"}));
+        ->check(CLI::IsMember(table_names()).description(""));
+    show_app->footer(table_help());
     show_app->add_option("TO", args->to,
                          "fib, neigh, nexthop: only this address or what is inside this prefix; route: what a packet "
                          "to this address meets, or the routes inside this prefix");
