@@ -63,6 +63,16 @@ SANITIZERS = {
     "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:external_symbolizer_path=/usr/bin/llvm-symbolizer-{CLANG}:suppressions="
                     + str(ROOT / "tests" / "tsan.supp"),
 }
+# Build folder -> environment of its tests.
+TEST_ENV = {
+    "asan": SANITIZERS,
+    "tsan": {**SANITIZERS, "GTEST_FILTER": "-" + ":".join(ONE_THREAD_CASES + UNINSTRUMENTED_CASES)},
+}
+
+
+def assignments(env):
+    """An environment as arguments of env(1)."""
+    return [f"{name}={value}" for name, value in env.items()]
 
 
 class Suite:
@@ -231,13 +241,12 @@ def stage_unit(suite):
 
 def stage_asan(suite):
     if need_build(suite, "asan", "asan"):
-        meson_tests(suite, "asan", 4, SANITIZERS)
+        meson_tests(suite, "asan", 4, TEST_ENV["asan"])
 
 
 def stage_tsan(suite):
     if need_build(suite, "tsan", "tsan"):
-        without = "-" + ":".join(ONE_THREAD_CASES + UNINSTRUMENTED_CASES)
-        meson_tests(suite, "tsan", 8, {**SANITIZERS, "GTEST_FILTER": without}, NOT_FOR_TSAN)
+        meson_tests(suite, "tsan", 8, TEST_ENV["tsan"], NOT_FOR_TSAN)
 
 
 def stage_models(suite):
