@@ -288,6 +288,10 @@ def stage_installed(suite):
         name = header.relative_to(PREFIX / "include")
         suite.check(f"header alone: {name}", OUT / "header.log",
                     [*compile_, "-fsyntax-only", "-x", "c++", "-include", str(name), "/dev/null", *flags.stdout.split()], 120)
+    dpdk = subprocess.run(["pkg-config", "--cflags", "libdpdk"], text=True, capture_output=True, check=True).stdout.split()
+    suite.check("header alone, in C: halfpoll/xdp_program.h", OUT / "header.log",
+                ["gcc", "-Wall", "-Wextra", "-fsyntax-only", "-x", "c", f"-I{PREFIX / 'include'}", *dpdk, "-include",
+                 "halfpoll/xdp_program.h", "/dev/null"], 120)
     for example in sorted((ROOT / "apps" / "examples").glob("*.cpp")):
         program = OUT / example.stem
         lines = len(example.read_text(encoding="utf-8").splitlines())
