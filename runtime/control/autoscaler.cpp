@@ -104,6 +104,7 @@ void autoscaler::change(unsigned cpu, bool online)
         if (warn) {
             warn(std::string("autoscale: ") + e.what());
         }
+        parked_[cpu] = !rt_.cpu_online(cpu); // cpu_up() may fail and leave it online
         return;
     }
     parked_[cpu] = !online;

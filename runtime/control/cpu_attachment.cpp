@@ -22,7 +22,7 @@ cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
                     " already");
     }
     softnet_data &sd = rt.cpu(cpu);
-    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the check below: pairs with runtime::cpu_down()
+    sd.attachments.fetch_add(1, std::memory_order_seq_cst); // before the check below: pairs with runtime::withdraw()
     try {
         if (!sd.online.load(std::memory_order_seq_cst)) {
             throw error("runtime CPU " + std::to_string(cpu) + " is offline: nothing can be attached to it");
@@ -38,7 +38,7 @@ cpu_attachment::cpu_attachment(runtime &rt, unsigned cpu)
 cpu_attachment::~cpu_attachment()
 {
     registration_.reset();
-    sd_->attachments.fetch_sub(1, std::memory_order_release); // pairs with the load in runtime::cpu_down()
+    sd_->attachments.fetch_sub(1, std::memory_order_release); // pairs with the load in runtime::withdraw()
 }
 
 } // namespace halfpoll

@@ -114,24 +114,54 @@ unsigned runtime::survivor_of(unsigned cpu) const noexcept
     return next;
 }
 
-/// Calls the `offline` functions. If one throws, calls `online` of the components that were offline already, and throws
-/// `error` with that reason.
-void runtime::cpuhp_offline(unsigned cpu)
+/// Calls `online` of the components from number `from` to `to` - 1, which were offline already when another one
+/// refused. Returns their errors as the end of a message.
+std::string runtime::cpuhp_online_again(unsigned cpu, std::size_t from, std::size_t to)
 {
-    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+    std::string problems;
+    for (std::size_t i = from; i < to; ++i) {
         try {
-            if (step->step.offline) {
-                step->step.offline(cpu);
+            if (steps_[i].step.online) {
+                steps_[i].step.online(cpu);
+            }
+        } catch (const std::exception &e) {
+            problems += "; " + steps_[i].step.name + " is not online again: " + e.what();
+        }
+    }
+    return problems;
+}
+
+/// Calls the `offline` functions of the first `steps` components. If one throws, calls `online` of the components that
+/// were offline already, and throws `error` with that reason.
+void runtime::cpuhp_offline(unsigned cpu, std::size_t steps)
+{
+    for (std::size_t i = steps; i-- > 0;) {
+        try {
+            if (steps_[i].step.offline) {
+                steps_[i].step.offline(cpu);
             }
         } catch (const std::exception &e) {
             threads_[cpu]->sd.online.store(true, std::memory_order_relaxed);
-            for (auto done = step.base(); done != steps_.end(); ++done) {
-                if (done->step.online) {
-                    done->step.online(cpu);
-                }
-            }
-            throw error("runtime CPU " + std::to_string(cpu) + " stays online: " + step->step.name + ": " + e.what());
+            throw error("runtime CPU " + std::to_string(cpu) + " stays online: " + steps_[i].step.name + ": " +
+                        e.what() + cpuhp_online_again(cpu, i + 1, steps));
         }
+    }
+}
+
+/// Keeps new work from a CPU, and has the first `steps` components, which are online, leave it. If that is not
+/// possible, throws `error`, and the CPU stays online.
+void runtime::withdraw(unsigned cpu, std::size_t steps)
+{
+    softnet_data &sd = threads_[cpu]->sd;
+    sd.online.store(false, std::memory_order_seq_cst); // before the check below: pairs with cpu_attachment()
+    try {
+        if (sd.attachments.load(std::memory_order_seq_cst) != 0) {
+            throw error("runtime CPU " + std::to_string(cpu) + " stays online: threads are attached to it");
+        }
+        cpuhp_offline(cpu, steps);
+    } catch (...) {
+        sd.online.store(true, std::memory_order_relaxed);
+        throw;
     }
 }
 
@@ -159,17 +189,7 @@ void runtime::cpu_down(unsigned cpu)
         throw error("runtime CPU " + std::to_string(cpu) + " is the last one online and has to stay" +
                     (num_online_cpus() > 1 ? ": the others are there for single queues only" : ""));
     }
-    softnet_data &sd = threads_[cpu]->sd;
-    sd.online.store(false, std::memory_order_seq_cst); // before the check below: pairs with cpu_attachment()
-    try {
-        if (sd.attachments.load(std::memory_order_seq_cst) != 0) {
-            throw error("runtime CPU " + std::to_string(cpu) + " stays online: threads are attached to it");
-        }
-        cpuhp_offline(cpu);
-    } catch (...) {
-        sd.online.store(true, std::memory_order_relaxed);
-        throw;
-    }
+    withdraw(cpu, steps_.size());
     take_down(cpu);
     for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
         if (step->step.dead) {
@@ -235,13 +255,12 @@ void runtime::cpu_up(unsigned cpu)
         }
     } catch (const std::exception &e) {
         const std::size_t at = prepared < steps_.size() ? prepared : online;
-        const std::string failed = at < steps_.size() ? steps_[at].step.name + ": " : "";
+        const std::string failed = (at < steps_.size() ? steps_[at].step.name + ": " : "") + e.what();
         if (cpu_online(cpu)) {
-            threads_[cpu]->sd.online.store(false, std::memory_order_relaxed);
-            for (; online-- > 0;) {
-                if (steps_[online].step.offline) {
-                    steps_[online].step.offline(cpu);
-                }
+            try {
+                withdraw(cpu, online);
+            } catch (const std::exception &refusal) {
+                throw error(failed + "; " + refusal.what());
             }
             take_down(cpu);
         }
@@ -250,7 +269,7 @@ void runtime::cpu_up(unsigned cpu)
                 steps_[prepared].step.dead(cpu);
             }
         }
-        throw error("runtime CPU " + std::to_string(cpu) + " stays offline: " + failed + e.what());
+        throw error("runtime CPU " + std::to_string(cpu) + " stays offline: " + failed);
     }
 }
 

@@ -208,6 +208,27 @@ TEST_F(autoscaler_test, a_refusal_is_told_and_tried_again)
     EXPECT_EQ(warnings, 2u);
 }
 
+TEST_F(autoscaler_test, a_cpu_that_could_not_leave_again_is_parked_no_more)
+{
+    bool refuse = false;
+    const auto may_refuse = [&](unsigned) {
+        if (refuse) {
+            throw error("no");
+        }
+    };
+    rt.cpuhp_setup_state({.name = "test", .offline = may_refuse});
+    rt.cpuhp_setup_state({.name = "more", .online = may_refuse});
+    unsigned warnings = 0;
+    scaler.warn = [&](const std::string &) { ++warnings; };
+    scaler.set(limits);
+    ASSERT_TRUE(comes_to(1));
+    refuse = true;
+    behind(0, rt.now() - 300 * US);
+    ASSERT_TRUE(comes_to(2));
+    EXPECT_EQ(warnings, 1u);
+    EXPECT_FALSE(scaler.has_parked(1));
+}
+
 } // namespace
 
 } // namespace halfpoll

@@ -14,6 +14,7 @@
 #include <ctime>
 #include <functional>
 #include <pthread.h>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -328,56 +329,116 @@ TEST_P(cpu_hotplug_modes, a_runtime_may_end_with_cpus_offline)
     EXPECT_EQ(work.runs, 1);
 }
 
-TEST(cpu_hotplug, steps_are_called_in_order_and_undone)
+/// Components whose calls are noted, and may be refused.
+class cpu_hotplug_steps : public testing::Test
 {
-    runtime rt(with_cpus(2));
-    std::vector<std::string> log;
-    std::string objection;
-    const auto step = [&](const std::string &name) {
-        const auto note = [&, name](const char *what, bool may_object) {
-            return [&, name, what, may_object](unsigned cpu) {
+protected:
+    cpuhp_step step(const std::string &name)
+    {
+        const auto note = [this, name](const char *what, bool may_object) {
+            return [this, name, what, may_object](unsigned cpu) {
                 const std::string event = name + " " + what + " " + std::to_string(cpu);
                 log.push_back(event);
-                if (may_object && event == objection) {
+                if (may_object && objections.contains(event)) {
                     throw error("no");
                 }
             };
         };
         return cpuhp_step{name, note("prepare", true), note("online", true), note("offline", true),
                           note("dead", false)};
-    };
+    }
+    /// Expects these calls since the last time.
+    void expect(const std::vector<std::string> &calls) { EXPECT_EQ(std::exchange(log, {}), calls); }
+
+    runtime rt{with_cpus(2)};
+    std::vector<std::string> log;
+    std::set<std::string> objections; ///< calls that throw
+};
+
+TEST_F(cpu_hotplug_steps, are_called_in_order_and_undone)
+{
     const unsigned a = rt.cpuhp_setup_state(step("a"));
     rt.cpuhp_setup_state(step("b"));
-    using lines = std::vector<std::string>;
-    const auto expect = [&](const lines &expected) { EXPECT_EQ(std::exchange(log, {}), expected); };
-
     rt.cpu_down(1);
     expect({"b offline 1", "a offline 1", "b dead 1", "a dead 1"});
     rt.cpu_up(1);
     expect({"a prepare 1", "b prepare 1", "a online 1", "b online 1"});
 
-    objection = "a offline 1";
+    objections = {"a offline 1"};
     EXPECT_EQ(refusal([&] { rt.cpu_down(1); }), "runtime CPU 1 stays online: a: no");
     expect({"b offline 1", "a offline 1", "b online 1"});
     EXPECT_TRUE(rt.cpu_online(1));
     rt.call_on(1, [](softnet_data &sd) { EXPECT_EQ(sd.cpu, 1u); });
 
-    objection = "";
+    objections = {};
     rt.cpu_down(1);
     log.clear();
-    objection = "b prepare 1";
+    objections = {"b prepare 1"};
     EXPECT_EQ(refusal([&] { rt.cpu_up(1); }), "runtime CPU 1 stays offline: b: no");
     expect({"a prepare 1", "b prepare 1", "a dead 1"});
-    objection = "b online 1";
+    objections = {"b online 1"};
     EXPECT_EQ(refusal([&] { rt.cpu_up(1); }), "runtime CPU 1 stays offline: b: no");
     expect({"a prepare 1", "b prepare 1", "a online 1", "b online 1", "a offline 1", "b dead 1", "a dead 1"});
     EXPECT_FALSE(rt.cpu_online(1));
     rt.call_on(1, [](softnet_data &sd) { EXPECT_EQ(sd.cpu, 0u); });
 
     rt.cpuhp_remove_state(a);
-    objection = "";
+    objections = {};
     rt.cpu_up(1);
     expect({"b prepare 1", "b online 1"});
+}
+
+/// A component that cannot leave a CPU keeps it online, also when another one could not come.
+TEST_F(cpu_hotplug_steps, one_that_cannot_leave_again_keeps_the_cpu_online)
+{
+    for (const char *name : {"a", "b", "c"}) {
+        rt.cpuhp_setup_state(step(name));
+    }
+    rt.cpu_down(1);
+    log.clear();
+    objections = {"c online 1", "a offline 1"};
+    EXPECT_EQ(refusal([&] { rt.cpu_up(1); }), "c: no; runtime CPU 1 stays online: a: no");
+    expect({"a prepare 1", "b prepare 1", "c prepare 1", "a online 1", "b online 1", "c online 1", "b offline 1",
+            "a offline 1", "b online 1"});
+    EXPECT_TRUE(rt.cpu_online(1));
+    rt.call_on(1, [](softnet_data &sd) { EXPECT_EQ(sd.cpu, 1u); });
+    objections = {};
+    rt.cpu_down(1);
+    rt.cpu_up(1);
+    EXPECT_TRUE(rt.cpu_online(1));
+}
+
+TEST_F(cpu_hotplug_steps, one_that_does_not_return_keeps_no_other_from_it)
+{
+    for (const char *name : {"a", "b", "c"}) {
+        rt.cpuhp_setup_state(step(name));
+    }
+    objections = {"a offline 1", "b online 1"};
+    EXPECT_EQ(refusal([&] { rt.cpu_down(1); }), "runtime CPU 1 stays online: a: no; b is not online again: no");
+    expect({"c offline 1", "b offline 1", "a offline 1", "b online 1", "c online 1"});
+    EXPECT_TRUE(rt.cpu_online(1));
+    rt.call_on(1, [](softnet_data &sd) { EXPECT_EQ(sd.cpu, 1u); });
+}
+
+TEST(cpu_hotplug, a_thread_that_attaches_as_the_cpu_comes_keeps_it_online)
+{
+    runtime rt(mode_big(2));
+    std::atomic<bool> attached{false}, done{false};
+    std::thread other;
+    rt.cpu_down(1);
+    rt.cpuhp_setup_state({.name = "a", .online = [&](unsigned cpu) {
+                              other = std::thread([&, cpu] {
+                                  cpu_attachment here(rt, cpu);
+                                  attached = true;
+                                  eventually([&] { return done.load(); });
+                              });
+                              EXPECT_TRUE(eventually([&] { return attached.load(); }));
+                              throw error("no");
+                          }});
+    EXPECT_EQ(refusal([&] { rt.cpu_up(1); }), "a: no; runtime CPU 1 stays online: threads are attached to it");
+    EXPECT_TRUE(rt.cpu_online(1));
+    done = true;
+    other.join();
 }
 
 TEST(cpu_hotplug, an_attached_thread_keeps_its_cpu_online)

@@ -21,8 +21,10 @@ struct cpuhp_step {
     std::string name;                          ///< for messages
     std::function<void(unsigned cpu)> prepare; ///< going online, before the CPU runs. `error`: it stays offline
     std::function<void(unsigned cpu)> online;  ///< going online, when the CPU runs. `error`: it goes offline again
-    std::function<void(unsigned cpu)> offline; ///< going offline, while the CPU runs. `error`: it stays online
-    std::function<void(unsigned cpu)> dead;    ///< when the CPU is offline. Undoes `prepare`; never throws
+    /// Going offline, while the CPU runs. `error`: it stays online, and `online` of the components that were offline
+    /// already is called again, whose errors become part of the message.
+    std::function<void(unsigned cpu)> offline;
+    std::function<void(unsigned cpu)> dead; ///< when the CPU is offline. Undoes `prepare`; never throws
 };
 
 /// A set of runtime CPUs, each with a bottom-half thread of its own: the object that an embedder holds. The EAL is
@@ -70,7 +72,8 @@ public:
     /// that is not `dedicated`, or has a cpu_attachment; or if a cpuhp_step throws.
     void cpu_down(unsigned cpu);
     /// Takes a CPU online again, with the instances and timers that were its own. Throws `error` if the CPU does not
-    /// exist or is online; or if a cpuhp_step throws, and then the CPU stays offline.
+    /// exist or is online; or if a cpuhp_step throws. Then the CPU stays offline; but if it cannot go offline again,
+    /// for one of the reasons of cpu_down(), it stays online without the component that failed.
     void cpu_up(unsigned cpu);
     /// True if the CPU does its own work. Any thread; changes within cpu_down() and cpu_up().
     bool cpu_online(unsigned cpu) const noexcept;
@@ -96,7 +99,9 @@ private:
     void check_cpu(unsigned cpu, bool online) const;
     bool takes_over(unsigned cpu) const noexcept;
     unsigned survivor_of(unsigned cpu) const noexcept;
-    void cpuhp_offline(unsigned cpu);
+    std::string cpuhp_online_again(unsigned cpu, std::size_t from, std::size_t to);
+    void cpuhp_offline(unsigned cpu, std::size_t steps);
+    void withdraw(unsigned cpu, std::size_t steps);
     void take_down(unsigned cpu);
     void bring_up(unsigned cpu);
     void drain_calls_of(unsigned cpu);
