@@ -61,6 +61,7 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         cpu->xmit_retry.function = xmit_retry_timer;
         cpu->xmit_retry.cpu = cpu.get();
         cpu->handover_dirty.resize(rt.cpus());
+        cpu->handover_sent = std::vector<std::atomic<std::uint32_t>>(rt.cpus());
         cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
         cpu->redirect = std::make_shared<redirect_cpu>();
         cpu->poll_end[POLL_END_XDP] = xdp_do_flush;

@@ -40,7 +40,7 @@ bool has_unsent(net_cpu &cpu) noexcept
             return true;
         }
     }
-    return cpu.flush_count != 0 || cpumap_in_flight(cpu) ||
+    return xmit_keeps(cpu) || cpumap_in_flight(cpu) ||
            std::ranges::any_of(cpu.handover_in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
 }
 

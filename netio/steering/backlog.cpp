@@ -97,7 +97,7 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) 
 }
 
 /// Ends a round: flushes the packets that the handler sent before it publishes "delivered", so that nothing can
-/// overtake them here.
+/// overtake them here. Of packets that a full tx ring refuses, xmit_kept_at() tells.
 void finish(net_cpu &cpu, net_cpu &by) noexcept
 {
     net_poll_end(by);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "netio/xmit/handover.hpp"
+#include "netio/xmit/xmit.hpp"
 #include "rps_internal.hpp"
 
 #include <halfpoll/stat_add.hpp>
@@ -29,17 +30,34 @@ rfs_choice choose(const rps_tables &tables, const rps_sock_flow_table *sock_flow
     return {tables.map[(hash * std::uint64_t{tables.map.size() - 1}) >> 32], false};
 }
 
-/// Moves a flow to another CPU if it has no packet in flight to its present CPU, nor from there to the owner of a tx
-/// queue. True: it has moved.
-bool move_flow(const net_cpu &cpu, rps_queue &rps, rps_dev_flow &flow, unsigned wanted) noexcept
+/// Whether a flow has packets on the way to its present CPU, from there to the owner of a tx queue, or kept there or by
+/// an owner because a tx ring is full.
+bool flow_in_flight(const net_cpu &cpu, const rps_dev_flow &flow) noexcept
 {
     const bool here = flow.cpu == cpu.rps->here;
-    const bool in_flight = here ? flow.last_qtail != 0 : rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST);
-    if (in_flight || handover_waits(*cpu.core, here ? cpu.id : flow.cpu)) {
+    if (here && flow.last_qtail != RPS_HERE_USED) {
+        return flow.last_qtail == RPS_HERE_IN_BURST;
+    }
+    // At the end of the poll, backlogs are published before the packets that this CPU has sent are flushed.
+    if (here ? cpu.flush_count != 0 : rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST)) {
+        return true;
+    }
+    const net_core &core = *cpu.core;
+    bool waits = handover_waits(core, here ? cpu.id : flow.cpu);
+    for (unsigned owner = 0; owner < core.cpus(); ++owner) {
+        waits = waits || xmit_keeps(core.cpu(owner));
+    }
+    return waits;
+}
+
+/// Moves a flow to another CPU if it has no packet in flight. True: it has moved.
+bool move_flow(const net_cpu &cpu, rps_queue &rps, rps_dev_flow &flow, unsigned wanted) noexcept
+{
+    if (flow_in_flight(cpu, flow)) {
         stat_add(rps.put_off);
         return false;
     }
-    if (!here) {
+    if (flow.cpu != cpu.rps->here) {
         stat_add(rps.moved);
     }
     flow.cpu = static_cast<std::uint16_t>(wanted);
@@ -75,7 +93,7 @@ void rfs_stage(net_cpu &cpu, rps_queue &rps, rte_mbuf **pkts, const std::uint32_
             arfs_request_flow(rps, pkts[i], hash[i], wanted.cpu);
         }
         if (to.stage(flow.cpu, pkts[i])) {
-            to.mark[flow.cpu] = flow.cpu != to.here ? backlog_tail(cpu, flow.cpu) + NET_BURST : 1;
+            to.mark[flow.cpu] = flow.cpu != to.here ? backlog_tail(cpu, flow.cpu) + NET_BURST : RPS_HERE_IN_BURST;
         }
         flow.last_qtail = to.mark[flow.cpu]; // so that the flow does not move within the burst
         used[i] = &flow;

@@ -7,6 +7,7 @@
 //                          backlog        backlog           handler
 #include "netio/base/net_deliver.hpp"
 #include "netio/xmit/handover.hpp"
+#include "netio/xmit/xmit.hpp"
 #include "rps_internal.hpp"
 
 #include <halfpoll/flow_hash.hpp>
@@ -67,23 +68,44 @@ void to_backlog(rx_queue &q, unsigned target) noexcept
     q.rps->last_tail[target] = backlog_tail(cpu, target);
 }
 
-/// Whether the delivered packets have also left by the owners of tx queues. While the queue receives, that is certain
-/// only when no packet waits for any owner. Once the queue pauses, it is certain when the owners have taken the packets
-/// that were handed over by then.
-bool all_sent(rx_queue &q) noexcept
+/// Whether the owners of tx queues have sent the delivered packets, except those that they keep. While the queue
+/// receives, that is certain only when no packet waits for any owner. Once the queue pauses, it is certain when the
+/// packets that were handed over by then are sent.
+bool all_handed_sent(rps_queue &rps, const net_core &core, bool paused) noexcept
 {
-    rps_queue &rps = *q.steering;
-    const net_core &core = *q.cpu->core;
-    const bool noted = std::exchange(rps.handed_noted, q.cpu->sd->now >= rps.pause_from);
+    const bool noted = std::exchange(rps.handed_noted, paused);
     bool sent = true;
     for (unsigned from = 0, i = 0; from < core.cpus(); ++from) {
         for (unsigned owner = 0; owner < core.cpus(); ++owner, ++i) {
             const handover_place at = handover_at(core, from, owner);
             rps.handed[i] = noted ? rps.handed[i] : at.put;
-            sent = sent && static_cast<std::int32_t>(at.taken - rps.handed[i]) >= 0;
+            sent = sent && static_cast<std::int32_t>(at.sent - rps.handed[i]) >= 0;
         }
     }
     return sent;
+}
+
+/// Whether no CPU keeps a delivered packet. Once the queue pauses and all_handed_sent() is true, packets that others
+/// send do not count.
+bool none_kept(rps_queue &rps, const net_core &core, bool paused_and_sent) noexcept
+{
+    const bool noted = std::exchange(rps.kept_noted, paused_and_sent);
+    bool none = true;
+    for (unsigned cpu = 0; cpu < core.cpus(); ++cpu) {
+        rps.kept[cpu] = noted ? rps.kept[cpu] : xmit_kept_at(core.cpu(cpu));
+        none = none && !xmit_keeps_since(core.cpu(cpu), rps.kept[cpu]);
+    }
+    return none;
+}
+
+/// Whether the delivered packets have also left.
+bool all_sent(rx_queue &q) noexcept
+{
+    rps_queue &rps = *q.steering;
+    const net_core &core = *q.cpu->core;
+    const bool paused = q.cpu->sd->now >= rps.pause_from;
+    const bool sent = all_handed_sent(rps, core, paused);
+    return none_kept(rps, core, paused && sent) && sent;
 }
 
 } // namespace

@@ -51,7 +51,8 @@ rps_tables make_tables(net_core &core, const rps_config &config)
     }
     tables.map.push_back(here);
     if (config.rps_flow_cnt != 0) {
-        tables.flows.assign(std::bit_ceil(config.rps_flow_cnt) + std::size_t{1}, {here, RPS_NO_FILTER, 0});
+        tables.flows.assign(std::bit_ceil(config.rps_flow_cnt) + std::size_t{1},
+                            {here, RPS_NO_FILTER, RPS_HERE_UNUSED});
     }
     return tables;
 }
@@ -98,8 +99,9 @@ void rps_configure(rx_queue &queue, const rps_config &config)
             return;
         }
         queue.steering = std::make_shared<rps_queue>();
-        queue.steering->last_tail.resize(core.cpus() + 1);
+        queue.steering->last_tail.resize(core.cpus() + 1, RPS_HERE_USED);
         queue.steering->handed.resize(std::size_t{core.cpus()} * core.cpus());
+        queue.steering->kept.resize(core.cpus());
         queue.steering->now = make_tables(core, {});
         queue.steering->arfs = make_arfs_ring(queue);
     }
@@ -108,7 +110,7 @@ void rps_configure(rx_queue &queue, const rps_config &config)
         take_home(queue);
         std::swap(rps.next, tables);
         rps.changing = true;
-        rps.handed_noted = false;
+        rps.handed_noted = rps.kept_noted = false;
         rps.pause_from = sd.now + RPS_PATIENCE;
         queue.rps = &rps; // its poll checks for the change, if that must wait
         rps_settle(queue);

@@ -57,11 +57,15 @@ struct rps_cpu {
 
 inline constexpr std::uint16_t RPS_NO_FILTER = RX_FLOW_FILTERS_MAX;
 
+/// Values of rps_dev_flow::last_qtail for `here`: the flow has had no packet, has packets in the present burst, or had
+/// some in an earlier one.
+enum rps_here_tail : std::uint32_t { RPS_HERE_UNUSED, RPS_HERE_IN_BURST, RPS_HERE_USED };
+
 /// The CPU of some flows, and the position of their last packet on the ring to it.
 struct rps_dev_flow {
     std::uint16_t cpu;        ///< rps_cpu::here: the flow has no other CPU
     std::uint16_t filter;     ///< the device's rule that brings the flow to this queue, or RPS_NO_FILTER
-    std::uint32_t last_qtail; ///< for `here`: 1 while a burst has packets of the flow, else 0
+    std::uint32_t last_qtail; ///< for `here`: an rps_here_tail
 };
 
 /// The tables by which a queue steers. The control thread makes them, the home CPU uses them.
@@ -107,13 +111,15 @@ struct arfs_state {
 struct rps_queue {
     net_cpu *home = nullptr;
     rps_tables now;
-    /// By target: position of its ring after the queue's last packets; [here] is 0.
+    /// By target: position of its ring after the queue's last packets; [here] is RPS_HERE_USED.
     std::vector<std::uint32_t> last_tail;
     rps_tables next; ///< tables that come into force, if `changing`; else tables to be freed
     bool changing = false;
     bool handed_noted = false; ///< `handed` was noted since the queue pauses
+    bool kept_noted = false;   ///< `kept` was noted since the packets of `handed` were sent
     /// By CPU and owner of tx queues: packets that had been handed over when the queue paused.
     std::vector<std::uint32_t> handed;
+    std::vector<std::uint32_t> kept; ///< by CPU: xmit_kept_at() when the packets of `handed` had been sent
     std::unique_ptr<arfs_ring> arfs; ///< null: off. Constant
     ktime_t pause_from = 0;          ///< the queue pauses from then on, if packets are still in flight
     std::atomic<std::uint64_t> steered{0}, direct{0}, moved{0}, put_off{0}, pauses{0};

@@ -63,6 +63,17 @@ unsigned serve(net_cpu &cpu, rte_ring *ring, unsigned limit) noexcept
     return work;
 }
 
+/// Publishes that the packets taken so far have been flushed.
+void publish_sent(net_cpu &cpu) noexcept
+{
+    for (std::size_t from = 0; from < cpu.handover_sent.size(); ++from) {
+        const std::uint32_t taken = cpu.handover_in[from]->cons.tail; // which only the consumer changes
+        if (cpu.handover_sent[from].load(std::memory_order_relaxed) != taken) {
+            cpu.handover_sent[from].store(taken, std::memory_order_release); // pairs with handover_at()
+        }
+    }
+}
+
 } // namespace
 
 rte_ring *handover_ring_create(unsigned target, unsigned producer)
@@ -116,6 +127,7 @@ int handover_poll(napi_struct &napi, int budget) noexcept
     cpu.handover_next = (cpu.handover_next + 1) % rings;
     if (work != 0) {
         net_poll_end(by);
+        publish_sent(cpu);
     }
     if (work < limit && napi_complete_done(napi, static_cast<int>(work))) {
         napi_unmask_irq(napi);
@@ -130,20 +142,22 @@ void handover_drain(net_cpu &cpu) noexcept
         serve(by, ring, rte_ring_count(ring));
     }
     net_poll_end(by);
+    publish_sent(cpu);
 }
 
 handover_place handover_at(const net_core &core, unsigned from, unsigned owner) noexcept
 {
-    const rte_ring *ring = core.cpu(owner).handover_in[from];
-    // Both acquire; they pair with the releases of enqueue and dequeue.
-    return {__atomic_load_n(&ring->prod.tail, __ATOMIC_ACQUIRE), __atomic_load_n(&ring->cons.tail, __ATOMIC_ACQUIRE)};
+    const net_cpu &to = core.cpu(owner);
+    // The acquires pair with the release of enqueue and with publish_sent().
+    return {__atomic_load_n(&to.handover_in[from]->prod.tail, __ATOMIC_ACQUIRE),
+            to.handover_sent[from].load(std::memory_order_acquire)};
 }
 
 bool handover_waits(const net_core &core, unsigned from) noexcept
 {
     for (unsigned owner = 0; owner < core.cpus(); ++owner) {
         const handover_place at = handover_at(core, from, owner);
-        if (at.put != at.taken) {
+        if (at.put != at.sent) {
             return true;
         }
     }

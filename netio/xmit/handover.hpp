@@ -12,13 +12,14 @@ int handover_poll(napi_struct &napi, int budget) noexcept;
 /// offline; between polls.
 void handover_drain(net_cpu &cpu) noexcept;
 
-/// Positions of the hand-over ring from CPU `from` to `owner`: packets put and packets taken. Both wrap. Any CPU: it
-/// sees at least what was handed over before any other event that it has seen.
+/// Positions of the hand-over ring from CPU `from` to `owner`: packets put, and packets that the owner has sent, except
+/// those that it keeps (xmit_kept_at()). Both wrap. Any CPU: it sees at least what was handed over before any other
+/// event that it has seen.
 struct handover_place {
-    std::uint32_t put, taken;
+    std::uint32_t put, sent;
 };
 handover_place handover_at(const net_core &core, unsigned from, unsigned owner) noexcept;
-/// Whether packets from CPU `from` wait in any hand-over ring. Any CPU.
+/// Whether packets from CPU `from` wait in any hand-over ring, or are being sent by its owner. Any CPU.
 bool handover_waits(const net_core &core, unsigned from) noexcept;
 
 /// Hands packets over to the CPU that owns the tx queue of `cpu`. Takes ownership. Home CPU of `cpu`.

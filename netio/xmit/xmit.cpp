@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <span>
 
 namespace halfpoll
 {
@@ -167,6 +168,31 @@ unsigned flush_round(net_cpu &cpu, unsigned kept) noexcept
     return kept;
 }
 
+/// Starts to keep packets. What the CPU publishes after this, such as a delivery, releases xmit_kept.
+void keep(net_cpu &cpu) noexcept
+{
+    cpu.xmit_kept.store(cpu.xmit_kept.load(std::memory_order_relaxed) | 1, std::memory_order_relaxed);
+    cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
+}
+
+/// Publishes the next state of xmit_kept if nothing is kept any more, or if all packets have left that were kept in the
+/// present state.
+void publish_kept(net_cpu &cpu) noexcept
+{
+    const std::span kept(cpu.flush_list.data(), cpu.flush_count);
+    const auto sent = [&](const xmit_queue *q) {
+        return cpu.dev[q->dev->ifindex].tx_packets.load(std::memory_order_relaxed);
+    };
+    if (std::ranges::any_of(kept, [&](const xmit_queue *q) { return q->staged != 0 && sent(q) < q->kept_until; })) {
+        return;
+    }
+    for (xmit_queue *q : kept) {
+        q->kept_until = sent(q) + q->staged;
+    }
+    const std::uint32_t next = cpu.xmit_kept.load(std::memory_order_relaxed) + (kept.empty() ? 3 : 2);
+    cpu.xmit_kept.store(next, std::memory_order_release); // pairs with xmit_kept_at()
+}
+
 void schedule_handover(net_cpu &cpu) noexcept
 {
     for (unsigned target = 0; cpu.handover_targets != 0; ++target) {
@@ -261,7 +287,7 @@ void net_poll_end(net_cpu &cpu) noexcept
         // round.
     } while (unlikely(cpu.flush_count != kept || cpu.poll_end_due != 0));
     if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
-        cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
+        keep(cpu);
     }
     if (unlikely(cpu.handover_targets != 0)) {
         schedule_handover(cpu);
@@ -281,6 +307,7 @@ void xmit_retry_timer(hrtimer &timer) noexcept
         }
     }
     net_poll_end(cpu);
+    publish_kept(cpu);
 }
 
 void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept

@@ -36,6 +36,7 @@ struct fake_wire {
     int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     std::function<void(port_event)> notify;
     std::function<void(rte_mbuf **, unsigned)> on_tx; ///< called in tx_burst, on the data CPU
+    std::function<bool(std::uint16_t)> takes;         ///< called in tx_burst; returns whether that tx queue has room
 
     std::atomic<bool> up{true};
     std::atomic<bool> link_fails{false};
@@ -206,9 +207,12 @@ public:
         wire_->interrupt = false;
         return 0;
     }
-    std::uint16_t tx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
+    std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         ++wire_->tx_calls;
+        if (wire_->takes && !wire_->takes(queue)) {
+            return 0;
+        }
         const std::uint16_t k = static_cast<std::uint16_t>(std::min<unsigned>(n, wire_->room));
         wire_->room -= k;
         if (wire_->on_tx) {

@@ -190,7 +190,7 @@ protected:
     std::mutex mutex_;
     std::vector<delivery> got_;
     std::map<std::uint32_t, std::uint32_t> sent_; ///< number of packets sent, by flow
-    std::size_t received_ = 0;
+    std::atomic<std::size_t> received_{0};
 };
 
 TEST_F(rps_test, WithoutSettingsPacketsStay)
@@ -422,6 +422,184 @@ TEST_F(rps_test, MoreThanItsShareOfABacklog)
     expect_all();
     const std::lock_guard lock(mutex_);
     EXPECT_EQ(std::ranges::count(got_, mouse, &delivery::flow), 10) << "the others' packets pass";
+}
+
+/// Received packets are forwarded to a device with several tx queues, one of which can be stopped.
+class rps_forward_test : public rps_test
+{
+protected:
+    enum queue_state { OPEN, FULL_ONCE, STOPPED };
+
+    void TearDown() override
+    {
+        state_ = OPEN;
+        core_.reset(); // the device calls takes()
+        rps_test::TearDown();
+    }
+    /// Adds `out`, polled by CPU `poller`, and then "in", whose packets it sends.
+    rx_queue &open_both(unsigned tx_queues, unsigned poller, const rps_config &rps)
+    {
+        out_wire_->tx_queues = tx_queues;
+        out_wire_->takes = [this](std::uint16_t queue) { return takes(queue); };
+        net_device_options options;
+        options.name = "out";
+        options.cpus = {poller};
+        core_->set_rx_handler(forward, this);
+        out_ = &core_->register_netdevice(std::make_unique<fake_port>(out_wire_), options);
+        set_rps_sock_flow_entries(*core_, 1024);
+        return open(rps);
+    }
+    static void forward(void *ctx, net_cpu &cpu, net_device &, rte_mbuf **pkts, unsigned n) noexcept
+    {
+        auto &self = *static_cast<rps_forward_test *>(ctx);
+        for (unsigned i = 0; i < n; ++i) {
+            std::memcpy(rte_pktmbuf_mtod(pkts[i], void *), rte_pktmbuf_mtod_offset(pkts[i], void *, NUMBER_AT), 4);
+        }
+        self.forwarded_[cpu.id] += n;
+        if (self.on_forward_) {
+            self.on_forward_();
+        }
+        dev_queue_xmit(cpu, *self.out_, pkts, n);
+    }
+    bool takes(std::uint16_t queue)
+    {
+        if (queue != watched_) {
+            return true;
+        }
+        if (state_ == FULL_ONCE) {
+            state_ = STOPPED;
+            return false;
+        }
+        while (state_ == STOPPED) {
+            stopped_ = true;
+            std::this_thread::yield();
+        }
+        return true;
+    }
+    /// The next packet for the tx queue that CPU `owner` owns finds it in `state`. STOPPED: the CPU stays in the
+    /// driver.
+    void stop(unsigned owner, queue_state state)
+    {
+        ASSERT_EQ(out_->tx[owner].owner, owner);
+        watched_ = out_->tx[owner].queue;
+        state_ = state;
+    }
+    void expect_stopped()
+    {
+        ASSERT_TRUE(eventually([&] { return stopped_.load(); }));
+    }
+    void expect_sent_in_order(unsigned n)
+    {
+        ASSERT_TRUE(eventually([&] { return out_wire_->sent_count() == n; })) << out_wire_->sent_count();
+        for (unsigned i = 0; i < n; ++i) {
+            EXPECT_EQ(out_wire_->sent[i], i);
+        }
+    }
+
+    std::shared_ptr<fake_wire> out_wire_ = std::make_shared<fake_wire>();
+    net_device *out_ = nullptr;
+    std::array<std::atomic<unsigned>, CPUS> forwarded_{};
+    std::function<void()> on_forward_;
+    std::atomic<int> watched_{-1};
+    std::atomic<queue_state> state_{OPEN};
+    std::atomic<bool> stopped_{false};
+};
+
+/// The packet is delivered, but kept by CPU 1, which is stopped as it offers the packet again.
+TEST_F(rps_forward_test, AFlowDoesNotOvertakePacketsThatAFullRingLeftBehind)
+{
+    rx_queue &q = open_both(CPUS, 0, {.rps_cpus = {1}, .rps_flow_cnt = 64});
+    stop(1, FULL_ONCE);
+    receive(7);
+    expect_stopped();
+    ASSERT_TRUE(backlogs_empty());
+    rps_record_sock_flow(*core_, hash_of(7), 2);
+    receive(7);
+    expect_steered(q, 2);
+    EXPECT_EQ(rps_counters_of(q).put_off, 1U);
+    state_ = OPEN;
+    expect_sent_in_order(2);
+    ASSERT_TRUE(eventually([&] {
+        receive(7);
+        return forwarded_[2] != 0;
+    })) << "it moves, in the end";
+}
+
+TEST_F(rps_forward_test, AChangeOfTheMapWaitsForPacketsThatAFullRingLeftBehind)
+{
+    rx_queue &q = open_both(CPUS, 0, {.rps_cpus = {1}});
+    stop(1, FULL_ONCE);
+    receive(7);
+    expect_stopped();
+    ASSERT_TRUE(backlogs_empty());
+    rps_configure(q, {.rps_cpus = {2}});
+    EXPECT_FALSE(rps_settled(q));
+    ASSERT_TRUE(eventually([&] {
+        receive(7);
+        return rps_counters_of(q).pauses != 0;
+    }));
+    EXPECT_EQ(forwarded_[2], 0U);
+    state_ = OPEN;
+    EXPECT_TRUE(eventually([&] { return rps_settled(q); }));
+    expect_sent_in_order(static_cast<unsigned>(received_));
+}
+
+/// CPU 2 hands the packet over to CPU 1, which has taken it from the ring and is stopped in the driver. The flow moves
+/// to CPU 0, which has a tx queue of its own.
+TEST_F(rps_forward_test, AFlowDoesNotOvertakePacketsThatAnotherCpuIsSending)
+{
+    rx_queue &q = open_both(2, 1, {.rps_cpus = {2}, .rps_flow_cnt = 64});
+    ASSERT_EQ(out_->tx[2].owner, 1U);
+    stop(1, STOPPED);
+    receive(7);
+    expect_stopped();
+    ASSERT_TRUE(eventually([&] { return backlogs_empty(); }));
+    rps_record_sock_flow(*core_, hash_of(7), 0);
+    receive(7);
+    expect_steered(q, 2);
+    EXPECT_EQ(rps_counters_of(q).put_off, 1U);
+    rps_configure(q, {.rps_cpus = {0}});
+    EXPECT_FALSE(rps_settled(q));
+    state_ = OPEN;
+    expect_sent_in_order(2);
+    EXPECT_TRUE(eventually([&] { return rps_settled(q); }));
+}
+
+/// At the end of a poll the backlog of another CPU is published before the packets that this CPU has sent are flushed.
+TEST_F(rps_forward_test, AFlowDoesNotLeaveThisCpuWithinAPollThatHasSentPackets)
+{
+    rx_queue &q = open_both(CPUS, 0, {.rps_flow_cnt = 64});
+    on_forward_ = [&] { // the first packet stays in the handler until the others are there
+        while (forwarded_[0] == 1 && received_ < 1 + NET_BURST + 10) {
+            std::this_thread::yield();
+        }
+        if (forwarded_[0] > 1) {
+            rps_record_sock_flow(*core_, hash_of(7), 1);
+        }
+    };
+    receive(8);
+    ASSERT_TRUE(eventually([&] { return forwarded_[0] == 1; }));
+    receive(7, NET_BURST + 10);
+    expect_steered(q, received_);
+    EXPECT_EQ(rps_counters_of(q).put_off, 10U);
+    EXPECT_EQ(forwarded_[1], 0U);
+    receive(7);
+    EXPECT_TRUE(eventually([&] { return forwarded_[1] == 1; })) << "it moves in the next poll";
+}
+
+/// A full ring must not leave all new flows to the CPU that receives them.
+TEST_F(rps_forward_test, ANewFlowNeedNotWait)
+{
+    rx_queue &q = open_both(CPUS, 0, {.rps_cpus = {1}, .rps_flow_cnt = 64});
+    stop(1, FULL_ONCE);
+    receive(7);
+    expect_stopped();
+    const std::uint32_t other = find_flow([&](std::uint32_t h) { return (h & 63) != (hash_of(7) & 63); });
+    rps_record_sock_flow(*core_, hash_of(other), 2);
+    receive(other);
+    expect_steered(q, 2);
+    EXPECT_EQ(rps_counters_of(q).put_off, 0U);
+    EXPECT_TRUE(eventually([&] { return forwarded_[2] == 1; }));
 }
 
 TEST(sd_flow_limit, HalfOfTheLastOnes)

@@ -26,9 +26,9 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
 void net_rps_flush(net_cpu &cpu) noexcept;
 
 /// Positions on the way from `cpu` to `target`. backlog_tail(): packets staged so far. backlog_head(): packets
-/// delivered so far, the transmissions of the handler flushed to the devices. Both wrap: compare them by the signed
-/// 32-bit difference. A flow may leave `target` when the head has reached the tail of the flow's last packet. Home CPU
-/// of `cpu`.
+/// delivered so far, the transmissions of the handler offered to the devices. Both wrap: compare them by the signed
+/// 32-bit difference. A flow may leave `target` when the head has reached the tail of the flow's last packet, and what
+/// the handler sent is neither handed over nor kept for a full tx ring. Home CPU of `cpu`.
 std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept;
 std::uint32_t backlog_head(const net_cpu &cpu, unsigned target) noexcept;
 /// Packets from all CPUs that wait for `target`, as far as they are visible to `cpu`. Home CPU of `cpu`.

@@ -56,6 +56,8 @@ struct xmit_queue {
     bool xmitting = false; ///< the driver is being called; a send on this queue from inside it is recursion
     unsigned depth = 0;    ///< nested sends that have led to the staged packets; the maximum if they differ
     unsigned retries = 0;  ///< timer runs in a row that sent nothing
+    /// dev_stats::tx_packets once the packets have left that were kept when net_cpu::xmit_kept changed last.
+    std::uint64_t kept_until = 0;
     std::array<rte_mbuf *, 256> pkts;
 };
 
@@ -107,9 +109,13 @@ struct net_cpu {
     std::uint8_t poll_end_due = 0; ///< bit per poll_end_step that has work at the end of this poll
     /// By poll_end_step; constant. Set by the component, so that transmit does not know it.
     std::array<void (*)(net_cpu &) noexcept, POLL_END_STEPS> poll_end{};
-    xmit_timer xmit_retry;                     ///< offers packets to full rings again
-    cpu_napi handover;                         ///< polls the rings in handover_in
-    std::vector<rte_ring *> handover_in;       ///< by producer: runtime CPUs, then foreign threads
+    xmit_timer xmit_retry;                   ///< offers packets to full rings again
+    std::atomic<std::uint32_t> xmit_kept{0}; ///< odd: tx rings were full, and packets wait for room (xmit_kept_at())
+    cpu_napi handover;                       ///< polls the rings in handover_in
+    std::vector<rte_ring *> handover_in;     ///< by producer: runtime CPUs, then foreign threads
+    /// By producing runtime CPU: position of its ring after the packets that were sent. Stored with release in
+    /// publish_sent(); pairs with the acquire in handover_at().
+    std::vector<std::atomic<std::uint32_t>> handover_sent;
     unsigned handover_next = 0;                ///< producer whose ring is served first in the next poll
     std::vector<bool> handover_dirty;          ///< by target CPU: filled in this poll, not yet scheduled
     unsigned handover_targets = 0;             ///< number of targets that are set in handover_dirty

@@ -19,9 +19,9 @@ struct rx_queue;
 // consumed, if that is known.
 //
 // A change of its CPU does not reorder a flow, up to its delivery or to the tx queue by which it leaves. With a flow
-// table, a flow stays on its CPU while it has packets there or on the way from there to the owner of the tx queue. A
-// change of the map or table comes into force when the queue has no packet in flight; the queue pauses if that does not
-// happen within a millisecond.
+// table, a flow stays on its CPU while it has packets there or on the way from there to the driver. A change of the map
+// or table comes into force when the queue has no packet in flight; the queue pauses if that does not happen within a
+// millisecond.
 
 /// Steering settings of one rx queue.
 struct rps_config {
