@@ -37,9 +37,11 @@ void burst_verdicts::flush_punted(unsigned n) noexcept
     if (from != nullptr && from->tags() != 0) {
         std::for_each_n(pkts_, n, [this](rte_mbuf *m) { vlan_restore(*from, m); });
     }
-    const unsigned taken = slow_->punt(cpu_, in_, static_cast<punt_class>(fate_.detail), pkts_, n);
-    stat_add(stats.punted[fate_.detail], taken);
-    stat_add(stats.dropped[DROP_PUNT_POLICED], n - taken);
+    const punt_result result = slow_->punt(cpu_, in_, static_cast<punt_class>(fate_.detail), pkts_, n);
+    stat_add(stats.punted[fate_.detail], result.queued);
+    stat_add(stats.dropped[DROP_PUNT_POLICED], result.policed);
+    stat_add(stats.dropped[DROP_PUNT_FULL], result.full);
+    stat_add(stats.dropped[DROP_DEV_READY], result.no_shadow);
     punted_ = true;
 }
 

@@ -166,7 +166,7 @@ unsigned punt_ring::room(punt_class c) const noexcept
 
 bool punt_ring::grant(punt_class c, ktime_t now) noexcept { return room(c) != 0 && buckets_[c].take(1, now) == 1; }
 
-unsigned punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
+punt_result punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept
 {
     const unsigned granted = police(c, pkts, n, now);
     if (granted < n) {
@@ -182,7 +182,7 @@ unsigned punt_ring::punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts
     if (queued < granted) {
         drop_packets(cpu, DROP_PUNT_FULL, pkts + queued, granted - queued);
     }
-    return queued;
+    return {.queued = queued, .policed = n - granted, .full = granted - queued};
 }
 
 bool punt_ring::take_dirty() noexcept { return std::exchange(dirty_, false); }

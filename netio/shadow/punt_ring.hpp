@@ -64,8 +64,8 @@ public:
     punt_ring &operator=(const punt_ring &) = delete;
 
     /// Polices packets and publishes those that pass; the others are dropped under their reason. Takes ownership.
-    /// Returns how many were published. Producer, the home CPU.
-    unsigned punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
+    /// Producer, the home CPU.
+    punt_result punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
     /// Charges one packet, which punt() then lets pass. False: it may not be punted now. Producer.
     bool grant(punt_class c, ktime_t now) noexcept;
     /// Sets the limit of a class; shares by source start full. Producer.

@@ -538,12 +538,12 @@ bool slow_path::knows(std::span<const std::uint8_t> address) const noexcept
     return impl_->known.contains(impl_->known.id_of(address.data(), static_cast<unsigned>(address.size())));
 }
 
-unsigned slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept
+punt_result slow_path::punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept
 {
     shadow *const to = of_device(in);
     if (!to) {
         drop_packets(cpu, DROP_DEV_READY, pkts, n);
-        return 0;
+        return {.no_shadow = n};
     }
     return impl_->rings[cpu.id]->punt(cpu, *to, c, pkts, n, impl_->core.rt().now());
 }

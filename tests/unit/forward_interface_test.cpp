@@ -310,4 +310,27 @@ TEST_F(forward_interface_test, counts_by_family_and_reason)
     EXPECT_EQ(counts.punted[PUNT_OTHER], 1U);
 }
 
+TEST_F(forward_interface_test, punts_that_fail_have_the_same_reason_for_the_interface_as_for_all)
+{
+    ring_size_ = 8;
+    start_router();
+    const auto receive_burst = [&](const bytes &f, unsigned n) {
+        burst b;
+        std::generate_n(std::back_inserter(b), n, [&] { return packet_of(f); });
+        receive({b});
+    };
+    slow_->set_limit(PUNT_OTHER, {.packets_per_second = 0, .burst = 1});
+    receive_burst(link({}, 0x88B5), 3);
+    receive_burst(ip4({10, 4, 0, 1}), 32);
+    slow_->remove_shadow(*slow_->shadows().front(), true);
+    receive_burst(ip4({10, 4, 0, 1}), 2);
+    const rx_counts counts = fwd_->counts(in_->ifindex);
+    for (unsigned reason = 0; reason < DROP_REASONS; ++reason) {
+        EXPECT_EQ(counts.dropped[reason], core_->drops(reason)) << drop_reason_name(reason);
+    }
+    EXPECT_EQ(counts.dropped[DROP_PUNT_POLICED], 2U);
+    EXPECT_GE(counts.dropped[DROP_PUNT_FULL], 32U - 8);
+    EXPECT_EQ(counts.dropped[DROP_DEV_READY], 2U);
+}
+
 } // namespace

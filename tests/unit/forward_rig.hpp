@@ -187,7 +187,7 @@ protected:
             for (punt_limit &limit : options.limits) {
                 limit = {1'000'000'000, 1'000'000};
             }
-            options.ring_size = 2 * rig_packets;
+            options.ring_size = ring_size_;
             slow_ = std::make_unique<slow_path>(*core_, options);
         }
         fwd_ = std::make_unique<forwarder>(*core_, slow_.get());
@@ -379,6 +379,7 @@ protected:
         return std::uint32_t{p[0]} << 24 | std::uint32_t{p[1]} << 16 | std::uint32_t{p[2]} << 8 | p[3];
     }
 
+    unsigned ring_size_ = 2 * rig_packets; ///< of the slow path
     std::optional<test_netns> netns_;
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<runtime> rt_;

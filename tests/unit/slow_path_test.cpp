@@ -364,8 +364,9 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
         rte_mbuf *pkts[12];
         ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, 12), 0);
         rte_mbuf *const first = pkts[0];
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 9, 0), 6U) << "a quarter of the ring is not for all";
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0), 2U);
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 9, 0).queued, 6U)
+            << "a quarter of the ring is not for all";
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0).queued, 2U);
         EXPECT_TRUE(ring.take_dirty());
         EXPECT_FALSE(ring.take_dirty());
         rte_mbuf *out[NET_BURST];
@@ -373,7 +374,7 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
         ASSERT_EQ(ring.dequeue(out, to), 8U);
         EXPECT_EQ(out[0], first);
         EXPECT_EQ(to[7], &s);
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0), 4U);
+        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0).queued, 4U);
         rte_pktmbuf_free_bulk(out + 4, 4);
     }); // four packets stay in the ring: its destructor must free them
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
@@ -409,7 +410,7 @@ TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
                 }
                 rte_mbuf *m = rte_pktmbuf_alloc(pool_);
                 std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
-                passed += ring.punt(core_->cpu(0), s, c, &m, 1, 0);
+                passed += ring.punt(core_->cpu(0), s, c, &m, 1, 0).queued;
             }
             return passed;
         };
@@ -473,7 +474,8 @@ TEST_F(slow_path_test, a_grant_is_charged_once)
         for (const bool granted : {true, true, false}) {
             EXPECT_EQ(ring.grant(PUNT_REDIRECT, 0), granted);
             rte_mbuf *m = rte_pktmbuf_alloc(pool_);
-            EXPECT_EQ(granted ? ring.punt(core_->cpu(0), s, PUNT_REDIRECT, &m, 1, 0) : (rte_pktmbuf_free(m), 1U), 1U);
+            EXPECT_EQ(granted ? ring.punt(core_->cpu(0), s, PUNT_REDIRECT, &m, 1, 0).queued : (rte_pktmbuf_free(m), 1U),
+                      1U);
         }
     });
 }

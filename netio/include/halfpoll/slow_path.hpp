@@ -83,6 +83,14 @@ struct shadow {
     shadow_stats stats;
 };
 
+/// The number of packets of a slow_path::punt() by what became of them.
+struct punt_result {
+    unsigned queued = 0;
+    unsigned policed = 0;   ///< dropped as DROP_PUNT_POLICED
+    unsigned full = 0;      ///< dropped as DROP_PUNT_FULL
+    unsigned no_shadow = 0; ///< the device has no shadow: dropped as DROP_DEV_READY
+};
+
 /// Carries packets between the data CPUs and the shadows, on a thread of its own, because a write to a TAP runs the
 /// kernel's stack on the caller. Each CPU has a single-producer ring towards the thread; packets from the kernel go
 /// through net_core::foreign_xmit(), as producer 0. Checksums that the kernel leaves to offload are completed here;
@@ -141,9 +149,8 @@ public:
     shadow *of_device(const net_device &dev) noexcept;
 
     /// Hands packets that came in on `in` to its shadow, after policing, and takes ownership of them. punt_flush()
-    /// wakes the thread. Returns how many were queued; the others were dropped: DROP_DEV_READY (the device has no
-    /// shadow), DROP_PUNT_POLICED or DROP_PUNT_FULL. Home CPU of `cpu`.
-    unsigned punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
+    /// wakes the thread. Home CPU of `cpu`.
+    punt_result punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
     /// Whether a packet that the kernel need not see may be punted now (PUNT_REDIRECT). Charges the packet; punt() does
     /// not police PUNT_REDIRECT again. Home CPU of `cpu`.
     bool grant(net_cpu &cpu, punt_class c) noexcept;
