@@ -21,6 +21,11 @@ entries = [ { key = 1, port = "lan" }, { key = 2, port = "wan" } ]
 """
 
 
+def xdp_table(name, program, config=""):
+    file = pathlib.Path(PROGRAM).parents[1] / "xdp" / f"{program}.so"
+    return f'\n[xdp.{name}]\nfile = "{file}"\nconfig = "{config}"\n'
+
+
 class ReloadCase(unittest.TestCase):
     def setUp(self):
         self.lab = ReloadLab(("lan", "wan", "alt"), configure=False)
@@ -86,6 +91,26 @@ class Replaced(ReloadCase):
         with LossFree(self.lab):
             self.refused(port(LAN, "p-none"), port(WAN), more=MAPS)
         self.same()
+
+    def programs(self):
+        rows = json.loads(self.lab.halfpoll("xdp", "map", "show", "--json").stdout)["xdp_map_entries"]
+        return {row["key"]: row["program"] for row in rows if "program" in row}
+
+    def test_the_program_of_an_entry_is_replaced(self):
+        def ports(name, config=""):
+            return MAPS.replace('"wan" }', '"wan", xdp = "out" }') + xdp_table("out", name, config)
+
+        self.lab.signal(signal.SIGTERM)
+        self.lab.config = lambda: self.lab.text(more=ports("filter"))
+        self.lab.start()
+        self.lab.configure_only(LAN, WAN)
+        self.lab.halfpoll("xdp", "map", "update", "out", "3", "--port", "lan", "--program", "out")
+        self.assertEqual(self.programs(), {2: "filter", 3: "filter"})
+        done = self.lab.reload(more=ports("l4lb"))
+        self.assertIn("~ [xdp.out] file: ", done.stdout)
+        self.assertEqual(self.programs(), {2: "l4lb", 3: "l4lb"})
+        self.assertIn("everything is as it was", self.refused(more=ports("filter", "no such word")))
+        self.assertEqual(self.programs(), {2: "l4lb", 3: "l4lb"})
 
     def test_a_removed_port_loses_its_entries_and_that_is_said(self):
         self.lab.halfpoll("xdp", "map", "update", "out", "2", "--port", "lan")

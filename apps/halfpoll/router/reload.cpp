@@ -83,6 +83,7 @@ private:
     void change_napi(net_device &dev, const napi_config &napi);
     void change_rps(net_device &dev, const rps_config &rps);
     void change_xdp(const std::string &port);
+    void change_entry_programs();
     void set_limits();
 
     router &r_;
@@ -309,6 +310,19 @@ void reload::change_xdp(const std::string &port)
     }
 }
 
+/// Loads the programs of map entries again if their [xdp.NAME] has changed. An entry that was set at run time keeps its
+/// program when the wanted configuration has none of that name.
+void reload::change_entry_programs()
+{
+    for (const auto &[map, entry, from] : r_.entry_programs()) {
+        const auto to = std::ranges::find(wanted_.xdp, from.name, &xdp_config::name);
+        if (to != wanted_.xdp.end() && *to != from) {
+            r_.load_entry_xdp(*map, entry, *to);
+            done_.on_failure([map = map, entry = entry] { map->update(entry); });
+        }
+    }
+}
+
 void reload::set_limits()
 {
     done_.on_failure([this] {
@@ -357,6 +371,7 @@ void reload::prepare()
         r_.load_port_xdp(*find_port(wanted_, name));
     }
     std::ranges::for_each(diff_.changed, [this](const std::string &name) { change_xdp(name); });
+    change_entry_programs();
 }
 
 /// Everything that cannot fail and could not be undone.

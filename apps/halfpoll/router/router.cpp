@@ -400,14 +400,37 @@ void router::update_xdp_map(xdp_map &map, const xdp_map_entry_config &entry, std
         }
         wanted.ifindex = dev->ifindex;
     }
-    if (!entry.xdp.empty()) {
-        const auto program = std::ranges::find(cfg_.xdp, entry.xdp, &xdp_config::name);
-        if (program == cfg_.xdp.end()) {
-            throw error("no [xdp." + entry.xdp + "] in the configuration");
-        }
-        wanted.prog = xdp_load(*core_, program->file, program->config);
+    if (entry.xdp.empty()) {
+        return map.update(wanted, flags);
     }
-    map.update(wanted, flags);
+    const auto program = std::ranges::find(cfg_.xdp, entry.xdp, &xdp_config::name);
+    if (program == cfg_.xdp.end()) {
+        throw error("no [xdp." + entry.xdp + "] in the configuration");
+    }
+    load_entry_xdp(map, wanted, *program, flags);
+}
+
+void router::load_entry_xdp(xdp_map &map, xdp_map_entry entry, const xdp_config &xdp, std::uint64_t flags)
+{
+    entry.prog = xdp_load(*core_, xdp.file, xdp.config);
+    map.update(entry, flags);
+    std::erase_if(entry_xdp_, [](const auto &loaded) { return loaded.first.expired(); });
+    entry_xdp_.emplace_back(entry.prog, xdp);
+}
+
+std::vector<xdp_entry_program> router::entry_programs() const
+{
+    std::vector<xdp_entry_program> programs;
+    for (const std::shared_ptr<xdp_map> &map : xdp_maps(*core_)) {
+        for (const xdp_map_entry &entry : map->entries()) {
+            const auto loaded = std::ranges::find_if(
+                entry_xdp_, [&](const auto &l) { return entry.prog && l.first.lock() == entry.prog; });
+            if (loaded != entry_xdp_.end()) {
+                programs.push_back({map, entry, loaded->second});
+            }
+        }
+    }
+    return programs;
 }
 
 void router::detach_xdp(net_device &dev, int queue) { place_xdp(dev, queue, {}); }

@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 struct rte_mempool;
@@ -30,6 +31,13 @@ struct xdp_placement {
     xdp_config from; ///< name empty: no program
     std::shared_ptr<xdp_program> program;
     bool operator==(const xdp_placement &) const = default;
+};
+
+/// An entry of a redirect map with a program, and the origin of that program.
+struct xdp_entry_program {
+    std::shared_ptr<xdp_map> map;
+    xdp_map_entry entry;
+    xdp_config from;
 };
 
 /// The parts of a running forwarder, built from a configuration and changed while it forwards. Control thread only.
@@ -87,6 +95,10 @@ public:
     /// Returns the placements by rx queue.
     const std::vector<xdp_placement> &xdp_of(const net_device &dev) { return xdp_[dev.ifindex]; }
     void set_xdp(net_device &dev, const std::vector<xdp_placement> &queues);
+    /// Returns the entries of redirect maps whose program is an [xdp.NAME].
+    std::vector<xdp_entry_program> entry_programs() const;
+    /// Sets an entry, with a program that it loads. Throws `error`; then nothing has changed.
+    void load_entry_xdp(xdp_map &map, xdp_map_entry entry, const xdp_config &xdp, std::uint64_t flags = BPF_ANY);
     void adopt(config cfg);
 
     // Settings. On failure they change nothing and throw `error`.
@@ -139,6 +151,8 @@ private:
     std::unique_ptr<mirror> mirror_;
     ktime_t started_ = 0;
     std::map<ifindex_t, std::vector<xdp_placement>> xdp_;
+    /// The programs that were loaded for entries of redirect maps, and their origin.
+    std::vector<std::pair<std::weak_ptr<xdp_program>, xdp_config>> entry_xdp_;
     std::map<ifindex_t, std::string> said_; ///< the last logged state of each port
 };
 
