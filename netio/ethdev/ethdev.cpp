@@ -109,7 +109,7 @@ public:
     rx_wait wait_of(std::uint16_t queue) override;
     bool has_ntuple() const override { return flows_ && flows_->usable(); }
     int rx_flow_steer(const flow_tuple &flow, std::uint16_t queue) override { return flows_->steer(flow, queue); }
-    void rx_flow_expire(int filter) noexcept override { flows_->expire(filter); }
+    bool rx_flow_expire(int filter) noexcept override { return flows_->expire(filter); }
 
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override;
     bool rx_pending(std::uint16_t queue) const noexcept override;

@@ -82,13 +82,15 @@ int ethdev_flows::steer(const flow_tuple &flow, std::uint16_t queue) noexcept
     return number;
 }
 
-void ethdev_flows::expire(int filter) noexcept
+bool ethdev_flows::expire(int filter) noexcept
 {
     const auto found = rules_.find(filter);
     rte_flow_error why{};
-    if (found != rules_.end() && rte_flow_destroy(id_, found->second, &why) == 0) {
-        rules_.erase(found);
+    if (found != rules_.end() && rte_flow_destroy(id_, found->second, &why) != 0) {
+        return false;
     }
+    rules_.erase(filter);
+    return true;
 }
 
 void ethdev_flows::clear() noexcept

@@ -49,8 +49,8 @@ public:
     /// Creates a rule and returns its number, or -errno: -ENOSPC if RX_FLOW_FILTERS_MAX rules exist, -EINVAL if the
     /// driver refuses it.
     int steer(const flow_tuple &flow, std::uint16_t queue) noexcept;
-    /// Destroys the rule with that number.
-    void expire(int filter) noexcept;
+    /// Destroys the rule with that number. False: the driver refuses, and the rule stays.
+    bool expire(int filter) noexcept;
     /// Destroys all rules, before the port stops.
     void clear() noexcept;
 

@@ -8,6 +8,7 @@
 #include "rps_internal.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace halfpoll
@@ -62,20 +63,23 @@ bool rps_may_expire_flow(rx_queue &q, std::uint32_t hash, int filter) noexcept
     return static_cast<std::int32_t>(since) >= static_cast<std::int32_t>(10 * q.rps->now.flow_mask());
 }
 
-void remove(net_device &dev, arfs_state::filter_map::iterator which)
+/// False: the device keeps the rule for now.
+bool remove(net_device &dev, arfs_state::filter_map::iterator which)
 {
-    dev.driver->rx_flow_expire(which->second.filter);
+    if (!dev.driver->rx_flow_expire(which->second.filter)) {
+        return false;
+    }
     dev.arfs->filters.erase(which);
+    return true;
 }
 
 void steer(rx_queue &from, const arfs_request &request, ktime_t now)
 {
     net_device &dev = *from.dev;
     arfs_state &arfs = *dev.arfs;
-    if (const auto old = arfs.filters.find(request.flow); old != arfs.filters.end()) {
-        remove(dev, old);
-    }
-    const int filter = dev.driver->rx_flow_steer(request.flow, request.queue);
+    const auto old = arfs.filters.find(request.flow);
+    const bool free = old == arfs.filters.end() || remove(dev, old);
+    const int filter = free ? dev.driver->rx_flow_steer(request.flow, request.queue) : -EBUSY;
     if (filter < 0) {
         ++from.steering->refused;
         return;
@@ -102,7 +106,7 @@ void expire(net_device &dev, ktime_t now)
         bool over = false;
         at_home(q, [&] { over = rps_may_expire_flow(q, filter.hash, filter.filter); });
         if (over) {
-            remove(dev, here);
+            remove(dev, here); // at the next look again, if the device keeps it
         }
     }
 }

@@ -649,8 +649,10 @@ class ntuple_port final : public port
 public:
     using rules = std::map<int, std::pair<flow_tuple, std::uint16_t>>;
 
-    ntuple_port(std::array<std::shared_ptr<fake_wire>, 2> wires, rules &made, std::atomic<int> &refuse)
-        : queues_{fake_port(wires[0]), fake_port(wires[1])}, made_(made), refuse_(refuse)
+    /// `keep`: while not 0, rules are not removed; counts down.
+    ntuple_port(std::array<std::shared_ptr<fake_wire>, 2> wires, rules &made, std::atomic<int> &refuse,
+                std::atomic<int> &keep)
+        : queues_{fake_port(wires[0]), fake_port(wires[1])}, made_(made), refuse_(refuse), keep_(keep)
     {
     }
     port_info info() const override
@@ -676,7 +678,14 @@ public:
         made_[++last_] = {flow, queue};
         return last_;
     }
-    void rx_flow_expire(int filter) noexcept override { made_.erase(filter); }
+    bool rx_flow_expire(int filter) noexcept override
+    {
+        if (keep_ != 0) {
+            --keep_;
+            return false;
+        }
+        return made_.erase(filter) == 1;
+    }
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         return queues_[queue].rx_burst(0, pkts, n);
@@ -689,7 +698,7 @@ public:
 private:
     std::array<fake_port, 2> queues_;
     rules &made_;
-    std::atomic<int> &refuse_;
+    std::atomic<int> &refuse_, &keep_;
     int last_ = 0;
 };
 
@@ -707,7 +716,8 @@ protected:
         options.ntuple = ntuple;
         set_rps_sock_flow_entries(*core_, 1024);
         return core_->register_netdevice(
-            std::make_unique<ntuple_port>(std::array{wire_, std::make_shared<fake_wire>()}, rules_, refuse_), options);
+            std::make_unique<ntuple_port>(std::array{wire_, std::make_shared<fake_wire>()}, rules_, refuse_, keep_),
+            options);
     }
     void TearDown() override
     {
@@ -732,7 +742,7 @@ protected:
     }
 
     ntuple_port::rules rules_;
-    std::atomic<int> refuse_{0};
+    std::atomic<int> refuse_{0}, keep_{0};
 };
 
 TEST_F(arfs_test, AFlowThatMovesIsBroughtToTheQueueOfItsCpu)
@@ -757,6 +767,23 @@ TEST_F(arfs_test, AFlowThatMovesIsBroughtToTheQueueOfItsCpu)
     });
     EXPECT_TRUE(control_until([&] { return rules_.empty(); }));
     EXPECT_EQ(rps_counters_of(to).filters, 0U);
+}
+
+TEST_F(arfs_test, ARuleThatTheDeviceKeepsIsNotForgotten)
+{
+    net_device &dev = open_two();
+    move(1);
+    ASSERT_TRUE(control_until([&] { return rules_.size() == 1; }));
+    keep_ = 1000;
+    move(0);
+    move(1);
+    ASSERT_TRUE(control_until([&] { return rps_counters_of(*dev.queues[0]).refused == 1; }));
+    EXPECT_EQ(rules_.size(), 1U) << "one flow, one rule";
+    EXPECT_EQ(rps_counters_of(*dev.queues[1]).filters, 1U);
+    keep_ = 2; // queue 1 has seen no packet of the flow, so that the rule expires
+    EXPECT_TRUE(control_until([&] { return rules_.empty(); }));
+    EXPECT_EQ(keep_, 0);
+    EXPECT_EQ(rps_counters_of(*dev.queues[1]).filters, 0U);
 }
 
 TEST_F(arfs_test, AUsedRuleStays)

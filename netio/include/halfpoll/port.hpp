@@ -142,8 +142,8 @@ public:
     /// RX_FLOW_FILTERS_MAX, or -errno: -ENOTSUP if the driver has no such rules (AF_XDP); ethdev -ENOSPC if all numbers
     /// are in use, -EINVAL if DPDK or its driver refuses the rule. Rules end with close() at the latest.
     virtual int rx_flow_steer(const flow_tuple &, std::uint16_t) { return -ENOTSUP; }
-    /// Removes the rule with that number.
-    virtual void rx_flow_expire(int) noexcept {}
+    /// Removes the rule with that number. False: the device keeps the rule, and its number stays in use.
+    virtual bool rx_flow_expire(int) noexcept { return false; }
 
     // --- owner of the rx queue ---
     /// Returns up to n packets, which the caller owns then.
