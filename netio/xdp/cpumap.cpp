@@ -281,7 +281,6 @@ bool cpumap_redirect(const redirect_guard &guard, const redirect_run &run) noexc
     }
     cpu_enqueue(lane, run.in, run.pkts(), fit);
     if (unlikely(fit < run.n)) {
-        lane.ring->count_drops(run.n - fit);
         redirect_error(run, xdp_error::enobufs, run.pkts() + fit, run.n - fit);
     }
     if (xdp_trace_enabled()) {
