@@ -69,8 +69,7 @@ class LossFree:
             self.sink.__exit__(kind, *rest)
 
 
-@unittest.skipIf(KERNEL, "about halfpoll")
-class Reload(unittest.TestCase):
+class ReloadCase(unittest.TestCase):
     def setUp(self):
         self.lab = ReloadLab(("lan", "wan", "alt"), configure=False)
         self.addCleanup(self.lab.stop)
@@ -78,6 +77,24 @@ class Reload(unittest.TestCase):
         self.client, self.router = self.lab.client, self.lab.router
         ping(self.client, WAN.host4)
 
+    def indices(self):
+        return {i["name"]: i["ifindex"] for i in self.lab.show("interfaces")}
+
+    def state(self, name):
+        return self.lab.interface(name)["state"]
+
+    def system_call(self):
+        """Returns the number of the system call in which the control thread waits."""
+        return pathlib.Path(f"/proc/{self.lab.process.pid}/syscall").read_text(encoding="ascii").split()[0]
+
+    def refused(self, *ports, **parts):
+        done = self.lab.reload(*ports, check=False, **parts)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        return done.stdout
+
+
+@unittest.skipIf(KERNEL, "about halfpoll")
+class Reload(ReloadCase):
     def ports(self):
         return sorted(i["name"] for i in self.lab.show("interfaces"))
 

@@ -10,7 +10,7 @@ import subprocess
 import unittest
 
 from lab import KERNEL, NETWORKS, PROGRAM, Namespace, wait_for
-from test_operate import LossFree, ReloadLab, port
+from test_operate import LossFree, ReloadCase, port
 from traffic import ping, wait_ping
 
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
@@ -24,30 +24,6 @@ entries = [ { key = 1, port = "lan" }, { key = 2, port = "wan" } ]
 def xdp_table(name, program, config=""):
     file = pathlib.Path(PROGRAM).parents[1] / "xdp" / f"{program}.so"
     return f'\n[xdp.{name}]\nfile = "{file}"\nconfig = "{config}"\n'
-
-
-class ReloadCase(unittest.TestCase):
-    def setUp(self):
-        self.lab = ReloadLab(("lan", "wan", "alt"), configure=False)
-        self.addCleanup(self.lab.stop)
-        self.lab.configure_only(LAN, WAN)
-        self.client, self.router = self.lab.client, self.lab.router
-        ping(self.client, WAN.host4)
-
-    def indices(self):
-        return {i["name"]: i["ifindex"] for i in self.lab.show("interfaces")}
-
-    def state(self, name):
-        return self.lab.interface(name)["state"]
-
-    def system_call(self):
-        """Returns the number of the system call in which the control thread waits."""
-        return pathlib.Path(f"/proc/{self.lab.process.pid}/syscall").read_text(encoding="ascii").split()[0]
-
-    def refused(self, *ports, **parts):
-        done = self.lab.reload(*ports, check=False, **parts)
-        self.assertEqual(done.returncode, 1, done.stdout)
-        return done.stdout
 
 
 @unittest.skipIf(KERNEL, "about halfpoll")
