@@ -13,13 +13,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
 #include <sstream>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -347,6 +351,39 @@ TEST_F(trace, ReadingLeavesNothingBehindAndTheTraceAsItIs)
     }
     const environment tmpdir("TMPDIR", here + "/none");
     EXPECT_TRUE(refusal([&] { read_trace(folder); }).starts_with(folder.string() + ": this trace cannot be copied"));
+}
+
+/// The reader waits for a named pipe, which is in the place of a file of events, when the signal comes.
+TEST_F(trace, AReaderThatIsEndedLeavesNothingBehind)
+{
+    const std::string here = home + "/ended", temporary = here + "/temporary";
+    std::filesystem::create_directories(temporary);
+    const auto folder = some_trace(here);
+    std::filesystem::path events;
+    for (const auto &file : std::filesystem::directory_iterator(folder)) {
+        events = file.path().filename() != "metadata" ? file.path() : events;
+    }
+    std::filesystem::remove(events);
+    ASSERT_EQ(mkfifo(events.c_str(), 0600), 0);
+    const environment tmpdir("TMPDIR", temporary);
+    const pid_t reader = fork();
+    if (reader == 0) {
+        try {
+            read_trace(folder);
+        } catch (const std::exception &) {
+            // the pipe is no trace
+        }
+        _exit(0);
+    }
+    ASSERT_TRUE(eventually([&] { return !std::filesystem::is_empty(temporary); }));
+    kill(reader, SIGTERM);
+    int status = 0;
+    EXPECT_TRUE(eventually([&] {
+        close(open(events.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)); // the reader goes on
+        return waitpid(reader, &status, WNOHANG) == reader;
+    }));
+    EXPECT_TRUE(WIFSIGNALED(status)) << status;
+    EXPECT_TRUE(std::filesystem::is_empty(temporary));
 }
 
 /// A trace prepared for babeltrace2 2.1, as docs/tracing.md describes.

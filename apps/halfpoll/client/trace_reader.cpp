@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "trace_reader.hpp"
 
+#include <halfpoll/start_thread.hpp>
+
 #include <babeltrace2/babeltrace.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <string_view>
@@ -118,6 +122,18 @@ trace_event event_of(const bt_message *message)
     return result;
 }
 
+/// Whether a signal that ends the process waits behind a signals_blocked.
+bool must_end() noexcept
+{
+    sigset_t waiting;
+    sigpending(&waiting);
+    return std::ranges::any_of(std::initializer_list<int>{SIGHUP, SIGINT, SIGTERM}, [&](int signal) {
+        struct sigaction action;
+        return sigismember(&waiting, signal) == 1 && sigaction(signal, nullptr, &action) == 0 &&
+               action.sa_handler != SIG_IGN;
+    });
+}
+
 /// The sink component, which collects the events at the end of the graph.
 struct sink {
     bt_message_iterator *messages = nullptr;
@@ -134,6 +150,9 @@ bt_graph_simple_sink_component_consume_func_status sink::consume() noexcept
     const bt_message_iterator_next_status status = bt_message_iterator_next(messages, &batch, &count);
     if (status != BT_MESSAGE_ITERATOR_NEXT_STATUS_OK) {
         return static_cast<bt_graph_simple_sink_component_consume_func_status>(status); // both have equal values
+    }
+    if (must_end()) {
+        failure = std::make_exception_ptr(error("interrupted"));
     }
     for (std::uint64_t i = 0; i < count; ++i) {
         const message_ptr message(batch[i]);
@@ -340,6 +359,7 @@ std::vector<trace_event> read_trace(const std::string &folder)
     if (!std::filesystem::is_regular_file(folder + "/metadata", ignored)) {
         throw error(folder + ": no trace, it has no file \"metadata\" (DPDK writes one folder rte-... a start)");
     }
+    const signals_blocked until_the_copy_is_removed;
     try {
         return read_copy({folder, with_packet_begin(content_of(folder + "/metadata"))}, folder);
     } catch (const error &e) {

@@ -33,7 +33,7 @@ struct trace_event {
 };
 
 /// Returns all events of a trace (CTF) by time. Texts are printable. Throws `error` if the folder holds no trace or a
-/// damaged one.
+/// damaged one. Signals are blocked meanwhile; one that ends the process cuts the reading short.
 std::vector<trace_event> read_trace(const std::string &folder);
 
 /// Returns how many threads of a trace filled their buffer, which has the EAL's default size; later events of these
