@@ -245,12 +245,14 @@ void af_xdp_port::join_wait(folded_queue &queue)
     }
     queue.wait_fd = epoll_create1(EPOLL_CLOEXEC);
     queue.own_wait_fd = queue.wait_fd >= 0;
+    bool joined = queue.own_wait_fd;
     for (const xsk_queue *socket : queue.sockets) {
         epoll_event event{};
         event.events = EPOLLIN;
-        if (epoll_ctl(queue.wait_fd, EPOLL_CTL_ADD, socket->fd(), &event) < 0) {
-            throw_errno(errno, "af_xdp:" + netdev_.name() + ": cannot wait for several sockets at once");
-        }
+        joined = joined && epoll_ctl(queue.wait_fd, EPOLL_CTL_ADD, socket->fd(), &event) == 0;
+    }
+    if (!joined) {
+        throw_errno(errno, "af_xdp:" + netdev_.name() + ": cannot wait for several sockets at once");
     }
 }
 

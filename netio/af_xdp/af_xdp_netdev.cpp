@@ -67,12 +67,12 @@ void parse_attribute(link_message &out, const rtattr *attr)
     }
 }
 
-/// False: the kernel does not answer with a link, so the interface is gone.
-bool get_link(int ifindex, link_message &out) noexcept
+/// Returns 0 or errno: ENODEV if the kernel does not answer with a link, so the interface is gone.
+int get_link(int ifindex, link_message &out) noexcept
 {
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0) {
-        return false;
+        return errno;
     }
     struct {
         nlmsghdr header;
@@ -87,17 +87,21 @@ bool get_link(int ifindex, link_message &out) noexcept
     ssize_t n = connect(fd, reinterpret_cast<const sockaddr *>(&kernel), sizeof kernel);
     n = n < 0 ? n : send(fd, &request, sizeof request, 0);
     n = n < 0 ? n : recv(fd, reply, sizeof reply, 0);
+    const int errnum = n < 0 ? errno : 0;
     ::close(fd);
+    if (errnum != 0) {
+        return errnum;
+    }
     const auto *header = reinterpret_cast<const nlmsghdr *>(reply);
-    if (n < 0 || !NLMSG_OK(header, static_cast<unsigned>(n)) || header->nlmsg_type != RTM_NEWLINK) {
-        return false;
+    if (!NLMSG_OK(header, static_cast<unsigned>(n)) || header->nlmsg_type != RTM_NEWLINK) {
+        return ENODEV;
     }
     const auto *info = static_cast<const ifinfomsg *>(NLMSG_DATA(header));
     int left = static_cast<int>(IFLA_PAYLOAD(header));
     for (const rtattr *attr = IFLA_RTA(info); RTA_OK(attr, left); attr = RTA_NEXT(attr, left)) {
         parse_attribute(out, attr);
     }
-    return true;
+    return 0;
 }
 
 } // namespace
@@ -164,8 +168,12 @@ netdev_facts netdev::facts() const
 {
     netdev_facts f;
     link_message link;
-    if (!get_link(ifindex_, link)) {
+    const int unknown = get_link(ifindex_, link);
+    if (unknown == ENODEV) {
         throw error("af_xdp:" + name_ + ": the interface is gone");
+    }
+    if (unknown != 0) {
+        throw_netdev(unknown, name_, "cannot read its properties");
     }
     f.rx_queues = std::max(1U, link.rx_queues);
     f.min_mtu = link.min_mtu ? link.min_mtu : f.min_mtu;

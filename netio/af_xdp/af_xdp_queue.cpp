@@ -62,8 +62,10 @@ xsk_queue::xsk_queue(const xsk_config &config, unsigned queue)
       max_frame_(xsk_max_frame(config.pool)), complete_checksums_(config.complete_checksums),
       descriptors_(config.descriptors)
 {
-    const int err = -retry_while_busy([&] { return create(config, queue); });
+    int err = -retry_while_busy([&] { return create(config, queue); });
     if (err != 0) {
+        // libxdp asks the C library for the interface's number; that error means that it had no descriptor for this.
+        err = err == ENOENT ? EMFILE : err;
         throw_errno(err, "af_xdp:" + config.ifname + ": cannot open an AF_XDP socket on queue " +
                              std::to_string(queue) + remedy(err));
     }

@@ -33,6 +33,7 @@
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <thread>
@@ -968,6 +969,32 @@ TEST_F(af_xdp, a_killed_owner_leaves_nothing_behind)
     const packet_peer peer("vb");
     ASSERT_TRUE(peer.send(numbered(1)));
     EXPECT_TRUE(wait_until([&] { return echo() > 0; }));
+}
+
+/// Whatever the descriptor is for that is missing.
+TEST_F(af_xdp, names_the_limit_of_open_files)
+{
+    run("ip link del va");
+    make_pair("numrxqueues 2 numtxqueues 2");
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    unsigned refused = 0;
+    std::string problem = "not opened yet";
+    for (rlim_t limit = 3; !problem.empty(); ++limit) {
+        const rlimit few{.rlim_cur = limit, .rlim_max = before.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &few);
+        problem = refusal([&] {
+            device = make_af_xdp_port("va");
+            device->open(options(1, 2)); // one rx queue waits for two sockets
+            device->set_event_handler([](port_event) {});
+        });
+        setrlimit(RLIMIT_NOFILE, &before);
+        if (!problem.empty()) {
+            EXPECT_THAT(problem, HasSubstr("Too many open files (raise the limit of open files: ulimit -n")) << limit;
+            ++refused;
+        }
+    }
+    EXPECT_GT(refused, 5U);
 }
 
 TEST_F(af_xdp, refuses_with_a_remedy)

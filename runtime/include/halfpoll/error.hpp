@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -16,10 +17,12 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// Throws `error` with the message "`what`: strerror(`errnum`)". `errnum` is a positive errno.
+/// Throws `error` with the message "`what`: strerror(`errnum`)", and the remedy if file descriptors are short, which
+/// can happen anywhere. `errnum` is a positive errno.
 [[noreturn]] inline void throw_errno(int errnum, const std::string &what)
 {
-    throw error(what + ": " + std::generic_category().message(errnum));
+    const char *remedy = errnum == EMFILE ? " (raise the limit of open files: ulimit -n; systemd: LimitNOFILE=)" : "";
+    throw error(what + ": " + std::generic_category().message(errnum) + remedy);
 }
 
 } // namespace halfpoll
