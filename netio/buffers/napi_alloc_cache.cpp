@@ -2,6 +2,8 @@
 #include <halfpoll/napi_alloc_cache.hpp>
 #include <halfpoll/softnet_data.hpp>
 
+#include "freed_segments.hpp"
+
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
@@ -39,24 +41,17 @@ bool napi_alloc_cache::alloc_raw(rte_mbuf **pkts, unsigned n) noexcept
 void napi_alloc_cache::free(rte_mbuf **pkts, unsigned n) noexcept
 {
     assert(at_home());
-    for (unsigned i = 0; i < n; ++i) {
-        for (rte_mbuf *m = pkts[i], *next; m; m = next) {
-            next = m->next;
-            m = rte_pktmbuf_prefree_seg(m);
-            if (!m) {
-                continue; // it has other references
-            }
-            if (m->pool != pool_) {
-                rte_mempool_put(m->pool, m);
-                continue;
-            }
-            if (count_ == CAPACITY) {
-                count_ -= REFILL;
-                rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(&stock_[count_]), REFILL);
-            }
-            stock_[count_++] = m;
+    for_freed_segments(pkts, n, [this](rte_mbuf *m) noexcept {
+        if (m->pool != pool_) {
+            rte_mempool_put(m->pool, m);
+            return;
         }
-    }
+        if (count_ == CAPACITY) {
+            count_ -= REFILL;
+            rte_mempool_put_bulk(pool_, reinterpret_cast<void **>(&stock_[count_]), REFILL);
+        }
+        stock_[count_++] = m;
+    });
 }
 
 void napi_alloc_cache::drain() noexcept

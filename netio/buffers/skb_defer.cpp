@@ -7,6 +7,7 @@
 //        skb_defer_flush() <--------------- one ring per pair of CPUs <-------'
 #include "skb_defer.hpp"
 #include "defer_ring.hpp"
+#include "freed_segments.hpp"
 
 #include <halfpoll/stat_add.hpp>
 
@@ -34,22 +35,15 @@ void defer(net_cpu &cpu, unsigned home, rte_mbuf **pkts, unsigned n) noexcept
     const std::uint32_t max = cpu.core->skb_defer_max();
     rte_mempool *const pool = cpu.core->pool();
     std::uint64_t deferred = 0, over = 0;
-    for (unsigned i = 0; i < n; ++i) {
-        for (rte_mbuf *m = pkts[i], *next; m; m = next) {
-            next = m->next;
-            m = rte_pktmbuf_prefree_seg(m);
-            if (!m) {
-                continue; // it has other references
-            }
-            if (m->pool == pool && ring.length(max) < max) {
-                ring.put(m);
-                ++deferred;
-            } else {
-                cpu.cache->free(&m, 1);
-                ++over;
-            }
+    for_freed_segments(pkts, n, [&](rte_mbuf *m) noexcept {
+        if (m->pool == pool && ring.length(max) < max) {
+            ring.put(m);
+            ++deferred;
+        } else {
+            cpu.cache->free(&m, 1);
+            ++over;
         }
-    }
+    });
     stat_add(cpu.deferred, deferred);
     stat_add(cpu.defer_over, over);
 }
