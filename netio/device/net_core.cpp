@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "control_loop.hpp"
 #include "netio/buffers/defer_ring.hpp"
 #include "netio/steering/backlog_internal.hpp"
 #include "netio/steering/backlog_ring.hpp"
@@ -12,14 +13,8 @@
 #include <halfpoll/softnet_data.hpp>
 #include <halfpoll/xdp.hpp>
 
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstdio>
 
 namespace halfpoll
@@ -46,7 +41,8 @@ void reset_stats(dev_stats &stats) noexcept
 } // namespace
 
 net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
-    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
+    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX)),
+      control_(std::make_unique<control_loop>())
 {
     xdp_init();
     flow_hash_key(); // creates the key before the first packet
@@ -75,14 +71,12 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
     set_netdev_max_backlog(netdev_max_backlog);
     try {
         make_rings(foreign_threads);
-        open_control();
         add_napis();
     } catch (...) {
         remove_napis();
         for (auto &cpu : cpus_) {
             free_rings(*cpu);
         }
-        close_control();
         throw;
     }
     cpuhp_ = rt.cpuhp_setup_state({.name = "netio",
@@ -111,7 +105,6 @@ net_core::~net_core()
     for (auto &cpu : cpus_) {
         free_rings(*cpu);
     }
-    close_control();
 }
 
 /// Creates the rings from every CPU (and foreign thread) to every CPU.
@@ -170,29 +163,6 @@ void net_core::set_netdev_max_backlog(unsigned packets)
     backlog_share_.store((packets + 1) / cpus(), std::memory_order_relaxed);
 }
 
-/// Opens one fd for the control loop, over posted work and the timer.
-void net_core::open_control()
-{
-    posted_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    timer_fd_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    control_fd_ = epoll_create1(EPOLL_CLOEXEC);
-    for (const int fd : {posted_fd_, timer_fd_}) {
-        epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-        if (control_fd_ < 0 || fd < 0 || epoll_ctl(control_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
-            throw_errno(errno, "no fds for the control loop");
-        }
-    }
-}
-
-void net_core::close_control() noexcept
-{
-    for (const int fd : {control_fd_, timer_fd_, posted_fd_}) {
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
-}
-
 /// Sets the timer to the next time at which a link is polled, a device is looked for or flows are processed.
 void net_core::arm_timer() noexcept
 {
@@ -200,15 +170,7 @@ void net_core::arm_timer() noexcept
     table_.for_each([&](const net_device &dev) {
         next = std::min({next, dev.link_look_at, dev.return_look_at, dev.arfs_look_at});
     });
-    if (next == armed_for_) {
-        return;
-    }
-    armed_for_ = next;
-    itimerspec when{};
-    if (next != KTIME_MAX) {
-        when.it_value = {.tv_sec = next / NSEC_PER_SEC, .tv_nsec = next % NSEC_PER_SEC};
-    }
-    timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &when, nullptr);
+    control_->arm(next);
 }
 
 void net_core::set_rx_handler(rx_handler receive, void *ctx) noexcept
@@ -259,35 +221,13 @@ std::uint64_t net_core::drops(unsigned reason) const noexcept
     return sum;
 }
 
-void net_core::post(std::function<void()> work)
-{
-    {
-        const std::lock_guard lock(posted_mutex_);
-        posted_.push_back(std::move(work));
-    }
-    const std::uint64_t one = 1;
-    if (write(posted_fd_, &one, sizeof one) < 0 && errno != EAGAIN) {
-        throw_errno(errno, "control loop cannot be woken");
-    }
-}
+int net_core::control_fd() const noexcept { return control_->fd(); }
+
+void net_core::post(std::function<void()> work) { control_->post(std::move(work)); }
 
 void net_core::run_control()
 {
-    for (const int fd : {posted_fd_, timer_fd_}) {
-        std::uint64_t count;
-        if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN) {
-            throw_errno(errno, "control loop");
-        }
-    }
-    armed_for_ = KTIME_MAX; // the timer may just have expired
-    std::vector<std::function<void()>> work;
-    {
-        const std::lock_guard lock(posted_mutex_);
-        work.swap(posted_);
-    }
-    for (auto &fn : work) {
-        fn();
-    }
+    control_->run();
     const ktime_t now = ktime_get();
     look_at_links(now);
     look_for_failed(now);

@@ -21,6 +21,7 @@ namespace halfpoll
 {
 
 class backlog_ring;
+class control_loop;
 class defer_ring;
 class net_core;
 struct redirect_cpu;
@@ -265,10 +266,11 @@ public:
     std::uint64_t foreign_drops() const noexcept { return foreign_drops_.load(std::memory_order_relaxed); }
 
     /// An fd that is readable when run_control() has work.
-    int control_fd() const noexcept { return control_fd_; }
+    int control_fd() const noexcept;
     /// Runs posted work (link changes, removals, resets), polls the link of devices that send no link events, looks for
     /// devices that are away, and moves flows to other queues (accelerated RFS). Takes long when a device is opened,
-    /// closed or reset. Throws `error` if the control fds fail, and what posted work throws.
+    /// closed or reset. Throws `error` if the control fds fail, and what posted work throws; the remaining work then
+    /// waits for the next call, and control_fd() stays readable.
     void run_control();
     /// Queues work for run_control(). Any thread except data CPUs: it takes a lock and allocates. Throws `error` if the
     /// control thread cannot be woken.
@@ -283,8 +285,6 @@ private:
     void make_rings(unsigned foreign_threads);
     void add_napis();
     void remove_napis() noexcept;
-    void open_control();
-    void close_control() noexcept;
     void arm_timer() noexcept;
     void announce(net_device &dev) noexcept;
 
@@ -351,12 +351,7 @@ private:
     /// Written by the control thread, read by data CPUs; relaxed, each value stands for itself.
     std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0}, skb_defer_max_{0};
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
-    int control_fd_ = -1;                         ///< epoll over posted_fd_ and timer_fd_
-    int posted_fd_ = -1;                          ///< eventfd
-    int timer_fd_ = -1;                           ///< timerfd
-    ktime_t armed_for_ = KTIME_MAX;               ///< expiry that timer_fd_ is set to
-    std::mutex posted_mutex_;
-    std::vector<std::function<void()>> posted_;
+    std::unique_ptr<control_loop> control_;
 };
 
 } // namespace halfpoll
