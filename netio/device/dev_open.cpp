@@ -103,7 +103,7 @@ unsigned net_core::open_driver(port &driver, const net_device_options &options, 
     check_options(driver, options);
     const bool had_mac = !rte_is_zero_ether_addr(&mac);
     port_options wanted{.rx_queues = options.rx_queues,
-                        .tx_queues = std::clamp(driver.info().max_tx_queues, 1U, cores()),
+                        .tx_queues = std::clamp(driver.info().max_tx_queues, 1U, count_cores(placed_cpus())),
                         .descriptors = options.descriptors,
                         .mtu = options.mtu,
                         .pool = pool_};
@@ -130,8 +130,9 @@ void net_core::attach_driver(net_device &dev, unsigned tx_queues)
     dev.device = device.empty() ? dev.name : device;
     dev.mtu.store(options.mtu, std::memory_order_relaxed);
     dev.tx_queues = tx_queues;
-    const std::vector<unsigned> rx_cpus = rx_homes(dev);
-    route_tx(dev, choose_tx(rx_cpus, dev.tx_queues));
+    const placement_cpus placed = placed_cpus();
+    const std::vector<unsigned> rx_cpus = rx_homes(placed, options.cpus, options.rx_queues);
+    route_tx(dev, choose_tx(placed, rx_cpus, dev.tx_queues));
     for (unsigned i = 0; i < options.rx_queues; ++i) {
         auto q = make_queue(dev, i, *cpus_[rx_cpus[i]]);
         const start_of_ladder start = choose_rung(*q);

@@ -138,107 +138,13 @@ bool net_core::in_flight()
     return any;
 }
 
-/// Number of logical CPUs that have runtime CPUs: a device needs no more tx queues than that.
-unsigned net_core::cores() const noexcept
+placement_cpus net_core::placed_cpus() const
 {
-    unsigned n = 0;
+    placement_cpus placed;
     for (unsigned c = 0; c < cpus(); ++c) {
-        n += rt_.first_on_core(c) == c;
+        placed.push_back({!rt_.options().cpus[c].dedicated, cpu_active(c), rt_.first_on_core(c)});
     }
-    return n;
-}
-
-/// The stand-in of a CPU that is offline: for a dedicated CPU preferably one on the same logical CPU, else the one with
-/// the fewest queues.
-unsigned net_core::stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept
-{
-    const auto cost = [&](unsigned c) {
-        const bool near = !is_general(cpu) && rt_.first_on_core(c) == rt_.first_on_core(cpu);
-        return std::pair(!near, load[c]);
-    };
-    unsigned best = cpus();
-    for (unsigned c = 0; c < cpus(); ++c) {
-        if (is_general(c) && cpu_active(c) && (best == cpus() || cost(c) < cost(best))) {
-            best = c;
-        }
-    }
-    return best;
-}
-
-/// By rx queue: the CPU of the options, or the stand-in of a CPU that is offline.
-std::vector<unsigned> net_core::rx_homes(const net_device &dev) const
-{
-    const net_device_options &options = dev.options;
-    std::vector<unsigned> wanted = options.cpus;
-    for (unsigned c = 0; c < cpus() && options.cpus.empty(); ++c) {
-        if (is_general(c)) {
-            wanted.push_back(c);
-        }
-    }
-    std::vector<unsigned> homes(options.rx_queues);
-    std::vector<unsigned> load(cpus());
-    for (unsigned i = 0; i < options.rx_queues; ++i) {
-        homes[i] = wanted[i % wanted.size()];
-        load[homes[i]] += cpu_active(homes[i]);
-    }
-    for (unsigned &home : homes) {
-        if (!cpu_active(home)) {
-            home = stand_in(home, load);
-            ++load[home];
-        }
-    }
-    return homes;
-}
-
-/// The CPU that takes packets which other logical CPUs hand over to `cpu`, on the tx queue that both share. Bulk
-/// traffic must not be sent at the priority of a dedicated CPU.
-unsigned net_core::collector(unsigned cpu) const noexcept
-{
-    for (unsigned c = 0; c < cpus() && !is_general(cpu); ++c) {
-        if (is_general(c) && cpu_active(c) && rt_.first_on_core(c) == rt_.first_on_core(cpu)) {
-            return c;
-        }
-    }
-    return cpu;
-}
-
-/// By runtime CPU: the tx queue and its owner. The CPUs that poll the device get tx queues first, because what they
-/// forward back then needs no hand-over. CPUs that are offline get none.
-std::vector<tx_choice> net_core::choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const
-{
-    std::vector<unsigned> order = rx_cpus;
-    for (const bool active : {true, false}) {
-        for (unsigned c = 0; c < cpus(); ++c) {
-            if (cpu_active(c) == active) {
-                order.push_back(c);
-            }
-        }
-    }
-    std::vector<tx_choice> choices(cpus());
-    std::vector<bool> seen(cpus());
-    std::vector<std::uint16_t> owners;
-    std::vector<int> queue_of(cpus(), -1); // by first_on_core(): CPUs that preempt each other share a queue
-    unsigned next = 0;
-    for (unsigned c : order) {
-        if (seen[c]) {
-            continue;
-        }
-        seen[c] = true;
-        int &shared = queue_of[rt_.first_on_core(c)];
-        if (shared >= 0 && cpu_active(c)) {
-            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
-            continue;
-        }
-        if (owners.size() < tx_queues && cpu_active(c)) {
-            shared = static_cast<int>(owners.size());
-            owners.push_back(static_cast<std::uint16_t>(collector(c)));
-            choices[c] = {static_cast<std::uint16_t>(shared), static_cast<std::uint16_t>(c)};
-            continue;
-        }
-        const std::size_t queue = next++ % owners.size();
-        choices[c] = {static_cast<std::uint16_t>(queue), owners[queue]};
-    }
-    return choices;
+    return placed;
 }
 
 /// What a CPU that owns a tx queue sends by: the device itself if the CPU is alone on its logical CPU, else the locked
@@ -270,7 +176,8 @@ void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
 /// Gives queues the homes and owners that suit the CPUs which are online. Nothing is under way.
 void net_core::place(net_device &dev)
 {
-    const std::vector<unsigned> homes = rx_homes(dev);
+    const placement_cpus placed = placed_cpus();
+    const std::vector<unsigned> homes = rx_homes(placed, dev.options.cpus, dev.options.rx_queues);
     for (std::size_t i = 0; i < dev.queues.size(); ++i) {
         rx_queue &q = *dev.queues[i];
         net_cpu &home = *cpus_[homes[i]];
@@ -279,7 +186,7 @@ void net_core::place(net_device &dev)
             q.cpu = &home;
         }
     }
-    const std::vector<tx_choice> choices = choose_tx(homes, dev.tx_queues);
+    const std::vector<tx_choice> choices = choose_tx(placed, homes, dev.tx_queues);
     for (const auto &cpu : cpus_) {
         const xmit_queue *q = cpu->xmit[dev.ifindex].get();
         const tx_choice &choice = choices[cpu->id];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "placement.hpp"
+
 #include <halfpoll/net_core.hpp>
 
 #include <vector>

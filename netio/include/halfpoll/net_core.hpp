@@ -24,6 +24,7 @@ class backlog_ring;
 class control_loop;
 class defer_ring;
 class net_core;
+struct placement_cpu;
 struct redirect_cpu;
 struct redirect_state;
 struct rps_cpu;
@@ -84,13 +85,6 @@ struct defer_ring_deleter {
     void operator()(defer_ring *ring) const noexcept;
 };
 using defer_ring_ptr = std::unique_ptr<defer_ring, defer_ring_deleter>;
-
-/// A CPU's choice for one device: the tx queue that its packets use, and the runtime CPU that sends on it. Runtime CPUs
-/// on one logical CPU (mode `nested`) share a queue, and each of them is an owner of it.
-struct tx_choice {
-    std::uint16_t queue;
-    std::uint16_t owner;
-};
 
 /// netio's part of a runtime CPU. Home CPU only, unless a member says otherwise.
 struct net_cpu {
@@ -320,12 +314,7 @@ private:
     class traffic_hold;
     void cpu_moves(unsigned cpu, bool active);
     void place(net_device &dev);
-    unsigned cores() const noexcept;
-    bool is_general(unsigned cpu) const noexcept { return !rt_.options().cpus[cpu].dedicated; }
-    unsigned stand_in(unsigned cpu, const std::vector<unsigned> &load) const noexcept;
-    unsigned collector(unsigned cpu) const noexcept;
-    std::vector<unsigned> rx_homes(const net_device &dev) const;
-    std::vector<tx_choice> choose_tx(const std::vector<unsigned> &rx_cpus, unsigned tx_queues) const;
+    std::vector<placement_cpu> placed_cpus() const;
     tx_port *driver_for(net_device &dev, const net_cpu &cpu, unsigned queue);
     void give_tx_queue(net_device &dev, net_cpu &cpu);
     bool in_flight();
