@@ -5,6 +5,7 @@
 //   register -> open -> start ... stop, close -> unregister
 //                 ^                    |            (dev_replace.cpp: another device takes over)
 //                 +-- reopen, reset ---+---> failed: looked for again (dev_return.cpp)
+#include "net_core_impl.hpp"
 #include "net_rx_poll.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/redirect.hpp"
@@ -103,7 +104,7 @@ unsigned net_core::open_driver(port &driver, const net_device_options &options, 
     check_options(driver, options);
     const bool had_mac = !rte_is_zero_ether_addr(&mac);
     port_options wanted{.rx_queues = options.rx_queues,
-                        .tx_queues = std::clamp(driver.info().max_tx_queues, 1U, count_cores(placed_cpus())),
+                        .tx_queues = std::clamp(driver.info().max_tx_queues, 1U, impl_->placement.useful_tx_queues()),
                         .descriptors = options.descriptors,
                         .mtu = options.mtu,
                         .pool = pool_};
@@ -130,11 +131,9 @@ void net_core::attach_driver(net_device &dev, unsigned tx_queues)
     dev.device = device.empty() ? dev.name : device;
     dev.mtu.store(options.mtu, std::memory_order_relaxed);
     dev.tx_queues = tx_queues;
-    const placement_cpus placed = placed_cpus();
-    const std::vector<unsigned> rx_cpus = rx_homes(placed, options.cpus, options.rx_queues);
-    route_tx(dev, choose_tx(placed, rx_cpus, dev.tx_queues));
-    for (unsigned i = 0; i < options.rx_queues; ++i) {
-        auto q = make_queue(dev, i, *cpus_[rx_cpus[i]]);
+    unsigned number = 0;
+    for (net_cpu *home : impl_->placement.choose(dev)) {
+        auto q = make_queue(dev, number++, *home);
         const start_of_ladder start = choose_rung(*q);
         netif_napi_add(*q->cpu->sd, q->napi, net_rx_poll, start.rung, start.reason);
         dev.queues.push_back(std::move(q));
@@ -145,11 +144,7 @@ void net_core::attach_driver(net_device &dev, unsigned tx_queues)
     }
     xdp_resize(dev);
     xdp_start(dev);
-    for (auto &cpu : cpus_) {
-        if (dev.tx[cpu->id].owner == cpu->id) {
-            give_tx_queue(dev, *cpu);
-        }
-    }
+    impl_->placement.give_tx_queues(dev);
     watch_driver(dev);
 }
 

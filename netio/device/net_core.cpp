@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "control_loop.hpp"
-#include "netio/buffers/defer_ring.hpp"
-#include "netio/steering/backlog_internal.hpp"
-#include "netio/steering/backlog_ring.hpp"
+#include "net_core_impl.hpp"
 #include "netio/steering/rps_internal.hpp"
 #include "netio/xdp/redirect.hpp"
 #include "netio/xdp/xdp_internal.hpp"
-#include "netio/xmit/handover.hpp"
 #include "netio/xmit/xmit.hpp"
 
 #include <halfpoll/flow_hash.hpp>
@@ -14,21 +10,11 @@
 #include <halfpoll/xdp.hpp>
 
 #include <algorithm>
-#include <bit>
-#include <cstdio>
 
 namespace halfpoll
 {
 namespace
 {
-
-void free_rings(net_cpu &cpu) noexcept
-{
-    std::ranges::for_each(cpu.handover_in, handover_ring_free);
-    cpu.handover_in.clear();
-    cpu.backlog_in.clear();
-    cpu.defer_in.clear();
-}
 
 void reset_stats(dev_stats &stats) noexcept
 {
@@ -41,8 +27,7 @@ void reset_stats(dev_stats &stats) noexcept
 } // namespace
 
 net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
-    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX)),
-      control_(std::make_unique<control_loop>())
+    : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
     xdp_init();
     flow_hash_key(); // creates the key before the first packet
@@ -69,87 +54,19 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         foreign_mutexes_.push_back(std::make_unique<std::mutex>());
     }
     set_netdev_max_backlog(netdev_max_backlog);
-    try {
-        make_rings(foreign_threads);
-        add_napis();
-    } catch (...) {
-        remove_napis();
-        for (auto &cpu : cpus_) {
-            free_rings(*cpu);
-        }
-        throw;
-    }
-    cpuhp_ = rt.cpuhp_setup_state({.name = "netio",
-                                   .online = [this](unsigned cpu) { cpu_moves(cpu, true); },
-                                   .offline = [this](unsigned cpu) { cpu_moves(cpu, false); }});
+    impl_ = std::make_unique<impl>(*this, foreign_threads);
 }
 
 net_core::~net_core()
 {
     trace_finish(rt_);
     on_change = nullptr; // the listener may be gone
-    rt_.cpuhp_remove_state(cpuhp_);
+    impl_->hotplug.reset();
     for (net_device *dev : devices()) {
         unregister_netdevice(*dev);
     }
     for (const auto &map : xdp_maps(*this)) {
         xdp_map_destroy(*this, *map);
-    }
-    remove_napis();
-    for (auto &cpu : cpus_) {
-        rt_.call_on(cpu->id, [&](softnet_data &sd) {
-            sd.timers.cancel(cpu->xmit_retry);
-            cpu->cache->drain();
-        });
-    }
-    for (auto &cpu : cpus_) {
-        free_rings(*cpu);
-    }
-}
-
-/// Creates the rings from every CPU (and foreign thread) to every CPU.
-void net_core::make_rings(unsigned foreign_threads)
-{
-    // Each packet may come from another device than the packet before it, and then takes two slots.
-    const unsigned slots = std::bit_ceil(2 * (backlog_room_ + 1));
-    for (auto &target : cpus_) {
-        for (unsigned producer = 0; producer < cpus() + foreign_threads; ++producer) {
-            target->handover_in.push_back(handover_ring_create(target->id, producer));
-        }
-        for (auto &producer : cpus_) {
-            target->backlog_in.emplace_back(backlog_ring::create(*target, slots));
-            producer->backlog_out.push_back(target->backlog_in.back().get());
-            target->defer_in.emplace_back(new defer_ring);
-            producer->defer_out.push_back(target->defer_in.back().get());
-        }
-    }
-}
-
-void net_core::add_napis()
-{
-    for (auto &cpu : cpus_) {
-        cpu->handover.cpu = cpu->backlog.cpu = cpu.get();
-        std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
-        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
-        napi_enable(cpu->handover);
-        napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
-        rt_.call_on(cpu->id, [&](softnet_data &) {
-            cpu->sd->kick_idle_backlogs = kick_idle_backlogs;
-            napi_enable(cpu->backlog); // on the CPU itself, so that it does not count as received_rps
-        });
-    }
-}
-
-void net_core::remove_napis() noexcept
-{
-    for (auto &cpu : cpus_) {
-        for (napi_struct *napi :
-             {static_cast<napi_struct *>(&cpu->backlog), static_cast<napi_struct *>(&cpu->handover)}) {
-            if (napi->sd) { // it was added
-                napi_disable(*napi);
-                netif_napi_del(*napi);
-            }
-        }
     }
 }
 
@@ -170,7 +87,7 @@ void net_core::arm_timer() noexcept
     table_.for_each([&](const net_device &dev) {
         next = std::min({next, dev.link_look_at, dev.return_look_at, dev.arfs_look_at});
     });
-    control_->arm(next);
+    impl_->control.arm(next);
 }
 
 void net_core::set_rx_handler(rx_handler receive, void *ctx) noexcept
@@ -221,13 +138,13 @@ std::uint64_t net_core::drops(unsigned reason) const noexcept
     return sum;
 }
 
-int net_core::control_fd() const noexcept { return control_->fd(); }
+int net_core::control_fd() const noexcept { return impl_->control.fd(); }
 
-void net_core::post(std::function<void()> work) { control_->post(std::move(work)); }
+void net_core::post(std::function<void()> work) { impl_->control.post(std::move(work)); }
 
 void net_core::run_control()
 {
-    control_->run();
+    impl_->control.run();
     const ktime_t now = ktime_get();
     look_at_links(now);
     look_for_failed(now);

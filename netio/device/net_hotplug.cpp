@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The assignment of CPUs to rx and tx queues, and its change while packets flow. Meanwhile arriving packets stay in the
-// devices. The packets that were received are sent, then homes and owners change, then reception continues. So no
-// packet is lost, and none overtakes an earlier packet of its flow on another way.
-#include "net_rx_poll.hpp"
-
-#include <halfpoll/backlog.hpp>
-
+// How rx and tx queues get other CPUs while packets flow. Meanwhile arriving packets stay in the devices. The packets
+// that were received are sent, then homes and owners change, then reception continues. So no packet is lost, and none
+// overtakes an earlier packet of its flow on another way.
+#include "net_hotplug.hpp"
 #include "netio/buffers/skb_defer.hpp"
 #include "netio/xdp/redirect.hpp"
-#include "netio/xmit/handover.hpp"
-#include "netio/xmit/shared_tx_queue.hpp"
 #include "netio/xmit/xmit.hpp"
 
+#include <halfpoll/backlog.hpp>
 #include <halfpoll/rps.hpp>
 
 #include <rte_ring.h>
@@ -20,7 +16,6 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
-#include <utility>
 
 namespace halfpoll
 {
@@ -65,32 +60,21 @@ void wait_while(F under_way, const char *what)
 
 } // namespace
 
-void route_tx(net_device &dev, const std::vector<tx_choice> &choices)
-{
-    if (dev.tx.empty()) {
-        dev.tx = std::vector<tx_route>(choices.size());
-    }
-    for (std::size_t c = 0; c < choices.size(); ++c) {
-        dev.tx[c].queue.store(choices[c].queue, std::memory_order_relaxed);
-        dev.tx[c].owner.store(choices[c].owner, std::memory_order_relaxed);
-    }
-}
-
-/// While it exists, no packet is received and none is under way. Control thread.
-class net_core::traffic_hold
+/// While it exists, no packet is received and none is under way.
+class net_hotplug::traffic_hold
 {
 public:
     /// Throws `error` if packets are still under way after DRAIN_PATIENCE.
-    explicit traffic_hold(net_core &core) : core_(core)
+    explicit traffic_hold(const net_hotplug &of)
     {
         try {
-            stop_receiving();
-            wait_while([&] { return core_.elsewhere_in_flight && core_.elsewhere_in_flight(); },
+            stop_receiving(of.devices_);
+            wait_while([&] { return of.elsewhere_in_flight_ && of.elsewhere_in_flight_(); },
                        "packets wait for the slow path");
-            for (const auto &mutex : core_.foreign_mutexes_) {
+            for (const auto &mutex : of.foreign_) {
                 foreign_.emplace_back(*mutex);
             }
-            wait_while([&] { return core_.in_flight(); }, "packets are under way");
+            wait_while([&] { return of.in_flight(); }, "packets are under way");
         } catch (...) {
             receive();
             throw;
@@ -101,16 +85,16 @@ public:
     traffic_hold &operator=(const traffic_hold &) = delete;
 
 private:
-    void stop_receiving()
+    void stop_receiving(const device_table &devices)
     {
-        for (const net_device *dev : core_.devices()) {
-            for (const auto &q : dev->queues) {
+        devices.for_each([&](const net_device &dev) {
+            for (const auto &q : dev.queues) {
                 if (q->enabled) {
                     napi_disable_announce(q->napi);
                     held_.push_back(q.get());
                 }
             }
-        }
+        });
         for (rx_queue *q : held_) {
             napi_disable(q->napi);
         }
@@ -123,102 +107,49 @@ private:
         }
     }
 
-    net_core &core_;
     std::vector<rx_queue *> held_;
     std::vector<std::unique_lock<std::mutex>> foreign_;
 };
 
+net_hotplug::net_hotplug(const data_cpus &cpus, const device_table &devices, const queue_placement &placement,
+                         const std::vector<std::unique_ptr<std::mutex>> &foreign,
+                         const std::function<bool()> &elsewhere_in_flight)
+    : cpus_(cpus), devices_(devices), placement_(placement), foreign_(foreign),
+      elsewhere_in_flight_(elsewhere_in_flight),
+      step_(cpus.rt().cpuhp_setup_state({.name = "netio",
+                                         .online = [this](unsigned cpu) { cpu_moves(cpu, true); },
+                                         .offline = [this](unsigned cpu) { cpu_moves(cpu, false); }}))
+{
+}
+
+net_hotplug::~net_hotplug() { cpus_.rt().cpuhp_remove_state(step_); }
+
 /// Whether some CPU has packets for another CPU or for a device.
-bool net_core::in_flight()
+bool net_hotplug::in_flight() const
 {
     bool any = false;
-    for (const auto &cpu : cpus_) {
-        rt_.call_on(cpu->id, [&](softnet_data &) { any |= has_unsent(*cpu); });
-    }
+    cpus_.call_on_each([&](net_cpu &cpu) { any |= has_unsent(cpu); });
     return any;
 }
 
-placement_cpus net_core::placed_cpus() const
-{
-    placement_cpus placed;
-    for (unsigned c = 0; c < cpus(); ++c) {
-        placed.push_back({!rt_.options().cpus[c].dedicated, cpu_active(c), rt_.first_on_core(c)});
-    }
-    return placed;
-}
-
-/// What a CPU that owns a tx queue sends by: the device itself if the CPU is alone on its logical CPU, else the locked
-/// queue that the runtime CPUs there share.
-tx_port *net_core::driver_for(net_device &dev, const net_cpu &cpu, unsigned queue)
-{
-    if (!rt_.shares_core(cpu.id)) {
-        return dev.driver.get();
-    }
-    dev.shared_tx.resize(dev.tx_queues);
-    std::shared_ptr<shared_tx_queue> &shared = dev.shared_tx[queue];
-    const int affinity = rt_.options().cpus[cpu.id].affinity;
-    if (!shared || shared->cpu() != affinity) { // no CPU sends by the former one any more
-        shared = std::make_shared<shared_tx_queue>(*dev.driver, affinity);
-    }
-    return shared.get();
-}
-
-/// Makes a CPU the owner of the tx queue in its route.
-void net_core::give_tx_queue(net_device &dev, net_cpu &cpu)
-{
-    auto q = std::make_unique<xmit_queue>();
-    q->dev = &dev;
-    q->queue = dev.tx[cpu.id].queue.load(std::memory_order_relaxed);
-    q->driver = driver_for(dev, cpu, q->queue);
-    rt_.call_on(cpu.id, [&](softnet_data &) { cpu.xmit[dev.ifindex] = std::move(q); });
-}
-
-/// Gives queues the homes and owners that suit the CPUs which are online. Nothing is under way.
-void net_core::place(net_device &dev)
-{
-    const placement_cpus placed = placed_cpus();
-    const std::vector<unsigned> homes = rx_homes(placed, dev.options.cpus, dev.options.rx_queues);
-    for (std::size_t i = 0; i < dev.queues.size(); ++i) {
-        rx_queue &q = *dev.queues[i];
-        net_cpu &home = *cpus_[homes[i]];
-        if (q.cpu != &home) {
-            napi_set_home(q.napi, *home.sd);
-            q.cpu = &home;
-        }
-    }
-    const std::vector<tx_choice> choices = choose_tx(placed, homes, dev.tx_queues);
-    for (const auto &cpu : cpus_) {
-        const xmit_queue *q = cpu->xmit[dev.ifindex].get();
-        const tx_choice &choice = choices[cpu->id];
-        if (q && (choice.owner != cpu->id || choice.queue != q->queue)) {
-            rt_.call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, true); });
-        }
-    }
-    route_tx(dev, choices);
-    for (const auto &cpu : cpus_) {
-        if (choices[cpu->id].owner == cpu->id && !cpu->xmit[dev.ifindex]) {
-            give_tx_queue(dev, *cpu);
-        }
-    }
-}
-
 /// Takes a running CPU into service for packets, or out of it.
-void net_core::cpu_moves(unsigned cpu, bool active)
+void net_hotplug::cpu_moves(unsigned cpu, bool active)
 {
+    net_cpu &moves = cpus_[cpu];
     {
         const traffic_hold hold(*this);
-        cpus_[cpu]->active.store(active, std::memory_order_relaxed);
-        for (net_device *dev : devices()) {
-            if (dev->open) {
-                place(*dev);
+        moves.active.store(active, std::memory_order_relaxed);
+        devices_.for_each([&](net_device &dev) {
+            if (dev.open) {
+                placement_.place(dev);
             }
-        }
-        rps_set_online(*this, cpu, active); // in force at once, because no packet is in flight
+        });
+        rps_set_online(*moves.core, cpu, active); // in force at once, because no packet is in flight
     }
     if (!active) {
-        rt_.call_on(cpu, [&](softnet_data &) {
-            defer_take(*cpus_[cpu]);
-            cpus_[cpu]->cache->drain();
+        cpus_.rt().call_on(cpu, [&](softnet_data &) {
+            defer_take(moves);
+            moves.cache->drain();
         });
     }
 }

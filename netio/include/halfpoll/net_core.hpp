@@ -21,10 +21,8 @@ namespace halfpoll
 {
 
 class backlog_ring;
-class control_loop;
 class defer_ring;
 class net_core;
-struct placement_cpu;
 struct redirect_cpu;
 struct redirect_state;
 struct rps_cpu;
@@ -276,9 +274,7 @@ public:
     std::function<void(net_device &, const std::string &)> on_reopen;
 
 private:
-    void make_rings(unsigned foreign_threads);
-    void add_napis();
-    void remove_napis() noexcept;
+    struct impl;
     void arm_timer() noexcept;
     void announce(net_device &dev) noexcept;
 
@@ -310,15 +306,6 @@ private:
     void look_for_failed(ktime_t now);
     void try_return(net_device &dev);
 
-    // CPU hotplug (net_hotplug.cpp).
-    class traffic_hold;
-    void cpu_moves(unsigned cpu, bool active);
-    void place(net_device &dev);
-    std::vector<placement_cpu> placed_cpus() const;
-    tx_port *driver_for(net_device &dev, const net_cpu &cpu, unsigned queue);
-    void give_tx_queue(net_device &dev, net_cpu &cpu);
-    bool in_flight();
-
     // The carrier (link_watch.cpp).
     void refresh_link(net_device &dev, bool told);
     void plan_link_look(net_device &dev);
@@ -331,7 +318,6 @@ private:
     device_table table_;
     std::shared_ptr<rps_state> rps_;
     std::shared_ptr<redirect_state> redirect_;
-    unsigned cpuhp_ = 0; ///< handle of the CPU hotplug state
     /// By foreign thread: held while the thread sends, and by the control thread while owners of tx queues change.
     std::vector<std::unique_ptr<std::mutex>> foreign_mutexes_;
     rx_handler handler_ = nullptr;
@@ -340,7 +326,7 @@ private:
     /// Written by the control thread, read by data CPUs; relaxed, each value stands for itself.
     std::atomic<unsigned> netdev_max_backlog_{0}, backlog_share_{0}, skb_defer_max_{0};
     std::atomic<std::uint64_t> foreign_drops_{0}; ///< relaxed counter
-    std::unique_ptr<control_loop> control_;
+    std::unique_ptr<impl> impl_;
 };
 
 } // namespace halfpoll
