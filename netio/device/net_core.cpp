@@ -26,6 +26,14 @@ void reset_stats(dev_stats &stats) noexcept
 
 } // namespace
 
+net_core::impl::impl(net_core &core, unsigned foreign_threads)
+    : cpus(core.rt_, core.cpus_), devices(core.table_), rings(cpus, foreign_threads, core.backlog_room_),
+      notifier(devices, core.on_change, core.on_reopen),
+      opener(cpus, core.pool_, *core.redirect_, control, placement, notifier, on_event)
+{
+    hotplug.emplace(cpus, devices, placement, core.foreign_mutexes_, core.elsewhere_in_flight);
+}
+
 net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, unsigned netdev_max_backlog)
     : rt_(rt), pool_(pool), backlog_room_(std::clamp(netdev_max_backlog, BACKLOG_ROOM, BACKLOG_MAX))
 {
@@ -80,16 +88,6 @@ void net_core::set_netdev_max_backlog(unsigned packets)
     backlog_share_.store((packets + 1) / cpus(), std::memory_order_relaxed);
 }
 
-/// Sets the timer to the next time at which a link is polled, a device is looked for or flows are processed.
-void net_core::arm_timer() noexcept
-{
-    ktime_t next = KTIME_MAX;
-    table_.for_each([&](const net_device &dev) {
-        next = std::min({next, dev.link_look_at, dev.return_look_at, dev.arfs_look_at});
-    });
-    impl_->control.arm(next);
-}
-
 void net_core::set_rx_handler(rx_handler receive, void *ctx) noexcept
 {
     handler_ = receive;
@@ -113,10 +111,10 @@ net_device &net_core::register_netdevice(std::unique_ptr<port> driver, net_devic
     for (auto &cpu : cpus_) {
         rt_.call_on(cpu->id, [&](softnet_data &) { reset_stats(cpu->dev[dev.ifindex]); });
     }
-    dev_open(dev);
+    impl_->opener.open(dev);
     table_.put(std::move(owned));
     redirect_register(*this, dev);
-    dev_start(dev);
+    impl_->starter.start(dev);
     return dev;
 }
 
@@ -124,10 +122,29 @@ void net_core::unregister_netdevice(net_device &dev) noexcept
 {
     redirect_unregister(*this, dev);
     if (dev.open) {
-        shut(dev);
+        impl_->opener.shut(dev);
     }
     table_.remove(dev);
 }
+
+void net_core::fail_netdevice(net_device &dev, const std::string &why) noexcept { impl_->failure.fail(dev, why); }
+
+void net_core::replace_netdevice(net_device &dev, net_device_options options, std::unique_ptr<port> driver,
+                                 const rte_ether_addr &mac)
+{
+    impl_->replacer.replace(dev, std::move(options), std::move(driver), mac);
+}
+
+void net_core::check_options(const port &driver, const net_device_options &options) const
+{
+    impl_->opener.check_options(driver, options);
+}
+
+void net_core::set_mtu(net_device &dev, std::uint32_t mtu) { impl_->changer.set_mtu(dev, mtu); }
+
+void net_core::set_mac(net_device &dev, const rte_ether_addr &mac) { impl_->changer.set_mac(dev, mac); }
+
+void net_core::set_promiscuous(net_device &dev, bool on) { impl_->changer.set_promiscuous(dev, on); }
 
 std::uint64_t net_core::drops(unsigned reason) const noexcept
 {
@@ -146,10 +163,10 @@ void net_core::run_control()
 {
     impl_->control.run();
     const ktime_t now = ktime_get();
-    look_at_links(now);
-    look_for_failed(now);
+    impl_->links.look(now);
+    impl_->returns.look(now);
     arfs_look_at_flows(table_, now);
-    arm_timer();
+    impl_->timer.arm();
 }
 
 } // namespace halfpoll

@@ -319,14 +319,13 @@ bool cpumap_in_flight(const net_cpu &cpu) noexcept
     });
 }
 
-void cpumap_drain(net_core &core) noexcept
+void cpumap_drain(runtime &rt, const redirect_state &state) noexcept
 {
-    const auto &entries = core.redirect().cpumap_entries;
-    for (cpumap_entry *entry : entries) {
-        core.rt().call_on(entry->target->id, [&](softnet_data &) { drain(*entry); });
+    for (cpumap_entry *entry : state.cpumap_entries) {
+        rt.call_on(entry->target->id, [&](softnet_data &) { drain(*entry); });
     }
-    for (cpumap_entry *entry : entries) { // packets that programs have redirected to yet another CPU
-        core.rt().call_on(entry->target->id, [&](softnet_data &) { discard(*entry); });
+    for (cpumap_entry *entry : state.cpumap_entries) { // packets that programs have redirected to yet another CPU
+        rt.call_on(entry->target->id, [&](softnet_data &) { discard(*entry); });
     }
 }
 

@@ -114,7 +114,7 @@ std::shared_ptr<xdp_map> make_xskmap(net_core &core, std::string name, unsigned 
 bool cpumap_in_flight(const net_cpu &cpu) noexcept;
 /// Delivers or frees all packets that wait in cpumap entries now, so that none of a stopped device is left. Control
 /// thread.
-void cpumap_drain(net_core &core) noexcept;
+void cpumap_drain(runtime &rt, const redirect_state &state) noexcept;
 
 int to_errno(xdp_error err) noexcept;
 /// From now on packets can be redirected to a device, or no more. When redirect_unregister() returns, the device's

@@ -275,42 +275,6 @@ public:
 
 private:
     struct impl;
-    void arm_timer() noexcept;
-    void announce(net_device &dev) noexcept;
-
-    // Taking devices into and out of service (dev_open.cpp).
-    unsigned open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const;
-    void attach_driver(net_device &dev, unsigned tx_queues);
-    void watch_driver(net_device &dev);
-    void dev_open(net_device &dev);
-    void dev_start(net_device &dev);
-    void start_traffic(net_device &dev);
-    void stop_traffic(net_device &dev) noexcept;
-    void dev_close(net_device &dev) noexcept;
-    void shut(net_device &dev) noexcept;
-    void reopen(net_device &dev);
-    void reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo);
-    static void refuse_while_recovering(const net_device &dev);
-
-    // Replacing a device (dev_replace.cpp).
-    void exchange_driver(net_device &dev, net_device_options options, std::unique_ptr<port> driver, rte_ether_addr mac);
-
-    // Events that drivers report (dev_return.cpp).
-    void handle_event(net_device &dev, port_event event);
-    void abandon(net_device &dev, const std::string &why) noexcept;
-    void forget_driver(net_device &dev) noexcept;
-    void reopen_for_queues(net_device &dev);
-    void reset_device(net_device &dev);
-    void suspend(net_device &dev);
-    void resume(net_device &dev);
-    void look_for_failed(ktime_t now);
-    void try_return(net_device &dev);
-
-    // The carrier (link_watch.cpp).
-    void refresh_link(net_device &dev, bool told);
-    void plan_link_look(net_device &dev);
-    void look_at_links(ktime_t now);
-    std::uint64_t link_packets(const net_device &dev) const noexcept;
 
     runtime &rt_;
     rte_mempool *pool_;
