@@ -37,8 +37,10 @@ void dev_events::reopen_for_queues(net_device &dev)
 {
     try {
         starter_.reopen(dev);
-        notifier_.reopened(dev,
-                           "its device has " + std::to_string(dev.driver->info().max_rx_queues) + " rx queues now");
+        if (dev.open) { // else its link could not be read
+            const unsigned queues = dev.driver->info().max_rx_queues;
+            notifier_.reopened(dev, "its device has " + std::to_string(queues) + " rx queues now");
+        }
     } catch (const std::exception &e) {
         failure_.abandon(dev, std::string("the device has other queues, and does not open again: ") + e.what());
     }

@@ -754,6 +754,22 @@ TEST_F(returning_device_test, OtherQueuesReopenTheDeviceAndItsLinkStays)
     expect_traffic();
 }
 
+TEST_F(returning_device_test, ALinkThatCannotBeReadAfterReopeningFailsTheDevice)
+{
+    add_returning();
+    bool told = false;
+    core_->on_change = [&](net_device &) { wire_->link_fails = true; };
+    core_->on_reopen = [&](net_device &, const std::string &) { told = true; };
+    event(port_event::queues);
+    EXPECT_FALSE(told);
+    EXPECT_FALSE(dev_->open);
+    EXPECT_EQ(dev_->failure, "fake: link cannot be read");
+    core_->on_change = nullptr;
+    wire_->link_fails = false;
+    ASSERT_TRUE(wait_for([&] { return dev_->failure.empty(); }));
+    expect_traffic();
+}
+
 TEST_F(returning_device_test, AfterAResetThatFailsTheDeviceIsProbedAgain)
 {
     add_returning();
