@@ -5,6 +5,8 @@
 #include "netio/steering/backlog_ring.hpp"
 #include "netio/xmit/handover.hpp"
 
+#include <halfpoll/softnet_data.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <cstdio>

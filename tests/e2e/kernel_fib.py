@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 
+from lab import PATIENCE
+
 RTM_NEWROUTE, RTM_GETROUTE, NLMSG_ERROR = 24, 26, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 1, 4, 5, 18, 27, 28, 29
 UNICAST, LOCALS, BLACKHOLE = 1, {2, 3, 4, 5}, 6
@@ -28,7 +30,7 @@ class Kernel:
         with namespace:
             self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self.socket.bind((0, 0))
-        self.socket.settimeout(10)
+        self.socket.settimeout(10 * PATIENCE)
         self.number = 0
 
     def close(self):
@@ -83,7 +85,7 @@ class Fib:
     """A snapshot of the forwarder's FIB, with the kernel's names of links and its neighbours at that moment."""
 
     def __init__(self, lab):
-        reply = json.loads(lab.halfpoll("show", "fib", "--json", "--limit", 10_000_000).stdout)
+        reply = json.loads(lab.halfpoll("show", "fib", "--json", "--limit", 10_000_000, timeout=60 * PATIENCE).stdout)
         self.rows = {row["prefix"]: row for row in reply["fib"]}
         self.lengths = {4: set(), 6: set()}
         for prefix in self.rows:
