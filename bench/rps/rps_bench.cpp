@@ -182,9 +182,9 @@ struct rig {
         dev.name = "bench";
         core.set_rx_handler(handler, nullptr);
         for (unsigned c = 0; c < rt.cpus(); ++c) {
-            napi_config config = core.cpu(c).backlog.config;
+            napi_config config = core.cpu(c).backlog.napi.config;
             config.busy_poll = busy_poll;
-            napi_configure(core.cpu(c).backlog, config);
+            napi_configure(core.cpu(c).backlog.napi, config);
         }
     }
     void send(unsigned target, rte_mbuf **pkts, unsigned n, bool last) noexcept
@@ -412,10 +412,10 @@ void awake(rte_mempool *pool, const std::string &mode, unsigned burst, unsigned 
     sender from(pool);
     the_sender = &from;
     net_cpu &target = r.core.cpu(1);
-    napi_disable(target.backlog);
-    real_poll = target.backlog.poll;
-    target.backlog.poll = timed_poll;
-    napi_enable(target.backlog);
+    napi_disable(target.backlog.napi);
+    real_poll = target.backlog.napi.poll;
+    target.backlog.napi.poll = timed_poll;
+    napi_enable(target.backlog.napi);
     r.rt.call_on(0, [](softnet_data &sd) {
         real_kick_idle_backlogs = std::exchange(sd.kick_idle_backlogs, timed_kick_idle_backlogs);
     });
@@ -489,10 +489,10 @@ void defer(rte_mempool *pool, unsigned max, unsigned ms)
     r.core.set_skb_defer_max(max);
     r.core.set_rx_handler(consume, nullptr);
     net_cpu &target = r.core.cpu(1);
-    napi_disable(target.backlog);
-    real_poll = target.backlog.poll;
-    target.backlog.poll = timed_poll;
-    napi_enable(target.backlog);
+    napi_disable(target.backlog.napi);
+    real_poll = target.backlog.napi.poll;
+    target.backlog.napi.poll = timed_poll;
+    napi_enable(target.backlog.napi);
     receiving_source queue;
     queue.r = &r;
     queue.config.busy_poll = 0;
@@ -506,7 +506,7 @@ void defer(rte_mempool *pool, unsigned max, unsigned ms)
     netif_napi_del(queue);
     expect_complete(r.drops());
     std::printf("{\"sender\": %.2f, \"receiver\": %.2f, \"deferred\": %.3f, \"kicks\": %.5f}\n", queue.busy.each(),
-                the_receiver.busy.each(), static_cast<double>(target.deferred) / queue.sent,
+                the_receiver.busy.each(), static_cast<double>(target.defer.deferred) / queue.sent,
                 static_cast<double>(r.rt.cpu(0).stats.received_rps) / queue.sent);
 }
 

@@ -31,7 +31,7 @@ constexpr unsigned BULK = 64;
 /// on the spot.
 void defer(net_cpu &cpu, unsigned home, rte_mbuf **pkts, unsigned n) noexcept
 {
-    defer_ring &ring = *cpu.defer_out[home];
+    defer_ring &ring = *cpu.defer.out[home];
     const std::uint32_t max = cpu.core->skb_defer_max();
     rte_mempool *const pool = cpu.core->pool();
     std::uint64_t deferred = 0, over = 0;
@@ -44,18 +44,18 @@ void defer(net_cpu &cpu, unsigned home, rte_mbuf **pkts, unsigned n) noexcept
             ++over;
         }
     });
-    stat_add(cpu.deferred, deferred);
-    stat_add(cpu.defer_over, over);
+    stat_add(cpu.defer.deferred, deferred);
+    stat_add(cpu.defer.over, over);
 }
 
 } // namespace
 
 void consume_packets(net_cpu &cpu, rte_mbuf **pkts, unsigned n) noexcept
 {
-    if (likely(cpu.receiver == cpu.id)) {
+    if (likely(cpu.defer.receiver == cpu.id)) {
         cpu.cache->free(pkts, n);
     } else {
-        defer(cpu, cpu.receiver, pkts, n);
+        defer(cpu, cpu.defer.receiver, pkts, n);
     }
 }
 
@@ -67,15 +67,15 @@ void drop_packets(net_cpu &cpu, unsigned reason, rte_mbuf **pkts, unsigned n) no
 
 void defer_publish(net_cpu &cpu) noexcept
 {
-    const unsigned receiver = std::exchange(cpu.receiver, cpu.id);
-    if (!cpu.defer_out[receiver]->staged()) {
+    const unsigned receiver = std::exchange(cpu.defer.receiver, cpu.id);
+    if (!cpu.defer.out[receiver]->staged()) {
         return;
     }
     net_cpu &home = cpu.core->cpu(receiver);
-    const bool half_full = cpu.defer_out[receiver]->publish(cpu.core->skb_defer_max() / 2);
+    const bool half_full = cpu.defer.out[receiver]->publish(cpu.core->skb_defer_max() / 2);
     home.defer_waits.store(true, std::memory_order_release); // pairs with the exchange in defer_take()
     if (half_full) {
-        napi_schedule(home.backlog); // `home` may poll nothing for a long time
+        napi_schedule(home.backlog.napi); // `home` may poll nothing for a long time
     }
 }
 
@@ -85,7 +85,7 @@ void defer_take(net_cpu &cpu) noexcept
     // later ones the flag is set again.
     cpu.defer_waits.exchange(false, std::memory_order_acquire);
     rte_mbuf *pkts[BULK];
-    for (const auto &ring : cpu.defer_in) {
+    for (const auto &ring : cpu.defer.in) {
         while (const std::uint32_t n = ring->take(pkts, BULK)) {
             rte_mempool_put_bulk(cpu.core->pool(), reinterpret_cast<void **>(pkts), n);
         }

@@ -12,14 +12,14 @@ namespace halfpoll
 inline void defer_begin(net_cpu &cpu, unsigned receiver) noexcept
 {
     if (unlikely(cpu.core->skb_defer_max() != 0) && cpu.core->cpu_active(receiver)) {
-        cpu.receiver = receiver;
+        cpu.defer.receiver = receiver;
     }
 }
 /// Publishes the segments that were freed for that CPU.
 void defer_publish(net_cpu &cpu) noexcept;
 inline void defer_end(net_cpu &cpu) noexcept
 {
-    if (unlikely(cpu.receiver != cpu.id)) {
+    if (unlikely(cpu.defer.receiver != cpu.id)) {
         defer_publish(cpu);
     }
 }

@@ -26,15 +26,15 @@ cpu_rings::~cpu_rings()
     remove_napis();
     for (const auto &cpu : cpus_) {
         cpus_.rt().call_on(cpu->id, [&](softnet_data &sd) {
-            sd.timers.cancel(cpu->xmit_retry);
+            sd.timers.cancel(cpu->xmit.retry);
             cpu->cache->drain();
         });
     }
     for (const auto &cpu : cpus_) {
-        std::ranges::for_each(cpu->handover_in, handover_ring_free);
-        cpu->handover_in.clear();
-        cpu->backlog_in.clear();
-        cpu->defer_in.clear();
+        std::ranges::for_each(cpu->handover.in, handover_ring_free);
+        cpu->handover.in.clear();
+        cpu->backlog.in.clear();
+        cpu->defer.in.clear();
     }
 }
 
@@ -45,13 +45,13 @@ void cpu_rings::make_rings(unsigned foreign_threads, unsigned backlog_room)
     const unsigned slots = std::bit_ceil(2 * (backlog_room + 1));
     for (const auto &target : cpus_) {
         for (unsigned producer = 0; producer < cpus_.size() + foreign_threads; ++producer) {
-            target->handover_in.push_back(handover_ring_create(target->id, producer));
+            target->handover.in.push_back(handover_ring_create(target->id, producer));
         }
         for (const auto &producer : cpus_) {
-            target->backlog_in.emplace_back(backlog_ring::create(*target, slots));
-            producer->backlog_out.push_back(target->backlog_in.back().get());
-            target->defer_in.emplace_back(new defer_ring);
-            producer->defer_out.push_back(target->defer_in.back().get());
+            target->backlog.in.emplace_back(backlog_ring::create(*target, slots));
+            producer->backlog.out.push_back(target->backlog.in.back().get());
+            target->defer.in.emplace_back(new defer_ring);
+            producer->defer.out.push_back(target->defer.in.back().get());
         }
     }
 }
@@ -59,14 +59,14 @@ void cpu_rings::make_rings(unsigned foreign_threads, unsigned backlog_room)
 void cpu_rings::add_napis()
 {
     for (const auto &cpu : cpus_) {
-        cpu->handover.cpu = cpu->backlog.cpu = cpu.get();
-        std::snprintf(cpu->handover.name, sizeof cpu->handover.name, "handover-%u", cpu->id);
-        netif_napi_add(*cpu->sd, cpu->handover, handover_poll); // its producers schedule it
-        napi_enable(cpu->handover);
-        napi_backlog_add(*cpu->sd, cpu->backlog, process_backlog);
+        cpu->handover.napi.cpu = cpu->backlog.napi.cpu = cpu.get();
+        std::snprintf(cpu->handover.napi.name, sizeof cpu->handover.napi.name, "handover-%u", cpu->id);
+        netif_napi_add(*cpu->sd, cpu->handover.napi, handover_poll); // its producers schedule it
+        napi_enable(cpu->handover.napi);
+        napi_backlog_add(*cpu->sd, cpu->backlog.napi, process_backlog);
         cpus_.rt().call_on(cpu->id, [&](softnet_data &) {
             cpu->sd->kick_idle_backlogs = kick_idle_backlogs;
-            napi_enable(cpu->backlog); // on the CPU itself, so that it does not count as received_rps
+            napi_enable(cpu->backlog.napi); // on the CPU itself, so that it does not count as received_rps
         });
     }
 }
@@ -75,7 +75,7 @@ void cpu_rings::remove_napis() noexcept
 {
     for (const auto &cpu : cpus_) {
         for (napi_struct *napi :
-             {static_cast<napi_struct *>(&cpu->backlog), static_cast<napi_struct *>(&cpu->handover)}) {
+             {static_cast<napi_struct *>(&cpu->backlog.napi), static_cast<napi_struct *>(&cpu->handover.napi)}) {
             if (napi->sd) { // it was added
                 napi_disable(*napi);
                 netif_napi_del(*napi);

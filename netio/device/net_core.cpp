@@ -45,12 +45,12 @@ net_core::net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads, uns
         auto &cpu = cpus_.emplace_back(std::make_unique<net_cpu>());
         cpu->sd = &rt.cpu(c);
         cpu->core = this;
-        cpu->id = cpu->receiver = c;
+        cpu->id = cpu->defer.receiver = c;
         cpu->cache = std::make_unique<napi_alloc_cache>(pool, cpu->sd);
-        cpu->xmit_retry.function = xmit_retry_timer;
-        cpu->xmit_retry.cpu = cpu.get();
-        cpu->handover_dirty.resize(rt.cpus());
-        cpu->handover_sent = std::vector<std::atomic<std::uint32_t>>(rt.cpus());
+        cpu->xmit.retry.function = xmit_retry_timer;
+        cpu->xmit.retry.cpu = cpu.get();
+        cpu->handover.dirty.resize(rt.cpus());
+        cpu->handover.sent = std::vector<std::atomic<std::uint32_t>>(rt.cpus());
         cpu->rps = std::make_shared<rps_cpu>(rt.cpus());
         cpu->redirect = std::make_shared<redirect_cpu>();
         cpu->poll_end[POLL_END_XDP] = xdp_do_flush;

@@ -36,7 +36,7 @@ bool has_unsent(net_cpu &cpu) noexcept
         }
     }
     return xmit_keeps(cpu) || cpumap_in_flight(cpu) ||
-           std::ranges::any_of(cpu.handover_in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
+           std::ranges::any_of(cpu.handover.in, [](const rte_ring *ring) { return rte_ring_empty(ring) == 0; });
 }
 
 /// Waits until nothing is under way, for two rounds in a row: the first round may check a CPU before another CPU hands

@@ -79,13 +79,13 @@ void queue_placement::give_tx_queue(net_device &dev, net_cpu &cpu) const
     q->dev = &dev;
     q->queue = dev.tx[cpu.id].queue.load(std::memory_order_relaxed);
     q->driver = driver_for(dev, cpu, q->queue);
-    cpus_.rt().call_on(cpu.id, [&](softnet_data &) { cpu.xmit[dev.ifindex] = std::move(q); });
+    cpus_.rt().call_on(cpu.id, [&](softnet_data &) { cpu.xmit.queues[dev.ifindex] = std::move(q); });
 }
 
 void queue_placement::give_tx_queues(net_device &dev) const
 {
     for (const auto &cpu : cpus_) {
-        if (dev.tx[cpu->id].owner.load(std::memory_order_relaxed) == cpu->id && !cpu->xmit[dev.ifindex]) {
+        if (dev.tx[cpu->id].owner.load(std::memory_order_relaxed) == cpu->id && !cpu->xmit.queues[dev.ifindex]) {
             give_tx_queue(dev, *cpu);
         }
     }
@@ -103,7 +103,7 @@ void queue_placement::place(net_device &dev) const
         }
     }
     for (const auto &cpu : cpus_) {
-        const xmit_queue *q = cpu->xmit[dev.ifindex].get();
+        const xmit_queue *q = cpu->xmit.queues[dev.ifindex].get();
         const tx_choice &choice = choices[cpu->id];
         if (q && (choice.owner != cpu->id || choice.queue != q->queue)) {
             cpus_.rt().call_on(cpu->id, [&](softnet_data &) { xmit_remove(*cpu, dev, true); });

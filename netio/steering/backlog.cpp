@@ -101,21 +101,21 @@ unsigned serve(net_cpu &cpu, backlog_ring &ring, unsigned from, unsigned limit) 
 void finish(net_cpu &cpu, net_cpu &by) noexcept
 {
     net_poll_end(by);
-    for (const auto &ring : cpu.backlog_in) {
+    for (const auto &ring : cpu.backlog.in) {
         ring->deliver();
     }
 }
 
 bool pending(const net_cpu &cpu) noexcept
 {
-    return std::any_of(cpu.backlog_in.begin(), cpu.backlog_in.end(), [](const auto &ring) { return ring->pending(); });
+    return std::any_of(cpu.backlog.in.begin(), cpu.backlog.in.end(), [](const auto &ring) { return ring->pending(); });
 }
 
 } // namespace
 
 void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
-    cpu.backlog_out[target]->count_drops(n);
+    cpu.backlog.out[target]->count_drops(n);
     stat_add(cpu.dev[in.ifindex].rx_dropped, n);
     drop_packets(cpu, DROP_CPU_BACKLOG, pkts, n);
 }
@@ -123,7 +123,7 @@ void drop_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts
 void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
 {
     assert(this_softnet_data() == cpu.sd);
-    backlog_ring &ring = *cpu.backlog_out[target];
+    backlog_ring &ring = *cpu.backlog.out[target];
     unsigned fit = admit(cpu, target, ring, n);
     const std::uint32_t room = ring.room(fit + 1); // the device takes a slot too
     if (unlikely(room <= fit)) {
@@ -131,7 +131,7 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
     }
     if (likely(fit != 0)) {
         ring.put(in, pkts, fit);
-        push(cpu.backlog_staged, ring, ring.staged());
+        push(cpu.backlog.staged, ring, ring.staged());
         cpu.poll_end_due |= 1U << POLL_END_RPS;
     }
     if (unlikely(fit < n)) {
@@ -141,15 +141,15 @@ void enqueue_to_backlog(net_cpu &cpu, unsigned target, net_device &in, rte_mbuf 
 
 void net_rps_flush(net_cpu &cpu) noexcept
 {
-    while (backlog_ring *ring = cpu.backlog_staged) {
-        cpu.backlog_staged = ring->staged().next;
+    while (backlog_ring *ring = cpu.backlog.staged) {
+        cpu.backlog.staged = ring->staged().next;
         ring->staged() = {};
         ring->publish();
         net_cpu &target = ring->target();
         if (target.backlog_idle.load(std::memory_order_relaxed) != 0) {
-            napi_schedule(target.backlog);
+            napi_schedule(target.backlog.napi);
         } else if (&target != &cpu) { // `cpu` sees its own flag, so there is nothing to check
-            push(cpu.backlog_unchecked, *ring, ring->unchecked());
+            push(cpu.backlog.unchecked, *ring, ring->unchecked());
             cpu.sd->backlogs_unchecked = true;
         }
     }
@@ -162,12 +162,12 @@ void kick_idle_backlogs(softnet_data &sd) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(*sd.backlog).cpu;
     sd.backlogs_unchecked = false;
-    while (backlog_ring *ring = cpu.backlog_unchecked) {
-        cpu.backlog_unchecked = ring->unchecked().next;
+    while (backlog_ring *ring = cpu.backlog.unchecked) {
+        cpu.backlog.unchecked = ring->unchecked().next;
         ring->unchecked() = {};
         HALFPOLL_RACE_POINT(backlog_unchecked, &cpu);
         if (announced(ring->target().backlog_idle)) { // else the target will check the ring before it goes idle
-            napi_schedule(ring->target().backlog);
+            napi_schedule(ring->target().backlog.napi);
         }
     }
 }
@@ -176,7 +176,7 @@ int process_backlog(napi_struct &napi, int quota) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
     net_cpu &by = cpu.core->cpu(napi.sd->cpu); // this CPU, or the one that serves it while it is offline
-    const unsigned rings = static_cast<unsigned>(cpu.backlog_in.size());
+    const unsigned rings = static_cast<unsigned>(cpu.backlog.in.size());
     const unsigned limit = static_cast<unsigned>(quota);
     if (cpu.backlog_idle.load(std::memory_order_relaxed) != 0) {
         cpu.backlog_idle.store(0, std::memory_order_relaxed); // producers need not kick: all rings are served below
@@ -184,10 +184,10 @@ int process_backlog(napi_struct &napi, int quota) noexcept
     defer_take_waiting(by);
     unsigned work = 0;
     for (unsigned i = 0; i < rings && work < limit; ++i) {
-        const unsigned from = (cpu.backlog_next + i) % rings;
-        work += serve(by, *cpu.backlog_in[from], from, limit - work);
+        const unsigned from = (cpu.backlog.next + i) % rings;
+        work += serve(by, *cpu.backlog.in[from], from, limit - work);
     }
-    cpu.backlog_next = (cpu.backlog_next + 1) % rings;
+    cpu.backlog.next = (cpu.backlog.next + 1) % rings;
     if (work != 0) {
         finish(cpu, by);
     }
@@ -208,21 +208,21 @@ int process_backlog(napi_struct &napi, int quota) noexcept
 void flush_backlog(net_cpu &cpu) noexcept
 {
     net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
-    for (unsigned from = 0; from < cpu.backlog_in.size(); ++from) {
-        serve(by, *cpu.backlog_in[from], from, cpu.backlog_in[from]->visible());
+    for (unsigned from = 0; from < cpu.backlog.in.size(); ++from) {
+        serve(by, *cpu.backlog.in[from], from, cpu.backlog.in[from]->visible());
     }
     finish(cpu, by);
 }
 
-std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->tail(); }
+std::uint32_t backlog_tail(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog.out[target]->tail(); }
 
-std::uint32_t backlog_head(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog_out[target]->head(); }
+std::uint32_t backlog_head(const net_cpu &cpu, unsigned target) noexcept { return cpu.backlog.out[target]->head(); }
 
 std::uint32_t backlog_length(const net_cpu &cpu, unsigned target) noexcept
 {
     std::uint32_t sum = 0;
-    for (const auto &ring : cpu.core->cpu(target).backlog_in) {
-        sum += ring.get() == cpu.backlog_out[target] ? ring->tail() - ring->head() : ring->visible();
+    for (const auto &ring : cpu.core->cpu(target).backlog.in) {
+        sum += ring.get() == cpu.backlog.out[target] ? ring->tail() - ring->head() : ring->visible();
     }
     return sum;
 }
@@ -230,7 +230,7 @@ std::uint32_t backlog_length(const net_cpu &cpu, unsigned target) noexcept
 backlog_stats backlog_stats_of(const net_cpu &cpu) noexcept
 {
     backlog_stats stats;
-    for (const auto &ring : cpu.backlog_in) {
+    for (const auto &ring : cpu.backlog.in) {
         const auto [process, input] = ring->lengths();
         stats.dropped += ring->dropped();
         stats.process_queue += process;

@@ -39,7 +39,7 @@ bool flow_in_flight(const net_cpu &cpu, const rps_dev_flow &flow) noexcept
         return flow.last_qtail == RPS_HERE_IN_BURST;
     }
     // At the end of the poll, backlogs are published before the packets that this CPU has sent are flushed.
-    if (here ? cpu.flush_count != 0 : rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST)) {
+    if (here ? cpu.xmit.flush_count != 0 : rps_in_flight(cpu, flow.cpu, flow.last_qtail, NET_BURST)) {
         return true;
     }
     const net_core &core = *cpu.core;

@@ -61,7 +61,7 @@ std::uint32_t fwd_max_frame(const net_device &dev) noexcept
 /// a poll.
 void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
 {
-    const unsigned outer = std::exchange(cpu.xmit_recursion, bq.depth);
+    const unsigned outer = std::exchange(cpu.xmit.recursion, bq.depth);
     bq.xmitting = true;
     unsigned n = bq.count;
     if (likely(!bq.xdp_prog)) {
@@ -75,7 +75,7 @@ void bq_xmit_all(net_cpu &cpu, dev_bulk_queue &bq) noexcept
     bq.count = 0;
     bq.bytes = 0;
     bq.xmitting = false;
-    cpu.xmit_recursion = outer;
+    cpu.xmit.recursion = outer;
 }
 
 /// Returns this CPU's bulk queue of a device, on the flush list, for packets from `dev_rx` that meet `prog`. Null: the
@@ -95,7 +95,7 @@ dev_bulk_queue *bq_get(const redirect_guard &guard, net_cpu &cpu, net_device &de
     }
     bq.dev_rx = &dev_rx;
     bq.xdp_prog = prog;
-    bq.depth = bq.count == 0 ? cpu.xmit_recursion : std::max(bq.depth, cpu.xmit_recursion);
+    bq.depth = bq.count == 0 ? cpu.xmit.recursion : std::max(bq.depth, cpu.xmit.recursion);
     return &bq;
 }
 
@@ -117,7 +117,7 @@ void bq_enqueue(const redirect_guard &guard, const redirect_run &run, net_device
         bq.count = DEV_MAP_BULK_SIZE;
         bq.bytes += part;
         bq_xmit_all(cpu, bq);
-        bq.depth = cpu.xmit_recursion;
+        bq.depth = cpu.xmit.recursion;
         pkts += k;
         n -= k;
         bytes -= part;

@@ -38,10 +38,10 @@ void deliver(net_cpu &cpu, const tagged_packet *slots, unsigned n) noexcept
         for (end = first; end < n && slots[end].tag == tag; ++end) {
             pkts[end - first] = slots[end].pkt;
         }
-        if (xmit_queue *q = cpu.xmit[ifindex_of(tag)].get()) {
-            cpu.xmit_recursion = depth_of(tag);
+        if (xmit_queue *q = cpu.xmit.queues[ifindex_of(tag)].get()) {
+            cpu.xmit.recursion = depth_of(tag);
             dev_queue_xmit(cpu, *q->dev, pkts, end - first);
-            cpu.xmit_recursion = 0;
+            cpu.xmit.recursion = 0;
         } else {
             drop_packets(cpu, DROP_DEV_READY, pkts, end - first);
         }
@@ -66,10 +66,10 @@ unsigned serve(net_cpu &cpu, rte_ring *ring, unsigned limit) noexcept
 /// Publishes that the packets taken so far have been flushed.
 void publish_sent(net_cpu &cpu) noexcept
 {
-    for (std::size_t from = 0; from < cpu.handover_sent.size(); ++from) {
-        const std::uint32_t taken = cpu.handover_in[from]->cons.tail; // which only the consumer changes
-        if (cpu.handover_sent[from].load(std::memory_order_relaxed) != taken) {
-            cpu.handover_sent[from].store(taken, std::memory_order_release); // pairs with handover_at()
+    for (std::size_t from = 0; from < cpu.handover.sent.size(); ++from) {
+        const std::uint32_t taken = cpu.handover.in[from]->cons.tail; // which only the consumer changes
+        if (cpu.handover.sent[from].load(std::memory_order_relaxed) != taken) {
+            cpu.handover.sent[from].store(taken, std::memory_order_release); // pairs with handover_at()
         }
     }
 }
@@ -103,14 +103,14 @@ void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) n
 {
     const unsigned target = dev.tx[cpu.id].owner.load(std::memory_order_relaxed);
     const unsigned taken =
-        tagged_enqueue(cpu.core->cpu(target).handover_in[cpu.id], tag_of(dev.ifindex, cpu.xmit_recursion), pkts, n);
+        tagged_enqueue(cpu.core->cpu(target).handover.in[cpu.id], tag_of(dev.ifindex, cpu.xmit.recursion), pkts, n);
     if (taken < n) {
         stat_add(cpu.dev[dev.ifindex].tx_dropped, n - taken);
         drop_packets(cpu, DROP_HANDOVER_FULL, pkts + taken, n - taken);
     }
-    if (!cpu.handover_dirty[target]) {
-        cpu.handover_dirty[target] = true;
-        ++cpu.handover_targets;
+    if (!cpu.handover.dirty[target]) {
+        cpu.handover.dirty[target] = true;
+        ++cpu.handover.targets;
     }
 }
 
@@ -118,13 +118,13 @@ int handover_poll(napi_struct &napi, int budget) noexcept
 {
     net_cpu &cpu = *static_cast<cpu_napi &>(napi).cpu;
     net_cpu &by = cpu.core->cpu(napi.sd->cpu); // this CPU, or the one that serves it while it is offline
-    const unsigned rings = static_cast<unsigned>(cpu.handover_in.size());
+    const unsigned rings = static_cast<unsigned>(cpu.handover.in.size());
     const unsigned limit = static_cast<unsigned>(budget);
     unsigned work = 0;
     for (unsigned i = 0; i < rings && work < limit; ++i) {
-        work += serve(by, cpu.handover_in[(cpu.handover_next + i) % rings], limit - work);
+        work += serve(by, cpu.handover.in[(cpu.handover.next + i) % rings], limit - work);
     }
-    cpu.handover_next = (cpu.handover_next + 1) % rings;
+    cpu.handover.next = (cpu.handover.next + 1) % rings;
     if (work != 0) {
         net_poll_end(by);
         publish_sent(cpu);
@@ -138,7 +138,7 @@ int handover_poll(napi_struct &napi, int budget) noexcept
 void handover_drain(net_cpu &cpu) noexcept
 {
     net_cpu &by = cpu.core->cpu(this_softnet_data()->cpu);
-    for (rte_ring *ring : cpu.handover_in) {
+    for (rte_ring *ring : cpu.handover.in) {
         serve(by, ring, rte_ring_count(ring));
     }
     net_poll_end(by);
@@ -149,8 +149,8 @@ handover_place handover_at(const net_core &core, unsigned from, unsigned owner) 
 {
     const net_cpu &to = core.cpu(owner);
     // The acquires pair with the release of enqueue and with publish_sent().
-    return {__atomic_load_n(&to.handover_in[from]->prod.tail, __ATOMIC_ACQUIRE),
-            to.handover_sent[from].load(std::memory_order_acquire)};
+    return {__atomic_load_n(&to.handover.in[from]->prod.tail, __ATOMIC_ACQUIRE),
+            to.handover.sent[from].load(std::memory_order_acquire)};
 }
 
 bool handover_waits(const net_core &core, unsigned from) noexcept
@@ -178,8 +178,8 @@ unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **p
     if (fit != 0) {
         const std::lock_guard lock(*foreign_mutexes_[producer]);
         net_cpu &owner = *cpus_[dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed)];
-        taken = tagged_enqueue(owner.handover_in[cpus() + producer], tag_of(dev.ifindex, 0), pkts, fit);
-        napi_schedule(owner.handover);
+        taken = tagged_enqueue(owner.handover.in[cpus() + producer], tag_of(dev.ifindex, 0), pkts, fit);
+        napi_schedule(owner.handover.napi);
     }
     if (taken < n) {
         foreign_drops_.fetch_add(n - taken, std::memory_order_relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 //   dev_queue_xmit -> staged (up to NET_BURST) -> tx_burst ... end of poll: net_poll_end -> rest, one doorbell a device
-//                                                              ring full: kept, xmit_retry tries again, then dropped
+//                                                              ring full: kept, `retry` tries again, then dropped
 #include "xmit.hpp"
 #include "handover.hpp"
 #include "netio/base/burst_length.hpp"
@@ -50,14 +50,14 @@ unsigned drop_oversize(net_cpu &cpu, const net_device &dev, rte_mbuf **pkts, uns
 class driver_call
 {
 public:
-    driver_call(net_cpu &cpu, xmit_queue &q) noexcept : cpu_(cpu), q_(q), outer_(cpu.xmit_recursion)
+    driver_call(net_cpu &cpu, xmit_queue &q) noexcept : cpu_(cpu), q_(q), outer_(cpu.xmit.recursion)
     {
         q.xmitting = true;
-        cpu.xmit_recursion = q.depth + 1;
+        cpu.xmit.recursion = q.depth + 1;
     }
     ~driver_call()
     {
-        cpu_.xmit_recursion = outer_;
+        cpu_.xmit.recursion = outer_;
         q_.xmitting = false;
     }
     driver_call(const driver_call &) = delete;
@@ -111,7 +111,7 @@ void mark_dirty(net_cpu &cpu, xmit_queue &q) noexcept
 {
     if (!q.dirty) {
         q.dirty = true;
-        cpu.flush_list[cpu.flush_count++] = &q;
+        cpu.xmit.flush_list[cpu.xmit.flush_count++] = &q;
     }
 }
 
@@ -151,35 +151,35 @@ bool flush_queue(net_cpu &cpu, xmit_queue &q) noexcept
 /// wait afterwards; they are in front, and behind them are the queues that were sent to meanwhile.
 unsigned flush_round(net_cpu &cpu, unsigned kept) noexcept
 {
-    const unsigned end = cpu.flush_count;
+    const unsigned end = cpu.xmit.flush_count;
     for (unsigned i = kept; i < end; ++i) {
-        xmit_queue &q = *cpu.flush_list[i];
+        xmit_queue &q = *cpu.xmit.flush_list[i];
         q.dirty = false;
         if (unlikely(!flush_queue(cpu, q))) {
             q.dirty = true;
-            cpu.flush_list[kept++] = &q;
+            cpu.xmit.flush_list[kept++] = &q;
         }
     }
-    const unsigned meanwhile = cpu.flush_count - end;
-    cpu.flush_count = kept + meanwhile;
+    const unsigned meanwhile = cpu.xmit.flush_count - end;
+    cpu.xmit.flush_count = kept + meanwhile;
     if (unlikely(meanwhile != 0)) {
-        std::copy_n(&cpu.flush_list[end], meanwhile, &cpu.flush_list[kept]);
+        std::copy_n(&cpu.xmit.flush_list[end], meanwhile, &cpu.xmit.flush_list[kept]);
     }
     return kept;
 }
 
-/// Starts to keep packets. What the CPU publishes after this, such as a delivery, releases xmit_kept.
+/// Starts to keep packets. What the CPU publishes after this, such as a delivery, releases xmit_cpu::kept.
 void keep(net_cpu &cpu) noexcept
 {
-    cpu.xmit_kept.store(cpu.xmit_kept.load(std::memory_order_relaxed) | 1, std::memory_order_relaxed);
-    cpu.sd->timers.start(cpu.xmit_retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
+    cpu.xmit.kept.store(cpu.xmit.kept.load(std::memory_order_relaxed) | 1, std::memory_order_relaxed);
+    cpu.sd->timers.start(cpu.xmit.retry, cpu.core->rt().now() + XMIT_RETRY_INTERVAL);
 }
 
-/// Publishes the next state of xmit_kept if nothing is kept any more, or if all packets have left that were kept in the
-/// present state.
+/// Publishes the next state of xmit_cpu::kept if nothing is kept any more, or if all packets have left that were kept
+/// in the present state.
 void publish_kept(net_cpu &cpu) noexcept
 {
-    const std::span kept(cpu.flush_list.data(), cpu.flush_count);
+    const std::span kept(cpu.xmit.flush_list.data(), cpu.xmit.flush_count);
     const auto sent = [&](const xmit_queue *q) {
         return cpu.dev[q->dev->ifindex].tx_packets.load(std::memory_order_relaxed);
     };
@@ -189,17 +189,17 @@ void publish_kept(net_cpu &cpu) noexcept
     for (xmit_queue *q : kept) {
         q->kept_until = sent(q) + q->staged;
     }
-    const std::uint32_t next = cpu.xmit_kept.load(std::memory_order_relaxed) + (kept.empty() ? 3 : 2);
-    cpu.xmit_kept.store(next, std::memory_order_release); // pairs with xmit_kept_at()
+    const std::uint32_t next = cpu.xmit.kept.load(std::memory_order_relaxed) + (kept.empty() ? 3 : 2);
+    cpu.xmit.kept.store(next, std::memory_order_release); // pairs with xmit_kept_at()
 }
 
 void schedule_handover(net_cpu &cpu) noexcept
 {
-    for (unsigned target = 0; cpu.handover_targets != 0; ++target) {
-        if (cpu.handover_dirty[target]) {
-            cpu.handover_dirty[target] = false;
-            --cpu.handover_targets;
-            napi_schedule(cpu.core->cpu(target).handover);
+    for (unsigned target = 0; cpu.handover.targets != 0; ++target) {
+        if (cpu.handover.dirty[target]) {
+            cpu.handover.dirty[target] = false;
+            --cpu.handover.targets;
+            napi_schedule(cpu.core->cpu(target).handover.napi);
         }
     }
 }
@@ -217,8 +217,8 @@ namespace
 /// Sends a burst with `bytes` in all, to a device that runs and takes packets of their length.
 void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std::uint64_t bytes) noexcept
 {
-    xmit_queue *q = cpu.xmit[dev.ifindex].get();
-    if (unlikely(cpu.xmit_recursion > XMIT_RECURSION_LIMIT || (q && q->xmitting))) {
+    xmit_queue *q = cpu.xmit.queues[dev.ifindex].get();
+    if (unlikely(cpu.xmit.recursion > XMIT_RECURSION_LIMIT || (q && q->xmitting))) {
         return drop_xmit(cpu, dev, DROP_RECURSION_LIMIT, pkts, n);
     }
     if (!q) {
@@ -226,7 +226,7 @@ void xmit_burst(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n, std:
     }
     mark_dirty(cpu, *q);
     const bool nothing_waits = q->staged == 0 && !q->doorbell_owed;
-    q->depth = nothing_waits ? cpu.xmit_recursion : std::max(q->depth, cpu.xmit_recursion);
+    q->depth = nothing_waits ? cpu.xmit.recursion : std::max(q->depth, cpu.xmit.recursion);
     if (n == NET_BURST && q->staged == 0 && !q->full) { // a whole burst needs no staging
         const unsigned sent = offer(cpu, *q, pkts, n, bytes);
         pkts += sent;
@@ -274,7 +274,7 @@ void run_poll_end(net_cpu &cpu) noexcept
 
 void net_poll_end(net_cpu &cpu) noexcept
 {
-    if (unlikely(cpu.xmit_recursion != 0)) {
+    if (unlikely(cpu.xmit.recursion != 0)) {
         return; // inside a driver: the poll that called it flushes
     }
     unsigned kept = 0;
@@ -285,11 +285,11 @@ void net_poll_end(net_cpu &cpu) noexcept
         kept = flush_round(cpu, kept);
         // Virtual devices may have sent, redirected or steered packets meanwhile. The nesting is one deeper with each
         // round.
-    } while (unlikely(cpu.flush_count != kept || cpu.poll_end_due != 0));
-    if (unlikely(kept != 0 && !cpu.xmit_retry.active())) {
+    } while (unlikely(cpu.xmit.flush_count != kept || cpu.poll_end_due != 0));
+    if (unlikely(kept != 0 && !cpu.xmit.retry.active())) {
         keep(cpu);
     }
-    if (unlikely(cpu.handover_targets != 0)) {
+    if (unlikely(cpu.handover.targets != 0)) {
         schedule_handover(cpu);
     }
 }
@@ -297,8 +297,8 @@ void net_poll_end(net_cpu &cpu) noexcept
 void xmit_retry_timer(hrtimer &timer) noexcept
 {
     net_cpu &cpu = *static_cast<xmit_timer &>(timer).cpu;
-    for (unsigned i = 0; i < cpu.flush_count; ++i) {
-        xmit_queue &q = *cpu.flush_list[i];
+    for (unsigned i = 0; i < cpu.xmit.flush_count; ++i) {
+        xmit_queue &q = *cpu.xmit.flush_list[i];
         if (q.staged != 0 && ++q.retries > XMIT_RETRIES) {
             drop_xmit(cpu, *q.dev, DROP_TX_FULL, q.pkts.data(), q.staged);
             q.staged = 0;
@@ -312,7 +312,7 @@ void xmit_retry_timer(hrtimer &timer) noexcept
 
 void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept
 {
-    std::unique_ptr<xmit_queue> q = std::move(cpu.xmit[dev.ifindex]);
+    std::unique_ptr<xmit_queue> q = std::move(cpu.xmit.queues[dev.ifindex]);
     if (!q) {
         return;
     }
@@ -322,8 +322,9 @@ void xmit_remove(net_cpu &cpu, net_device &dev, bool send) noexcept
     if (q->staged != 0) {
         drop_xmit(cpu, dev, DROP_DEV_READY, q->pkts.data(), q->staged);
     }
-    xmit_queue **end = cpu.flush_list.data() + cpu.flush_count;
-    cpu.flush_count = static_cast<unsigned>(std::remove(cpu.flush_list.data(), end, q.get()) - cpu.flush_list.data());
+    xmit_queue **end = cpu.xmit.flush_list.data() + cpu.xmit.flush_count;
+    cpu.xmit.flush_count =
+        static_cast<unsigned>(std::remove(cpu.xmit.flush_list.data(), end, q.get()) - cpu.xmit.flush_list.data());
 }
 
 } // namespace halfpoll

@@ -6,7 +6,7 @@
 namespace halfpoll
 {
 
-/// Offers packets to full rings again. hrtimer function of net_cpu::xmit_retry.
+/// Offers packets to full rings again. hrtimer function of xmit_cpu::retry.
 void xmit_retry_timer(hrtimer &timer) noexcept;
 /// Removes a device's queue from the CPU. `send`: offers the staged packets to the driver once more; the others are
 /// dropped. Home CPU of `cpu`.
@@ -18,7 +18,7 @@ std::uint32_t xmit_max_frame(const net_device &dev) noexcept;
 /// are delivered or sent, and the state may say so for XMIT_RETRY_INTERVAL longer than it is true. Any CPU.
 inline std::uint32_t xmit_kept_at(const net_cpu &cpu) noexcept
 {
-    return cpu.xmit_kept.load(std::memory_order_acquire); // pairs with publish_kept()
+    return cpu.xmit.kept.load(std::memory_order_acquire); // pairs with publish_kept()
 }
 /// Whether a CPU keeps packets. Any CPU.
 inline bool xmit_keeps(const net_cpu &cpu) noexcept { return (xmit_kept_at(cpu) & 1) != 0; }

@@ -39,7 +39,7 @@ TEST_P(property_backlog, property_9_published_as_the_target_stops_looking)
         {
             const void *object = where == race_point::backlog_unannounced || where == race_point::backlog_announced
                                      ? static_cast<const void *>(&core->cpu(1))
-                                     : &core->cpu(1).backlog;
+                                     : &core->cpu(1).backlog.napi;
             race late(where, object, [&] { elsewhere([&] { enqueue(0, 1, packets(3)); }); });
             enqueue(0, 1, packets(2));
             EXPECT_TRUE(test::eventually([&] { return count() == before + 5; })) << static_cast<int>(where);

@@ -50,9 +50,9 @@ protected:
         core->set_rx_handler(handler, this);
         eth = &add("eth0");
         for (unsigned cpu = 0; cpu < cpus; ++cpu) { // no spinning: each schedule shows in the counters
-            napi_config config = core->cpu(cpu).backlog.config;
+            napi_config config = core->cpu(cpu).backlog.napi.config;
             config.busy_poll = 0;
-            napi_configure(core->cpu(cpu).backlog, config);
+            napi_configure(core->cpu(cpu).backlog.napi, config);
         }
     }
     net_device &add(const std::string &name)

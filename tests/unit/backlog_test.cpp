@@ -91,7 +91,7 @@ TEST_P(backlog, one_kick_a_poll_and_none_while_it_looks)
         enqueue(0, 1, packets(5, 5 * i));
     }
     ASSERT_TRUE(idle(0)); // the check at the end of its turn saw that CPU 1 is still polling
-    EXPECT_EQ(core->cpu(1).backlog.state.load() & NAPIF_STATE_MISSED, 0U) << "scheduled though it looks";
+    EXPECT_EQ(core->cpu(1).backlog.napi.state.load() & NAPIF_STATE_MISSED, 0U) << "scheduled though it looks";
     go_on = true;
     ASSERT_TRUE(eventually([&] { return count() == 50; }));
     EXPECT_EQ(all(), expected(1, 50));
@@ -120,7 +120,7 @@ TEST_P(backlog, the_head_moves_when_packets_are_delivered)
 TEST_P(backlog, what_is_over_the_limit_is_dropped_and_counted)
 {
     begin(2);
-    napi_disable(core->cpu(1).backlog); // the backlog delivers nothing
+    napi_disable(core->cpu(1).backlog.napi); // the backlog delivers nothing
     enqueue(0, 1, packets(1100));
     EXPECT_EQ(behind(0, 1), 1001U) << "one more than the limit, as in the kernel";
     EXPECT_EQ(core->drops(DROP_CPU_BACKLOG), 99U);
@@ -129,7 +129,7 @@ TEST_P(backlog, what_is_over_the_limit_is_dropped_and_counted)
     EXPECT_EQ(stats.dropped, 99U);
     EXPECT_EQ(stats.input_pkt_queue, 1001U);
     EXPECT_EQ(backlog_stats_of(core->cpu(0)).dropped, 0U) << "charged to the target";
-    napi_enable(core->cpu(1).backlog);
+    napi_enable(core->cpu(1).backlog.napi);
     ASSERT_TRUE(eventually([&] { return count() == 1001; }));
     EXPECT_EQ(all(), expected(1, 1001));
 }
@@ -137,7 +137,7 @@ TEST_P(backlog, what_is_over_the_limit_is_dropped_and_counted)
 TEST_P(backlog, the_limit_counts_all_producers)
 {
     begin(3, 100);
-    napi_disable(core->cpu(1).backlog);
+    napi_disable(core->cpu(1).backlog.napi);
     enqueue(0, 1, packets(60));
     enqueue(2, 1, packets(60));
     enqueue(1, 1, packets(60));
@@ -148,7 +148,7 @@ TEST_P(backlog, the_limit_counts_all_producers)
     core->set_netdev_max_backlog(200);
     enqueue(1, 1, packets(60));
     EXPECT_EQ(behind(1, 1), 60U);
-    napi_enable(core->cpu(1).backlog);
+    napi_enable(core->cpu(1).backlog.napi);
     EXPECT_TRUE(eventually([&] { return count() == 161; }));
 }
 
@@ -205,11 +205,11 @@ TEST_P(backlog, local_packets_are_delivered_in_the_same_dispatch)
 TEST_P(backlog, packets_of_a_device_that_goes_are_delivered_first)
 {
     begin(2);
-    napi_disable(core->cpu(1).backlog);
+    napi_disable(core->cpu(1).backlog.napi);
     enqueue(0, 1, packets(200));
     core->unregister_netdevice(*eth);
     EXPECT_EQ(count(), 200U);
-    napi_enable(core->cpu(1).backlog);
+    napi_enable(core->cpu(1).backlog.napi);
 }
 
 TEST_P(backlog, so_are_staged_ones)

@@ -262,7 +262,7 @@ TEST_P(device_loop_test, EndsInACountedDrop)
     make_loop(2, {0});
     const unsigned n = GetParam();
     xmit(0, *devs[0], packets(n));
-    rt_->call_on(0, [&](softnet_data &) { EXPECT_EQ(core_->cpu(0).flush_count, 0U); });
+    rt_->call_on(0, [&](softnet_data &) { EXPECT_EQ(core_->cpu(0).xmit.flush_count, 0U); });
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT) + core_->drops(DROP_TX_FULL), n);
     EXPECT_GE(core_->drops(DROP_RECURSION_LIMIT), 1U);
     EXPECT_LE(sends(), 9 * (n / NET_BURST + 1));
@@ -300,7 +300,7 @@ TEST_F(net_core_test, AsManyDevicesAsThereMayBeSendToOneAnother)
             dev_queue_xmit(cpu, *dev, &m, 1);
         }
         net_poll_end(cpu);
-        EXPECT_EQ(cpu.flush_count, 0U);
+        EXPECT_EQ(cpu.xmit.flush_count, 0U);
     });
     EXPECT_EQ(core_->drops(DROP_RECURSION_LIMIT), MAX_IFINDEX - 1U);
 }
@@ -321,7 +321,7 @@ TEST_F(net_core_test, AFullRingBesideALoop)
             dev_queue_xmit(cpu, *dev, &m, 1);
         }
         net_poll_end(cpu);
-        EXPECT_EQ(cpu.flush_count, 1U);
+        EXPECT_EQ(cpu.xmit.flush_count, 1U);
     });
     full->room = 10;
     EXPECT_TRUE(eventually([&] { return full->sent_count() == 1; }));

@@ -80,7 +80,7 @@ TEST_P(net_hotplug_moves, no_packet_is_lost_or_overtaken)
             std::this_thread::sleep_for(std::chrono::microseconds(500));
             rt_->cpu_up(cpu);
             EXPECT_EQ(source.queues[0]->cpu->id, GetParam().in);
-            EXPECT_TRUE(core_->cpu(GetParam().out).xmit[target_->ifindex]);
+            EXPECT_TRUE(core_->cpu(GetParam().out).xmit.queues[target_->ifindex]);
             std::this_thread::sleep_for(std::chrono::microseconds(500));
         }
     }
@@ -132,8 +132,8 @@ TEST_F(net_hotplug_test, an_interface_that_is_added_meanwhile_finds_its_cpu_late
     expect_sent_in_order(*w, 1);
     rt_->cpu_up(1);
     EXPECT_EQ(dev.queues[0]->cpu->id, 1u);
-    EXPECT_TRUE(core_->cpu(1).xmit[dev.ifindex]);
-    EXPECT_FALSE(core_->cpu(0).xmit[dev.ifindex]);
+    EXPECT_TRUE(core_->cpu(1).xmit.queues[dev.ifindex]);
+    EXPECT_FALSE(core_->cpu(0).xmit.queues[dev.ifindex]);
     w->receive(packet(pool_, 1));
     expect_sent_in_order(*w, 2);
     rt_->cpu_down(0);

@@ -27,8 +27,8 @@ protected:
         enqueue(0, 1, packets(n));
         ASSERT_TRUE(eventually([&] { return count() == before + n && behind(0, 1) == 0; }));
     }
-    std::uint64_t deferred(unsigned cpu = 1) const { return core->cpu(cpu).deferred; }
-    std::uint64_t over(unsigned cpu = 1) const { return core->cpu(cpu).defer_over; }
+    std::uint64_t deferred(unsigned cpu = 1) const { return core->cpu(cpu).defer.deferred; }
+    std::uint64_t over(unsigned cpu = 1) const { return core->cpu(cpu).defer.over; }
     unsigned free_in_pool() const { return rte_mempool_avail_count(pool); }
 
     static void consume(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept

@@ -36,8 +36,8 @@ json softnet_row(router &r, unsigned cpu)
                 {"sleeps", value(stats.sleeps)},
                 {"doorbells", value(stats.doorbells)},
                 {"ksoftirqd", value(stats.ksoftirqd)},
-                {"deferred", value(net.deferred)},
-                {"defer_over", value(net.defer_over)}};
+                {"deferred", value(net.defer.deferred)},
+                {"defer_over", value(net.defer.over)}};
     for (const char *name : {"zero4", "zero5", "zero6", "zero7", "zero8", "zero9"}) {
         row[name] = 0;
     }

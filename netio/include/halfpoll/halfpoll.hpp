@@ -22,6 +22,7 @@
 #include <halfpoll/napi.hpp>
 #include <halfpoll/napi_alloc_cache.hpp>
 #include <halfpoll/net_core.hpp>
+#include <halfpoll/net_cpu.hpp>
 #include <halfpoll/net_device.hpp>
 #include <halfpoll/netns.hpp>
 #include <halfpoll/port.hpp>

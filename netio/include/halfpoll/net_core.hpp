@@ -2,12 +2,9 @@
 #pragma once
 
 #include <halfpoll/device_table.hpp>
-#include <halfpoll/drop_reason.hpp>
-#include <halfpoll/napi_alloc_cache.hpp>
-#include <halfpoll/net_device.hpp>
+#include <halfpoll/net_cpu.hpp>
 #include <halfpoll/runtime.hpp>
 
-#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -15,17 +12,10 @@
 #include <string>
 #include <vector>
 
-struct rte_ring;
-
 namespace halfpoll
 {
 
-class backlog_ring;
-class defer_ring;
-class net_core;
-struct redirect_cpu;
 struct redirect_state;
-struct rps_cpu;
 struct rps_state;
 
 /// Packets that may wait in the backlog of one CPU: the kernel's default. BACKLOG_ROOM is the number of packets that
@@ -42,106 +32,6 @@ inline constexpr unsigned SKB_DEFER_ROOM = 1023;
 
 /// Packets that a tx queue stages before it offers them to the device; also the size of a receive burst.
 inline constexpr unsigned NET_BURST = 32;
-
-/// The packets that wait for one device on a CPU that owns a tx queue of it: staged during a poll, or kept because the
-/// device's ring was full. Home CPU.
-struct xmit_queue {
-    net_device *dev = nullptr;
-    tx_port *driver = nullptr; ///< the device's driver, or a shared_tx_queue that runtime CPUs of one logical CPU share
-    std::uint16_t queue = 0;
-    unsigned staged = 0;        ///< packets in `pkts`
-    bool dirty = false;         ///< on the CPU's flush list
-    bool doorbell_owed = false; ///< the driver has packets that the device does not know of yet
-    bool full = false;     ///< the driver took less than it was offered; it is not tried again before the next flush
-    bool xmitting = false; ///< the driver is being called; a send on this queue from inside it is recursion
-    unsigned depth = 0;    ///< nested sends that have led to the staged packets; the maximum if they differ
-    unsigned retries = 0;  ///< timer runs in a row that sent nothing
-    /// dev_stats::tx_packets once the packets have left that were kept when net_cpu::xmit_kept changed last.
-    std::uint64_t kept_until = 0;
-    std::array<rte_mbuf *, 256> pkts;
-};
-
-/// What a poll may have left to do before it flushes its tx queues, in this order.
-enum poll_end_step : std::uint8_t {
-    POLL_END_XDP, ///< packets were redirected
-    POLL_END_RPS, ///< packets were staged for other CPUs, which begin while this CPU rings its devices
-    POLL_END_STEPS
-};
-
-/// Members of net_cpu from which their callback finds the net_cpu.
-struct xmit_timer : hrtimer {
-    net_cpu *cpu = nullptr;
-};
-struct cpu_napi : napi_struct {
-    net_cpu *cpu = nullptr;
-};
-struct backlog_ring_deleter {
-    void operator()(backlog_ring *ring) const noexcept;
-};
-using backlog_ring_ptr = std::unique_ptr<backlog_ring, backlog_ring_deleter>;
-struct defer_ring_deleter {
-    void operator()(defer_ring *ring) const noexcept;
-};
-using defer_ring_ptr = std::unique_ptr<defer_ring, defer_ring_deleter>;
-
-/// netio's part of a runtime CPU. Home CPU only, unless a member says otherwise.
-struct net_cpu {
-    softnet_data *sd = nullptr;
-    net_core *core = nullptr;
-    unsigned id = 0; ///< runtime CPU number
-    /// False while the CPU is offline: no packet is directed to it. Written by the control thread while no packet is
-    /// under way.
-    std::atomic<bool> active{true};
-    std::unique_ptr<napi_alloc_cache> cache;
-    std::array<std::unique_ptr<xmit_queue>, MAX_IFINDEX> xmit; ///< by ifindex; null: this CPU owns no tx queue of it
-    /// Queues that this poll has to flush. A virtual device may put a queue here a second time while the queues are
-    /// flushed.
-    std::array<xmit_queue *, 2 * MAX_IFINDEX> flush_list{};
-    unsigned flush_count = 0;
-    unsigned xmit_recursion = 0;   ///< nesting depth of the present send, through virtual devices
-    std::uint8_t poll_end_due = 0; ///< bit per poll_end_step that has work at the end of this poll
-    /// By poll_end_step; constant. Set by the component, so that transmit does not know it.
-    std::array<void (*)(net_cpu &) noexcept, POLL_END_STEPS> poll_end{};
-    xmit_timer xmit_retry;                   ///< offers packets to full rings again
-    std::atomic<std::uint32_t> xmit_kept{0}; ///< odd: tx rings were full, and packets wait for room (xmit_kept_at())
-    cpu_napi handover;                       ///< polls the rings in handover_in
-    std::vector<rte_ring *> handover_in;     ///< by producer: runtime CPUs, then foreign threads
-    /// By producing runtime CPU: position of its ring after the packets that were sent. Stored with release in
-    /// publish_sent(); pairs with the acquire in handover_at().
-    std::vector<std::atomic<std::uint32_t>> handover_sent;
-    unsigned handover_next = 0;                ///< producer whose ring is served first in the next poll
-    std::vector<bool> handover_dirty;          ///< by target CPU: filled in this poll, not yet scheduled
-    unsigned handover_targets = 0;             ///< number of targets that are set in handover_dirty
-    std::vector<backlog_ring *> backlog_out;   ///< by target CPU: rings for packets from this CPU (backlog.hpp)
-    backlog_ring *backlog_staged = nullptr;    ///< list of the rings that this poll has staged packets on
-    backlog_ring *backlog_unchecked = nullptr; ///< list of rings published in this turn whose target may be idle
-    std::vector<backlog_ring_ptr> backlog_in;  ///< by producing CPU
-    unsigned backlog_next = 0;                 ///< producer whose ring is served first in the next poll
-    cpu_napi backlog;                          ///< polls the rings in backlog_in
-    unsigned receiver = 0;                     ///< CPU that received the packets being delivered; `id` unless they came
-                                               ///< by the backlog and skb_defer_max is not 0
-    std::vector<defer_ring *> defer_out;       ///< by receiving CPU: packets of that CPU that were freed here
-    std::vector<defer_ring_ptr> defer_in;      ///< by freeing CPU
-    /// Steering of packets to other CPUs.
-    std::shared_ptr<rps_cpu> rps;
-    /// State of XDP redirects: bulk queues, flush lists, error counters.
-    std::shared_ptr<redirect_cpu> redirect;
-    /// Not 0: the consumer has stopped polling the rings, so a producer that publishes must schedule `backlog`. Set by
-    /// announce() in process_backlog(); pairs with announced() in kick_idle_backlogs().
-    alignas(128) std::atomic<std::uint32_t> backlog_idle{0};
-    /// A producer has more packets in its ring than its share of netdev_max_backlog, so the other producers must check
-    /// the sum over all rings. A relaxed hint, set by producers and cleared here.
-    std::atomic<bool> backlog_crowded{false};
-    /// One of `defer_in` holds packets. Stored with release by the CPU that published; pairs with the acquire exchange
-    /// of this CPU in defer_take().
-    std::atomic<bool> defer_waits{false};
-    alignas(128) std::array<dev_stats, MAX_IFINDEX> dev{};
-    std::array<std::atomic<std::uint64_t>, DROP_REASONS> drops{}; ///< this CPU writes, any thread reads, relaxed
-    /// Segments of other CPUs' packets that were freed here. `deferred`: sent back. `defer_over`: freed on the spot,
-    /// because skb_defer_max segments were waiting or the segment is of another pool. This CPU writes, any thread
-    /// reads, relaxed.
-    std::atomic<std::uint64_t> deferred{0}, defer_over{0};
-};
 
 /// Sends a burst out of a device and takes ownership of the packets. They are staged, and become visible to the peer at
 /// the end of the poll (net_poll_end()). If `cpu` owns no tx queue of the device, the packets cross to the owner of
