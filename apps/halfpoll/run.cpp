@@ -87,7 +87,7 @@ private:
 };
 
 /// The control thread's loop. It wakes only when there is something to do.
-void control_loop(router &r, control_server &server, const stop_signals &signals, const bool &stopping)
+void run_until_stopped(router &r, control_server &server, const stop_signals &signals, const bool &stopping)
 {
     ktime_t reclaim_at = ktime_get() + RECLAIM_DELAY;
     watchdog dog(r.rt());
@@ -154,7 +154,7 @@ void run(const config &cfg)
     const std::string about = "forwarding between " + std::to_string(cfg.ports.size()) + " ports";
     log_line(log_level::info, "program", about + "; control socket " + cfg.control);
     sd_notify("READY=1\nSTATUS=" + about);
-    control_loop(r, server, signals, stopping);
+    run_until_stopped(r, server, signals, stopping);
     sd_notify("STOPPING=1");
     log_close();
 }
