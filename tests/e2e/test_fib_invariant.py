@@ -11,7 +11,7 @@ import time
 import unittest
 
 from kernel_fib import Fib, Kernel
-from lab import KERNEL, NETWORKS, Lab, Namespace, wait_for
+from lab import KERNEL, NETWORKS, PATIENCE, Lab, Namespace, wait_for
 
 WAN, ALT = NETWORKS["wan"], NETWORKS["alt"]
 SECONDS = float(os.environ.get("HALFPOLL_FIB_SECONDS", 30))
@@ -54,7 +54,7 @@ class Events:
 
     def batch(self, lines, check=False):
         done = subprocess.run(self.router.command("ip", "-force", "-batch", "-"), input="\n".join(lines) + "\n", text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * PATIENCE, check=False)
         if done.returncode == 255 or (check and done.returncode):  # 255: ip does not understand a line, and stops
             raise AssertionError(done.stdout[-2000:])
 
