@@ -90,14 +90,14 @@ public:
     }
 
 private:
-    /// Returns an empty line at the end of its output, or after 10 s.
+    /// Returns an empty line at the end of its output, or after a minute without output.
     std::string read_line()
     {
         std::string line;
         for (;;) {
             pollfd fd{out_, POLLIN, 0};
             char c;
-            if (poll(&fd, 1, 10'000) != 1 || read(out_, &c, 1) != 1) {
+            if (poll(&fd, 1, 60'000) != 1 || read(out_, &c, 1) != 1) {
                 return "";
             }
             if (c == '\n') {

@@ -569,12 +569,13 @@ TEST_F(rps_forward_test, AFlowDoesNotOvertakePacketsThatAnotherCpuIsSending)
 TEST_F(rps_forward_test, AFlowDoesNotLeaveThisCpuWithinAPollThatHasSentPackets)
 {
     rx_queue &q = open_both(CPUS, 0, {.rps_flow_cnt = 64});
-    on_forward_ = [&] { // the first packet stays in the handler until the others are there
+    net_core &core = *core_; // packets may still come while TearDown() resets the pointer
+    on_forward_ = [&] {      // the first packet stays in the handler until the others are there
         while (forwarded_[0] == 1 && received_ < 1 + NET_BURST + 10) {
             std::this_thread::yield();
         }
         if (forwarded_[0] > 1) {
-            rps_record_sock_flow(*core_, hash_of(7), 1);
+            rps_record_sock_flow(core, hash_of(7), 1);
         }
     };
     receive(8);
