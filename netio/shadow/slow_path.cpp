@@ -7,6 +7,8 @@
 #include "punt_ring.hpp"
 #include "shadow_tap.hpp"
 
+#include "runtime/base/announce.hpp"
+
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 
@@ -23,14 +25,6 @@
 #include <thread>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define HALFPOLL_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HALFPOLL_TSAN 1
-#endif
-#endif
-
 namespace halfpoll
 {
 
@@ -38,17 +32,6 @@ namespace
 {
 
 constexpr unsigned events_per_turn = 16;
-
-/// Orders the producer's publication before its load of `sleeping`, and the thread's store of `sleeping` before its
-/// last check of the rings.
-void dekker_fence([[maybe_unused]] std::atomic<std::uint32_t> &flag) noexcept
-{
-#ifdef HALFPOLL_TSAN
-    flag.fetch_add(0, std::memory_order_seq_cst); // ThreadSanitizer does not see fences
-#else
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
-}
 
 void ring_doorbell(int fd) noexcept
 {
@@ -87,8 +70,8 @@ struct slow_path::impl {
 
     int epoll_fd = -1;
     int doorbell_fd = -1;
-    /// Set by the thread before its last check of the rings; checked by a producer after it has published. Both have a
-    /// seq_cst fence between their store and their load: announce_sleep() and punt_flush() pair with each other.
+    /// Set by the thread before its last check of the rings; checked by a producer after it has published. announce()
+    /// in announce_sleep() and announced() in punt_flush() pair with each other.
     alignas(64) std::atomic<std::uint32_t> sleeping{0};
     /// Stored with release in the destructor; pairs with the acquire in run().
     std::atomic<bool> stop{false};
@@ -240,8 +223,7 @@ bool slow_path::impl::announce_sleep(bool more) noexcept
     if (more) {
         return false;
     }
-    sleeping.store(1, std::memory_order_relaxed);
-    dekker_fence(sleeping); // pairs with the fence in punt_flush()
+    announce(sleeping); // pairs with announced() in punt_flush()
     return rings_empty();
 }
 
@@ -558,9 +540,8 @@ void slow_path::punt_flush(net_cpu &cpu) noexcept
     if (!impl_->rings[cpu.id]->take_dirty()) {
         return;
     }
-    dekker_fence(impl_->sleeping); // pairs with the fence in announce_sleep()
-    if (impl_->sleeping.load(std::memory_order_relaxed) != 0 &&
-        impl_->sleeping.exchange(0, std::memory_order_relaxed) != 0) {
+    // announced() pairs with announce() in announce_sleep(). Of several producers one rings.
+    if (announced(impl_->sleeping) && impl_->sleeping.exchange(0, std::memory_order_relaxed) != 0) {
         ring_doorbell(impl_->doorbell_fd);
     }
 }
