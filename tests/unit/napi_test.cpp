@@ -36,9 +36,13 @@ protected:
         EXPECT_FALSE(dev.overlapped);
         EXPECT_FALSE(dev.wrong_thread);
     }
+    /// Waits until the device has handed over `n` packets, and until the poll that took the last one has ended,
+    /// counters included.
     bool received(int n)
     {
-        return eventually([&] { return dev.received == n; });
+        const bool all = eventually([&] { return dev.received == n; });
+        on_cpu([] {});
+        return all;
     }
     /// Waits until the instance waits for its interrupt, and until the poll that armed it has ended, counters included.
     bool parked()

@@ -83,6 +83,7 @@ TEST_F(net_core_test, OneDoorbellAPoll)
     napi_schedule(source.queues[0]->napi);
     expect_sent_in_order(*out, 640);
     EXPECT_TRUE(eventually([&] { return out->doorbells != 0; }));
+    rt_->call_on(0, [](softnet_data &) {}); // a poll is counted at its end
     EXPECT_LE(out->doorbells, source.queues[0]->napi.stats.polls);
     EXPECT_EQ(out->tx_calls, 20U) << "full bursts of 32";
 }
