@@ -40,15 +40,15 @@ RELEASE = platform.freedesktop_os_release().get("VERSION_CODENAME")
 CLANG = "16" if RELEASE == "bookworm" else "19"  # as in packages.sh
 CLANG_ENV = {"CC": f"clang-{CLANG}", "CXX": f"clang++-{CLANG}"}
 
-# Build folder -> environment and meson options.
+# Build folder -> environment, meson options and targets (none: all).
 BUILDS = {
-    "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"]),
+    "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", f"--prefix={PREFIX}", "--libdir=lib"], []),
     # clang, because gcc 12 compiles sanitized sources three times as slowly. Not optimized, because with the checks of
     # both sanitizers the optimizer takes two thirds of the compiler's time; the line tables are for stack traces.
     "asan": (CLANG_ENV, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=0",
-                         "-Dcpp_args=-gline-tables-only"]),
+                         "-Dcpp_args=-gline-tables-only"], ["meson-test-prereq"]),
     # This build also checks clang's warnings: a separate fourth build would take five minutes more.
-    "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"]),
+    "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false"], []),
 }
 # Left out under ThreadSanitizer: these tests have no concurrent threads, except virtio_pair, which tests DPDK's
 # drivers. Their synchronisation is not instrumented, so that every packet looks like a race.
@@ -145,11 +145,11 @@ def stage_format(suite):
                 ["clang-format-14", "--dry-run", "--Werror", *sources()], 300)
 
 
-def build(suite, folder, targets=()):
+def build(suite, folder):
     """Configures and builds once, which counts as one test. False: the programs of this build cannot be used."""
     if folder in suite.broken:
         return not suite.broken[folder]
-    env, options = BUILDS[folder]
+    env, options, targets = BUILDS[folder]
     log, where = OUT / f"build-{folder}.log", OUT / folder
     setup = ["meson", "setup", str(where), *options]
     if (where / "build.ninja").exists():
