@@ -124,11 +124,12 @@ void table_loader::end_load(bool complete)
     load_timer_.disarm();
 }
 
-/// Called by the timer. If no reply came for `stall_time`, the end of a dump was lost.
+/// Called by the timer. If no reply came for `stall_time`, and none waits for this thread, which may have been away all
+/// that time, the end of a dump was lost.
 void table_loader::look_after_load()
 {
     if (loads_.loading()) {
-        std::exchange(load_.heard, false) ? load_timer_.arm(stall_time) : end_load(false);
+        std::exchange(load_.heard, false) || socket_.readable() ? load_timer_.arm(stall_time) : end_load(false);
     }
 }
 

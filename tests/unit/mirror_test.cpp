@@ -1115,6 +1115,18 @@ TEST_F(mirror_test, a_shadow_that_comes_and_goes)
     EXPECT_EQ(to("203.0.113.1"), "punt no_route");
 }
 
+TEST_F(mirror_test, a_reply_that_waits_for_a_thread_that_was_away_is_not_lost)
+{
+    ip(neigh0);
+    ip_batch(many_routes(20'000, "192.0.2.2"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200)); // the IPv6 settings of the links are due to be read
+    mirror_->process(); // ends before it has read all notifications, and has asked for the settings
+    ASSERT_FALSE(mirror_->settled());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200)); // longer than a load waits for a reply
+    settle();
+    EXPECT_EQ(mirror_->stats().resyncs, 1U);
+}
+
 TEST_F(mirror_test, five_thousand_routes_at_once)
 {
     ip(neigh0);
