@@ -58,6 +58,22 @@ void consequences::dead_link_changed(std::uint8_t family, int ifindex)
     std::ranges::for_each(over, [this](const ip_prefix &prefix) { route_changed(prefix, false); });
 }
 
+/// The way in is closed before the way out, and opened after it.
+void consequences::policy_changed()
+{
+    ingress_.publish(netconf_table::every);
+    for (const auto &[ifindex, link] : state_.links) {
+        for (const std::uint8_t family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {
+            const std::pair key(family, ifindex);
+            const bool closed = gate_.kernel_forwards(family, policy_side::out, ifindex);
+            if (closed != closed_.contains(key)) {
+                closed ? void(closed_.insert(key)) : void(closed_.erase(key));
+                nexthops_.refresh(ifindex, nullptr);
+            }
+        }
+    }
+}
+
 void consequences::neighbour_changed(const ip_addr &addr, int ifindex)
 {
     nexthops_.refresh(ifindex, addr);

@@ -8,6 +8,8 @@
 #include "mirror_routes.hpp"
 
 #include <cstdint>
+#include <set>
+#include <utility>
 
 namespace halfpoll
 {
@@ -18,8 +20,8 @@ class consequences
 {
 public:
     consequences(const kernel_state &state, const route_table &routes, ingress_publisher &ingress,
-                 shared_nexthops &nexthops, fib_updater &fib)
-        : state_(state), routes_(routes), ingress_(ingress), nexthops_(nexthops), fib_(fib)
+                 shared_nexthops &nexthops, fib_updater &fib, const policy_gate &gate)
+        : state_(state), routes_(routes), ingress_(ingress), nexthops_(nexthops), fib_(fib), gate_(gate)
     {
     }
 
@@ -33,7 +35,8 @@ public:
     void device_changed(const net_device &dev);
     /// The routes of a family over an interface no longer count, or count again (kernel_state::dead_links).
     void dead_link_changed(std::uint8_t family, int ifindex);
-    void policy_routing_changed(std::uint8_t family) { nexthops_.refresh(family); }
+    /// The answers of the policy_gate changed.
+    void policy_changed();
     void neighbour_changed(const ip_addr &addr, int ifindex);
     /// `before` or `now` is empty if the object is new or gone.
     void object_changed(const nexthop_message &before, const nexthop_message &now);
@@ -50,6 +53,8 @@ private:
     ingress_publisher &ingress_;
     shared_nexthops &nexthops_;
     fib_updater &fib_;
+    const policy_gate &gate_;
+    std::set<std::pair<std::uint8_t, int>> closed_; ///< family and ifindex by which the kernel alone sends
 };
 
 } // namespace halfpoll

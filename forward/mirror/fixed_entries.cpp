@@ -39,7 +39,7 @@ void fixed_entries::write()
     nexthop_table &table = fwd_.nexthops();
     local = table.add(punt_as(PUNT_LOCAL));
     control = table.add(punt_as(PUNT_CONTROL));
-    other = table.add(punt_as(PUNT_OTHER));
+    kernel = table.add(punt_as(PUNT_KERNEL));
     table_full = table.add(punt_as(PUNT_TABLE_FULL));
     blackhole = table.add(drop_as(DROP_BLACKHOLE));
     prefixes_ = {{prefix_of(AF_INET, {224}, 4), control},
@@ -55,7 +55,7 @@ void fixed_entries::remove()
     for (const auto &[prefix, nexthop] : prefixes_) {
         write_fib(fwd_, prefix, route_entry::none);
     }
-    for (const std::uint32_t index : {local, control, other, table_full, blackhole}) {
+    for (const std::uint32_t index : {local, control, kernel, table_full, blackhole}) {
         if (index != unset) {
             fwd_.nexthops().remove(index);
         }

@@ -23,7 +23,7 @@ public:
     fixed_entries &operator=(const fixed_entries &) = delete;
 
     /// Next hops that only punt under one class or drop for one reason.
-    std::uint32_t local = unset, control = unset, other = unset, table_full = unset, blackhole = unset;
+    std::uint32_t local = unset, control = unset, kernel = unset, table_full = unset, blackhole = unset;
 
     /// Prefixes that are never forwarded, whatever the routes say, with their next hops.
     const std::map<ip_prefix, std::uint32_t> &prefixes() const noexcept { return prefixes_; }

@@ -43,8 +43,6 @@ struct kernel_state {
     neighbour_map neighbours; ///< only valid ones
     std::map<std::uint32_t, known_object> objects;
     std::vector<rule_message> rules;
-    /// The rules of the family lead to further tables: the kernel alone forwards.
-    bool policy_routing4 = false, policy_routing6 = false;
     /// Family and ifindex of interfaces without carrier whose routes do not count (ignore_routes_with_linkdown).
     std::set<std::pair<std::uint8_t, int>> dead_links;
 };

@@ -79,7 +79,7 @@ void message_handler::begin_dump(const table_request &table)
 void message_handler::end_dump(const table_request &table)
 {
     if (table.type == RTM_GETRULE) {
-        rules_.update_policy_routing(); // before the first route is applied
+        rules_.end_dump(table.family); // before the first route is applied
     }
 }
 

@@ -14,15 +14,17 @@ constexpr unsigned load_attempts = 5;
 } // namespace
 
 mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer)
-    : fwd(f), slow(s), socket(netns,
+    : fwd(f), slow(s), socket(netns, NETLINK_ROUTE,
                               {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
                                RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP, RTNLGRP_IPV4_RULE,
                                RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTNLGRP_IPV6_IFINFO},
                               receive_buffer),
       nexthops(f.nexthops(),
                {.state = [this](const nexthop_key &key) { return adjacencies.state_of(key); },
-                .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }})
+                .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }}),
+      watch(policies, events, netns)
 {
+    policies.on_change = [this] { after.policy_changed(); };
     events.watch(socket.fd());
 }
 
@@ -56,6 +58,7 @@ int mirror::fd() const noexcept { return impl_->events.fd(); }
 void mirror::process()
 {
     impl &m = *impl_;
+    m.watch.process();
     m.loader.process_timers();
     m.receive_until(ktime_get() + turn_time);
     m.tender.process();
@@ -90,12 +93,8 @@ void mirror::apply(const nlmsghdr &message)
     impl_->fwd.reclaim();
 }
 
-mirror_stats mirror::stats() const
-{
-    mirror_stats stats = impl_->report.stats;
-    stats.policy_routing4 = impl_->state.policy_routing4;
-    stats.policy_routing6 = impl_->state.policy_routing6;
-    return stats;
-}
+mirror_stats mirror::stats() const { return impl_->report.stats; }
+
+policy &mirror::policies() { return impl_->policies; }
 
 } // namespace halfpoll

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "forward/packet/forwarder.hpp"
+#include "forward/policy/policy.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
 #include "mirror_stats.hpp"
@@ -51,6 +52,8 @@ public:
     /// Applies a message as if the kernel had just sent it.
     void apply(const nlmsghdr &message);
     mirror_stats stats() const;
+    /// Why packets are left to the kernel, and which kinds of reasons are obeyed.
+    policy &policies();
 
     // The learnt state, for display. A visitor never calls back into the mirror.
 

@@ -44,10 +44,9 @@ std::uint32_t adjacency_maker::mtu_of(const nexthop_key &key, const egress_path 
 
 nexthop_state adjacency_maker::state_of(const nexthop_key &key) const
 {
-    const bool policy = key.family == AF_INET ? state_.policy_routing4 : state_.policy_routing6;
     const auto out = egress_.of(key.oif);
-    if (!out || policy) {
-        return {punt_as(PUNT_OTHER)}; // the kernel forwards its packets
+    if (!out || gate_.kernel_forwards(key.family, policy_side::out, key.oif)) {
+        return {punt_as(PUNT_KERNEL)}; // the kernel forwards its packets
     }
     const auto neighbour = state_.neighbours.find({key.gateway, key.oif});
     nexthop_state state;
@@ -73,7 +72,7 @@ nexthop_contents adjacency_maker::contents_of(const nexthop_group_key &key) cons
 {
     const auto object = state_.objects.find(key.id);
     if (object == state_.objects.end()) {
-        return {punt_as(PUNT_OTHER), {}}; // its RTM_NEWNEXTHOP has not arrived yet
+        return {punt_as(PUNT_KERNEL), {}}; // its RTM_NEWNEXTHOP has not arrived yet
     }
     std::vector<nexthop_message::member> ids = object->second.what.group;
     if (ids.empty()) {
@@ -87,13 +86,13 @@ nexthop_contents adjacency_maker::contents_of(const nexthop_group_key &key) cons
         }
         const nexthop_message &what = single->second.what;
         if (what.blackhole || what.opaque) {
-            return {what.opaque ? punt_as(PUNT_OTHER) : drop_as(DROP_BLACKHOLE), {}};
+            return {what.opaque ? punt_as(PUNT_KERNEL) : drop_as(DROP_BLACKHOLE), {}};
         }
         contents.members.push_back(
             {{.oif = what.hop.oif, .gateway = what.hop.gateway, .family = key.family, .mtu = key.mtu}, member.weight});
     }
     if (contents.members.empty()) {
-        contents.fixed = punt_as(PUNT_OTHER);
+        contents.fixed = punt_as(PUNT_KERNEL);
     }
     return contents;
 }

@@ -4,6 +4,7 @@
 #include "egress_path.hpp"
 #include "kernel_state.hpp"
 #include "mirror_nexthops.hpp"
+#include "policy_gate.hpp"
 
 #include "forward/packet/forwarder.hpp"
 
@@ -32,7 +33,10 @@ inline adjacency drop_as(forward_drop_reason reason)
 class adjacency_maker
 {
 public:
-    adjacency_maker(const kernel_state &state, const egress_paths &egress) : state_(state), egress_(egress) {}
+    adjacency_maker(const kernel_state &state, const egress_paths &egress, const policy_gate &gate)
+        : state_(state), egress_(egress), gate_(gate)
+    {
+    }
     nexthop_state state_of(const nexthop_key &key) const;
     /// Of a key whose id is not 0.
     nexthop_contents contents_of(const nexthop_group_key &key) const;
@@ -42,6 +46,7 @@ private:
 
     const kernel_state &state_;
     const egress_paths &egress_;
+    const policy_gate &gate_;
 };
 
 } // namespace halfpoll

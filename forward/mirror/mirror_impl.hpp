@@ -3,9 +3,11 @@
 
 #include "consequences.hpp"
 #include "egress_path.hpp"
-#include "epoll_set.hpp"
 #include "fixed_entries.hpp"
+#include "forward/events/epoll_set.hpp"
 #include "forward/netlink/netlink.hpp"
+#include "forward/policy/policy.hpp"
+#include "forward/policy/policy_watch.hpp"
 #include "kernel_state.hpp"
 #include "link_mirror.hpp"
 #include "load_state.hpp"
@@ -51,29 +53,32 @@ struct mirror::impl {
     kernel_state state;
     route_table routes;
     load_state loads;
+    policy policies;
 
     // Its consequences. These objects only read it, except that `fib` keeps its next hops in `routes`.
     egress_paths egress{state, slow};
-    ingress_publisher ingress{state, egress, slow, fwd.interfaces()};
+    policy_gate gate{state, policies};
+    ingress_publisher ingress{state, egress, gate, slow, fwd.interfaces()};
     fixed_entries fixed{fwd};
-    adjacency_maker adjacencies{state, egress};
+    adjacency_maker adjacencies{state, egress, gate};
     shared_nexthops nexthops;
     route_selection selection{state, routes, egress};
     nexthop_decider decider{state, routes, egress, selection, fixed, nexthops};
     stand_in_table stand_ins{fwd};
     fib_updater fib{fwd, routes, selection, decider, fixed, nexthops, stand_ins, report};
-    consequences after{state, routes, ingress, nexthops, fib};
+    consequences after{state, routes, ingress, nexthops, fib, gate};
 
     // Its writers.
     link_mirror links{state, loads, fwd.core(), slow, after, report};
     neighbour_mirror neighbours{state, loads, slow, after};
     object_mirror objects{state, loads, after};
-    rule_mirror rules{state, after, report};
+    rule_mirror rules{state, policies};
     route_mirror route_messages{routes, loads, socket, fixed, after, report};
     message_handler messages{socket, loads, links, neighbours, objects, rules, route_messages, report};
 
     // Driven by the socket and by timers.
     epoll_set events;
+    policy_watch watch;
     table_loader loader{events, socket, state, loads, routes, messages, report};
     neighbour_tender tender{events, socket, state, egress, fwd.nexthops(), nexthops, report};
     room_keeper room{events, stand_ins, nexthops, fib, report};

@@ -56,6 +56,8 @@ rx_interface ingress_publisher::interface_of(int ifindex, const link_message &li
     const auto link6 = state_.links6.find(ifindex);
     in.forwarding6 = state_.netconf.forwarding6(ifindex) && (link6 == state_.links6.end() || !link6->second.disabled);
     in.kernel_only = link.master != 0; // belongs to a bridge, a bond or a VRF
+    in.kernel4 = gate_.kernel_forwards(AF_INET, policy_side::in, ifindex);
+    in.kernel6 = gate_.kernel_forwards(AF_INET6, policy_side::in, ifindex);
     return in;
 }
 

@@ -4,6 +4,7 @@
 #include "egress_path.hpp"
 #include "forward/tables/interface_table.hpp"
 #include "kernel_state.hpp"
+#include "policy_gate.hpp"
 
 namespace halfpoll
 {
@@ -12,8 +13,9 @@ namespace halfpoll
 class ingress_publisher
 {
 public:
-    ingress_publisher(const kernel_state &state, const egress_paths &egress, slow_path &slow, interface_table &table)
-        : state_(state), egress_(egress), slow_(slow), table_(table)
+    ingress_publisher(const kernel_state &state, const egress_paths &egress, const policy_gate &gate, slow_path &slow,
+                      interface_table &table)
+        : state_(state), egress_(egress), gate_(gate), slow_(slow), table_(table)
     {
     }
     ~ingress_publisher();
@@ -27,6 +29,7 @@ private:
 
     const kernel_state &state_;
     const egress_paths &egress_;
+    const policy_gate &gate_;
     slow_path &slow_;
     interface_table &table_;
 };

@@ -19,7 +19,7 @@ public:
     /// Warns and counts an error.
     void complain(const std::string &what);
 
-    mirror_stats stats; ///< mirror::stats() adds policy_routing4 and policy_routing6
+    mirror_stats stats;
 
 private:
     net_core &core_;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "forward/events/timer_fd.hpp"
 #include "mirror_fib.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_report.hpp"
 #include "stand_ins.hpp"
-#include "timer_fd.hpp"
 
 #include <cstddef>
 

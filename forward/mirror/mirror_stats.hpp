@@ -12,9 +12,6 @@ struct mirror_stats {
     std::uint64_t ignored = 0;  ///< messages about objects that are not mirrored
     std::uint64_t errors = 0; ///< changes that could not be applied: the device refused them, or a prefix found no room
     std::uint64_t probes = 0; ///< neighbours that were reported to the kernel as in use
-    /// Families (AF_INET, AF_INET6) that the kernel alone forwards, since their rules use more than the local, main and
-    /// default tables.
-    bool policy_routing4 = false, policy_routing6 = false;
     /// Prefixes that the kernel alone forwards at present, since a table of the forwarder is full (PUNT_TABLE_FULL).
     /// They are tried again every second, and more often while room is found.
     std::uint64_t without_room = 0;

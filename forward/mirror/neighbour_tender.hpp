@@ -2,11 +2,11 @@
 #pragma once
 
 #include "egress_path.hpp"
+#include "forward/events/timer_fd.hpp"
 #include "forward/netlink/netlink.hpp"
 #include "kernel_state.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_report.hpp"
-#include "timer_fd.hpp"
 
 namespace halfpoll
 {

@@ -33,7 +33,7 @@ std::uint32_t nexthop_decider::acquire_for_prefix(const ip_prefix &prefix, std::
     case RTN_UNICAST:
         break;
     default:
-        return fixed_.other;
+        return fixed_.kernel;
     }
     const std::span best = best_of(list);
     if (best.size() > 1 && (prefix.addr.family == AF_INET || !std::ranges::all_of(best, can_share))) {
@@ -64,7 +64,7 @@ std::uint32_t nexthop_decider::acquire_for_routes(const ip_addr &to, bool host, 
 {
     const kernel_route &route = selection_.first_usable(list);
     if (route.opaque) {
-        return fixed_.other;
+        return fixed_.kernel;
     }
     if (route.nhid != 0) {
         return nexthops_.acquire(

@@ -2,7 +2,6 @@
 #include "rule_mirror.hpp"
 
 #include <linux/rtnetlink.h>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -40,21 +39,19 @@ void rule_mirror::begin_dump(std::uint8_t family)
     std::erase_if(state_.rules, [&](const rule_message &r) { return r.family == family; });
 }
 
-void rule_mirror::update_policy_routing()
+void rule_mirror::end_dump(std::uint8_t family)
 {
-    update_policy_routing(AF_INET, state_.policy_routing4, "IPv4");
-    update_policy_routing(AF_INET6, state_.policy_routing6, "IPv6");
-}
-
-void rule_mirror::update_policy_routing(std::uint8_t family, bool &state, const char *name)
-{
-    if (const bool before = std::exchange(state, lead_elsewhere(state_.rules, family)); before != state) {
-        consequences_.policy_routing_changed(family);
-        report_.warn(std::string(name) +
-                     (state ? ": there are rules (ip rule) that lead to other tables than local and main: the kernel "
-                              "alone forwards, until they are removed"
-                            : ": no rules to other tables are left, forwarding again"));
+    inspected_.insert(family);
+    std::vector<policy_reason> reasons;
+    for (const auto &[each, name] :
+         {std::pair{std::uint8_t{AF_INET}, "ip rule"}, {std::uint8_t{AF_INET6}, "ip -6 rule"}}) {
+        if (!inspected_.contains(each)) {
+            reasons.push_back({.family = each, .text = std::string(name) + ": not inspected yet"});
+        } else if (lead_elsewhere(state_.rules, each)) {
+            reasons.push_back({.family = each, .text = name});
+        }
     }
+    policies_.replace(policy_kind::rule, std::move(reasons));
 }
 
 } // namespace halfpoll

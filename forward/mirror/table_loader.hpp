@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "forward/events/timer_fd.hpp"
 #include "forward/netlink/netlink.hpp"
 #include "kernel_state.hpp"
 #include "load_state.hpp"
 #include "message_handler.hpp"
 #include "mirror_report.hpp"
 #include "mirror_routes.hpp"
-#include "timer_fd.hpp"
 
 namespace halfpoll
 {

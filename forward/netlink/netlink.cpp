@@ -11,6 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace halfpoll
 {
@@ -19,26 +20,42 @@ namespace
 {
 constexpr std::size_t read_size = 65536;
 constexpr int loopback_ifindex = 1; // the same in every namespace
+
+std::string name_of(int protocol)
+{
+    return protocol == NETLINK_ROUTE ? "rtnetlink socket" : "netlink socket of protocol " + std::to_string(protocol);
+}
+
 } // namespace
 
-netlink_socket::netlink_socket(const std::string &netns, std::initializer_list<int> groups, unsigned receive_buffer)
-    : socket_(nullptr, mnl_socket_close), buffer_(read_size)
+netlink_socket::netlink_socket(const std::string &netns, int protocol, std::initializer_list<int> groups,
+                               unsigned receive_buffer)
+    : name_(name_of(protocol)), socket_(nullptr, mnl_socket_close), buffer_(read_size)
 {
     const netns_scope scope(netns);
-    socket_.reset(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    socket_.reset(mnl_socket_open2(protocol, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket_ || mnl_socket_bind(socket_.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
-        throw_errno(errno, "rtnetlink socket");
+        throw_errno(errno, name_);
     }
     const int size = static_cast<int>(receive_buffer / 2); // the kernel doubles it
     if (setsockopt(fd(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0 &&
         setsockopt(fd(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size) != 0) {
-        throw_errno(errno, "rtnetlink socket: receive buffer");
+        throw_errno(errno, name_ + ": receive buffer");
     }
     for (int group : groups) {
         if (mnl_socket_setsockopt(socket_.get(), NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) {
-            throw_errno(errno, "rtnetlink socket: joining group " + std::to_string(group));
+            throw_errno(errno, name_ + ": joining group " + std::to_string(group));
         }
     }
+}
+
+bool netlink_socket::supported(int protocol) noexcept
+{
+    const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0 || errno != EPROTONOSUPPORT;
 }
 
 int netlink_socket::fd() const noexcept { return mnl_socket_get_fd(socket_.get()); }
@@ -87,7 +104,7 @@ netlink_socket::received netlink_socket::receive(const handler &handle)
         case ENOSPC: // MSG_TRUNC: a message longer than the buffer is lost
             return received::overrun;
         default:
-            throw_errno(errno, "rtnetlink socket: receive");
+            throw_errno(errno, name_ + ": receive");
         }
     }
     const std::uint32_t request = sequence_;
@@ -113,11 +130,12 @@ bool netlink_socket::is_late_reply(const nlmsghdr &message) const noexcept
            message.nlmsg_pid == mnl_socket_get_portid(socket_.get());
 }
 
-void netlink_socket::send(const nlmsghdr &message)
+void netlink_socket::request(nlmsghdr &message)
 {
+    message.nlmsg_seq = ++sequence_;
     reads_ = parts_ = 0;
     if (mnl_socket_sendto(socket_.get(), &message, message.nlmsg_len) < 0) {
-        throw_errno(errno, "rtnetlink socket: request");
+        throw_errno(errno, name_ + ": request");
     }
 }
 
@@ -127,11 +145,10 @@ void netlink_socket::request_dump(int type, std::uint8_t family)
     nlmsghdr *message = mnl_nlmsg_put_header(space);
     message->nlmsg_type = static_cast<std::uint16_t>(type);
     message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message->nlmsg_seq = ++sequence_;
     // RTM_GETNEXTHOP: the kernel rejects bytes beyond the header. All these headers begin with the family.
     const std::size_t size = type == RTM_GETNEXTHOP ? sizeof(nhmsg) : sizeof(rtmsg);
     static_cast<rtgenmsg *>(mnl_nlmsg_put_extra_header(message, size))->rtgen_family = family;
-    send(*message);
+    request(*message);
 }
 
 /// Sends RTM_SETLINK: every kernel takes RTNL for a link change, even for one that changes nothing; for a query it need
@@ -142,9 +159,8 @@ void netlink_socket::request_turn()
     nlmsghdr *message = mnl_nlmsg_put_header(space);
     message->nlmsg_type = RTM_SETLINK;
     message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-    message->nlmsg_seq = ++sequence_;
     static_cast<ifinfomsg *>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)))->ifi_index = loopback_ifindex;
-    send(*message);
+    request(*message);
 }
 
 bool netlink_socket::use_neighbour(int ifindex, const ip_addr &addr)
@@ -162,7 +178,7 @@ bool netlink_socket::use_neighbour(int ifindex, const ip_addr &addr)
         return true;
     }
     if (errno != EAGAIN && errno != ENOBUFS) {
-        throw_errno(errno, "rtnetlink socket: neighbour");
+        throw_errno(errno, name_ + ": neighbour");
     }
     return false;
 }

@@ -5,6 +5,9 @@
 
 #include <halfpoll/stat_add.hpp>
 
+#include <algorithm>
+#include <iterator>
+
 namespace halfpoll
 {
 namespace
@@ -29,6 +32,14 @@ bool is_martian(std::uint32_t addr) noexcept
     return net == 0 || net == 127 || net >= 224;
 }
 
+/// True for a group that no bridge forwards (IEEE 802.1Q, table 8-1): spanning tree, LACP, LLDP.
+bool is_link_control(rte_mbuf *m) noexcept
+{
+    constexpr std::uint8_t group[] = {0x01, 0x80, 0xC2, 0, 0};
+    const std::uint8_t *to = frame_of(m);
+    return std::equal(std::begin(group), std::end(group), to) && to[5] <= 0x0F;
+}
+
 bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 
 /// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
@@ -44,6 +55,22 @@ void link_multicast(burst_verdicts &io, rte_mbuf *m, std::uint16_t type) noexcep
         return io.punt(PUNT_ARP_ND, m);
     default:
         return io.punt(is_isis(m) ? PUNT_ROUTING : PUNT_CONTROL, m);
+    }
+}
+
+/// The class of a frame on an interface that belongs to a bridge, a bond or a VRF. Neighbours and routing protocols of
+/// the upper interface live by the same frames.
+unsigned enslaved_class(rte_mbuf *m, std::uint16_t type) noexcept
+{
+    switch (type) {
+    case ethertype_ip4:
+        return ip4_local_class(m, PUNT_KERNEL);
+    case ethertype_ip6:
+        return ip6_local_class(m, PUNT_KERNEL);
+    case ethertype_arp:
+        return PUNT_ARP_ND;
+    default:
+        return is_link_control(m) ? unsigned{PUNT_CONTROL} : PUNT_KERNEL;
     }
 }
 
@@ -135,6 +162,15 @@ void ip4_route(burst_verdicts &io, rte_mbuf *m) noexcept
     }
 }
 
+/// Punts a packet whose fate the kernel decides: a filter may drop it, or change its addresses before it is routed.
+/// Only the class depends on its destination.
+void ip4_to_kernel(burst_verdicts &io, rte_mbuf *m) noexcept
+{
+    const adjacency &adj = io.next_hop4(io.routes4.lookup(load_be32(frame_of(m) + eth_len + 16)), m);
+    const bool local = adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL;
+    io.punt(local ? ip4_local_class(m, PUNT_LOCAL) : unsigned{PUNT_KERNEL}, m);
+}
+
 /// Receives one IPv4 packet that is addressed to the interface at the link.
 void ip4_rcv(burst_verdicts &io, rte_mbuf *m) noexcept
 {
@@ -145,6 +181,8 @@ void ip4_rcv(burst_verdicts &io, rte_mbuf *m) noexcept
     const std::uint32_t dst = load_be32(ip + 16);
     if (is_multicast(dst) || dst == 0xFFFFFFFF) {
         io.punt(ip4_local_class(m, PUNT_CONTROL), m); // RFC 1812 5.2.1.3, 5.3.5.1: not forwarded here
+    } else if (io.from != nullptr && io.from->kernel4) {
+        ip4_to_kernel(io, m);
     } else if (is_martian(load_be32(ip + 12))) {
         io.drop(DROP_IP_SRC, m); // RFC 1812 5.3.7
     } else if (is_martian(dst)) {
@@ -167,7 +205,7 @@ unclassified tagged(burst_verdicts &io, rte_mbuf *m) noexcept
         return unclassified::tagged;
     }
     stat_add(io.stats.other);
-    io.from == nullptr ? io.punt(PUNT_OTHER, m) : io.drop(DROP_VLAN, m);
+    io.from == nullptr ? io.punt(PUNT_KERNEL, m) : io.drop(DROP_VLAN, m);
     return unclassified::none;
 }
 
@@ -191,7 +229,7 @@ unclassified classify(burst_verdicts &io, rte_mbuf *m) noexcept
     }
     if (io.from != nullptr && (!io.from->up || io.from->kernel_only)) {
         count_family(io.stats, type);
-        io.from->up ? io.punt(PUNT_OTHER, m) : io.drop(DROP_INTERFACE_DOWN, m);
+        io.from->up ? io.punt(enslaved_class(m, type), m) : io.drop(DROP_INTERFACE_DOWN, m);
         return unclassified::none;
     }
     // A group address (RFC 1812 5.3.4).

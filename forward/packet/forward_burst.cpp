@@ -168,7 +168,7 @@ void forward_one(burst_verdicts &io, const ip4_burst &burst, unsigned i, std::ui
 /// them: the interface's state, and the reverse path (RFC 1812 5.3.8, RFC 3704). Returns true if there is none.
 bool admit(const burst_verdicts &io, ip4_burst &burst, unsigned n) noexcept
 {
-    if (!io.from->up || !io.from->forwarding4 || io.from->kernel_only) {
+    if (!io.from->up || !io.from->forwarding4 || io.from->kernel_only || io.from->kernel4) {
         std::fill_n(burst.fault, n, 1U);
         return false;
     }

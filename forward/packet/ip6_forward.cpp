@@ -69,6 +69,8 @@ void route(burst_verdicts &io, const adjacency &adj, rte_mbuf *m) noexcept
     const std::uint32_t len = ip6_len + load_be16(ip + 4);
     if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL) {
         io.punt(ip6_local_class(m, PUNT_LOCAL), m);
+    } else if (io.from != nullptr && io.from->kernel6) {
+        io.punt(PUNT_KERNEL, m); // a filter may drop it, or change its addresses before it is routed
     } else if (io.from != nullptr && !io.from->forwarding6) {
         io.drop(DROP_NOT_FORWARDING, m);
     } else if (is_low(source(ip), 0)) {

@@ -39,7 +39,7 @@ namespace
 rp_verdict verdict(const adjacency &back, const rx_interface &in) noexcept
 {
     const bool kernel_forwards =
-        back.kind == adjacency_kind::punt && (back.punt == PUNT_OTHER || back.punt == PUNT_TABLE_FULL);
+        back.kind == adjacency_kind::punt && (back.punt == PUNT_KERNEL || back.punt == PUNT_TABLE_FULL);
     const bool unresolved = back.kind == adjacency_kind::punt && back.punt == PUNT_RESOLVE;
     if (kernel_forwards && back.oif == 0) {
         return rp_verdict::ask;

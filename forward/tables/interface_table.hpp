@@ -31,6 +31,8 @@ struct rx_interface {
     bool forwarding4 = true; ///< false: IPv4 packets for other hosts are dropped
     bool forwarding6 = true;
     bool kernel_only = false; ///< all packets are punted
+    bool kernel4 = false;     ///< IPv4 packets that are not for the box are punted: the kernel forwards them
+    bool kernel6 = false;
 
     unsigned tags() const noexcept { return vid[0] == 0 ? 0 : vid[1] == 0 ? 1 : 2; }
     std::uint64_t key() const noexcept { return key_of(tpid, vid); }
@@ -39,7 +41,10 @@ struct rx_interface {
         return std::uint64_t{tpid[0]} << 48 | std::uint64_t{vid[0]} << 32 | std::uint64_t{tpid[1]} << 16 | vid[1];
     }
     /// True if IPv4 packets for other hosts are forwarded without any check of the interface.
-    bool plain() const noexcept { return rp_filter == rp_filter_mode::off && up && forwarding4 && !kernel_only; }
+    bool plain() const noexcept
+    {
+        return rp_filter == rp_filter_mode::off && up && forwarding4 && !kernel_only && !kernel4;
+    }
 };
 
 /// The interfaces of one port. Immutable once published.

@@ -157,11 +157,13 @@ unsigned punt_ring::police(punt_class c, rte_mbuf **pkts, unsigned n, ktime_t no
     return buckets_[c].take(n, now);
 }
 
-/// Free slots that packets of a class may fill.
+/// Free slots that packets of a class may fill. PUNT_KERNEL, which has no limit of its own, leaves half of the ring to
+/// the others.
 unsigned punt_ring::room(punt_class c) const noexcept
 {
     const unsigned free_slots = rte_ring_free_count(ring_.get());
-    return is_reserved(c) ? free_slots : free_slots - std::min(free_slots, reserved_);
+    const unsigned left_to_others = is_reserved(c) ? 0 : c == PUNT_KERNEL ? 2 * reserved_ : reserved_;
+    return free_slots - std::min(free_slots, left_to_others);
 }
 
 bool punt_ring::grant(punt_class c, ktime_t now) noexcept { return room(c) != 0 && buckets_[c].take(1, now) == 1; }

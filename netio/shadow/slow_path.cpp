@@ -52,8 +52,9 @@ void check_limit(const punt_limit &limit)
 
 const char *to_string(punt_class c) noexcept
 {
-    static constexpr const char *names[] = {"arp_nd",  "routing", "local",    "control",  "resolve",    "ttl",
-                                            "too_big", "options", "no_route", "redirect", "table_full", "other"};
+    static constexpr const char *names[] = {"arp_nd",     "routing", "local",   "control",  "resolve",
+                                            "ttl",        "too_big", "options", "no_route", "redirect",
+                                            "table_full", "kernel",  "other"};
     static_assert(std::size(names) == PUNT_CLASSES);
     return c < PUNT_CLASSES ? names[c] : "unknown";
 }

@@ -80,7 +80,7 @@ class Expectation:
 
     def over(self, dev, gateway):
         if dev not in self.ports:
-            return ("punt", "other")
+            return ("punt", "kernel")
         lladdr = self.neighbours.get((gateway, dev))
         if not lladdr or not self.usable[dev]:
             return ("punt", "resolve")

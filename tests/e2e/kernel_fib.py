@@ -140,7 +140,7 @@ class Fib:
             return row["kind"] == "punt" and row["why"].lower() == answer[0]
         port = self.ports.get(answer[1])
         if port is None:
-            return row["kind"] == "punt" and row["why"].lower() == "other"
+            return row["kind"] == "punt" and row["why"].lower() == "kernel"
         lladdr, permanent = self.neighbours.get((answer[2], self.names.get(answer[1])), (None, False))
         if row["kind"] in ("forward", "group"):
             return row["kind"] == "forward" and (row["dev"], row["lladdr"]) == (port, lladdr)

@@ -26,7 +26,7 @@ RATE = 500  # packets/s of each class
 BURST = 200
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
 ALT_MTU = 1300
-CLASSES = ("arp_nd", "routing", "local", "control", "resolve", "ttl", "too_big", "options", "no_route", "other")
+CLASSES = ("arp_nd", "routing", "local", "control", "resolve", "ttl", "too_big", "options", "no_route", "kernel", "other")
 FRR_CONFIG = f"""
 frr defaults traditional
 log file {{folder}}/log

@@ -270,7 +270,7 @@ private:
     {
         const auto s = shadows_.find(h.dev);
         if (s == shadows_.end()) {
-            return "punt other";
+            return "punt kernel";
         }
         const auto neighbour = to ? neighbours_.find({*to, h.dev}) : neighbours_.end();
         if (neighbour == neighbours_.end() || !usable(h.dev)) {

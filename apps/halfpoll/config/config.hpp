@@ -39,8 +39,8 @@ inline constexpr setting_range AUTOSCALE_TARGET_US{0, 1'000'000};
 inline constexpr setting_range AUTOSCALE_LOW_PERCENT{1, 100};
 inline constexpr setting_range AUTOSCALE_SETTLE_MS{1, 3'600'000};
 inline constexpr setting_range FIFO_PRIORITY{0, 99};
-inline constexpr setting_range PUNT_RATE{0, 10'000'000};
-inline constexpr setting_range PUNT_BURST{1, 1'000'000};
+inline constexpr setting_range PUNT_RATE{0, PUNT_RATE_MAX};
+inline constexpr setting_range PUNT_BURST{1, PUNT_BURST_MAX};
 inline constexpr setting_range MBUFS{2048, 16'777'216};
 
 /// An XDP program: an [xdp.NAME], or a program that was attached by its path.

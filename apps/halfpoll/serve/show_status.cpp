@@ -26,6 +26,13 @@ json further_threads(const config &cfg)
     return threads;
 }
 
+bool has_reason(mirror &kernel, policy_kind wanted)
+{
+    bool has = false;
+    kernel.policies().visit([&](policy_kind kind, const policy_reason &) { has |= kind == wanted; });
+    return has;
+}
+
 } // namespace
 
 json show_status(router &r)
@@ -57,7 +64,7 @@ json show_status(router &r)
               {"netlink_settled", r.kernel().settled()},
               {"prefixes_without_room", kernel.without_room},
               {"neighbour_probes", kernel.probes},
-              {"policy_routing", kernel.policy_routing4 || kernel.policy_routing6},
+              {"policy_routing", has_reason(r.kernel(), policy_kind::rule)},
               {"slow_path_tx_drops", r.core().foreign_drops()}}}};
 }
 

@@ -28,6 +28,7 @@ enum punt_class : unsigned {
     PUNT_NO_ROUTE,   ///< no route, unreachable, prohibit: the kernel answers
     PUNT_REDIRECT,   ///< leaves by the interface it came in on: a sample, for which the kernel sends ICMP redirects
     PUNT_TABLE_FULL, ///< the route of the packet has no room in a table of the fast path
+    PUNT_KERNEL,     ///< that the kernel forwards by its configuration: a filter, a rule, a bridge, a tunnel
     PUNT_OTHER,      ///< anything else that the fast path does not do
     PUNT_CLASSES
 };
@@ -42,12 +43,17 @@ struct punt_limit {
     unsigned burst = 1'000;
     bool operator==(const punt_limit &) const = default;
 };
-/// Limits by class. TCP to the box needs more than 100 Mbit/s; redirects are rare.
+/// Largest limit, which no CPU reaches.
+inline constexpr unsigned PUNT_RATE_MAX = 10'000'000;
+inline constexpr unsigned PUNT_BURST_MAX = 1'000'000;
+/// Limits by class. TCP to the box needs more than 100 Mbit/s; redirects are rare. What the kernel forwards by its
+/// configuration is limited by the ring alone, of which it may fill half.
 struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
     punt_limits() : array{}
     {
         (*this)[PUNT_LOCAL] = {.packets_per_second = 100'000, .burst = 1'000};
         (*this)[PUNT_REDIRECT] = {.packets_per_second = 10, .burst = 10};
+        (*this)[PUNT_KERNEL] = {.packets_per_second = PUNT_RATE_MAX, .burst = PUNT_BURST_MAX};
     }
 };
 

@@ -20,7 +20,7 @@ owned_fd::~owned_fd()
 epoll_set::epoll_set() : fd_(epoll_create1(EPOLL_CLOEXEC))
 {
     if (fd() < 0) {
-        throw_errno(errno, "mirror: epoll");
+        throw_errno(errno, "forward: epoll");
     }
 }
 
@@ -28,7 +28,7 @@ void epoll_set::watch(int fd) const
 {
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
     if (fd < 0 || epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-        throw_errno(errno, "mirror: epoll");
+        throw_errno(errno, "forward: epoll");
     }
 }
 

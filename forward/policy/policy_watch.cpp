@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "policy_watch.hpp"
+
+#include "policy.hpp"
+
+namespace halfpoll
+{
+
+policy_watch::policy_watch(policy &policies, const epoll_set & /*events*/, const std::string & /*netns*/)
+{
+    for (const policy_kind kind : {policy_kind::nft, policy_kind::xtables, policy_kind::bpf, policy_kind::xfrm,
+                                   policy_kind::ipvs, policy_kind::tc}) {
+        policies.replace(kind, {});
+    }
+}
+
+void policy_watch::process()
+{
+    for (const auto &source : sources_) {
+        source->process();
+    }
+}
+
+} // namespace halfpoll

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "policy_source.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace halfpoll
+{
+
+class epoll_set;
+class policy;
+
+/// The sources of all kinds but `rule`, which the mirror reads from its own socket.
+class policy_watch
+{
+public:
+    policy_watch(policy &policies, const epoll_set &events, const std::string &netns);
+    /// Once a turn of the control loop, before anything else: what makes the fast path unsafe must not wait.
+    void process();
+
+private:
+    std::vector<std::unique_ptr<policy_source>> sources_;
+};
+
+} // namespace halfpoll
