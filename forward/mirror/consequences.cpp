@@ -2,6 +2,7 @@
 #include "consequences.hpp"
 
 #include <algorithm>
+#include <linux/rtnetlink.h>
 #include <set>
 #include <vector>
 
@@ -56,6 +57,18 @@ void consequences::dead_link_changed(std::uint8_t family, int ifindex)
         }
     }
     std::ranges::for_each(over, [this](const ip_prefix &prefix) { route_changed(prefix, false); });
+}
+
+/// Concerns the prefixes that leave packets to what comes behind the main table.
+void consequences::beyond_main_changed(std::uint8_t family)
+{
+    std::set<ip_prefix> open{{{family, {}}, 0}};
+    for (const auto &[prefix, entry] : routes_.entries()) {
+        if (prefix.addr.family == family && std::ranges::count(entry.routes, RTN_THROW, &kernel_route::type) > 0) {
+            open.insert(prefix);
+        }
+    }
+    std::ranges::for_each(open, [this](const ip_prefix &prefix) { fib_.update_prefix(prefix); });
 }
 
 /// The way in is closed before the way out, and opened after it.

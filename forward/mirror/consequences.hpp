@@ -35,6 +35,8 @@ public:
     void device_changed(const net_device &dev);
     /// The routes of a family over an interface no longer count, or count again (kernel_state::dead_links).
     void dead_link_changed(std::uint8_t family, int ifindex);
+    /// kernel_state::beyond_main of a family changed.
+    void beyond_main_changed(std::uint8_t family);
     /// The answers of the policy_gate changed.
     void policy_changed();
     void neighbour_changed(const ip_addr &addr, int ifindex);

@@ -8,7 +8,6 @@
 #include <map>
 #include <set>
 #include <utility>
-#include <vector>
 
 namespace halfpoll
 {
@@ -35,16 +34,19 @@ struct known_object {
 };
 
 /// The state that the kernel has reported, except for its routes (route_table). Data only: link_mirror,
-/// neighbour_mirror, object_mirror and rule_mirror write it, neighbour_tender clears `stale`, all others read it.
+/// neighbour_mirror, object_mirror, rule_mirror and route_mirror write it, neighbour_tender clears `stale`, all others
+/// read it.
 struct kernel_state {
     std::map<int, known_link> links;     ///< by ifindex
     std::map<int, link6_message> links6; ///< by ifindex: the IPv6 settings of links
     netconf_table netconf;
     neighbour_map neighbours; ///< only valid ones
     std::map<std::uint32_t, known_object> objects;
-    std::vector<rule_message> rules;
     /// Family and ifindex of interfaces without carrier whose routes do not count (ignore_routes_with_linkdown).
     std::set<std::pair<std::uint8_t, int>> dead_links;
+    std::set<std::uint8_t> default_table; ///< families whose table `default` has routes
+    /// Families in which packets for which the main table has no route may find one in another table (`ip rule`).
+    std::set<std::uint8_t> beyond_main;
 };
 
 } // namespace halfpoll

@@ -19,7 +19,8 @@ bool same_mac(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_
 bool same_link(const link_message &a, const link_message &b)
 {
     return a.up == b.up && a.mtu == b.mtu && same_mac(a.mac, b.mac) && a.master == b.master && a.lower == b.lower &&
-           a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol;
+           a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol &&
+           a.name == b.name; // policy_reason::device is a name
 }
 
 } // namespace

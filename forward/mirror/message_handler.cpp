@@ -41,6 +41,7 @@ void message_handler::handle(const nlmsghdr &message)
     case RTM_NEWNETCONF:
     case RTM_DELNETCONF:
         links_.apply_netconf(message);
+        rules_.evaluate(); // they count for the reverse-path check, too
         return;
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
@@ -55,7 +56,7 @@ void message_handler::handle(const nlmsghdr &message)
     case RTM_NEWRULE:
     case RTM_DELRULE:
         if (const auto rule = parse_rule(message)) {
-            socket_.is_reply(message) ? rules_.add(*rule) : void(loads_.stale.rules = true);
+            socket_.is_reply(message) ? rules_.add(*rule) : rules_.apply(*rule, message.nlmsg_type == RTM_DELRULE);
             return;
         }
         break;
@@ -76,10 +77,10 @@ void message_handler::begin_dump(const table_request &table)
     }
 }
 
-void message_handler::end_dump(const table_request &table)
+void message_handler::end_dump(const table_request &table, rule_mirror::dump how)
 {
     if (table.type == RTM_GETRULE) {
-        rules_.end_dump(table.family); // before the first route is applied
+        rules_.end_dump(table.family, how); // before the first route is applied
     }
 }
 

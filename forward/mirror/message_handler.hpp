@@ -28,7 +28,7 @@ public:
     /// Called before each request of a table.
     void begin_dump(const table_request &table);
     /// Called at the end of the reply to a request, also if it failed.
-    void end_dump(const table_request &table);
+    void end_dump(const table_request &table, rule_mirror::dump how);
     /// Forgets the entries that the present dump did not show.
     void sweep(const table_request &table);
 

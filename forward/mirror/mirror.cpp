@@ -35,6 +35,7 @@ void mirror::impl::receive_until(ktime_t end)
         const auto got = socket.receive([this](const nlmsghdr &message) { loader.take(message); });
         if (got == netlink_socket::received::overrun) {
             loader.messages_lost();
+            rules.lost();
         }
         if (got == netlink_socket::received::nothing && !loader.begin_load_if_due()) {
             return;
@@ -93,7 +94,12 @@ void mirror::apply(const nlmsghdr &message)
     impl_->fwd.reclaim();
 }
 
-mirror_stats mirror::stats() const { return impl_->report.stats; }
+mirror_stats mirror::stats() const
+{
+    mirror_stats stats = impl_->report.stats;
+    stats.special_prefixes = impl_->routes.special_prefixes();
+    return stats;
+}
 
 policy &mirror::policies() { return impl_->policies; }
 

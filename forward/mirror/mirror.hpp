@@ -17,9 +17,9 @@ namespace halfpoll
 {
 
 /// Mirrors the kernel's links, addresses, routes (main and local table), `ip nexthop` objects and neighbours of one
-/// namespace into the forwarder's tables, for interfaces that are shadows or VLANs on them. Rules and further tables
-/// are not mirrored: while a rule could lead a forwarded packet to another table, all packets of that family are
-/// punted, so that the kernel forwards them. Control thread only.
+/// namespace into the forwarder's tables, for interfaces that are shadows or VLANs on them. Further tables are not
+/// mirrored: while a rule could lead a forwarded packet to another table, the packets that it concerns are punted, so
+/// that the kernel forwards them. Control thread only.
 class mirror
 {
 public:

@@ -72,8 +72,8 @@ struct mirror::impl {
     link_mirror links{state, loads, fwd.core(), slow, after, report};
     neighbour_mirror neighbours{state, loads, slow, after};
     object_mirror objects{state, loads, after};
-    rule_mirror rules{state, policies};
-    route_mirror route_messages{routes, loads, socket, fixed, after, report};
+    rule_mirror rules{state, loads, policies, after};
+    route_mirror route_messages{state, routes, loads, socket, fixed, rules, after, report};
     message_handler messages{socket, loads, links, neighbours, objects, rules, route_messages, report};
 
     // Driven by the socket and by timers.

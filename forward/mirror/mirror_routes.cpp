@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <linux/rtnetlink.h>
+#include <tuple>
 #include <utility>
 
 namespace halfpoll
@@ -15,7 +16,8 @@ using routes_t = std::vector<kernel_route>;
 
 unsigned family_index(std::uint8_t family) { return family == AF_INET ? 0 : 1; }
 
-std::pair<bool, std::uint32_t> rank(const kernel_route &r) { return {r.table != RT_TABLE_LOCAL, r.metric}; }
+/// Routes of equal rank replace each other, or share their packets.
+auto rank(const kernel_route &r) { return std::tuple(r.special(), r.from, r.tos, r.table != RT_TABLE_LOCAL, r.metric); }
 
 bool before(const kernel_route &a, const kernel_route &b) { return rank(a) < rank(b); }
 
@@ -71,6 +73,8 @@ kernel_route to_route(const route_message &message, std::uint32_t generation)
             .mtu = message.mtu,
             .type = message.type,
             .opaque = message.opaque,
+            .tos = message.tos,
+            .from = message.from,
             .nhid = message.nhid,
             .generation = generation,
             .hops = message.hops};
@@ -199,6 +203,7 @@ void route_table::count(const ip_prefix &prefix, const routes_t &routes, int sig
     const unsigned family = family_index(prefix.addr.family);
     const auto step = static_cast<std::uint32_t>(sign);
     lengths_[family][prefix.len] += routes.empty() ? 0 : step;
+    special_prefixes_ += !routes.empty() && routes.back().special() ? static_cast<std::size_t>(sign) : 0;
     local_lengths_[family][prefix.len] += std::ranges::any_of(routes, in_local_table) ? step : 0;
 }
 

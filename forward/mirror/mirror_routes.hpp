@@ -20,12 +20,18 @@ struct kernel_route {
     std::uint32_t mtu = 0;
     std::uint8_t type = 0;
     bool opaque = false;
+    std::uint8_t tos = 0;         ///< concerns only packets with this TOS; 0: any
+    ip_prefix from;               ///< concerns only packets with such a source; length 0: any
     std::uint32_t nhid = 0;       ///< `ip nexthop` object that takes the place of `hops`; 0: none
     std::uint32_t generation = 0; ///< of the last dump that showed it
     std::vector<route_hop> hops;
+
+    /// True if more than the destination decides whether a packet takes it. The kernel then forwards to its prefix.
+    bool special() const noexcept { return tos != 0 || from.len != 0; }
 };
 
-/// The known routes of one prefix: the local table before the main table, then by metric, then in the kernel's order.
+/// The known routes of one prefix: special ones last, the local table before the main table, then by metric, then in
+/// the kernel's order.
 struct route_entry {
     static constexpr std::uint32_t none = UINT32_MAX;
 
@@ -63,6 +69,9 @@ public:
     /// True if a shorter prefix of the local table covers it: the kernel searches that table first.
     bool under_local(const ip_prefix &prefix) const;
 
+    /// Number of prefixes that have a special route.
+    std::size_t special_prefixes() const noexcept { return special_prefixes_; }
+
     /// There is an entry for each prefix that has routes or is in the FIB. Call drop_if_unused() after either is
     /// removed.
     map &entries() noexcept { return entries_; }
@@ -79,6 +88,7 @@ private:
     /// lengths in use.
     std::array<std::array<std::uint32_t, 129>, 2> lengths_{};
     std::array<std::array<std::uint32_t, 129>, 2> local_lengths_{};
+    std::size_t special_prefixes_ = 0;
     std::uint32_t generation_ = 0;
 };
 

@@ -15,6 +15,8 @@ struct mirror_stats {
     /// Prefixes that the kernel alone forwards at present, since a table of the forwarder is full (PUNT_TABLE_FULL).
     /// They are tried again every second, and more often while room is found.
     std::uint64_t without_room = 0;
+    /// Prefixes that the kernel alone forwards, since one of their routes depends on the TOS or the source of a packet.
+    std::uint64_t special_prefixes = 0;
 };
 
 } // namespace halfpoll

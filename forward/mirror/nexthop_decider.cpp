@@ -8,12 +8,16 @@
 namespace halfpoll
 {
 
+namespace
+{
+bool is_host(const ip_prefix &prefix) { return prefix.len == address_bits(prefix.addr.family); }
+} // namespace
+
 std::uint32_t nexthop_decider::acquire_for_prefix(const ip_prefix &prefix, std::span<const kernel_route> list)
 {
     choices_.erase(prefix);
-    const bool host = prefix.len == address_bits(prefix.addr.family);
     if (list.empty()) {
-        return host ? acquire_for_neighbour(prefix.addr) : route_entry::none;
+        return acquire_without_route(prefix);
     }
     if (list.front().table != RT_TABLE_LOCAL && routes_.under_local(prefix)) {
         return fixed_.local;
@@ -24,12 +28,30 @@ std::uint32_t nexthop_decider::acquire_for_prefix(const ip_prefix &prefix, std::
     case RTN_ANYCAST:
     case RTN_MULTICAST:
         return fixed_.local;
+    default:
+        return list.back().special() ? fixed_.kernel : acquire_for_forwarding(prefix, list);
+    }
+}
+
+std::uint32_t nexthop_decider::acquire_without_route(const ip_prefix &prefix)
+{
+    if (prefix.len == 0 && state_.beyond_main.contains(prefix.addr.family)) {
+        return fixed_.kernel; // what no prefix covers
+    }
+    return is_host(prefix) ? acquire_for_neighbour(prefix.addr) : route_entry::none;
+}
+
+/// Acquires the next hop for a prefix that is not the box's own.
+std::uint32_t nexthop_decider::acquire_for_forwarding(const ip_prefix &prefix, std::span<const kernel_route> list)
+{
+    switch (list.front().type) {
     case RTN_BLACKHOLE:
         return fixed_.blackhole;
     case RTN_UNREACHABLE:
     case RTN_PROHIBIT:
-    case RTN_THROW:
         return nexthop_table::no_route;
+    case RTN_THROW:
+        return state_.beyond_main.contains(prefix.addr.family) ? fixed_.kernel : nexthop_table::no_route;
     case RTN_UNICAST:
         break;
     default:
@@ -39,15 +61,15 @@ std::uint32_t nexthop_decider::acquire_for_prefix(const ip_prefix &prefix, std::
     if (best.size() > 1 && (prefix.addr.family == AF_INET || !std::ranges::all_of(best, can_share))) {
         choices_.insert(prefix);
     }
-    return acquire_for_routes(prefix.addr, host, list);
+    return acquire_for_routes(prefix.addr, is_host(prefix), list);
 }
 
 /// A neighbour gets a host prefix of its own if the kernel would send to it directly. Returns `none` if it would not.
 std::uint32_t nexthop_decider::acquire_for_neighbour(const ip_addr &addr)
 {
     const std::span cover = selection_.lookup(addr);
-    if (cover.empty() || fixed_.never_forwarded(host_prefix(addr)) || routes_.under_local(host_prefix(addr)) ||
-        cover.front().type != RTN_UNICAST) {
+    if (cover.empty() || cover.back().special() || fixed_.never_forwarded(host_prefix(addr)) ||
+        routes_.under_local(host_prefix(addr)) || cover.front().type != RTN_UNICAST) {
         return route_entry::none;
     }
     const kernel_route &route = selection_.first_usable(cover);

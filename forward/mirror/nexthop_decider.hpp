@@ -32,6 +32,8 @@ public:
     const std::set<ip_prefix> &choices() const noexcept { return choices_; }
 
 private:
+    std::uint32_t acquire_without_route(const ip_prefix &prefix);
+    std::uint32_t acquire_for_forwarding(const ip_prefix &prefix, std::span<const kernel_route> list);
     std::uint32_t acquire_for_neighbour(const ip_addr &addr);
     std::uint32_t acquire_for_routes(const ip_addr &to, bool host, std::span<const kernel_route> list);
 

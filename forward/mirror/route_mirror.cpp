@@ -23,8 +23,11 @@ route_table::source source_of(const nlmsghdr &message, bool dump)
 void route_mirror::apply(const nlmsghdr &message)
 {
     const auto route = parse_route(message);
-    if (!route || route->cached || route->special ||
-        (route->table != RT_TABLE_MAIN && route->table != RT_TABLE_LOCAL) || fixed_.never_forwarded(route->dst)) {
+    if (route && !route->cached && route->table == RT_TABLE_DEFAULT) {
+        note_default_table(route->dst.addr.family, message.nlmsg_type == RTM_DELROUTE);
+    }
+    if (!route || route->cached || (route->table != RT_TABLE_MAIN && route->table != RT_TABLE_LOCAL) ||
+        fixed_.never_forwarded(route->dst)) {
         ++report_.stats.ignored;
         return;
     }
@@ -53,6 +56,19 @@ void route_mirror::note_dead(const route_message &route)
     (route.dst.addr.family == AF_INET ? loads_.dead_hops4 : loads_.dead_hops6) |= dead;
 }
 
+/// The routes of the table `default` are not kept: if one goes, a dump shows whether there are others.
+void route_mirror::note_default_table(std::uint8_t family, bool gone)
+{
+    if (gone) {
+        (family == AF_INET ? loads_.stale.routes4 : loads_.stale.routes6) = true;
+        return;
+    }
+    default_seen_[family] = loads_.generation;
+    if (state_.default_table.insert(family).second) {
+        rules_.evaluate();
+    }
+}
+
 /// With an address, the kernel removes the routes that have it as source and, if it was the last of its interface, all
 /// routes over that interface. With an interface's first IPv4 address, it revives next hops, as in
 /// link_mirror::mark_stale(). It sends no message about either.
@@ -68,6 +84,9 @@ void route_mirror::sweep(std::uint8_t family)
 {
     for (const ip_prefix &prefix : routes_.sweep(family, loads_.load.only)) {
         consequences_.route_changed(prefix, true);
+    }
+    if (default_seen_[family] != loads_.generation && state_.default_table.erase(family) > 0) {
+        rules_.evaluate();
     }
 }
 

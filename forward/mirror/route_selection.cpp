@@ -15,7 +15,8 @@ std::span<const kernel_route> route_selection::considered(std::uint8_t family,
         return r.type == RTN_UNICAST && r.nhid == 0 && std::ranges::all_of(r.hops, on_dead_link);
     };
     std::span<const kernel_route> left(list);
-    while (!state_.dead_links.empty() && !left.empty() && std::ranges::all_of(best_of(left), dead)) {
+    while (!state_.dead_links.empty() && !left.empty() && !left.front().special() &&
+           std::ranges::all_of(best_of(left), dead)) {
         left = left.subspan(best_of(left).size());
     }
     return left;

@@ -188,8 +188,11 @@ void table_loader::answered(int errnum)
     if (errnum != 0 && !absent(errnum) && !passing(errnum)) {
         throw_errno(errnum, "rtnetlink socket: dump");
     }
-    messages_.end_dump(load_.tables[load_.next]);
-    if (loads_.lost_messages || passing(errnum)) {
+    const bool failed = loads_.lost_messages || passing(errnum);
+    messages_.end_dump(load_.tables[load_.next], failed || load_.interrupted ? rule_mirror::dump::failed
+                                                 : absent(errnum)            ? rule_mirror::dump::absent
+                                                                             : rule_mirror::dump::whole);
+    if (failed) {
         end_load(false);
     } else {
         table_read();

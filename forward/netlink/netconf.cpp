@@ -106,6 +106,11 @@ rp_filter_mode netconf_table::rp_filter(int ifindex) const
     }
 }
 
+bool netconf_table::checks_reverse_path() const
+{
+    return std::ranges::any_of(ip4_, [](const auto &entry) { return entry.second.rp_filter != 0; });
+}
+
 bool netconf_table::forwarding4(int ifindex) const { return of(ip4_, ifindex).forwarding != 0; }
 
 bool netconf_table::forwarding6(int ifindex) const

@@ -24,6 +24,8 @@ public:
 
     /// The larger value of the interface's own setting and that of `all`.
     rp_filter_mode rp_filter(int ifindex) const;
+    /// True if any interface has a reverse-path check.
+    bool checks_reverse_path() const;
     bool forwarding4(int ifindex) const;
     /// IPv6 forwarding has one switch for all interfaces, `all`. An interface's own `forwarding` does not switch it;
     /// force_forwarding of the interface does.

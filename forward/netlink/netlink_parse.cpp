@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "netlink_parse.hpp"
 
-#include <libmnl/libmnl.h>
+#include "attributes.hpp"
 
 #include <algorithm>
 #include <cstring>
-#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -21,57 +20,6 @@ namespace
 {
 
 constexpr unsigned nud_valid = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP;
-
-bool followed(std::uint8_t family) { return family == AF_INET || family == AF_INET6; }
-
-/// The payload of a message as a T; null if it is shorter.
-template <typename T>
-const T *header_of(const nlmsghdr &message)
-{
-    return mnl_nlmsg_get_payload_len(&message) < sizeof(T) ? nullptr
-                                                           : static_cast<const T *>(mnl_nlmsg_get_payload(&message));
-}
-
-/// Calls fn(attribute) for each attribute. The macros of libmnl for this do not compile as C++.
-template <typename F>
-void for_each_attr(const void *start, std::size_t size, F fn)
-{
-    int left = static_cast<int>(size);
-    for (const auto *attr = static_cast<const nlattr *>(start); mnl_attr_ok(attr, left); attr = mnl_attr_next(attr)) {
-        fn(attr);
-        left -= static_cast<int>(MNL_ALIGN(attr->nla_len));
-    }
-}
-
-/// The attributes after a message's own header of `skip` bytes.
-template <typename F>
-void for_each_attr(const nlmsghdr &message, std::size_t skip, F fn)
-{
-    const void *start = mnl_nlmsg_get_payload_offset(&message, skip);
-    const auto used =
-        static_cast<std::size_t>(static_cast<const char *>(start) - reinterpret_cast<const char *>(&message));
-    for_each_attr(start, message.nlmsg_len > used ? message.nlmsg_len - used : 0, fn);
-}
-
-std::uint32_t get_u32(const nlattr *attr)
-{
-    return mnl_attr_validate(attr, MNL_TYPE_U32) < 0 ? 0 : mnl_attr_get_u32(attr);
-}
-
-ip_addr get_addr(std::uint8_t family, const void *data, std::size_t size)
-{
-    ip_addr addr;
-    if (followed(family) && size == address_bits(family) / 8) {
-        addr.family = family;
-        std::memcpy(addr.bytes.data(), data, size);
-    }
-    return addr;
-}
-
-ip_addr get_addr(std::uint8_t family, const nlattr *attr)
-{
-    return get_addr(family, mnl_attr_get_payload(attr), mnl_attr_get_payload_len(attr));
-}
 
 /// RTA_VIA: a gateway of another family than the route's.
 ip_addr get_via(const nlattr *attr)
@@ -102,23 +50,6 @@ std::uint32_t get_mtu(const nlattr *metrics)
         }
     });
     return mtu;
-}
-
-std::uint16_t get_u16(const nlattr *attr)
-{
-    return mnl_attr_validate(attr, MNL_TYPE_U16) < 0 ? 0 : mnl_attr_get_u16(attr);
-}
-
-std::string get_text(const nlattr *attr)
-{
-    const char *text = static_cast<const char *>(mnl_attr_get_payload(attr));
-    return {text, strnlen(text, mnl_attr_get_payload_len(attr))};
-}
-
-template <typename F>
-void for_each_nested(const nlattr *nest, F fn)
-{
-    for_each_attr(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), fn);
 }
 
 /// Determines the kind of interface. Only VLANs matter.
@@ -310,13 +241,17 @@ std::optional<route_message> parse_route(const nlmsghdr &message)
     route.table = header->rtm_table;
     route.type = header->rtm_type;
     route.cached = (header->rtm_flags & RTM_F_CLONED) != 0;
-    route.special = header->rtm_tos != 0 || header->rtm_src_len != 0;
+    route.tos = header->rtm_tos;
+    route.from = {{header->rtm_family, {}}, header->rtm_src_len};
     ip_addr dst{header->rtm_family, {}};
     route_hop single{.dead = (header->rtm_flags & RTNH_F_DEAD) != 0};
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
         switch (mnl_attr_get_type(attr)) {
         case RTA_DST:
             dst = get_addr(header->rtm_family, attr);
+            break;
+        case RTA_SRC:
+            route.from = make_prefix(get_addr(header->rtm_family, attr), header->rtm_src_len);
             break;
         case RTA_TABLE:
             route.table = get_u32(attr);
@@ -387,40 +322,6 @@ std::optional<nexthop_message> parse_nexthop(const nlmsghdr &message)
         }
     });
     return nexthop.id == 0 ? std::nullopt : std::optional(nexthop);
-}
-
-std::optional<rule_message> parse_rule(const nlmsghdr &message)
-{
-    const auto *header = header_of<fib_rule_hdr>(message);
-    if (!header || !followed(header->family)) {
-        return {};
-    }
-    rule_message rule{.family = header->family, .table = header->table};
-    bool selective = header->src_len != 0 || header->dst_len != 0 || header->tos != 0;
-    for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
-        switch (mnl_attr_get_type(attr)) {
-        case FRA_TABLE:
-            rule.table = get_u32(attr);
-            break;
-        case FRA_L3MDEV:  // VRFs: the forwarder does not forward their packets
-        case FRA_OIFNAME: // sockets of the box that are bound to an interface
-            rule.neutral = true;
-            break;
-        case FRA_IIFNAME:
-            rule.neutral |= get_text(attr) == "lo"; // packets that the box itself sends
-            selective = true;
-            break;
-        case FRA_PRIORITY:
-        case FRA_PROTOCOL:
-        case FRA_SUPPRESS_PREFIXLEN: // in the dump of every rule: -1 if not set
-            selective |= mnl_attr_get_type(attr) == FRA_SUPPRESS_PREFIXLEN && get_u32(attr) != UINT32_MAX;
-            break;
-        default:
-            selective = true;
-        }
-    });
-    rule.plain = !selective && header->action == FR_ACT_TO_TBL && (header->flags & FIB_RULE_INVERT) == 0;
-    return rule;
 }
 
 } // namespace halfpoll

@@ -74,14 +74,6 @@ struct nexthop_message {
     bool operator==(const nexthop_message &) const = default;
 };
 
-/// Contents of RTM_NEWRULE.
-struct rule_message {
-    std::uint8_t family = 0;
-    std::uint32_t table = 0;
-    bool neutral = false; ///< does not affect forwarded packets
-    bool plain = false;   ///< leads every packet to `table`
-};
-
 /// Contents of RTM_NEWROUTE, RTM_DELROUTE.
 struct route_message {
     ip_prefix dst;
@@ -90,7 +82,8 @@ struct route_message {
     std::uint32_t mtu = 0;       ///< RTAX_MTU; 0: none
     std::uint8_t type = 0;       ///< RTN_*
     bool cached = false;         ///< a cloned entry (RTM_F_CLONED), not a route
-    bool special = false;        ///< depends on more than the destination (TOS, source prefix)
+    std::uint8_t tos = 0;        ///< concerns only packets with this TOS; 0: any
+    ip_prefix from;              ///< concerns only packets with such a source; length 0: any
     bool opaque = false;         ///< its next hops need an encapsulation
     std::uint32_t nhid = 0;      ///< `ip nexthop` object that holds the next hops; 0: none
     std::vector<route_hop> hops; ///< at least one; with `nhid`: exactly one, without contents
@@ -104,6 +97,5 @@ std::uint8_t address_family(const nlmsghdr &message);
 std::optional<neighbour_message> parse_neighbour(const nlmsghdr &message);
 std::optional<route_message> parse_route(const nlmsghdr &message);
 std::optional<nexthop_message> parse_nexthop(const nlmsghdr &message);
-std::optional<rule_message> parse_rule(const nlmsghdr &message);
 
 } // namespace halfpoll

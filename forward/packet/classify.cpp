@@ -127,7 +127,7 @@ bool ip4_reverse_path(burst_verdicts &io, rte_mbuf *m) noexcept
         io.drop(DROP_REVERSE_PATH, m);
         return false;
     default:
-        io.punt(PUNT_OTHER, m);
+        io.punt(PUNT_KERNEL, m);
         return false;
     }
 }

@@ -47,7 +47,7 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"shadows", {{"shadow", "interface", "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"}}},
     {"fib", {{"prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
     {"lookup", {{"to", "prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
-    {"route", {{"prefix", "type", "table", "metric", "via", "dev", "shadow", "weight", "nhid", "mtu"}}},
+    {"route", {{"prefix", "type", "table", "metric", "via", "dev", "shadow", "weight", "nhid", "mtu", "tos", "from"}}},
     {"neigh", {{"address", "lladdr", "dev", "shadow"}}},
     {"nexthop", {{"nexthop", "kind", "dev", "via", "lladdr", "mtu", "why", "users"}}},
 };

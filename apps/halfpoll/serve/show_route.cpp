@@ -3,6 +3,7 @@
 
 #include "forward/tables/ip_text.hpp"
 
+#include <cstdio>
 #include <linux/rtnetlink.h>
 
 namespace halfpoll
@@ -25,12 +26,25 @@ std::string table_text(std::uint32_t table)
     return table == RT_TABLE_MAIN ? "main" : table == RT_TABLE_LOCAL ? "local" : std::to_string(table);
 }
 
+std::string tos_text(std::uint8_t tos)
+{
+    char text[8];
+    std::snprintf(text, sizeof text, "0x%02x", unsigned{tos});
+    return text;
+}
+
 json route_row(const ip_prefix &prefix, const kernel_route &route)
 {
     json row = {{"prefix", to_string(prefix)},
                 {"type", type_text(route.type)},
                 {"table", table_text(route.table)},
                 {"metric", route.metric}};
+    if (route.tos != 0) {
+        row["tos"] = tos_text(route.tos);
+    }
+    if (route.from.len != 0) {
+        row["from"] = to_string(route.from);
+    }
     if (route.mtu != 0) {
         row["mtu"] = route.mtu;
     }

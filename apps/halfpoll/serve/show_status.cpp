@@ -63,6 +63,7 @@ json show_status(router &r)
               {"netlink_errors", kernel.errors},
               {"netlink_settled", r.kernel().settled()},
               {"prefixes_without_room", kernel.without_room},
+              {"prefixes_by_tos_or_source", kernel.special_prefixes},
               {"neighbour_probes", kernel.probes},
               {"policy_routing", has_reason(r.kernel(), policy_kind::rule)},
               {"slow_path_tx_drops", r.core().foreign_drops()}}}};
