@@ -36,6 +36,11 @@ def network(text, bits):
     return ipaddress.ip_network(text)
 
 
+def special(route):
+    """True if more than the destination decides: the kernel then forwards to the prefix."""
+    return "tos" in route or "from" in route
+
+
 class Expectation:
     def __init__(self, lab):
         router = lab.router
@@ -49,22 +54,25 @@ class Expectation:
                 if r.get("table", "main") in ("main", "local"):
                     self.routes.setdefault(network(r["dst"], bits), []).append(r)
         for routes in self.routes.values():
-            routes.sort(key=lambda r: (r.get("table", "main") == "main", r.get("metric", 0)))
+            routes.sort(key=lambda r: (special(r), r.get("table", "main") == "main", r.get("metric", 0)))
 
     def fib(self):
         fixed = [ipaddress.ip_network(p) for p in FIXED]
-        special = lambda net: any(net.version == f.version and net.subnet_of(f) for f in fixed)
-        all_ = {str(net): self.of_route(net, routes[0]) for net, routes in self.routes.items() if not special(net)}
+        fixed_net = lambda net: any(net.version == f.version and net.subnet_of(f) for f in fixed)
+        all_ = {str(net): self.of_routes(net, routes) for net, routes in self.routes.items() if not fixed_net(net)}
         for (address, dev), _ in self.neighbours.items():
             host = ipaddress.ip_network(address)
-            if not special(host) and host not in self.routes and self.on_link(host, dev):
+            if not fixed_net(host) and host not in self.routes and self.on_link(host, dev):
                 all_[str(host)] = self.over(dev, address)
         return {**all_, **FIXED}
 
-    def of_route(self, net, route):
+    def of_routes(self, net, routes):
+        route = routes[0]
         kind = route.get("type", "unicast")
         if kind in LOCAL:
             return ("punt", "local")
+        if special(routes[-1]):
+            return ("punt", "kernel")
         if kind in REFUSING:
             return ("punt", "no_route")
         if kind == "blackhole":
@@ -89,8 +97,9 @@ class Expectation:
     def on_link(self, host, dev):
         """True if the kernel would send to the host directly on `dev`."""
         for length in range(host.prefixlen, -1, -1):
-            route = self.routes.get(host.supernet(new_prefix=length), [None])[0]
-            if route:
-                return (route.get("type", "unicast") == "unicast" and route.get("dev") == dev and "gateway" not in route
+            routes = self.routes.get(host.supernet(new_prefix=length))
+            if routes:
+                route = routes[0]
+                return (not special(routes[-1]) and route.get("type", "unicast") == "unicast" and route.get("dev") == dev and "gateway" not in route
                         and "via" not in route)
         return False

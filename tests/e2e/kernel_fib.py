@@ -15,6 +15,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 1, 
 UNICAST, LOCALS, BLACKHOLE = 1, {2, 3, 4, 5}, 6
 IP_MTU, IPV6_MTU = 14, 24
 NO_ROUTE = {"EHOSTUNREACH", "ENETUNREACH", "EACCES", "EAGAIN"}
+TOS, SOURCE6 = "0x10", "2001:db8:5::/64"  # of the routes that depend on more than the destination
 FLOWS = (1, 16, 512)  # numbers of flows that are tried on a group, until all members have been seen
 
 
@@ -95,6 +96,10 @@ class Fib:
         ports = {net.dev: net.name for net in lab.nets}
         lower = {i: name.partition(".")[0].removesuffix("x") for i, name in self.names.items()}  # of a VLAN: its port
         self.ports = {i: ports[name] for i, name in lower.items() if name in ports}
+        special = [*lab.router.ip_json("-4", "route", "show", "table", "main", "tos", TOS),
+                   *lab.router.ip_json("-6", "route", "show", "table", "main", "from", SOURCE6)]
+        self.special = {route["dst"] + ("" if "/" in route["dst"] else "/128" if ":" in route["dst"] else "/32")
+                        for route in special}
         # A port without carrier sends nothing, even to known neighbours.
         carrier = {link["ifname"] for link in links if "LOWER_UP" in link["flags"]}
         self.neighbours = {(n["dst"], n["dev"]): (n["lladdr"], n["state"][0] == "PERMANENT")
@@ -111,6 +116,9 @@ class Fib:
     def difference(self, kernel, address):
         """Describes how the FIB and the kernel differ for an address; None: they agree."""
         row = self.look_up(address)
+        if row.get("prefix") in self.special:
+            left = (row["kind"], row.get("why", "").lower()) == ("punt", "kernel")
+            return None if left else f"{address}: TOS or source matter, the FIB {row}"
         answer = kernel.get(address)
         if self.same(answer, row):
             mtu = kernel.mtu(address) if row["kind"] == "forward" else None

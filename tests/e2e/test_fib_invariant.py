@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from kernel_fib import Fib, Kernel
+from kernel_fib import SOURCE6, TOS, Fib, Kernel
 from lab import KERNEL, NETWORKS, PATIENCE, Lab, Namespace, wait_for
 
 WAN, ALT = NETWORKS["wan"], NETWORKS["alt"]
@@ -256,6 +256,20 @@ class Events:
         lines = self.routes(500)
         self.batch(lines + [line.replace("replace", "del") for line in self.random.sample(lines, 200)])
 
+    def special(self):
+        """Routes with a TOS or a source come and go beside the general ones, or alone."""
+        lines = []
+        for prefix, family in self.random.sample(self.prefixes, min(200, ROUTES // 4)):
+            selector = f"tos {TOS}" if family == 4 else f"from {SOURCE6}"
+            lines.append(f"route replace {prefix} {selector} proto {self.random.choice((70, 71, 72))} {self.hop(family)}")
+            if self.random.randrange(4) == 0:
+                lines.append(f"route del {prefix} {'tos 0' if family == 4 else 'from ::/0'}")
+        self.batch(lines)
+        self.settle()
+        self.batch([line.replace("replace", "del") for line in self.random.sample(lines, len(lines) // 2)
+                    if "replace" in line])
+        self.random.choice((lambda: None, self.link_down, self.flushed, self.object_deleted, self.churn))()
+
     def overrun(self):
         before = self.status()["netlink_resyncs"]
         self.lab.process.send_signal(signal.SIGSTOP)
@@ -310,7 +324,7 @@ class Events:
                  SETTLE_SECONDS)
 
     ALL = (link_down, link_down_up, address_of_routes, last_addresses, last_address_back, object_replaced, object_deleted,
-           carrier, carrier_ignored, mtu, vlan, vrf, rename, moved, flushed, churn, overrun, silent_ipv6, ipv6_off_and_on,
+           carrier, carrier_ignored, mtu, vlan, vrf, rename, moved, flushed, churn, special, overrun, silent_ipv6, ipv6_off_and_on,
            silent_objects, bridge)
 
 

@@ -126,6 +126,9 @@ public:
         for (const auto &[key, mac] : neighbours_) {
             add_neighbour(all, key.first, key.second);
         }
+        for (const std::uint8_t family : default_table_) { // what no prefix covers may have a route there
+            all.try_emplace({{family, {}}, 0}, "punt kernel");
+        }
         all[parse("224.0.0.0/4", AF_INET)] = "punt control";
         all[parse("ff00::/8", AF_INET6)] = "punt control";
         all[parse("fe80::/10", AF_INET6)] = "punt local";
@@ -144,6 +147,7 @@ private:
         std::string type;
         std::uint32_t mtu = 0;
         std::vector<hop> hops;
+        bool special = false; ///< depends on the TOS or the source of a packet, so that the kernel decides
     };
 
     static nlohmann::json json(const test_netns &netns, const std::string &arguments)
@@ -163,7 +167,7 @@ private:
                            slash == std::string::npos ? address_bits(family) : std::stoul(text.substr(slash + 1)));
     }
 
-    static bool special(const ip_prefix &p)
+    static bool fixed(const ip_prefix &p)
     {
         return covers(parse("224.0.0.0/4", AF_INET), p) || covers(parse("ff00::/8", AF_INET6), p) ||
                covers(parse("fe80::/10", AF_INET6), p);
@@ -180,10 +184,14 @@ private:
     {
         const std::string table = j.value("table", "main");
         const ip_prefix prefix = parse(j["dst"], family);
-        if ((table != "main" && table != "local") || special(prefix)) {
+        if (table == "default" && family == AF_INET) {
+            default_table_.insert(family);
+        }
+        if ((table != "main" && table != "local") || fixed(prefix)) {
             return;
         }
         route r{table == "main", j.value("metric", 0U), j.value("type", "unicast"), 0, {}};
+        r.special = j.contains("tos") || j.contains("from");
         for (const auto &metric : j.value("metrics", nlohmann::json::array())) {
             r.mtu = metric.value("mtu", r.mtu);
         }
@@ -192,21 +200,19 @@ private:
             r.hops.push_back({h.value("dev", ""), gateway_of(h), std::ranges::find(flags, "dead") != flags.end()});
         }
         auto &list = routes_[prefix];
-        list.insert(std::ranges::upper_bound(list, std::tuple(r.main, r.metric), {},
-                                             [](const route &x) { return std::tuple(x.main, x.metric); }),
-                    r);
+        list.insert(std::ranges::upper_bound(list, rank(r), {}, rank), r);
     }
+
+    static std::tuple<bool, bool, std::uint32_t> rank(const route &r) { return {r.special, r.main, r.metric}; }
 
     /// Removes the best routes as long as all their next hops are dead: the kernel uses none of them. A single dead
     /// next hop is punted, so that the kernel decides.
     static void drop_dead(std::vector<route> &routes)
     {
         while (!routes.empty()) {
-            const auto end = std::ranges::find_if(routes, [&](const route &r) {
-                return std::tuple(r.main, r.metric) != std::tuple(routes[0].main, routes[0].metric);
-            });
+            const auto end = std::ranges::find_if(routes, [&](const route &r) { return rank(r) != rank(routes[0]); });
             const auto dead = [](const route &r) {
-                return r.type == "unicast" && std::ranges::all_of(r.hops, &hop::dead);
+                return !r.special && r.type == "unicast" && std::ranges::all_of(r.hops, &hop::dead);
             };
             if (!std::all_of(routes.begin(), end, dead)) {
                 return;
@@ -225,7 +231,7 @@ private:
     /// equally good ones as one route.
     route choose(const std::vector<route> &routes) const
     {
-        const auto equal = [&](const route &r) { return r.metric == routes[0].metric && r.main == routes[0].main; };
+        const auto equal = [&](const route &r) { return rank(r) == rank(routes[0]); };
         const auto found = std::ranges::find_if(routes, [&](const route &r) {
             return equal(r) && std::ranges::any_of(r.hops, [&](const hop &h) { return usable(h.dev); });
         });
@@ -247,11 +253,15 @@ private:
         if (local.contains(first.type) || (first.main && under_local(prefix))) {
             return "punt local";
         }
+        if (routes.back().special) {
+            return "punt kernel";
+        }
         if (first.type == "blackhole") {
             return std::string("drop ") + drop_reason_name(DROP_BLACKHOLE);
         }
         if (refusing.contains(first.type)) {
-            return "punt no_route";
+            return first.type == "throw" && default_table_.contains(prefix.addr.family) ? "punt kernel"
+                                                                                        : "punt no_route";
         }
         const route r = choose(routes);
         const bool host = prefix.len == address_bits(prefix.addr.family);
@@ -284,7 +294,7 @@ private:
     void add_neighbour(fib_text &all, const ip_addr &addr, const std::string &dev) const
     {
         const ip_prefix host = host_prefix(addr);
-        if (routes_.contains(host) || special(host) || !shadows_.contains(dev)) {
+        if (routes_.contains(host) || fixed(host) || !shadows_.contains(dev)) {
             return;
         }
         const std::vector<route> *best = nullptr;
@@ -292,7 +302,7 @@ private:
             const auto found = routes_.find(make_prefix(addr, len));
             best = found == routes_.end() ? nullptr : &found->second;
         }
-        if (!best || (*best)[0].type != "unicast" || under_local(host)) {
+        if (!best || best->back().special || (*best)[0].type != "unicast" || under_local(host)) {
             return;
         }
         const route r = choose(*best);
@@ -305,6 +315,7 @@ private:
     std::map<std::string, std::pair<bool, std::uint32_t>> links_;
     std::map<std::pair<ip_addr, std::string>, std::string> neighbours_;
     std::map<ip_prefix, std::vector<route>> routes_;
+    std::set<std::uint8_t> default_table_; ///< families whose rules lead to it, and that have routes there
 };
 
 /// All differences as one readable text; empty if there is none.

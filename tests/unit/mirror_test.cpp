@@ -151,6 +151,24 @@ protected:
         }
         return buckets;
     }
+    /// Whether IPv4 and IPv6 packets that come in by a shadow are left to the kernel.
+    using families = std::pair<bool, bool>;
+    families left_to_kernel(const std::string &name)
+    {
+        settle();
+        const rx_interface &in = fwd_->interfaces().get(shadows_[name]->ifindex)->untagged;
+        return {in.kernel4, in.kernel6};
+    }
+    std::vector<std::string> rule_reasons()
+    {
+        std::vector<std::string> texts;
+        mirror_->policies().visit([&](policy_kind kind, const policy_reason &reason) {
+            if (kind == policy_kind::rule) {
+                texts.push_back(reason.text);
+            }
+        });
+        return texts;
+    }
     /// The number of IPv4 prefixes that exist when only addresses are configured.
     std::size_t routes_of_the_box4()
     {
@@ -861,12 +879,7 @@ TEST_F(mirror_test, an_object_without_gateway)
 
 TEST_F(mirror_test, rules_that_lead_elsewhere_leave_the_family_to_the_kernel)
 {
-    const auto left = [this] {
-        settle();
-        const rx_interface &in = fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged;
-        return std::pair(in.kernel4, in.kernel6);
-    };
-    using families = std::pair<bool, bool>;
+    const auto left = [this] { return left_to_kernel("lan0"); };
     ip(neigh0);
     ip("neigh replace 2001:db8:1::2 lladdr 02:bb:00:00:01:02 dev lan1");
     ip("route add 203.0.113.0/24 via 192.0.2.2");
@@ -890,6 +903,258 @@ TEST_F(mirror_test, rules_that_lead_elsewhere_leave_the_family_to_the_kernel)
     ip("rule del table main");
     EXPECT_EQ(left(), families(true, false)) << "nothing leads to the main table";
     ip("rule add pref 32766 table main");
+    expect_equal();
+}
+
+/// Rules that are added to those that the kernel makes, and what becomes of packets that come in by lan0 and by lan1.
+/// `reason`: begins with it; empty: there is none.
+struct rules_row {
+    std::vector<std::string> rules;
+    const char *reason;
+    bool lan0, lan1; ///< left to the kernel
+};
+
+const rules_row rules_rows[] = {
+    // Whatever the kernel would look up elsewhere.
+    {{"add pref 100 not iif lo table 100"}, "100 not iif lo lookup 100", true, true},
+    {{"add pref 100 not oif wan0 table 100"}, "100 not oif wan0 lookup 100", true, true},
+    {{"add pref 100 not uidrange 1-5 table 100"}, "100 not uidrange 1-5 lookup 100", true, true},
+    {{"add pref 100 not tun_id 5 table 100"}, "100 not tun_id lookup 100", true, true},
+    {{"add pref 100 not fwmark 5 table 100"}, "100 not fwmark 0x5 lookup 100", true, true},
+    {{"add pref 100 uidrange 0-0 table 100"}, "100 uidrange 0-0 lookup 100", true, true},
+    {{"add pref 100 fwmark 1/3 table 100"}, "100 fwmark 0x1/0x3 lookup 100", true, true},
+    {{"add pref 100 fwmark 0/3 table 100"}, "100 fwmark 0x0/0x3 lookup 100", true, true},
+    {{"add pref 100 tos 0x10 table 100"}, "100 tos 0x10 lookup 100", true, true},
+    {{"add pref 100 ipproto udp sport 5-9 dport 7 table 100"}, "100 ipproto udp sport 5-9 dport 7", true, true},
+    {{"add pref 100 blackhole"}, "100 blackhole", true, true},
+    {{"add pref 100 ipproto tcp prohibit"}, "100 ipproto tcp prohibit", true, true},
+    {{"add pref 100 unreachable"}, "100 unreachable", true, true},
+    // What concerns no forwarded packet.
+    {{"add pref 100 iif lo table 100"}, "", false, false},
+    {{"add pref 100 oif lan0 table 100"}, "", false, false},
+    {{"add pref 100 uidrange 1-5 table 100"}, "", false, false},
+    {{"add pref 100 tun_id 5 table 100"}, "", false, false},
+    {{"add pref 100 l3mdev"}, "", false, false},
+    {{"add pref 100 nop"}, "", false, false},
+    {{"add pref 100 iif lo fwmark 1 blackhole"}, "", false, false},
+    {{"add pref 100 not from all table 100"}, "", false, false},
+    {{"add pref 100 table default"}, "", false, false}, // it is empty
+    // One interface.
+    {{"add pref 100 iif lan0 table 100"}, "100 iif lan0 lookup 100", true, false},
+    {{"add pref 100 iif wlan0 table 100"}, "100 iif wlan0 lookup 100", false, false},
+    {{"add pref 100 iif lan0 table 100", "add pref 90 iif lan1 fwmark 1 table 7"}, "100 iif lan0", true, true},
+    {{"add pref 100 not iif lan0 table 100"}, "100 not iif lan0 lookup 100", true, true},
+    // Order: what comes too late.
+    {{"add pref 40000 table 100"}, "", false, false},
+    {{"add pref 40000 blackhole"}, "", false, false},
+    {{"add pref 90 table main", "add pref 100 fwmark 1 table 100"}, "", false, false},
+    {{"add pref 90 fwmark 1 table main", "add pref 100 table 100"}, "100 lookup 100", true, true},
+    {{"add pref 90 fwmark 1 table main"}, "", false, false},
+    {{"add pref 90 iif lan0 table main", "add pref 100 table 100"}, "100 lookup 100", true, true},
+    {{"add pref 90 suppress_prefixlength 0 table main"}, "", false, false},
+    {{"add pref 90 suppress_prefixlength 0 table main", "add pref 100 not fwmark 1 table 100"},
+     "100 not fwmark 0x1 lookup 100",
+     true,
+     true},
+    {{"add pref 90 suppress_ifgroup 3 table main", "del pref 32766"}, ": none leads to the main table", true, true},
+    {{"del pref 32766"}, ": none leads to the main table", true, true},
+    {{"flush"}, ": none leads to the main table", true, true},
+    {{"flush", "del pref 0"}, ": none leads to the main table", true, true},
+    {{"add pref 10 table local", "del pref 0"}, "", false, false},
+    {{"add pref 10 table main", "add pref 20 table local", "del pref 0"}, "10 lookup main", true, true},
+    {{"add pref 10 table main"}, "", false, false},
+    // goto.
+    {{"add pref 90 goto 32766", "add pref 100 table 100"}, "", false, false},
+    {{"add pref 90 fwmark 1 goto 32766", "add pref 100 iif lo table 100"}, "90 fwmark 0x1 goto 32766", true, true},
+    {{"add pref 90 iif lan0 goto 110", "add pref 100 table main", "add pref 110 table 100"}, "90", true, false},
+    {{"add pref 90 goto 4711"}, "", false, false}, // there is no such rule
+    {{"add pref 90 goto 40000", "add pref 40000 nop"}, ": none leads to the main table", true, true},
+};
+
+TEST_F(mirror_test, rules_are_followed_as_the_kernel_follows_them)
+{
+    for (const std::string family : {"-4", "-6"}) {
+        const std::string name = family == "-4" ? "ip rule" : "ip -6 rule";
+        for (const rules_row &row : rules_rows) {
+            SCOPED_TRACE(family + " " + testing::PrintToString(row.rules));
+            for (const std::string &rule : row.rules) {
+                netns_.ip(family + " rule " + rule);
+            }
+            EXPECT_EQ(left_to_kernel("lan0"), (family == "-4" ? families(row.lan0, false) : families(false, row.lan0)));
+            EXPECT_EQ(left_to_kernel("lan1"), (family == "-4" ? families(row.lan1, false) : families(false, row.lan1)));
+            const std::string wanted = *row.reason == 0 ? "" : name + (*row.reason == ':' ? "" : " ") + row.reason;
+            const auto fits = [&](const std::string &text) { return text.starts_with(wanted); };
+            const std::vector<std::string> texts = rule_reasons();
+            EXPECT_EQ(std::ranges::any_of(texts, fits), *row.reason != 0) << testing::PrintToString(texts);
+            mirror_->resync();
+            EXPECT_EQ(rule_reasons(), texts) << "as a dump shows them";
+            netns_.ip(family + " rule flush");
+            netns_.exec("sh -c 'ip " + family + " rule del pref 0 2>/dev/null; true'");
+            for (const char *rule : {"pref 0 table local", "pref 32766 table main", "pref 32767 table default"}) {
+                netns_.ip(family + " rule add " + std::string(rule));
+            }
+            EXPECT_EQ(left_to_kernel("lan0"), families(false, false)) << "as in the beginning";
+        }
+    }
+}
+
+TEST_F(mirror_test, a_rule_for_an_interface_concerns_the_way_back_where_it_is_checked)
+{
+    ip(neigh1);
+    ip("route add 203.0.113.0/24 via 198.51.100.2");
+    ip("rule add iif lan1 table 100");
+    EXPECT_EQ(left_to_kernel("lan0"), families(false, false));
+    EXPECT_EQ(to("203.0.113.1"), hop1);
+    netns_.exec("sysctl -q net.ipv4.conf.lan0.rp_filter=2");
+    settle();
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel") << "where it leaves, the answer would come in";
+    netns_.exec("sysctl -q net.ipv4.conf.lan0.rp_filter=0");
+    settle();
+    EXPECT_EQ(to("203.0.113.1"), hop1);
+}
+
+TEST_F(mirror_test, a_rule_for_an_interface_follows_its_name)
+{
+    ip("rule add iif lan0 table 100");
+    EXPECT_EQ(left_to_kernel("lan0"), families(true, false));
+    ip("link set lan0 down");
+    ip("link set lan0 name uplink0");
+    ip("link set uplink0 up");
+    EXPECT_EQ(left_to_kernel("lan0"), families(false, false)) << "the key is the port's first name";
+    ip("link set lan1 down");
+    ip("link set lan1 name lan0");
+    EXPECT_EQ(left_to_kernel("lan1"), families(true, false));
+}
+
+TEST_F(mirror_test, a_change_of_rules_waits_for_no_dump)
+{
+    const std::uint64_t messages = mirror_->stats().messages;
+    netns_.ip("rule add pref 100 not iif lo table 100");
+    mirror_->process();
+    EXPECT_TRUE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel4);
+    netns_.ip("rule del pref 100");
+    mirror_->process();
+    EXPECT_FALSE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel4);
+    EXPECT_EQ(mirror_->stats().messages, messages + 2);
+}
+
+TEST_F(mirror_test, the_default_table_counts_while_it_has_routes)
+{
+    ip(neigh0);
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    ip("route add throw 203.0.114.0/24");
+    EXPECT_EQ(to("203.0.114.1"), "punt no_route");
+    ip("route add 10.0.0.0/8 via 192.0.2.2 table default");
+    EXPECT_EQ(left_to_kernel("lan0"), families(false, false)) << "it comes behind main";
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    EXPECT_EQ(to("10.1.1.1"), "punt kernel") << "main has nothing for it";
+    EXPECT_EQ(to("203.0.114.1"), "punt kernel");
+    expect_equal();
+    ip("rule add pref 100 table default");
+    EXPECT_EQ(left_to_kernel("lan0"), families(true, false));
+    ip("rule del pref 100");
+    mirror_->resync();
+    expect_equal();
+    ip("route add default via 192.0.2.2");
+    EXPECT_EQ(to("10.1.1.1"), hop0) << "main has something for everything";
+    expect_equal();
+    ip("route del default");
+    EXPECT_EQ(to("10.1.1.1"), "punt kernel");
+    ip("route add 11.0.0.0/8 via 192.0.2.2 table default");
+    ip("route del 10.0.0.0/8 table default");
+    expect_equal();
+    ip("link set lan0 down");
+    EXPECT_EQ(to("10.1.1.1"), "punt no_route") << "the kernel removed the last route without a word";
+    expect_equal();
+    ip("-6 rule add pref 40000 table default");
+    ip("-6 route add 2001:db8:f::/48 via 2001:db8:1::2 table default");
+    EXPECT_EQ(to("2001:db8:f::1"), "punt kernel");
+    ip("-6 rule del pref 40000");
+    EXPECT_EQ(to("2001:db8:f::1"), "punt no_route");
+}
+
+TEST_F(mirror_test, a_route_with_a_tos_leaves_its_prefix_to_the_kernel)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    ip("route add 203.0.113.128/25 via 192.0.2.2");
+    ip("route add 203.0.113.0/24 tos 0x10 via 198.51.100.2");
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel");
+    EXPECT_EQ(to("203.0.113.129"), hop0) << "the longer prefix comes first";
+    EXPECT_EQ(mirror_->stats().special_prefixes, 1U);
+    expect_equal();
+    ip("route del 203.0.113.0/24 tos 0");
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel");
+    ip("route add 203.0.112.0/22 via 192.0.2.2");
+    ip("route replace 203.0.113.0/24 tos 0x10 via 192.0.2.2");
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel") << "not by the shorter prefix";
+    EXPECT_EQ(to("203.0.112.1"), hop0);
+    expect_equal();
+    mirror_->resync();
+    expect_equal();
+    ip("route add 203.0.113.0/24 tos 0x08 via 192.0.2.2");
+    ip("route del 203.0.113.0/24 tos 0x10");
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel");
+    ip("route add blackhole 203.0.113.0/24");
+    EXPECT_EQ(to("203.0.113.1"), "punt kernel");
+    ip("route del 203.0.113.0/24 tos 0x08");
+    EXPECT_EQ(to("203.0.113.1").substr(0, 4), "drop");
+    EXPECT_EQ(mirror_->stats().special_prefixes, 0U);
+    expect_equal();
+}
+
+TEST_F(mirror_test, routes_with_a_tos_go_without_a_word)
+{
+    ip(neigh0);
+    ip(neigh1);
+    ip("nexthop add id 1 via 198.51.100.2 dev lan1");
+    ip("route add 203.0.113.0/24 via 192.0.2.2");
+    ip("route add 203.0.113.0/24 tos 0x10 via 198.51.100.2");
+    ip("route add 203.0.114.0/24 via 192.0.2.2");
+    ip("route add 203.0.114.0/24 tos 0x10 nhid 1");
+    ip("route add 192.0.2.0/25 tos 0x10 via 198.51.100.2");
+    EXPECT_EQ(to("203.0.114.1"), "punt kernel");
+    EXPECT_EQ(to("192.0.2.2"), "punt kernel") << "the neighbour is in that network";
+    EXPECT_EQ(to("192.0.2.1"), "punt local");
+    expect_equal();
+    ip("nexthop del id 1");
+    EXPECT_EQ(to("203.0.114.1"), hop0);
+    ip("link set lan1 down");
+    EXPECT_EQ(to("203.0.113.1"), hop0);
+    EXPECT_EQ(to("192.0.2.2"), hop0);
+    EXPECT_EQ(mirror_->stats().special_prefixes, 0U);
+    expect_equal();
+}
+
+TEST_F(mirror_test, a_route_with_a_source_leaves_its_prefix_to_the_kernel)
+{
+    ip("neigh replace 2001:db8::2 lladdr 02:bb:00:00:00:02 dev lan0");
+    ip("neigh replace 2001:db8:1::2 lladdr 02:bb:00:00:01:02 dev lan1");
+    ip("-6 route add default via 2001:db8::2");
+    ip("-6 route add 2001:db8:f::/48 via 2001:db8::2");
+    if (test::run("ip -n " + netns_.name() + " -6 route add default from 2001:db8:5::/64 via 2001:db8:1::2").status) {
+        GTEST_SKIP() << "the kernel has no routes by source (CONFIG_IPV6_SUBTREES)";
+    }
+    settle();
+    EXPECT_EQ(to("2001:db8:e::1"), "punt kernel");
+    EXPECT_EQ(to("2001:db8:f::1"), hop0) << "the destination comes first";
+    expect_equal();
+    ip("-6 route append default from 2001:db8:5::/64 via 2001:db8::3 dev lan0");
+    ip("-6 route replace default from 2001:db8:5::/64 via 2001:db8:1::2");
+    expect_equal();
+    mirror_->resync();
+    expect_equal();
+    ip("-6 route add default from 2001:db8:6::/64 via 2001:db8:1::2");
+    ip("-6 route del default from 2001:db8:5::/64");
+    EXPECT_EQ(to("2001:db8:e::1"), "punt kernel");
+    ip("-6 route del default from 2001:db8:6::/64");
+    EXPECT_EQ(to("2001:db8:e::1"), hop0);
+    ip("-6 route add 2001:db8::/80 from 2001:db8:6::/64 via 2001:db8:1::2");
+    EXPECT_EQ(to("2001:db8::2"), "punt kernel") << "the neighbour is in that network";
+    expect_equal();
+    ip("link set lan1 down");
+    EXPECT_EQ(to("2001:db8::2"), hop0);
     expect_equal();
 }
 
@@ -1195,7 +1460,9 @@ TEST_F(mirror_test, random_changes_end_up_equal)
             const bool v6 = random() % 2;
             const std::string prefix = v6 ? pick({"::/0", "2001:db8:f::/48", "2001:db8:f:1::/64", "2001:db8::2/128"})
                                           : pick({"default", "203.0.113.0/24", "203.0.113.128/25", "192.0.2.2/32"});
-            const std::string metric = pick({"", " metric 5", " metric 2048"});
+            const std::string metric =
+                std::string(v6 ? pick({"", "", "", " from 2001:db8:5::/64"}) : pick({"", "", "", " tos 0x10"})) +
+                pick({"", " metric 5", " metric 2048"});
             const std::string hop =
                 v6 ? pick({" via 2001:db8::2", " via 2001:db8:1::2", " via 2001:db8::3", " dev lan0", " dev lan1",
                            " nexthop via 2001:db8::2 nexthop via 2001:db8:1::2",
