@@ -66,12 +66,14 @@ public:
     const adjacency &next_hop4(std::uint32_t index, const rte_mbuf *m) const noexcept
     {
         const adjacency &adj = *nexthops.get(index);
-        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip4_multipath_hash(m)) : adj;
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip4_multipath_hash(nexthops.multipath4(), m))
+                                                 : adj;
     }
     const adjacency &next_hop6(std::uint32_t index, const rte_mbuf *m) const noexcept
     {
         const adjacency &adj = *nexthops.get(index);
-        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_multipath_hash(m)) : adj;
+        return adj.kind == adjacency_kind::group ? nexthops.member(adj, ip6_multipath_hash(nexthops.multipath6(), m))
+                                                 : adj;
     }
     /// Marks one next hop of a burst as used. The choice is scattered over the burst from call to call, so that each
     /// next hop in use is marked in time.

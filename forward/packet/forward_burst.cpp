@@ -109,7 +109,7 @@ void rewrite_members(const nexthop_table &nexthops, const ip4_burst &burst, rte_
         if (!(result.left >> i & 1) || adj->kind != adjacency_kind::group) {
             continue;
         }
-        adj = &nexthops.member(*adj, ip4_multipath_hash(pkts[i]));
+        adj = &nexthops.member(*adj, ip4_multipath_hash(nexthops.multipath4(), pkts[i]));
         if (burst.pkt_len[i] <= adj->plain_max) {
             result.left &= ~(std::uint64_t{1} << i);
             result.dev[i] = adj->dev;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "multipath_policy.hpp"
+
 #include <halfpoll/net_device.hpp>
 #include <halfpoll/slow_path.hpp>
 
@@ -91,6 +93,12 @@ public:
         const std::vector<std::uint32_t> &buckets = group.group->buckets;
         return *get(buckets[flow_hash & (buckets.size() - 1)]);
     }
+    /// Says what makes a flow, for the groups of a family. Control thread.
+    void set_multipath4(multipath_policy policy) noexcept { multipath4_.store(policy, std::memory_order_relaxed); }
+    void set_multipath6(multipath_policy policy) noexcept { multipath6_.store(policy, std::memory_order_relaxed); }
+    /// Data path, for packets whose next hop is a group.
+    multipath_policy multipath4() const noexcept { return multipath4_.load(std::memory_order_relaxed); }
+    multipath_policy multipath6() const noexcept { return multipath6_.load(std::memory_order_relaxed); }
     /// Data path, for a sample of the packets: the control thread keeps the neighbours fresh that are marked.
     void mark_used(std::uint32_t index) const noexcept
     {
@@ -115,6 +123,9 @@ private:
     std::uint32_t capacity_;
     std::unique_ptr<std::atomic<const adjacency *>[]> slots_;
     std::unique_ptr<std::atomic<std::uint8_t>[]> used_;
+    // Relaxed on both sides: the value is whole, and nothing else is published with it.
+    std::atomic<multipath_policy> multipath4_{}, multipath6_{};
+    static_assert(std::atomic<multipath_policy>::is_always_lock_free);
     std::vector<entry> entries_;
     std::vector<std::uint32_t> free_;
 };
