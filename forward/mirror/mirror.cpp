@@ -22,7 +22,7 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
       nexthops(f.nexthops(),
                {.state = [this](const nexthop_key &key) { return adjacencies.state_of(key); },
                 .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }}),
-      watch(policies, events, netns)
+      watch(policies, events, netns), multipath(events, f.nexthops(), netns)
 {
     policies.on_change = [this] { after.policy_changed(); };
     events.watch(socket.fd());
@@ -65,6 +65,7 @@ void mirror::process()
     m.tender.process();
     m.fwd.reclaim();
     m.room.process();
+    m.multipath.process();
 }
 
 void mirror::device_changed(net_device &dev) { impl_->links.device_changed(dev); }

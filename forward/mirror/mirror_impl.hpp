@@ -18,6 +18,7 @@
 #include "mirror_ingress.hpp"
 #include "mirror_report.hpp"
 #include "mirror_room.hpp"
+#include "multipath_mirror.hpp"
 #include "neighbour_mirror.hpp"
 #include "neighbour_tender.hpp"
 #include "nexthop_decider.hpp"
@@ -79,6 +80,7 @@ struct mirror::impl {
     // Driven by the socket and by timers.
     epoll_set events;
     policy_watch watch;
+    multipath_mirror multipath;
     table_loader loader{events, socket, state, loads, routes, messages, report};
     neighbour_tender tender{events, socket, state, egress, fwd.nexthops(), nexthops, report};
     room_keeper room{events, stand_ins, nexthops, fib, report};

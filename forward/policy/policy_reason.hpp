@@ -18,12 +18,13 @@ enum class policy_kind : std::uint8_t {
     xfrm,    ///< IPsec policies
     ipvs,    ///< virtual services
     tc,      ///< queueing disciplines and filters
+    sysctl,  ///< settings of the kernel
     count
 };
 
 /// The name of a kind in configuration and display.
 inline constexpr std::array<std::string_view, static_cast<std::size_t>(policy_kind::count)> policy_kind_names = {
-    "rule", "nft", "xtables", "bpf", "xfrm", "ipvs", "tc"};
+    "rule", "nft", "xtables", "bpf", "xfrm", "ipvs", "tc", "sysctl"};
 
 enum class policy_side : std::uint8_t {
     in,  ///< concerns packets that come in by the interface

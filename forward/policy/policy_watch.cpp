@@ -2,16 +2,18 @@
 #include "policy_watch.hpp"
 
 #include "policy.hpp"
+#include "sysctl_source.hpp"
 
 namespace halfpoll
 {
 
-policy_watch::policy_watch(policy &policies, const epoll_set & /*events*/, const std::string & /*netns*/)
+policy_watch::policy_watch(policy &policies, const epoll_set &events, const std::string &netns)
 {
     for (const policy_kind kind : {policy_kind::nft, policy_kind::xtables, policy_kind::bpf, policy_kind::xfrm,
                                    policy_kind::ipvs, policy_kind::tc}) {
         policies.replace(kind, {});
     }
+    sources_.push_back(std::make_unique<sysctl_source>(policies, events, netns));
 }
 
 void policy_watch::process()
