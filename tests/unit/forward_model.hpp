@@ -134,8 +134,13 @@ private:
         return none;
     }
 
-    /// True for this network, loopback, multicast and class E (RFC 1812 4.2.2.11, 5.3.7).
-    static bool martian4(const std::uint8_t *addr) { return addr[0] == 0 || addr[0] == 127 || addr[0] > 223; }
+    /// True for loopback, multicast, the unspecified address and the limited broadcast (RFC 1812 4.2.2.11, 5.3.7). As
+    /// in Linux since 5.3, the rest of network 0 and class E is forwarded.
+    static bool martian4(const std::uint8_t *addr)
+    {
+        const bytes a(addr, addr + 4);
+        return a == bytes(4, 0) || a == bytes(4, 255) || a[0] == 127 || (a[0] >= 224 && a[0] < 240);
+    }
 
     static verdict divert(const adjacency &adj, const bytes &f)
     {

@@ -428,15 +428,30 @@ TEST_F(forward_receive_test, drops_ip4_by_reason)
     bytes bad_option = ip4_frame(*in_, dst4(1), 46, 64, 6);
     bad_option[37] ^= 1; // the last byte that the checksum covers
     expect_drop(DROP_IP_CSUM, bad_option);
-    for (const std::uint8_t net : {0, 127, 224, 239, 240, 255}) {
+    for (const std::uint8_t net : {127, 224, 239}) {
         expect_drop(DROP_IP_SRC, with4(good, 26, net));
     }
-    for (const std::uint8_t net : {0, 127, 240, 254}) {
-        expect_drop(DROP_IP_DST, with4(good, 30, net));
-    }
-    expect_drop(DROP_IP_DST, with4(ip4_frame(*in_, {255, 255, 255, 254}), 22, 64));
+    expect_drop(DROP_IP_SRC, with4(with(good, 26, {0, 0, 0, 0}), 22, 64));
+    expect_drop(DROP_IP_SRC, with4(with(good, 26, {255, 255, 255, 255}), 22, 64));
+    expect_drop(DROP_IP_DST, with4(good, 30, 127));
+    expect_drop(DROP_IP_DST, ip4_frame(*in_, {0, 0, 0, 0}));
     expect_drop(DROP_BLACKHOLE, ip4_frame(*in_, dst4(9)));
     expect_drop(DROP_BLACKHOLE, ip4_frame(*in_, dst4(9), 46, 1));
+}
+
+/// Network 0 and class E, as in Linux since 5.3.
+TEST_F(forward_receive_test, forwards_addresses_that_were_reserved)
+{
+    start_with_routes();
+    const adjacency hop = via(*out1_, 14, TYPE_IP4, 1500, 31);
+    route4({240, 0, 0, 0}, 4, hop);
+    route4({0, 0, 0, 0}, 8, hop);
+    for (const bytes &address : {bytes{0, 0, 0, 1}, {0, 255, 255, 255}, {240, 0, 0, 1}, {255, 255, 255, 254}}) {
+        const bytes from = with4(with(ip4_frame(*in_, dst4(1)), 26, address), 22, 64), to = ip4_frame(*in_, address);
+        expect_sent(*out1_, routed4(hop1_, from), from);
+        expect_sent(*out1_, routed4(hop, to), to);
+        expect_punt(PUNT_TTL, with4(to, 22, 1));
+    }
 }
 
 TEST_F(forward_receive_test, drops_ip6_by_reason)
