@@ -24,12 +24,14 @@ std::uint16_t header_sum(const std::uint8_t *header, unsigned bytes) noexcept
     return static_cast<std::uint16_t>(sum + (sum >> 16));
 }
 
-/// Network 0, loopback, and everything from multicast upwards: an address that is not a host's (RFC 1812 4.2.2.11,
-/// 5.3.7). ip4_check() makes the same test in `martian()` (ip4_check_group.hpp).
+bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
+
+/// An address that is never a host's (RFC 1812 4.2.2.11, 5.3.7): loopback, multicast, 0.0.0.0, 255.255.255.255. As in
+/// Linux since 5.3, other addresses of network 0 and class E are those of hosts. `suspicious()` (ip4_check_group.hpp)
+/// leaves them to this test, since hardly anyone uses them.
 bool is_martian(std::uint32_t addr) noexcept
 {
-    const unsigned net = addr >> 24;
-    return net == 0 || net == 127 || net >= 224;
+    return addr == 0 || addr >> 24 == 127 || is_multicast(addr) || addr == 0xFFFFFFFF;
 }
 
 /// True for a group that no bridge forwards (IEEE 802.1Q, table 8-1): spanning tree, LACP, LLDP.
@@ -39,8 +41,6 @@ bool is_link_control(rte_mbuf *m) noexcept
     const std::uint8_t *to = frame_of(m);
     return std::equal(std::begin(group), std::end(group), to) && to[5] <= 0x0F;
 }
-
-bool is_multicast(std::uint32_t addr) noexcept { return addr >> 28 == 0xE; }
 
 /// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
 /// only the kernel knows the local listeners.
@@ -136,9 +136,9 @@ bool ip4_reverse_path(burst_verdicts &io, rte_mbuf *m) noexcept
 /// another order: before it runs, ip4_check() has tested TTL and options, and `admit()` forwarding4 and rp_filter; a
 /// packet that fails one of those tests comes here. Here these tests follow the lookup, since a packet for the box is
 /// delivered whatever its TTL and whatever forwarding4 says (RFC 1812 4.2.2.9, 5.2.3). Reverse path comes last: the
-/// kernel checks the packets that are punted. A change of one of the two functions needs the same change in the other;
-/// only `forward_one()` samples redirects, since the only packets that are forwarded from here are those whose first
-/// segment is shorter than their headers.
+/// kernel checks the packets that are punted. A change of one of the two functions needs the same change in the other.
+/// Forwarded from here are packets whose first segment is shorter than their headers, and those between addresses that
+/// ip4_check() leaves to is_martian().
 void ip4_route(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     std::uint8_t *ip = frame_of(m) + eth_len;
@@ -156,7 +156,7 @@ void ip4_route(burst_verdicts &io, rte_mbuf *m) noexcept
         io.punt(PUNT_OPTIONS, m); // RFC 1812 5.3.13
     } else if (total > adj.mtu) {
         io.punt(PUNT_TOO_BIG, m); // RFC 1812 5.2.6: the kernel fragments or sends Fragmentation Needed
-    } else if (ip4_reverse_path(io, m)) {
+    } else if (ip4_reverse_path(io, m) && (!io.one_arm(adj) || !io.sample_one_arm(m))) {
         ip4_decrement_ttl(ip);
         io.rewrite(adj, total, m);
     }

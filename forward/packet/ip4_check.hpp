@@ -25,7 +25,8 @@ struct ip4_burst {
 
 /// Checks n (1 to 64) packets in SIMD groups and looks their destinations up. Sets `fault` unless: EtherType is IPv4;
 /// version is 4 and the header has no options (RFC 1812 5.2.2 (3), (4), 5.3.13); total length fits header and frame
-/// (5.2.2 (1), (5)); the checksum is right (5.2.2 (2)); TTL > 1 (5.3.1); both addresses may be forwarded (5.3.7).
+/// (5.2.2 (1), (5)); the checksum is right (5.2.2 (2)); TTL > 1 (5.3.1); neither address is of network 0, loopback or
+/// above 223 (5.3.7; classify() knows which of these may be forwarded).
 /// Returns true if no packet has a fault, all are addressed to the link address `mac` (low 48 bits), and no frame is
 /// longer than its packet; the last two are not in `fault`.
 using ip4_check_fn = bool (*)(ip4_burst &burst, const fib4 &routes, std::uint64_t mac, rte_mbuf *const *pkts,

@@ -127,9 +127,9 @@ struct group {
                 interleave<2, 3, 6, 7>(c, d)};
     }
 
-    /// Sets the sign bit where the first octet of an address is 0, 127 or above 223 (RFC 1812 4.2.2.11, 5.3.7).
-    /// `is_martian()` (classify.cpp) makes the same test.
-    static vec martian(vec addr)
+    /// Sets the sign bit where the first octet of an address is 0, 127 or above 223: all martians (RFC 1812 4.2.2.11,
+    /// 5.3.7), and the rest of network 0 and class E, which `is_martian()` (classify.cpp) tells from them.
+    static vec suspicious(vec addr)
     {
         const vec net = addr & 0xFF;
         return (net - 1) | (223 - net) | ((net ^ 127) - 1);
@@ -156,7 +156,7 @@ struct group {
         // EtherType; version and header length without options (RFC 1812 5.2.2 (3), (4)); checksum (5.2.2 (2)).
         const vec differs = (front.c2 >> 16 ^ 0x0008) | ((first & 0xFF) ^ 0x45) | (sum ^ 0xFFFF);
         // Total length (RFC 1812 5.2.2 (5)), TTL (5.3.1), source and destination (5.3.7).
-        const vec negative = (total - ip4_len) | fits | ((ttl & 0xFF) - 2) | martian(back.c2) | martian(back.c3);
+        const vec negative = (total - ip4_len) | fits | ((ttl & 0xFF) - 2) | suspicious(back.c2) | suspicious(back.c3);
         const vec fault = differs | (negative & 0x80000000);
 
         // TTL - 1 and checksum + 1 (RFC 1624). The checksum 0xFFFF, which no correct header has, becomes 0.

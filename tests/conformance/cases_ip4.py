@@ -11,7 +11,8 @@ from engine import case, internet_sum, rows
 from network import BEYOND_LAN, BLACKHOLE, CLIENT_ADDRESSES, NETS
 
 LAN, WAN = NETS["lan"], NETS["wan"]
-RESERVED = "Linux forwards packets from class E and most of network 0 since 5.3; RFC 1812 4.2.2.11 and 5.3.7 ask for the drop"
+
+RESERVED = "it forwards class E and most of network 0 since 5.3; RFC 1812 4.2.2.11 and 5.3.7 ask for the drop"
 
 
 def patched(packet, changes, sum_right=True):
@@ -191,13 +192,9 @@ def martian_source(c, address):
     c.dropped(c.ip4(src=address))
 
 
-@rows("ip4.martian-source.{}", "RFC 1812 5.3.7", ("0.1.2.3", "240.0.0.1"), kernel=RESERVED)
+@rows("ip4.martian-source.{}", "RFC 1812 5.3.7", ("0.1.2.3", "240.0.0.1", "255.255.255.254"), linux=RESERVED)
 def reserved_source(c, address):
-    packet = c.ip4(src=address)
-    if c.kernel:
-        c.passes(packet)
-    else:
-        c.dropped(packet)
+    c.passes(c.ip4(src=address))
 
 
 @case("ip4.martian-source.0.0.0.0", "RFC 1812 5.3.7")
@@ -210,11 +207,10 @@ def martian_destination(c, address):
     c.dropped(c.ip4(dst=address))
 
 
-@rows("ip4.martian-destination.{}", "RFC 1812 5.3.7", ("0.1.2.3", "240.0.0.1"), kernel=RESERVED)
+@rows("ip4.martian-destination.{}", "RFC 1812 5.3.7", ("0.1.2.3", "240.0.0.1"), linux=RESERVED)
 def reserved_destination(c, address):
     c.dropped(c.ip4(dst=address))
-    if c.kernel:
-        c.tolerate(lambda port, f: port == "lan" and f[34:36] == b"\x03\0")  # there is no route, which may be reported
+    c.tolerate(lambda port, f: port == "lan" and f[34:36] == b"\x03\0")  # there is no route, which may be reported
 
 
 @rows("ip4.broadcast.{}", "RFC 1812 5.3.5", (

@@ -26,8 +26,7 @@ CASES = []
 
 
 def case(name, rfc, **options):
-    """Registers function(c) as a case. Options: kernel=…: why the kernel as router behaves differently, in which case
-    the function reads c.kernel; linux=…: how Linux, and so every router here, differs from the RFC."""
+    """Registers function(c) as a case. Options: linux=…: how Linux, and so every router here, differs from the RFC."""
     def register(function):
         CASES.append((name, rfc, function, options))
         return function
@@ -99,7 +98,6 @@ class Case:
     def __init__(self, number, name, rfc, function, options, router):
         self.name, self.rfc, self.options = name, rfc, options
         self.number = number
-        self.kernel = router == "kernel"
         self.router = router
         self.token = b"hpc%04x." % number
         self.sends, self.wants, self.claims, self.tolerated, self.got = [], [], [], [], []

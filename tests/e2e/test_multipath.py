@@ -17,10 +17,11 @@ FAMILIES = (("-4", FAR4, FAR4_NET, WAN.host4, ALT.host4, LAN.host4), ("-6", FAR6
 class Multipath(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.lab = Lab()
+        cls.lab = Lab(start=False)
         cls.client, cls.server, cls.router, cls.backup = cls.lab.client, cls.lab.server, cls.lab.router, cls.lab.backup
-        if KERNEL:
-            cls.router.sysctl(ipv4__fib_multipath_hash_policy=1, ipv6__fib_multipath_hash_policy=1)
+        cls.router.sysctl(ipv4__fib_multipath_hash_policy=1, ipv6__fib_multipath_hash_policy=1)  # ports count
+        cls.lab.start()
+        cls.lab.configure()
         for address in (WAN.host4, WAN.host6, ALT.host4, ALT.host6):
             wait_ping(cls.router, address, 5)
 
