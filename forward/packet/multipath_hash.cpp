@@ -114,14 +114,14 @@ const std::uint8_t *ip4_flow_header(const rte_mbuf *m, const std::uint8_t *ip, s
     return quoted != nullptr ? quoted : ip;
 }
 
-/// As ip4_flow_header(). ICMPv6 errors have types below 128 (RFC 4443 2.1).
+/// As ip4_flow_header(). Of the types below 128, which are errors (RFC 4443 2.1), the kernel knows 1 to 4 as such.
 const std::uint8_t *ip6_flow_header(const rte_mbuf *m, const std::uint8_t *ip, std::uint8_t (&space)[ip6_len]) noexcept
 {
     constexpr unsigned at = eth_len + ip6_len;
     std::uint8_t type_space;
     const auto *type =
         ip[6] == protocol_icmp6 ? static_cast<const std::uint8_t *>(rte_pktmbuf_read(m, at, 1, &type_space)) : nullptr;
-    if (type == nullptr || *type >= 128) {
+    if (type == nullptr || *type < 1 || *type > 4) {
         return ip;
     }
     const auto *quoted = static_cast<const std::uint8_t *>(rte_pktmbuf_read(m, at + icmp_len, ip6_len, space));

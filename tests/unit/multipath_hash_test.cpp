@@ -154,6 +154,10 @@ const std::map<std::string, std::function<bytes(unsigned)>> kinds6 = {
      [](unsigned i) {
          return ip6(1, 2, 58, bytes{128, 0, 0, 0, 0, 0, 0, low(i)} + ip6(3, 100 + i, 17, {}));
      }},
+    {"unknown error",
+     [](unsigned i) {
+         return ip6(1, 2, 58, bytes{100, 0, 0, 0, 0, 0, 0, 0} + ip6(3, 100 + i, 17, {}));
+     }},
     {"6in6 dst", [](unsigned i) { return ip6(1, 2, 41, ip6(3, 100 + i, 17, ports(1, 2))); }},
     {"6in6 label", [](unsigned i) { return ip6(1, 2, 41, ip6(3, 4, 17, ports(1, 2), 100 + i)); }},
     {"6in6 outer label", [](unsigned i) { return ip6(1, 2, 41, ip6(3, 4, 17, ports(1, 2)), 100 + i); }},
