@@ -28,6 +28,8 @@ protected:
     flow_test()
     {
         start(false);
+        fwd_->nexthops().set_multipath4({multipath_kind::l4});
+        fwd_->nexthops().set_multipath6({multipath_kind::l4});
         for (const unsigned type : {TYPE_IP4, TYPE_IP6}) {
             // Two without a tag, one with a tag, and one without a tag and of double weight.
             const adjacency hops[] = {via(*out1_, 14, type, 1500, 1), via(*out2_, 14, type, 1500, 2),
@@ -193,6 +195,17 @@ TEST_F(flow_test, one_pair_of_addresses_is_shared_by_ports)
     expect_fair(members(frames));
 }
 
+TEST_F(flow_test, ports_do_not_count_by_default)
+{
+    fwd_->nexthops().set_multipath4({});
+    std::vector<bytes> frames;
+    for (unsigned i = 0; i < 64; i++) {
+        frames.push_back(frame4({.from = 1, .sport = static_cast<std::uint16_t>(i)}));
+    }
+    const std::vector<int> marks = members(frames);
+    EXPECT_EQ(std::set<int>(marks.begin(), marks.end()).size(), 1U);
+}
+
 TEST_F(flow_test, fragments_and_other_protocols_go_by_addresses)
 {
     std::mt19937 random(1);
@@ -222,6 +235,7 @@ TEST_F(flow_test, ipv6_flows_by_ports_and_by_label)
     expect_fair(marks);
     EXPECT_EQ(members(frames), marks) << "again";
     frames.clear();
+    fwd_->nexthops().set_multipath6({});
     for (std::uint32_t label = 0; label < 4000; label++) {
         frames.push_back(frame6({.protocol = 58, .label = label * 262}));
     }
