@@ -67,8 +67,9 @@ class Obey(unittest.TestCase):
         return 0 if KERNEL else self.lab.punts()["kernel"]
 
     def by_fast_path(self, version):
+        """True if all packets arrive, and the kernel forwards at most the answers to ping() among them."""
         before = self.by_kernel()
-        return len(self.received(version)) == PACKETS and self.by_kernel() == before
+        return len(self.received(version)) == PACKETS and self.by_kernel() - before < PACKETS // 2
 
     def free(self, version):
         """Waits until packets go by the fast path (with the kernel as the router: until they arrive)."""
