@@ -164,7 +164,7 @@ TEST_F(policy_nft_test, a_chain_counts_by_family_hook_policy_and_rules)
     };
     for (const row &r : rows) {
         const std::string chain = std::string("table ") + r.family + " t { chain c { type filter hook " + r.hook +
-                                  " priority 0; " + r.contents + " } }";
+                                  " priority 0; " + r.contents + " }; }";
         EXPECT_EQ(reasons_after(chain), r.expected) << chain;
         EXPECT_THAT(reasons_after(std::string("delete table ") + r.family + " t"), IsEmpty()) << chain;
     }
@@ -172,8 +172,8 @@ TEST_F(policy_nft_test, a_chain_counts_by_family_hook_policy_and_rules)
 
 TEST_F(policy_nft_test, families_arp_and_bridge_are_no_reason)
 {
-    for (const char *table : {"arp t { chain c { type filter hook input priority 0; policy drop; counter; } }",
-                              "bridge t { chain c { type filter hook forward priority 0; policy drop; counter; } }"}) {
+    for (const char *table : {"arp t { chain c { type filter hook input priority 0; policy drop; counter; }; }",
+                              "bridge t { chain c { type filter hook forward priority 0; policy drop; counter; }; }"}) {
         const test::command_result made = try_nft("table " + std::string(table));
         if (made.status != 0) {
             GTEST_SKIP() << made.output;
@@ -184,7 +184,7 @@ TEST_F(policy_nft_test, families_arp_and_bridge_are_no_reason)
 
 TEST_F(policy_nft_test, a_chain_without_a_hook_is_no_reason_but_one_that_leads_there_is)
 {
-    EXPECT_THAT(reasons_after("table ip t { chain other { drop; }; chain c { type filter hook forward priority 0; } }"),
+    EXPECT_THAT(reasons_after("table ip t { chain other { drop; }; chain c { type filter hook forward priority 0; }; }"),
                 IsEmpty());
     EXPECT_THAT(reasons_after("add rule ip t c jump other"), ElementsAre("nft ip t c: IPv4 in"));
 }
@@ -194,7 +194,7 @@ TEST_F(policy_nft_test, nat_counts_at_prerouting_and_postrouting)
     const test::command_result made = try_nft(
         "table inet n { chain dst { type nat hook prerouting priority dstnat; tcp dport 80 redirect to :8080; };"
         "chain src { type nat hook postrouting priority srcnat; masquerade; };"
-        "chain in { type nat hook input priority 0; counter; } }");
+        "chain in { type nat hook input priority 0; counter; }; }");
     if (made.status != 0) {
         GTEST_SKIP() << made.output;
     }
@@ -203,12 +203,12 @@ TEST_F(policy_nft_test, nat_counts_at_prerouting_and_postrouting)
 
 TEST_F(policy_nft_test, chains_of_a_device_concern_its_packets_only)
 {
-    EXPECT_THAT(reasons_after("table netdev t { chain c { type filter hook ingress device lan0 priority 0; } }"),
+    EXPECT_THAT(reasons_after("table netdev t { chain c { type filter hook ingress device lan0 priority 0; }; }"),
                 IsEmpty());
     EXPECT_THAT(reasons_after("add rule netdev t c counter"), ElementsAre("nft netdev t c: both in lan0"));
     nft("flush ruleset");
     EXPECT_THAT(reasons_after("table netdev t { chain c { type filter hook ingress devices = { lan0, lan1 } "
-                              "priority 0; policy drop; } }"),
+                              "priority 0; policy drop; }; }"),
                 UnorderedElementsAre("nft netdev t c: both in lan0", "nft netdev t c: both in lan1"));
     for (const policy_kind kind : {policy_kind::rule, policy_kind::xtables, policy_kind::bpf, policy_kind::xfrm,
                                    policy_kind::ipvs, policy_kind::tc}) {
@@ -222,7 +222,7 @@ TEST_F(policy_nft_test, chains_of_a_device_concern_its_packets_only)
 TEST_F(policy_nft_test, ingress_of_inet)
 {
     const test::command_result made =
-        try_nft("table inet t { chain c { type filter hook ingress device lan1 priority 0; policy drop; } }");
+        try_nft("table inet t { chain c { type filter hook ingress device lan1 priority 0; policy drop; }; }");
     if (made.status != 0) {
         GTEST_SKIP() << made.output;
     }
@@ -232,7 +232,7 @@ TEST_F(policy_nft_test, ingress_of_inet)
 TEST_F(policy_nft_test, egress)
 {
     const test::command_result made =
-        try_nft("table netdev t { chain c { type filter hook egress device lan0 priority 0; policy drop; } }");
+        try_nft("table netdev t { chain c { type filter hook egress device lan0 priority 0; policy drop; }; }");
     if (made.status != 0) {
         GTEST_SKIP() << made.output;
     }
@@ -242,7 +242,7 @@ TEST_F(policy_nft_test, egress)
 TEST_F(policy_nft_test, a_flowtable_is_no_reason)
 {
     const test::command_result made =
-        try_nft("table ip t { flowtable f { hook ingress priority 0; devices = { lan0 }; } }");
+        try_nft("table ip t { flowtable f { hook ingress priority 0; devices = { lan0 }; }; }");
     if (made.status != 0) {
         GTEST_SKIP() << made.output;
     }
@@ -252,23 +252,23 @@ TEST_F(policy_nft_test, a_flowtable_is_no_reason)
 TEST_F(policy_nft_test, follows_each_change)
 {
     const std::string forward = "nft ip t c: IPv4 in";
-    EXPECT_THAT(reasons_after("table ip t { chain c { type filter hook forward priority 0; } }"), IsEmpty());
+    EXPECT_THAT(reasons_after("table ip t { chain c { type filter hook forward priority 0; }; }"), IsEmpty());
     EXPECT_THAT(reasons_after("add rule ip t c counter"), ElementsAre(forward));
     EXPECT_THAT(reasons_after("flush chain ip t c"), IsEmpty());
     EXPECT_THAT(reasons_after("chain ip t c { policy drop; }"), ElementsAre(forward));
     EXPECT_THAT(reasons_after("table ip t { flags dormant; }"), IsEmpty());
     EXPECT_THAT(reasons_after("table ip t { }"), ElementsAre(forward)) << "awake";
     EXPECT_THAT(reasons_after("delete table ip t"), IsEmpty());
-    EXPECT_THAT(reasons_after("table ip t { chain c { type filter hook forward priority 0; counter; } }"),
+    EXPECT_THAT(reasons_after("table ip t { chain c { type filter hook forward priority 0; counter; }; }"),
                 ElementsAre(forward));
-    EXPECT_THAT(reasons_after("table ip6 t { chain c { type filter hook forward priority 0; counter; } }"),
+    EXPECT_THAT(reasons_after("table ip6 t { chain c { type filter hook forward priority 0; counter; }; }"),
                 UnorderedElementsAre(forward, "nft ip6 t c: IPv6 in"));
     EXPECT_THAT(reasons_after("flush ruleset"), IsEmpty());
 }
 
 TEST_F(policy_nft_test, changes_of_sets_cost_no_inspection)
 {
-    nft("table ip t { set s { type ipv4_addr; }; chain c { type filter hook forward priority 0; ip saddr @s drop; } }");
+    nft("table ip t { set s { type ipv4_addr; }; chain c { type filter hook forward priority 0; ip saddr @s drop; }; }");
     settle();
     const std::uint64_t before = source_->inspections();
     for (int i = 0; i < 20; ++i) {
@@ -334,7 +334,7 @@ TEST_F(policy_nft_test, a_change_during_an_inspection_is_noticed)
 
 TEST_F(policy_nft_test, changes_without_a_pause_end_in_the_right_state)
 {
-    nft("table ip t { chain c { type filter hook forward priority 0; } }");
+    nft("table ip t { chain c { type filter hook forward priority 0; }; }");
     std::atomic<bool> ended = false;
     std::thread changes([&] {
         for (int i = 0; i < 30; ++i) {
