@@ -34,8 +34,8 @@ struct known_object {
 };
 
 /// The state that the kernel has reported, except for its routes (route_table). Data only: link_mirror,
-/// neighbour_mirror, object_mirror, rule_mirror and route_mirror write it, neighbour_tender clears `stale`, all others
-/// read it.
+/// promiscuity_mirror, neighbour_mirror, object_mirror, rule_mirror and route_mirror write it, neighbour_tender clears
+/// `stale`, all others read it.
 struct kernel_state {
     std::map<int, known_link> links;     ///< by ifindex
     std::map<int, link6_message> links6; ///< by ifindex: the IPv6 settings of links
@@ -47,6 +47,7 @@ struct kernel_state {
     std::set<std::uint8_t> default_table; ///< families whose table `default` has routes
     /// Families in which packets for which the main table has no route may find one in another table (`ip rule`).
     std::set<std::uint8_t> beyond_main;
+    std::set<int> promiscuous; ///< ifindex of shadows in promiscuous mode
 };
 
 } // namespace halfpoll

@@ -19,7 +19,7 @@ bool same_mac(const rte_ether_addr &a, const rte_ether_addr &b) { return rte_is_
 bool same_link(const link_message &a, const link_message &b)
 {
     return a.up == b.up && a.mtu == b.mtu && same_mac(a.mac, b.mac) && a.master == b.master && a.lower == b.lower &&
-           a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol &&
+           a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol && a.takes_from == b.takes_from &&
            a.name == b.name; // policy_reason::device is a name
 }
 
@@ -57,7 +57,8 @@ void link_mirror::apply(const link_message &message)
 {
     known_link &link = state_.links[message.ifindex];
     const known_link before = link;
-    const shadow *s = shadow_of(message);
+    shadow *s = shadow_of(message);
+    loads_.links_moved = true;
     link = {.what = message, .is_shadow = s != nullptr, .generation = loads_.generation};
     mark_stale(before.what, message);
     const auto stranded = [](const auto &entry) { return entry.second.what.lower == link_message::lower_elsewhere; };
@@ -72,7 +73,7 @@ void link_mirror::apply(const link_message &message)
     }
     consequences_.link_changed(message.ifindex);
     if (s) {
-        adopt(*s->dev, before.what, message); // comes last: it may call device_changed()
+        adopt(*s, before.what, message); // comes last: it may call device_changed()
     }
 }
 
@@ -91,9 +92,11 @@ void link_mirror::mark_stale(const link_message &before, const link_message &now
     loads_.stale.objects |= (!state_.objects.empty() || loads_.loading()) && (down || lost);
 }
 
-/// Copies the settings that an administrator made on the shadow to the device: MTU and link address.
-void link_mirror::adopt(net_device &dev, const link_message &before, const link_message &now)
+/// Copies the settings that an administrator made on the shadow to the device: MTU and link address. If the device does
+/// not take one, the shadow gets the former back: packets that the kernel takes for sendable would be lost.
+void link_mirror::adopt(shadow &s, const link_message &before, const link_message &now)
 {
+    net_device &dev = *s.dev;
     try {
         if (now.mtu != before.mtu && now.mtu != dev.mtu.load(std::memory_order_relaxed)) {
             core_.set_mtu(dev, now.mtu);
@@ -102,13 +105,26 @@ void link_mirror::adopt(net_device &dev, const link_message &before, const link_
             core_.set_mac(dev, now.mac);
         }
     } catch (const error &e) {
-        report_.complain(e.what());
+        set_back(s, now, e.what());
     }
     consequences_.device_address_changed(dev);
 }
 
+/// A value that was set again meanwhile stays: its message follows.
+void link_mirror::set_back(shadow &s, const link_message &refused, const std::string &why)
+{
+    try {
+        slow_.set_back(s, refused.mac, refused.mtu);
+        report_.complain("shadow " + s.name + " gets the MTU and the link address of its port back, MTU " +
+                         std::to_string(s.dev->mtu.load(std::memory_order_relaxed)) + ": " + why);
+    } catch (const error &e) {
+        report_.complain(why + "; and " + e.what());
+    }
+}
+
 void link_mirror::forget(int ifindex)
 {
+    loads_.links_moved = true;
     if (shadow *s = slow_.of_kernel_ifindex(ifindex)) {
         look_at(*s);
     }

@@ -9,6 +9,8 @@
 #include <halfpoll/net_core.hpp>
 #include <halfpoll/slow_path.hpp>
 
+#include <string>
+
 namespace halfpoll
 {
 
@@ -37,7 +39,8 @@ private:
     void look_at(shadow &s);
     shadow *shadow_of(const link_message &message);
     void mark_stale(const link_message &before, const link_message &now);
-    void adopt(net_device &dev, const link_message &before, const link_message &now);
+    void adopt(shadow &s, const link_message &before, const link_message &now);
+    void set_back(shadow &s, const link_message &refused, const std::string &why);
     void carrier_changed(int ifindex);
 
     kernel_state &state_;

@@ -68,6 +68,8 @@ struct load_state {
     std::uint32_t generation = 0;                ///< number of the present dump; the entries that it shows get it
     bool dead_hops4 = false, dead_hops6 = false; ///< dead next hops were seen since the last dump
 
+    bool links_moved = true; ///< a link came, went or changed since promiscuity_mirror looked
+
     bool loading() const noexcept { return !load.tables.empty(); }
     /// Returns false for a dump entry that may be older than a notification about the same subject. Records when
     /// notifications arrive.

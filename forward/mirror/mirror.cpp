@@ -22,7 +22,8 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
       nexthops(f.nexthops(),
                {.state = [this](const nexthop_key &key) { return adjacencies.state_of(key); },
                 .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }}),
-      watch(policies, events, netns), multipath(events, f.nexthops(), netns)
+      watch(policies, events, netns), multipath(events, f.nexthops(), netns),
+      promiscuity(events, netns, state, loads, f.core(), s, after, report)
 {
     policies.on_change = [this] { after.policy_changed(); };
     events.watch(socket.fd());
@@ -62,6 +63,7 @@ void mirror::process()
     m.watch.process();
     m.loader.process_timers();
     m.receive_until(ktime_get() + turn_time);
+    m.promiscuity.process();
     m.tender.process();
     m.fwd.reclaim();
     m.room.process();
@@ -85,7 +87,7 @@ void mirror::resync()
     }
 }
 
-bool mirror::settled() const { return impl_->loader.settled(); }
+bool mirror::settled() const { return impl_->loader.settled() && impl_->promiscuity.settled(); }
 
 void mirror::tend_neighbours() { impl_->tender.tend(); }
 

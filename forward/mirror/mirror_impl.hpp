@@ -23,6 +23,7 @@
 #include "neighbour_tender.hpp"
 #include "nexthop_decider.hpp"
 #include "object_mirror.hpp"
+#include "promiscuity_mirror.hpp"
 #include "route_mirror.hpp"
 #include "route_selection.hpp"
 #include "rule_mirror.hpp"
@@ -83,6 +84,7 @@ struct mirror::impl {
     multipath_mirror multipath;
     table_loader loader{events, socket, state, loads, routes, messages, report};
     neighbour_tender tender{events, socket, state, egress, fwd.nexthops(), nexthops, report};
+    promiscuity_mirror promiscuity;
     room_keeper room{events, stand_ins, nexthops, fib, report};
 };
 

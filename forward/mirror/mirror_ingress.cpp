@@ -21,6 +21,10 @@ ingress_publisher::~ingress_publisher()
 void ingress_publisher::publish(int ifindex)
 {
     const auto changed = egress_.of(ifindex);
+    taken_.clear();
+    for (const auto &[index, link] : state_.links) {
+        taken_.insert(link.what.takes_from);
+    }
     std::map<const shadow *, std::vector<rx_interface>> by_port;
     for (const auto &[index, link] : state_.links) {
         const auto path = egress_.of(index);
@@ -55,7 +59,10 @@ rx_interface ingress_publisher::interface_of(int ifindex, const link_message &li
     in.forwarding4 = state_.netconf.forwarding4(ifindex);
     const auto link6 = state_.links6.find(ifindex);
     in.forwarding6 = state_.netconf.forwarding6(ifindex) && (link6 == state_.links6.end() || !link6->second.disabled);
-    in.kernel_only = link.master != 0; // belongs to a bridge, a bond or a VRF
+    // Belongs to a bridge, a bond or a VRF, or another interface takes its frames.
+    in.kernel_only = link.master != 0 || taken_.contains(ifindex);
+    // What a shadow's device is told to receive concerns the VLANs on it, too.
+    in.promiscuous = state_.promiscuous.contains(path.port->kernel_ifindex);
     in.kernel4 = gate_.kernel_forwards(AF_INET, policy_side::in, ifindex);
     in.kernel6 = gate_.kernel_forwards(AF_INET6, policy_side::in, ifindex);
     return in;

@@ -6,6 +6,8 @@
 #include "kernel_state.hpp"
 #include "policy_gate.hpp"
 
+#include <set>
+
 namespace halfpoll
 {
 
@@ -32,6 +34,7 @@ private:
     const policy_gate &gate_;
     slow_path &slow_;
     interface_table &table_;
+    std::set<int> taken_; ///< link_message::takes_from of all links, for the present call of publish()
 };
 
 } // namespace halfpoll

@@ -151,6 +151,20 @@ void netlink_socket::request_dump(int type, std::uint8_t family)
     request(*message);
 }
 
+void netlink_socket::request_links(const std::string &kind)
+{
+    char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ifinfomsg)) + 128] = {};
+    nlmsghdr *message = mnl_nlmsg_put_header(space);
+    message->nlmsg_type = RTM_GETLINK;
+    message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg));
+    mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    nlattr *info = mnl_attr_nest_start(message, IFLA_LINKINFO);
+    mnl_attr_put_strz(message, IFLA_INFO_KIND, kind.c_str());
+    mnl_attr_nest_end(message, info);
+    request(*message);
+}
+
 /// Sends RTM_SETLINK: every kernel takes RTNL for a link change, even for one that changes nothing; for a query it need
 /// not.
 void netlink_socket::request_turn()

@@ -52,6 +52,9 @@ public:
     /// Requests a dump of rtnetlink (RTM_GET…). receive() then passes on its entries up to NLMSG_DONE or NLMSG_ERROR,
     /// with notifications among them. The end of a dump must be read before the next request. Throws `error`.
     void request_dump(int type, std::uint8_t family);
+    /// Requests a dump of the interfaces of one kind (RTM_GETLINK), as request_dump(). An old kernel shows all. Throws
+    /// `error`.
+    void request_links(const std::string &kind);
     /// Rtnetlink: requests an acknowledgement (NLMSG_ERROR) that the kernel sends only after it has taken its
     /// configuration lock (RTNL). A change whose notification was read before the acknowledgement is then complete,
     /// including its consequences, since the kernel holds the lock from before the notification to the end of the

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -12,6 +13,7 @@
 #include <linux/neighbour.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
+#include <string_view>
 
 namespace halfpoll
 {
@@ -52,24 +54,62 @@ std::uint32_t get_mtu(const nlattr *metrics)
     return mtu;
 }
 
-/// Determines the kind of interface. Only VLANs matter.
-void parse_linkinfo(const nlattr *info, link_message &link)
+/// What IFLA_LINKINFO says about an interface.
+struct link_kind {
+    std::string name;
+    bool any_address = false; ///< a macvlan that may take frames to any link address
+};
+
+void parse_vlan(const nlattr *data, link_message &link)
 {
-    bool vlan = false;
-    for_each_nested(info, [&](const nlattr *attr) {
-        if (mnl_attr_get_type(attr) == IFLA_INFO_KIND) {
-            vlan = get_text(attr) == "vlan";
-        } else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && vlan) {
-            link.vlan_protocol = ETH_P_8021Q;
-            for_each_nested(attr, [&](const nlattr *data) {
-                if (mnl_attr_get_type(data) == IFLA_VLAN_ID) {
-                    link.vlan_id = get_u16(data);
-                } else if (mnl_attr_get_type(data) == IFLA_VLAN_PROTOCOL) {
-                    link.vlan_protocol = rte_be_to_cpu_16(get_u16(data));
-                }
-            });
+    link.vlan_protocol = ETH_P_8021Q;
+    for_each_nested(data, [&](const nlattr *attr) {
+        if (mnl_attr_get_type(attr) == IFLA_VLAN_ID) {
+            link.vlan_id = get_u16(attr);
+        } else if (mnl_attr_get_type(attr) == IFLA_VLAN_PROTOCOL) {
+            link.vlan_protocol = rte_be_to_cpu_16(get_u16(attr));
         }
     });
+}
+
+/// Of a macvlan or macvtap: the other modes take only what is addressed to them or to a group.
+bool takes_any_address(const nlattr *data)
+{
+    bool any = false;
+    for_each_nested(data, [&](const nlattr *attr) {
+        any |= mnl_attr_get_type(attr) == IFLA_MACVLAN_MODE &&
+               (get_u32(attr) & (MACVLAN_MODE_PASSTHRU | MACVLAN_MODE_SOURCE)) != 0;
+    });
+    return any;
+}
+
+/// The kind stands before its data.
+link_kind parse_linkinfo(const nlattr *info, link_message &link)
+{
+    link_kind kind;
+    for_each_nested(info, [&](const nlattr *attr) {
+        if (mnl_attr_get_type(attr) == IFLA_INFO_KIND) {
+            kind.name = get_text(attr);
+        } else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && kind.name == "vlan") {
+            parse_vlan(attr, link);
+        } else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && kind.name.starts_with("macv")) {
+            kind.any_address = takes_any_address(attr);
+        }
+    });
+    return kind;
+}
+
+/// Whether an interface with another one below it may take frames there whatever their link address. A VLAN takes those
+/// with its tag, a macvlan those to its address, and a tunnel none: its packets are for an address of the box. What is
+/// not known may take any.
+bool takes_all(const link_kind &kind)
+{
+    constexpr std::string_view tunnels[] = {"vxlan",  "geneve", "bareudp", "gre",    "gretap",    "erspan",
+                                            "ip6gre", "ip6tnl", "ipip",    "sit",    "vti",       "vti6",
+                                            "xfrm",   "gtp",    "veth",    "netkit", "ip6gretap", "ip6erspan"};
+    const bool addressed = kind.name == "macvlan" || kind.name == "macvtap";
+    return addressed ? kind.any_address
+                     : kind.name != "vlan" && std::ranges::find(tunnels, kind.name) == std::end(tunnels);
 }
 
 /// An entry of NHA_GROUP. Linux 6.12 defined the upper half of the weight and renamed its field in <linux/nexthop.h>;
@@ -144,6 +184,7 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
     link.running = (header->ifi_flags & IFF_RUNNING) != 0;
     int lower = 0;
     bool elsewhere = false;
+    link_kind kind;
     for_each_attr(message, sizeof *header, [&](const nlattr *attr) {
         switch (mnl_attr_get_type(attr)) {
         case IFLA_MTU:
@@ -164,14 +205,18 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
         case IFLA_IFNAME:
             link.name = get_text(attr);
             break;
+        case IFLA_PROMISCUITY:
+            link.promiscuous = get_u32(attr) != 0;
+            break;
         case IFLA_LINKINFO:
-            parse_linkinfo(attr, link);
+            kind = parse_linkinfo(attr, link);
             break;
         default:
             break;
         }
     });
     link.lower = link.vlan_protocol == 0 ? 0 : elsewhere ? link_message::lower_elsewhere : lower;
+    link.takes_from = elsewhere || !takes_all(kind) ? 0 : lower;
     return link;
 }
 

@@ -28,6 +28,10 @@ struct link_message {
                    ///< another namespace
     std::uint16_t vlan_id = 0;
     std::uint16_t vlan_protocol = 0; ///< 0x8100 or 0x88A8
+    /// Ifindex of a device below whose frames this interface may take whatever their link address (ipvlan, MACsec,
+    /// some modes of macvlan); 0: there is none.
+    int takes_from = 0;
+    bool promiscuous = false; ///< IFLA_PROMISCUITY, which changes without a message
     std::string name;
 };
 

@@ -5,9 +5,6 @@
 
 #include <halfpoll/stat_add.hpp>
 
-#include <algorithm>
-#include <iterator>
-
 namespace halfpoll
 {
 namespace
@@ -34,13 +31,6 @@ bool is_martian(std::uint32_t addr) noexcept
     return addr == 0 || addr >> 24 == 127 || is_multicast(addr) || addr == 0xFFFFFFFF;
 }
 
-/// True for a group that no bridge forwards (IEEE 802.1Q, table 8-1): spanning tree, LACP, LLDP.
-bool is_link_control(rte_mbuf *m) noexcept
-{
-    constexpr std::uint8_t group[] = {0x01, 0x80, 0xC2, 0, 0};
-    const std::uint8_t *to = frame_of(m);
-    return std::equal(std::begin(group), std::end(group), to) && to[5] <= 0x0F;
-}
 
 /// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
 /// only the kernel knows the local listeners.
@@ -55,22 +45,6 @@ void link_multicast(burst_verdicts &io, rte_mbuf *m, std::uint16_t type) noexcep
         return io.punt(PUNT_ARP_ND, m);
     default:
         return io.punt(is_isis(m) ? PUNT_ROUTING : PUNT_CONTROL, m);
-    }
-}
-
-/// The class of a frame on an interface that belongs to a bridge, a bond or a VRF. Neighbours and routing protocols of
-/// the upper interface live by the same frames.
-unsigned enslaved_class(rte_mbuf *m, std::uint16_t type) noexcept
-{
-    switch (type) {
-    case ethertype_ip4:
-        return ip4_local_class(m, PUNT_KERNEL);
-    case ethertype_ip6:
-        return ip6_local_class(m, PUNT_KERNEL);
-    case ethertype_arp:
-        return PUNT_ARP_ND;
-    default:
-        return is_link_control(m) ? unsigned{PUNT_CONTROL} : PUNT_KERNEL;
     }
 }
 
@@ -198,15 +172,28 @@ namespace
 {
 
 /// Leaves a tagged packet to the caller, which groups packets by interface. Where no interfaces are known, the kernel
-/// decides; a tag inside the tags of a known interface is dropped.
+/// decides. A tag inside the tags of a known interface is for an interface on top of it, or dropped.
 unclassified tagged(burst_verdicts &io, rte_mbuf *m) noexcept
 {
     if (io.port != nullptr) {
         return unclassified::tagged;
     }
     stat_add(io.stats.other);
-    io.from == nullptr ? io.punt(PUNT_KERNEL, m) : io.drop(DROP_VLAN, m);
+    io.from == nullptr || io.from->any_tags() ? io.punt(PUNT_KERNEL, m) : io.drop(DROP_VLAN, m);
     return unclassified::none;
+}
+
+/// A unicast frame to another link address than the interface's. The kernel takes it for a macvlan or a capture, if the
+/// interface is promiscuous there.
+void other_host(burst_verdicts &io, rte_mbuf *m, std::uint16_t type) noexcept
+{
+    if (io.from != nullptr && io.from->promiscuous) {
+        count_family(io.stats, type);
+        io.punt(upper_class(m, type), m);
+    } else {
+        stat_add(io.stats.other);
+        io.drop(DROP_OTHERHOST, m);
+    }
 }
 
 } // namespace
@@ -229,7 +216,7 @@ unclassified classify(burst_verdicts &io, rte_mbuf *m) noexcept
     }
     if (io.from != nullptr && (!io.from->up || io.from->kernel_only)) {
         count_family(io.stats, type);
-        io.from->up ? io.punt(enslaved_class(m, type), m) : io.drop(DROP_INTERFACE_DOWN, m);
+        io.from->up ? io.punt(upper_class(m, type), m) : io.drop(DROP_INTERFACE_DOWN, m);
         return unclassified::none;
     }
     // A group address (RFC 1812 5.3.4).
@@ -239,8 +226,7 @@ unclassified classify(burst_verdicts &io, rte_mbuf *m) noexcept
         return unclassified::none;
     }
     if (load_mac(frame) != io.mac) {
-        stat_add(io.stats.other);
-        io.drop(DROP_OTHERHOST, m);
+        other_host(io, m, type);
         return unclassified::none;
     }
     switch (type) {

@@ -5,6 +5,9 @@
 
 #include <halfpoll/slow_path.hpp>
 
+#include <algorithm>
+#include <iterator>
+
 namespace halfpoll
 {
 namespace
@@ -47,6 +50,14 @@ bool is_routing(rte_mbuf *m, std::uint8_t proto, unsigned l4) noexcept
     }
 }
 
+/// True for a group that no bridge forwards (IEEE 802.1Q, table 8-1): spanning tree, LACP, LLDP.
+bool is_link_control(rte_mbuf *m) noexcept
+{
+    constexpr std::uint8_t group[] = {0x01, 0x80, 0xC2, 0, 0};
+    const std::uint8_t *to = frame_of(m);
+    return std::equal(std::begin(group), std::end(group), to) && to[5] <= 0x0F;
+}
+
 } // namespace
 
 unsigned ip4_local_class(rte_mbuf *m, unsigned otherwise) noexcept
@@ -68,6 +79,20 @@ unsigned ip6_local_class(rte_mbuf *m, unsigned otherwise) noexcept
         return PUNT_ARP_ND;
     }
     return is_routing(m, frame_of(m)[eth_len + 6], eth_len + ip6_len) ? unsigned{PUNT_ROUTING} : otherwise;
+}
+
+unsigned upper_class(rte_mbuf *m, std::uint16_t type) noexcept
+{
+    switch (type) {
+    case ethertype_ip4:
+        return ip4_local_class(m, PUNT_KERNEL);
+    case ethertype_ip6:
+        return ip6_local_class(m, PUNT_KERNEL);
+    case ethertype_arp:
+        return PUNT_ARP_ND;
+    default:
+        return is_link_control(m) ? unsigned{PUNT_CONTROL} : PUNT_KERNEL;
+    }
 }
 
 bool is_isis(rte_mbuf *m) noexcept

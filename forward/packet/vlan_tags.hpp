@@ -43,7 +43,9 @@ inline void vlan_strip(rte_mbuf *m, const vlan_tags &tags) noexcept
     m->vlan_tci = tags.tci[1];
 }
 
-/// Puts back the tags that vlan_strip() took off. Returns false if there is no headroom.
+/// Puts tags that vlan_strip() took off back in front. Returns false if there is no headroom.
+bool vlan_put_back(const vlan_tags &tags, rte_mbuf *m) noexcept;
+/// The same for the tags of the interface `from`, whose TCIs the mbuf kept. Returns false if there is no headroom.
 bool vlan_restore(const rx_interface &from, rte_mbuf *m) noexcept;
 
 } // namespace halfpoll

@@ -33,7 +33,10 @@ struct rx_interface {
     bool kernel_only = false; ///< all packets are punted
     bool kernel4 = false;     ///< IPv4 packets that are not for the box are punted: the kernel forwards them
     bool kernel6 = false;
+    bool promiscuous = false; ///< frames to other link addresses are punted: the kernel takes them, too
 
+    /// True if an interface on top of this one in the kernel may take frames whose tags no interface here has.
+    bool any_tags() const noexcept { return up && (kernel_only || promiscuous); }
     unsigned tags() const noexcept { return vid[0] == 0 ? 0 : vid[1] == 0 ? 1 : 2; }
     std::uint64_t key() const noexcept { return key_of(tpid, vid); }
     static std::uint64_t key_of(const std::uint16_t (&tpid)[2], const std::uint16_t (&vid)[2]) noexcept

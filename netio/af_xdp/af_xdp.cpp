@@ -64,7 +64,16 @@ public:
     void close() noexcept override;
     link_state link() override { return netdev_.link(); }
     void set_mtu(std::uint32_t mtu) override;
-    void set_promiscuous(bool on) override { netdev_.set_promiscuous(on); }
+    void set_promiscuous(bool on) override
+    {
+        promiscuous_wanted_ = on;
+        netdev_.set_promiscuous(on || mac_unfiltered_);
+    }
+    void set_mac(const rte_ether_addr &mac) override
+    {
+        mac_unfiltered_ = rte_is_same_ether_addr(&mac, &facts_.mac) == 0;
+        netdev_.set_promiscuous(promiscuous_wanted_ || mac_unfiltered_);
+    }
     port_counters counters() const override;
     void set_event_handler(std::function<void(port_event)> notify) override;
     rx_wait wait_of(std::uint16_t queue) override;
@@ -99,6 +108,8 @@ private:
     netdev netdev_;
     std::function<void(const std::string &)> warn_;
     netdev_facts facts_;
+    bool promiscuous_wanted_ = false; ///< set_promiscuous() asked for it
+    bool mac_unfiltered_ = false;     ///< promiscuous because the interface filters for another address
     rte_mempool *pool_ = nullptr;
     std::unique_ptr<xdp_redirect_prog> prog_;
     std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, which is also the tx queue

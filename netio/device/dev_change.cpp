@@ -51,9 +51,18 @@ void dev_changer::set_promiscuous(net_device &dev, bool on)
 {
     refuse_while_recovering(dev);
     if (dev.open) {
-        dev.driver->set_promiscuous(on);
+        dev.driver->set_promiscuous(on || dev.unfiltered);
     }
     dev.options.promiscuous = on;
+}
+
+void dev_changer::set_unfiltered(net_device &dev, bool on)
+{
+    refuse_while_recovering(dev);
+    if (dev.open) {
+        dev.driver->set_promiscuous(on || dev.options.promiscuous);
+    }
+    dev.unfiltered = on;
 }
 
 void dev_changer::set_mac(net_device &dev, const rte_ether_addr &mac)

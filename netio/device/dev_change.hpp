@@ -18,10 +18,11 @@ public:
         : opener_(opener), starter_(starter), failure_(failure)
     {
     }
-    /// See net_core::set_mtu(), set_mac() and set_promiscuous().
+    /// See net_core::set_mtu(), set_mac(), set_promiscuous() and set_unfiltered().
     void set_mtu(net_device &dev, std::uint32_t mtu);
     void set_mac(net_device &dev, const rte_ether_addr &mac);
     void set_promiscuous(net_device &dev, bool on);
+    void set_unfiltered(net_device &dev, bool on);
     /// Reopens with a changed setting, or, if the driver does not take it, with the former one. Throws `error` in the
     /// latter case.
     void reopen_with(net_device &dev, const std::function<void()> &change, const std::function<void()> &undo);

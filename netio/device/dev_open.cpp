@@ -97,7 +97,8 @@ void dev_opener::check_options(const port &driver, const net_device_options &opt
     rps_check(options.rps, cpus_.size(), options.name);
 }
 
-unsigned dev_opener::open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const
+unsigned dev_opener::open_driver(port &driver, const net_device_options &options, bool unfiltered,
+                                 rte_ether_addr &mac) const
 {
     check_options(driver, options);
     const bool had_mac = !rte_is_zero_ether_addr(&mac);
@@ -115,7 +116,7 @@ unsigned dev_opener::open_driver(port &driver, const net_device_options &options
     } else if (!same(mac, driver.info().mac)) {
         driver.set_mac(mac);
     }
-    if (options.promiscuous) {
+    if (options.promiscuous || unfiltered) {
         driver.set_promiscuous(true);
     }
     return wanted.tx_queues;
@@ -161,7 +162,7 @@ void dev_opener::open(net_device &dev)
 {
     dev.open = true;
     try {
-        attach(dev, open_driver(*dev.driver, dev.options, dev.mac));
+        attach(dev, open_driver(*dev.driver, dev.options, dev.unfiltered, dev.mac));
     } catch (...) {
         stop_traffic(dev);
         close(dev);

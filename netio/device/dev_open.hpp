@@ -29,8 +29,9 @@ public:
     /// See net_core::check_options().
     void check_options(const port &driver, const net_device_options &options) const;
     /// Opens a driver with the options and, unless `mac` is zero, with that address; afterwards `mac` is the device's
-    /// address. Returns the number of tx queues. Throws `error`. The caller closes the driver, also after a throw.
-    unsigned open_driver(port &driver, const net_device_options &options, rte_ether_addr &mac) const;
+    /// address. `unfiltered`: promiscuous in any case. Returns the number of tx queues. Throws `error`. The caller
+    /// closes the driver, also after a throw.
+    unsigned open_driver(port &driver, const net_device_options &options, bool unfiltered, rte_ether_addr &mac) const;
     /// Attaches the queues of an open driver, disabled, and subscribes to the driver's events. Throws `error`; then
     /// parts may be attached, and the caller calls stop_traffic() and close().
     void attach(net_device &dev, unsigned tx_queues);

@@ -31,7 +31,7 @@ void dev_replacer::exchange_driver(net_device &dev, net_device_options options, 
 {
     unsigned tx_queues = 0;
     try {
-        tx_queues = opener_.open_driver(*driver, options, mac);
+        tx_queues = opener_.open_driver(*driver, options, dev.unfiltered, mac);
     } catch (...) {
         driver->close();
         throw;

@@ -146,6 +146,8 @@ void net_core::set_mac(net_device &dev, const rte_ether_addr &mac) { impl_->chan
 
 void net_core::set_promiscuous(net_device &dev, bool on) { impl_->changer.set_promiscuous(dev, on); }
 
+void net_core::set_unfiltered(net_device &dev, bool on) { impl_->changer.set_unfiltered(dev, on); }
+
 std::uint64_t net_core::drops(unsigned reason) const noexcept
 {
     std::uint64_t sum = 0;

@@ -115,19 +115,30 @@ bool attach_or_create(int fd, const std::string &name)
     }
 }
 
+tap_address address_of(int control, const std::string &name)
+{
+    tap_address address;
+    ifreq ifr = request(name);
+    check_ioctl(control, SIOCGIFHWADDR, &ifr, "shadow " + name + ": reading its MAC");
+    std::memcpy(address.mac.addr_bytes, ifr.ifr_hwaddr.sa_data, sizeof address.mac.addr_bytes);
+    ifr = request(name);
+    check_ioctl(control, SIOCGIFMTU, &ifr, "shadow " + name + ": reading its MTU");
+    address.mtu = static_cast<std::uint32_t>(ifr.ifr_mtu);
+    return address;
+}
+
 /// Sets MAC and MTU where they differ: setting the same MAC again makes the kernel forget neighbours.
 void set_address(int control, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
 {
-    ifreq ifr = request(name);
-    check_ioctl(control, SIOCGIFHWADDR, &ifr, "shadow " + name + ": reading its MAC");
-    if (std::memcmp(ifr.ifr_hwaddr.sa_data, mac.addr_bytes, sizeof mac.addr_bytes) != 0) {
+    const tap_address before = address_of(control, name);
+    if (!rte_is_same_ether_addr(&before.mac, &mac)) {
+        ifreq ifr = request(name);
         ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
         std::memcpy(ifr.ifr_hwaddr.sa_data, mac.addr_bytes, sizeof mac.addr_bytes);
         check_ioctl(control, SIOCSIFHWADDR, &ifr, "shadow " + name + ": setting its MAC");
     }
-    ifr = request(name);
-    check_ioctl(control, SIOCGIFMTU, &ifr, "shadow " + name + ": reading its MTU");
-    if (static_cast<std::uint32_t>(ifr.ifr_mtu) != mtu) {
+    if (before.mtu != mtu) {
+        ifreq ifr = request(name);
         ifr.ifr_mtu = static_cast<int>(mtu);
         check_ioctl(control, SIOCSIFMTU, &ifr, "shadow " + name + ": setting its MTU to " + std::to_string(mtu));
     }
@@ -264,6 +275,15 @@ void tap_set_address(const std::string &netns, int fd, const rte_ether_addr &mac
 {
     with_interface(netns, fd, "shadow",
                    [&](int control, const std::string &present) { set_address(control, present, mac, mtu); });
+}
+
+void tap_set_back(const std::string &netns, int fd, const tap_address &refused, const tap_address &to)
+{
+    with_interface(netns, fd, "shadow", [&](int control, const std::string &present) {
+        const tap_address now = address_of(control, present);
+        set_address(control, present, rte_is_same_ether_addr(&now.mac, &refused.mac) ? to.mac : now.mac,
+                    now.mtu == refused.mtu ? to.mtu : now.mtu);
+    });
 }
 
 void tap_set_carrier(int fd, const std::string &name, bool up)

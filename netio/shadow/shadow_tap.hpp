@@ -49,6 +49,13 @@ void tap_identify(const std::string &netns, int ifindex, const std::string &name
 void tap_set_carrier(int fd, const std::string &name, bool up);
 /// Sets MAC and MTU as tap_open() does, in whatever namespace the interface is. Control thread; throws `error`.
 void tap_set_address(const std::string &netns, int fd, const rte_ether_addr &mac, std::uint32_t mtu);
+struct tap_address {
+    rte_ether_addr mac{};
+    std::uint32_t mtu = 0;
+};
+/// Sets MAC and MTU to `to` where they are still those of `refused`, in whatever namespace the interface is. Control
+/// thread; throws `error`.
+void tap_set_back(const std::string &netns, int fd, const tap_address &refused, const tap_address &to);
 /// Sets the MTU in whatever namespace the interface is. `name`: for messages. Throws `error`.
 void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu);
 /// Removes the persistent TAP interface that was created as `name`, if no process holds it. Ignores errors.

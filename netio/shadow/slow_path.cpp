@@ -444,6 +444,14 @@ void slow_path::set_address(shadow &s)
     }
 }
 
+void slow_path::set_back(shadow &s, const rte_ether_addr &mac, std::uint32_t mtu)
+{
+    if (s.failure.empty()) {
+        tap_set_back(impl_->options.netns, s.fd, {.mac = mac, .mtu = mtu},
+                     {.mac = s.dev->mac, .mtu = s.dev->mtu.load(std::memory_order_relaxed)});
+    }
+}
+
 bool slow_path::look_at(shadow &s)
 {
     const tap_place place = tap_find(impl_->options.netns, s.fd);

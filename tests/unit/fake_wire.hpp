@@ -55,6 +55,17 @@ public:
         const std::lock_guard lock(mutex_);
         return mtu_;
     }
+    bool promiscuous() const
+    {
+        const std::lock_guard lock(mutex_);
+        return promiscuous_;
+    }
+    /// From now on promiscuous mode is refused, and with it another link address.
+    void refuse_promiscuous()
+    {
+        const std::lock_guard lock(mutex_);
+        refuses_ = true;
+    }
 
     const rte_ether_addr mac;
 
@@ -65,6 +76,7 @@ private:
     std::vector<frame> tx_;
     bool up_ = true;
     std::uint32_t mtu_ = 1500;
+    bool promiscuous_ = false, refuses_ = false;
     std::function<void(port_event)> notify_;
 };
 
@@ -105,7 +117,14 @@ public:
         const std::lock_guard lock(wire_.mutex_);
         wire_.mtu_ = mtu;
     }
-    void set_promiscuous(bool) override {}
+    void set_promiscuous(bool on) override
+    {
+        const std::lock_guard lock(wire_.mutex_);
+        if (on && wire_.refuses_) {
+            throw error("fake: cannot be promiscuous");
+        }
+        wire_.promiscuous_ = on;
+    }
     port_counters counters() const override { return {}; }
     void set_event_handler(std::function<void(port_event)> notify) override
     {

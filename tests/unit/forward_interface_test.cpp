@@ -248,6 +248,85 @@ TEST_F(forward_interface_test, an_interface_that_is_the_kernels)
     }
 }
 
+// A bridge keeps the tags; a bond, a team and a VRF have VLANs of their own.
+TEST_F(forward_interface_test, tagged_frames_for_what_is_on_top_of_an_interface)
+{
+    start_router();
+    const std::vector<bytes> all{PRIORITY,
+                                 TAG5,
+                                 TAGS97,
+                                 {0x81, 0, 0xE0, 6},
+                                 {0x88, 0xA8, 0, 5},
+                                 {0x88, 0xA8, 0x20, 9, 0x81, 0, 0, 8},
+                                 {0x81, 0, 0, 0, 0x81, 0, 0, 5},
+                                 {0x88, 0xA8, 0, 9, 0x81, 0, 0, 7, 0x81, 0, 0, 5}};
+    interface({.kernel_only = true});
+    for (const bytes &tags : all) {
+        expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags), PUNT_KERNEL);
+        expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags), PUNT_KERNEL, {13, 15, 30});
+        expect_punted(ip6(tags), PUNT_KERNEL);
+    }
+    bytes arp = link({0x81, 0, 0, 6}, 0x0806);
+    arp.resize(arp.size() + 28, 0x11);
+    std::fill_n(arp.begin(), 6, std::uint8_t{0xFF});
+    expect_punted(arp, PUNT_ARP_ND);
+    bytes lacp = link({0x81, 0, 0, 6}, 0x8809);
+    lacp.resize(60);
+    std::ranges::copy(bytes{0x01, 0x80, 0xC2, 0, 0, 2}, lacp.begin());
+    expect_punted(lacp, PUNT_CONTROL);
+    interface({.up = false, .kernel_only = true});
+    expect_dropped(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 6}), DROP_VLAN);
+}
+
+TEST_F(forward_interface_test, a_bridge_on_a_vlan_gets_the_tags_inside_it)
+{
+    start_router();
+    rx_interface untagged{.oif = OIF_IN}, vlan{.oif = OIF_VLAN, .vid = {5}, .tpid = {0x8100}, .kernel_only = true};
+    std::memcpy(&untagged.mac, in_->mac.addr_bytes, 6);
+    vlan.mac = untagged.mac;
+    fwd_->interfaces().set(in_->ifindex, {untagged, vlan});
+    expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, TAG5), PUNT_KERNEL);
+    expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 5, 0x81, 0, 0x40, 6}), PUNT_KERNEL);
+    expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 5, 0x81, 0, 0, 6, 0x81, 0, 0, 6}), PUNT_KERNEL);
+    expect_dropped(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 6}), DROP_VLAN);
+    expect_dropped(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 6, 0x81, 0, 0, 5}), DROP_VLAN);
+    expect_sent(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, PRIORITY), *out1_);
+}
+
+TEST_F(forward_interface_test, a_promiscuous_interface_takes_frames_to_other_stations)
+{
+    start_router();
+    const auto to_other = [](bytes f) {
+        f[5] ^= 1;
+        return f;
+    };
+    const bytes unknown{0x81, 0, 0, 6};
+    for (const bytes &tags : {bytes{}, TAG5, TAGS97, PRIORITY}) {
+        expect_dropped(to_other(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags)), DROP_OTHERHOST);
+        expect_dropped(to_other(ip6(tags)), DROP_OTHERHOST);
+    }
+    interface({.promiscuous = true});
+    for (const bytes &tags : {bytes{}, TAG5, TAGS97, PRIORITY}) {
+        expect_sent(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags), *out1_);
+        expect_punted(to_other(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags)), PUNT_KERNEL);
+        expect_punted(to_other(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, tags)), PUNT_KERNEL, {13, 15, 30});
+        expect_punted(to_other(ip6(tags)), PUNT_KERNEL);
+        bytes arp = link(tags, 0x0806);
+        arp.resize(arp.size() + 28, 0x11);
+        expect_punted(to_other(arp), PUNT_ARP_ND);
+    }
+    expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, unknown), PUNT_KERNEL);
+    expect_punted(to_other(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, unknown)), PUNT_KERNEL);
+    burst mixed;
+    for (unsigned i = 0; i < 16; i++) {
+        const bytes f = ip4({10, 1, 0, static_cast<std::uint8_t>(i)});
+        mixed.push_back(packet_of(i % 4 == 1 ? to_other(f) : f));
+    }
+    const outcome seen = receive({mixed}).front();
+    EXPECT_EQ(seen.sent.size(), 12U);
+    EXPECT_EQ(seen.punted[PUNT_KERNEL], 4U);
+}
+
 TEST_F(forward_interface_test, of_what_goes_back_the_kernel_gets_a_sample)
 {
     start_router();

@@ -120,6 +120,23 @@ protected:
         settle();
     }
 
+    /// A link as `ip` shows it.
+    nlohmann::json link_of(const std::string &name)
+    {
+        return nlohmann::json::parse(netns_.ip("-j -d link show dev " + name)).at(0);
+    }
+    /// Waits until the kernel takes, or no longer takes, frames to other link addresses on lan0, and the port follows.
+    void expect_promiscuous(bool expected, const std::string &why)
+    {
+        EXPECT_TRUE(test::eventually([&] {
+            settle();
+            return fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.promiscuous == expected;
+        })) << why;
+        EXPECT_EQ(wires_[0].promiscuous(), expected) << why;
+        EXPECT_FALSE(fwd_->interfaces().get(shadows_["lan1"]->ifindex)->untagged.promiscuous) << why;
+        EXPECT_FALSE(wires_[1].promiscuous()) << why;
+    }
+
     /// Text of the next hop for packets to an address.
     std::string to(const std::string &address)
     {
@@ -666,7 +683,24 @@ TEST_F(mirror_test, mtu_of_the_shadow_and_of_the_route)
     EXPECT_EQ(to("203.0.113.1"), "port0 02:bb:00:00:00:02 mtu 1280") << "the device does not take it";
     EXPECT_EQ(mirror_->stats().errors, 1U);
     EXPECT_THAT(warnings_, testing::HasSubstr("9100"));
+    EXPECT_EQ(link_of("lan0")["mtu"], 1280) << "the shadow gets the device's MTU back";
     expect_equal();
+}
+
+TEST_F(mirror_test, what_the_device_refuses_the_shadow_does_not_keep)
+{
+    netns_.ip("link set lan0 mtu 9100"); // and at once, before it is seen:
+    ip("link set lan0 mtu 1400");
+    EXPECT_EQ(link_of("lan0")["mtu"], 1400) << "a later value is not overwritten";
+    EXPECT_EQ(wires_[0].mtu(), 1400U);
+    const std::string mac = link_of("lan0")["address"];
+    wires_[0].refuse_promiscuous();
+    ip("link set lan0 address 02:cc:00:00:00:01");
+    EXPECT_EQ(link_of("lan0")["address"], mac);
+    EXPECT_TRUE(rte_is_same_ether_addr(&core_->dev_get_by_name("port0")->mac, &wires_[0].mac));
+    EXPECT_TRUE(core_->dev_get_by_name("port0")->running);
+    EXPECT_THAT(warnings_, testing::HasSubstr("shadow lan0 gets the MTU and the link address of its port back"));
+    EXPECT_EQ(mirror_->stats().errors, 2U);
 }
 
 TEST_F(mirror_test, ipv6_has_an_mtu_of_its_own)
@@ -1212,6 +1246,78 @@ TEST_F(mirror_test, a_shadow_that_belongs_to_a_bridge_is_left_to_the_kernel)
     ip("link set lan0 nomaster");
     EXPECT_FALSE(fwd_->interfaces().get(port)->untagged.kernel_only);
     expect_equal();
+}
+
+TEST_F(mirror_test, frames_to_other_stations_are_taken_where_the_kernel_takes_them)
+{
+    const test::test_netns container("mirror");
+    expect_promiscuous(false, "at first");
+    ip("link add mv0 link lan0 type macvlan mode bridge");
+    expect_promiscuous(false, "the macvlan is down");
+    ip("link set mv0 up");
+    EXPECT_TRUE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.promiscuous) << "at once";
+    expect_promiscuous(true, "macvlan");
+    EXPECT_FALSE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel_only);
+    ip("link set mv0 netns " + container.name());
+    expect_promiscuous(false, "the macvlan is down in its new namespace");
+    container.ip("link set mv0 up");
+    expect_promiscuous(true, "macvlan elsewhere");
+    container.ip("link del mv0");
+    expect_promiscuous(false, "the macvlan is gone");
+    ip("link set lan0 promisc on");
+    expect_promiscuous(true, "set by hand");
+    ip("link add name br0 type bridge");
+    ip("link set lan0 master br0");
+    ip("link set lan0 promisc off");
+    expect_promiscuous(true, "bridge");
+    core_->set_promiscuous(*shadows_["lan0"], true);
+    ip("link set lan0 nomaster");
+    EXPECT_TRUE(wires_[0].promiscuous()) << "by the options of the port";
+    core_->set_promiscuous(*shadows_["lan0"], false);
+    expect_promiscuous(false, "nobody wants it");
+    wires_[0].refuse_promiscuous();
+    ip("link set lan0 promisc on");
+    settle();
+    EXPECT_EQ(mirror_->stats().errors, 1U);
+    EXPECT_THAT(warnings_, testing::HasSubstr("cannot be promiscuous"));
+    EXPECT_TRUE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.promiscuous);
+}
+
+TEST_F(mirror_test, an_interface_that_takes_every_frame_of_a_shadow)
+{
+    const auto kernel_only = [this] { return fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel_only; };
+    const auto upper = [this](const std::string &kind, int message) {
+        std::vector<char> space(512);
+        nlmsghdr *link = mnl_nlmsg_put_header(space.data());
+        link->nlmsg_type = static_cast<std::uint16_t>(message);
+        static_cast<ifinfomsg *>(mnl_nlmsg_put_extra_header(link, sizeof(ifinfomsg)))->ifi_index = 1009;
+        mnl_attr_put_u32(link, IFLA_LINK,
+                         static_cast<std::uint32_t>(slow_->of_device(*shadows_["lan0"])->kernel_ifindex));
+        nlattr *info = mnl_attr_nest_start(link, IFLA_LINKINFO);
+        mnl_attr_put_strz(link, IFLA_INFO_KIND, kind.c_str());
+        mnl_attr_nest_end(link, info);
+        mirror_->apply(*link);
+    };
+    for (const std::string kind : {"ipvlan", "macsec", "of tomorrow"}) {
+        upper(kind, RTM_NEWLINK);
+        EXPECT_TRUE(kernel_only()) << kind;
+        upper(kind, RTM_DELLINK);
+        EXPECT_FALSE(kernel_only()) << kind;
+    }
+    for (const std::string kind : {"vxlan", "gre", "macvlan"}) {
+        upper(kind, RTM_NEWLINK);
+        EXPECT_FALSE(kernel_only()) << kind;
+        upper(kind, RTM_DELLINK);
+    }
+    ip("link add mv0 link lan0 type macvlan mode passthru");
+    EXPECT_TRUE(kernel_only());
+    ip("link del mv0");
+    EXPECT_FALSE(kernel_only());
+    ip("link add mv0 link lan0 type macvlan mode private");
+    ip("link add mv1 link lan0 type macvlan mode source");
+    EXPECT_TRUE(kernel_only());
+    ip("link del mv1");
+    EXPECT_FALSE(kernel_only());
 }
 
 TEST_F(mirror_test, an_interface_gets_another_name)

@@ -138,6 +138,9 @@ public:
     /// Sets promiscuous mode. If the device is away, the setting applies at its return. Throws `error` if the driver
     /// refuses it or is repairing the device.
     void set_promiscuous(net_device &dev, bool on);
+    /// The same for an interface on top of the device, which needs frames to other link addresses: the device is
+    /// promiscuous if this or its options say so.
+    void set_unfiltered(net_device &dev, bool on);
     /// Packets dropped under `reason` (below DROP_REASONS), summed over CPUs. Any thread.
     std::uint64_t drops(unsigned reason) const noexcept;
 

@@ -142,6 +142,9 @@ public:
     void identify(shadow &s, const std::string &name);
     /// Sets the kernel interface's MAC and MTU to the device's. Throws `error`.
     void set_address(shadow &s);
+    /// Sets the kernel interface's MAC and MTU back to the device's after the device has refused `mac` or `mtu`, unless
+    /// they have been changed again meanwhile. Throws `error`.
+    void set_back(shadow &s, const rte_ether_addr &mac, std::uint32_t mtu);
     /// Reads the present name and namespace of a shadow's kernel interface. False: neither has changed. Throws `error`.
     bool look_at(shadow &s);
     /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
