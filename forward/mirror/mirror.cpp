@@ -25,7 +25,10 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
       watch(policies, events, netns), multipath(events, f.nexthops(), netns),
       promiscuity(events, netns, state, loads, f.core(), s, after, report)
 {
-    policies.on_change = [this] { after.policy_changed(); };
+    policies.on_change = [this] {
+        after.policy_changed();
+        news.changed();
+    };
     events.watch(socket.fd());
 }
 
@@ -68,6 +71,9 @@ void mirror::process()
     m.fwd.reclaim();
     m.room.process();
     m.multipath.process();
+    if (on_policy_news) {
+        m.news.tell(on_policy_news);
+    }
 }
 
 void mirror::device_changed(net_device &dev) { impl_->links.device_changed(dev); }

@@ -3,9 +3,11 @@
 
 #include "forward/packet/forwarder.hpp"
 #include "forward/policy/policy.hpp"
+#include "interface_policy.hpp"
 #include "mirror_nexthops.hpp"
 #include "mirror_routes.hpp"
 #include "mirror_stats.hpp"
+#include "policy_news.hpp"
 
 #include <functional>
 #include <linux/netlink.h>
@@ -54,6 +56,8 @@ public:
     mirror_stats stats() const;
     /// Why packets are left to the kernel, and which kinds of reasons are obeyed.
     policy &policies();
+    /// Called by process() with a line for a log, once when a reason appears or goes (policy_news).
+    std::function<void(policy_news::event, const std::string &)> on_policy_news;
 
     // The learnt state, for display. A visitor never calls back into the mirror.
 
@@ -68,6 +72,9 @@ public:
     /// The next hops that routes share.
     using nexthop_visitor = shared_nexthops::visitor;
     void visit_nexthops(const nexthop_visitor &fn) const;
+    /// How one family of packets is forwarded by each interface that is a shadow or a VLAN on one.
+    using policy_visitor = std::function<void(const interface_policy &)>;
+    void visit_policies(const policy_visitor &fn) const;
 
 private:
     struct impl;

@@ -23,6 +23,7 @@
 #include "neighbour_tender.hpp"
 #include "nexthop_decider.hpp"
 #include "object_mirror.hpp"
+#include "policy_news.hpp"
 #include "promiscuity_mirror.hpp"
 #include "route_mirror.hpp"
 #include "route_selection.hpp"
@@ -41,6 +42,7 @@ namespace halfpoll
 struct mirror::impl {
     impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer);
     void receive_until(ktime_t end);
+    interface_policy policy_of(int ifindex, const link_message &link, const shadow &port, std::uint8_t family) const;
 
     forwarder &fwd;
     slow_path &slow;
@@ -60,6 +62,7 @@ struct mirror::impl {
     // Its consequences. These objects only read it, except that `fib` keeps its next hops in `routes`.
     egress_paths egress{state, slow};
     policy_gate gate{state, policies};
+    policy_news news{state, policies};
     ingress_publisher ingress{state, egress, gate, slow, fwd.interfaces()};
     fixed_entries fixed{fwd};
     adjacency_maker adjacencies{state, egress, gate};

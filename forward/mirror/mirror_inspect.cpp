@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_impl.hpp"
 
+#include <set>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <tuple>
+
 namespace halfpoll
 {
 
@@ -29,5 +35,42 @@ void mirror::visit_neighbours(const neighbour_visitor &fn) const
 }
 
 void mirror::visit_nexthops(const nexthop_visitor &fn) const { impl_->nexthops.visit(fn); }
+
+void mirror::visit_policies(const policy_visitor &fn) const
+{
+    const impl &m = *impl_;
+    for (const auto &[ifindex, link] : m.state.links) {
+        const auto path = m.egress.of(ifindex);
+        for (const std::uint8_t family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {
+            if (path) {
+                fn(m.policy_of(ifindex, link.what, *path->port, family));
+            }
+        }
+    }
+}
+
+interface_policy mirror::impl::policy_of(int ifindex, const link_message &link, const shadow &port,
+                                         std::uint8_t family) const
+{
+    interface_policy found{.ifindex = ifindex, .name = link.name, .port = &port, .family = family};
+    if (const auto master = state.links.find(link.master); link.master != 0) {
+        const std::string name = master == state.links.end() ? std::to_string(link.master) : master->second.what.name;
+        found.kernel_in = true; // as in ingress_publisher
+        found.reasons.push_back({.kind = "master", .text = "belongs to " + name});
+    }
+    std::set<std::tuple<policy_kind, policy_side, std::string_view>> seen; // a VLAN and the shadow below it share most
+    for (const policy_side side : {policy_side::in, policy_side::out}) {
+        gate.visit(family, side, ifindex, [&](policy_kind kind, const policy_reason &reason) {
+            if (seen.emplace(kind, side, reason.text).second) {
+                const std::string_view name = policy_kind_names[static_cast<std::size_t>(kind)];
+                found.reasons.push_back(
+                    {.kind = name, .side = side, .text = reason.text, .obeyed = policies.obeys(kind)});
+            }
+        });
+    }
+    found.kernel_in |= gate.kernel_forwards(family, policy_side::in, ifindex);
+    found.kernel_out = gate.kernel_forwards(family, policy_side::out, ifindex);
+    return found;
+}
 
 } // namespace halfpoll

@@ -6,19 +6,38 @@ namespace halfpoll
 
 namespace
 {
+
 constexpr int max_depth = 3; // a shadow, a VLAN on it, a VLAN on that
+
+/// Calls `fn` for an interface and for those below it, until it returns true.
+template <typename F>
+bool any_down(const kernel_state &state, int ifindex, const F &fn)
+{
+    auto link = state.links.find(ifindex);
+    for (int depth = 0; depth < max_depth && link != state.links.end(); ++depth) {
+        if (fn(policy_interface{.ifindex = link->first, .name = link->second.what.name})) {
+            return true;
+        }
+        link = state.links.find(link->second.what.lower);
+    }
+    return false;
+}
+
 } // namespace
 
 bool policy_gate::kernel_forwards(std::uint8_t family, policy_side side, int ifindex) const
 {
-    auto link = state_.links.find(ifindex);
-    for (int depth = 0; depth < max_depth && link != state_.links.end(); ++depth) {
-        if (policies_.kernel_forwards(family, side, {.ifindex = link->first, .name = link->second.what.name})) {
-            return true;
-        }
-        link = state_.links.find(link->second.what.lower);
-    }
-    return false;
+    return any_down(state_, ifindex, [&](const policy_interface &interface) {
+        return policies_.kernel_forwards(family, side, interface);
+    });
+}
+
+void policy_gate::visit(std::uint8_t family, policy_side side, int ifindex, const policy::visitor &fn) const
+{
+    any_down(state_, ifindex, [&](const policy_interface &interface) {
+        policies_.visit_for(family, side, interface, fn);
+        return false;
+    });
 }
 
 } // namespace halfpoll

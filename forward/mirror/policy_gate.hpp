@@ -16,6 +16,8 @@ public:
     policy_gate(const kernel_state &state, const policy &policies) : state_(state), policies_(policies) {}
     /// What concerns an interface concerns the VLANs on it, too: their packets pass both.
     bool kernel_forwards(std::uint8_t family, policy_side side, int ifindex) const;
+    /// Visits the reasons that concern an interface or one below it, obeyed or not.
+    void visit(std::uint8_t family, policy_side side, int ifindex, const policy::visitor &fn) const;
 
 private:
     const kernel_state &state_;

@@ -50,7 +50,7 @@ void rule_mirror::lost()
     for (auto &[family, of] : rules_) {
         of.inspected = false;
     }
-    unknown_because_ = "messages of the kernel were lost";
+    unknown_because_ = ": messages of the kernel were lost";
     evaluate();
 }
 
@@ -67,7 +67,7 @@ void rule_mirror::evaluate()
     for (const auto &[family, of] : rules_) {
         rule_result result;
         if (!of.inspected) {
-            const std::string name = family == AF_INET ? "ip rule: " : "ip -6 rule: ";
+            const std::string name = family == AF_INET ? "ip rule" : "ip -6 rule";
             result.reasons = {{.family = family, .text = name + unknown_because_}};
         } else if (!of.absent) {
             result = walk_rules(

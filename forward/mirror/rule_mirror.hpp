@@ -55,7 +55,7 @@ private:
     policy &policies_;
     consequences &consequences_;
     std::map<std::uint8_t, family_rules> rules_{{AF_INET, {}}, {AF_INET6, {}}};
-    std::string unknown_because_ = "not inspected yet";
+    std::string unknown_because_{policy_not_inspected};
 };
 
 } // namespace halfpoll

@@ -30,9 +30,8 @@ bool concerns(const policy_reason &reason, std::uint8_t family, policy_side side
 
 policy::policy()
 {
-    obeyed_.fill(true);
     for (std::size_t kind = 0; kind < reasons_.size(); ++kind) {
-        reasons_[kind] = {{.text = std::string(policy_kind_names[kind]) + ": not inspected yet"}};
+        reasons_[kind] = {{.text = std::string(policy_kind_names[kind]).append(policy_not_inspected)}};
     }
 }
 
@@ -70,13 +69,23 @@ bool policy::kernel_forwards(std::uint8_t family, policy_side side, const policy
     return false;
 }
 
-void policy::visit(const std::function<void(policy_kind, const policy_reason &)> &fn) const
+void policy::visit(const visitor &fn) const
 {
     for (std::size_t kind = 0; kind < reasons_.size(); ++kind) {
         for (const policy_reason &reason : reasons_[kind]) {
             fn(static_cast<policy_kind>(kind), reason);
         }
     }
+}
+
+void policy::visit_for(std::uint8_t family, policy_side side, const policy_interface &interface,
+                       const visitor &fn) const
+{
+    visit([&](policy_kind kind, const policy_reason &reason) {
+        if (concerns(reason, family, side, interface)) {
+            fn(kind, reason);
+        }
+    });
 }
 
 } // namespace halfpoll

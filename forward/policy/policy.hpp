@@ -14,6 +14,11 @@ namespace halfpoll
 
 /// The kinds that are obeyed.
 using policy_set = std::array<bool, static_cast<std::size_t>(policy_kind::count)>;
+inline constexpr policy_set policy_obey_all = [] {
+    policy_set all{};
+    all.fill(true);
+    return all;
+}();
 
 /// An interface as policy sees it.
 struct policy_interface {
@@ -42,11 +47,14 @@ public:
     /// kernel.
     bool kernel_forwards(std::uint8_t family, policy_side side, const policy_interface &interface) const;
     /// Visits the reasons, obeyed or not, kind by kind.
-    void visit(const std::function<void(policy_kind, const policy_reason &)> &fn) const;
+    using visitor = std::function<void(policy_kind, const policy_reason &)>;
+    void visit(const visitor &fn) const;
+    /// Visits those of them that kernel_forwards() looks at for these arguments.
+    void visit_for(std::uint8_t family, policy_side side, const policy_interface &interface, const visitor &fn) const;
 
 private:
     std::array<std::vector<policy_reason>, static_cast<std::size_t>(policy_kind::count)> reasons_;
-    policy_set obeyed_{};
+    policy_set obeyed_ = policy_obey_all;
 };
 
 } // namespace halfpoll

@@ -26,6 +26,9 @@ enum class policy_kind : std::uint8_t {
 inline constexpr std::array<std::string_view, static_cast<std::size_t>(policy_kind::count)> policy_kind_names = {
     "rule", "nft", "xtables", "bpf", "xfrm", "ipvs", "tc", "sysctl"};
 
+/// How the text of a reason ends that says only that the kind has not been looked at since the start.
+inline constexpr std::string_view policy_not_inspected = ": not inspected yet";
+
 enum class policy_side : std::uint8_t {
     in,  ///< concerns packets that come in by the interface
     out, ///< concerns packets that leave by the interface

@@ -1190,6 +1190,41 @@ TEST_F(mirror_test, a_route_with_a_source_leaves_its_prefix_to_the_kernel)
     ip("link set lan1 down");
     EXPECT_EQ(to("2001:db8::2"), hop0);
     expect_equal();
+TEST_F(mirror_test, shows_and_tells_why_packets_are_left_to_the_kernel)
+{
+    std::string news;
+    mirror_->on_policy_news = [&](policy_news::event what, const std::string &text) {
+        news += (what == policy_news::event::appeared ? "+ " : "- ") + text + "\n";
+    };
+    const auto reasons = [this] { // "lan0 IPv4: rule"
+        std::vector<std::string> found;
+        mirror_->visit_policies([&](const interface_policy &p) {
+            for (const auto &reason : p.reasons) {
+                found.push_back(p.name + (p.family == AF_INET ? " IPv4" : " IPv6") +
+                                (p.kernel_in ? " kernel" : " fast") + ": " + std::string(reason.kind));
+            }
+        });
+        return found;
+    };
+    ASSERT_TRUE(test::eventually([&] { // all kinds have been inspected
+        settle();
+        return reasons().empty();
+    }));
+    ip("link add link lan1 name lan1.7 type vlan id 7");
+    ip("rule add from 10.0.0.0/8 lookup 100");
+    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: rule", "lan1 IPv4 kernel: rule",
+                                                         "lan1.7 IPv4 kernel: rule"));
+    EXPECT_THAT(news, testing::HasSubstr("+ IPv4: the kernel alone forwards: ip rule"));
+    policy_set kinds = policy_obey_all;
+    kinds[static_cast<std::size_t>(policy_kind::rule)] = false;
+    mirror_->policies().obey(kinds);
+    EXPECT_THAT(reasons(), testing::Contains("lan0 IPv4 fast: rule")) << "shown, though not obeyed";
+    mirror_->policies().obey(policy_obey_all);
+    ip("rule del from 10.0.0.0/8 lookup 100");
+    EXPECT_THAT(news, testing::HasSubstr("- IPv4: no longer left to the kernel because of ip rule"));
+    ip("link add br0 type bridge");
+    ip("link set lan0 master br0");
+    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: master", "lan0 IPv6 kernel: master"));
 }
 
 TEST_F(mirror_test, neighbours_in_use_stay_fresh_in_the_kernel)
