@@ -18,6 +18,15 @@ config parse(const std::string &text) { return parse_config(text, "r.toml", two_
 const std::string LAN = "[[port]]\nname = \"lan\"\ndevice = \"af_xdp:e0\"\nshadow = \"lan0\"\n";
 const std::string WAN = "[[port]]\nname = \"wan\"\ndevice = \"af_xdp:e1\"\nshadow = \"wan0\"\n";
 
+/// The default of `obey` in [forward].
+const std::string ALL_KINDS = [] {
+    std::string names;
+    for (const std::string_view name : policy_kind_names) {
+        names += (names.empty() ? "[\"" : ", \"") + std::string(name) + "\"";
+    }
+    return names + "]";
+}();
+
 config_diff diff(const std::string &from, const std::string &to, bool shareable = false)
 {
     return diff_config(parse(from), parse(to), shareable, 2047);
@@ -105,17 +114,18 @@ TEST(ConfigDiff, RuntimePuntAndLogChangeLive)
              "skb_defer_max = 64\nrps_sock_flow_entries = 64\nflow_limit_cpu_bitmap = [0]\nflow_limit_table_len = 64\n"
              "remove_shadows = false\n" +
                  LAN +
-                 "[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = \"debug\"\n"
+                 "[forward]\nobey = [\"xfrm\", \"nft\"]\n[punt.ttl]\nrate = 5\n[punt.local]\nburst = 7\n[log]\nlevel = "
+                 "\"debug\"\n"
                  "[autoscale]\ntarget_us = 200\nlow_percent = 60\n");
-    EXPECT_THAT(lines(d.changes),
-                ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
-                            "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] skb_defer_max: 0 -> 64",
-                            "~ [runtime] rps_sock_flow_entries: 0 -> 64",
-                            "~ [runtime] flow_limit_cpu_bitmap: [] -> [0]",
-                            "~ [runtime] flow_limit_table_len: 4096 -> 64", "~ [runtime] remove_shadows: true -> false",
-                            "~ [punt.local] burst: 1000 -> 7", "~ [punt.ttl] rate: 10000 -> 5",
-                            "~ [autoscale] target_us: 0 -> 200", "~ [autoscale] low_percent: 50 -> 60",
-                            "~ [log] level: \"info\" -> \"debug\""));
+    EXPECT_THAT(
+        lines(d.changes),
+        ElementsAre("~ [runtime] netdev_budget: 300 -> 600", "~ [runtime] netdev_budget_usecs: 2000 -> 500",
+                    "~ [runtime] netdev_max_backlog: 1000 -> 500", "~ [runtime] skb_defer_max: 0 -> 64",
+                    "~ [runtime] rps_sock_flow_entries: 0 -> 64", "~ [runtime] flow_limit_cpu_bitmap: [] -> [0]",
+                    "~ [runtime] flow_limit_table_len: 4096 -> 64", "~ [runtime] remove_shadows: true -> false",
+                    "~ [forward] obey: " + ALL_KINDS + " -> [\"nft\", \"xfrm\"]", "~ [punt.local] burst: 1000 -> 7",
+                    "~ [punt.ttl] rate: 10000 -> 5", "~ [autoscale] target_us: 0 -> 200",
+                    "~ [autoscale] low_percent: 50 -> 60", "~ [log] level: \"info\" -> \"debug\""));
     EXPECT_THAT(d.refused, IsEmpty());
 }
 

@@ -55,6 +55,8 @@ TEST(Config, DefaultsAreTheKernels)
     EXPECT_EQ(cfg.rps_sock_flow_entries, 0U);
     EXPECT_EQ(cfg.flow_limit, flow_limit_config{});
     EXPECT_EQ(cfg.ports[0].options.rps, rps_config{});
+    EXPECT_EQ(cfg.obey, policy_obey_all);
+    EXPECT_EQ(good("[forward]\nobey = []\n" + PORT).obey, policy_set{});
     EXPECT_TRUE(cfg.interrupts);
     EXPECT_EQ(cfg.exclusion, exclusion_mode::exclusive);
     EXPECT_FALSE(cfg.ksoftirqd || cfg.irq_workd || cfg.thread_backlog_napi);
@@ -86,6 +88,7 @@ TEST(Config, EverySettingArrives)
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
              "irq_suspend_timeout = 1000000\nbusy_poll = 50\nthreaded = \"busy-poll\"\n"
              "rps_cpus = \"1\"\nrps_flow_cnt = 256\nntuple = true\n"
+             "[forward]\nobey = [\"tc\", \"rule\"]\n"
              "[punt.arp_nd]\nrate = 99\nburst = 7\n"
              "[autoscale]\ntarget_us = 300\nmin_cpus = 2\nlow_percent = 40\nsettle_ms = 20\n");
     EXPECT_EQ(cfg.cpus, (std::vector<unsigned>{2, 1}));
@@ -131,6 +134,9 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.autoscale,
               (autoscale_limits{
                   .target = 300 * NSEC_PER_USEC, .min_cpus = 2, .low_percent = 40, .settle = 20 * NSEC_PER_MSEC}));
+    policy_set kinds{};
+    kinds[static_cast<std::size_t>(policy_kind::tc)] = kinds[static_cast<std::size_t>(policy_kind::rule)] = true;
+    EXPECT_EQ(cfg.obey, kinds);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].packets_per_second, 99U);
     EXPECT_EQ(cfg.punt[PUNT_ARP_ND].burst, 7U);
     EXPECT_EQ(cfg.punt[PUNT_LOCAL].packets_per_second, punt_limits{}[PUNT_LOCAL].packets_per_second);
@@ -254,6 +260,15 @@ struct mistake {
 class ConfigMistake : public testing::TestWithParam<mistake>
 {
 };
+
+/// The names that `obey` takes, as a message lists them.
+const std::string KINDS = [] {
+    std::string names;
+    for (const std::string_view name : policy_kind_names) {
+        names += (names.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+    }
+    return names;
+}();
 
 TEST_P(ConfigMistake, IsRefusedWithItsLine) { EXPECT_EQ(problems(GetParam().text), GetParam().message); }
 
@@ -417,6 +432,13 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:4: rps_flow_cnt: found 1048577 (integer), expected an integer from 0 to 1048576"},
         mistake{"FlowLimitLength", "[runtime]\nflow_limit_table_len = 1000\n" + PORT,
                 "r.toml:2: flow_limit_table_len: found 1000 (integer), expected a power of two"},
+        mistake{"ObeyMisspelt", "[forward]\nobey = [\"rule\", \"nftables\", \"xtable\"]\n" + PORT,
+                "r.toml:2: obey: found \"nftables\" (string), expected one of " + KINDS +
+                    "\nr.toml:2: obey: found \"xtable\" (string), did you mean \"xtables\"?"},
+        mistake{"ObeyNoList", "[forward]\nobey = \"nft\"\n" + PORT,
+                "r.toml:2: obey: found \"nft\" (string), expected an array of names"},
+        mistake{"ObeyNumber", "[forward]\nobey = [7]\n" + PORT,
+                "r.toml:2: obey: found 7 (integer), expected one of " + KINDS},
         mistake{"PuntClass", PORT + "[punt.arpnd]\nrate = 1\n",
                 "r.toml:4: unknown key arpnd in [punt], did you mean arp_nd?"},
         mistake{"PuntRate", PORT + "[punt.ttl]\nrate = -1\n",

@@ -214,6 +214,8 @@ INSTANTIATE_TEST_SUITE_P(
         lack{"Isolation", "cpu_isolation", severity::advice,
              [](fake_host &on) { on.put("/sys/devices/system/cpu/isolated", ""); }, "CPU 1 is not isolated",
              "isolcpus=1 nohz_full=1", ""},
+        lack{"NotObeyed", "obey", severity::advice, [](fake_host &) {}, "does not obey rule, ipvs, tc",
+             "obey in [forward]", "", ALL + "[forward]\nobey = [\"nft\", \"xtables\", \"bpf\", \"xfrm\"]\n"},
         lack{"CpuOfAnotherNode", "cpu_node", severity::advice, [](fake_host &on) { on.put(NIC + "/numa_node", "1"); },
              "CPU 1 polls it from another NUMA node than node 1", "among 3-4", "nic"}),
     [](const auto &each) { return std::string(each.param.name); });

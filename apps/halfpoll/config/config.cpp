@@ -56,6 +56,7 @@ void read_tables(const toml::table &root, problem_list &problems, const machine 
     if (!out.ports.empty()) {
         check_buffers(pool, root["port"].as_array()->front(), problems, out);
     }
+    read_forward(reader, problems, out);
     read_punt(reader, problems, out);
     read_log(reader, problems, out);
     read_autoscale(reader, problems, out);

@@ -3,6 +3,7 @@
 
 #include "apps/halfpoll/log/log.hpp"
 #include "config_xdp_map.hpp"
+#include "forward/policy/policy.hpp"
 
 #include <halfpoll/autoscale_policy.hpp>
 #include <halfpoll/error.hpp>
@@ -102,6 +103,7 @@ struct config {
     std::vector<xdp_map_config> xdp_maps;
     std::vector<port_config> ports;
     punt_limits punt;
+    policy_set obey = policy_obey_all;
 };
 
 /// The words of settings with a fixed set of values: "exclusive", "big", "nested"; "disabled", "enabled", "busy-poll".

@@ -24,6 +24,16 @@ std::string text(const std::vector<unsigned> &values)
     }
     return "[" + list + "]";
 }
+std::string text(const policy_set &kinds)
+{
+    std::string list;
+    for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
+        if (kinds[kind]) {
+            list += (list.empty() ? "" : ", ") + text(std::string(policy_kind_names[kind]));
+        }
+    }
+    return "[" + list + "]";
+}
 std::string busy_poll_text(int usecs) { return usecs < 0 ? text(std::string("adaptive")) : text(usecs); }
 
 template <typename T>
@@ -307,6 +317,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
     compare_programs(running, wanted, diff);
     compare_maps(running, wanted, diff);
     compare_runtime(running, wanted, backlog_room, diff);
+    compare(diff.changes, "[forward]", "obey", running.obey, wanted.obey);
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);
     compare_log(running.log, wanted.log, diff);

@@ -24,6 +24,8 @@ void read_xdp_programs(toml_reader &root, problem_list &problems, config &out);
 void read_ports(toml_reader &root, problem_list &problems, config &out);
 /// [xdp_map.NAME]
 void read_xdp_maps(toml_reader &root, problem_list &problems, config &out);
+/// [forward]
+void read_forward(toml_reader &root, problem_list &problems, config &out);
 /// [punt.CLASS]
 void read_punt(toml_reader &root, problem_list &problems, config &out);
 /// [log]

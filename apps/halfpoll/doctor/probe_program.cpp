@@ -127,6 +127,22 @@ void probe_forwarding(probing &p)
     look("ipv6_forwarding", "IPv6", "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding");
 }
 
+/// Whoever leaves out a kind may do so for a good reason, or may have forgotten it.
+void probe_obey(probing &p)
+{
+    std::string left_out;
+    for (std::size_t kind = 0; kind < policy_kind_names.size(); ++kind) {
+        if (!p.cfg.obey[kind]) {
+            left_out += (left_out.empty() ? "" : ", ") + std::string(policy_kind_names[kind]);
+        }
+    }
+    if (!left_out.empty()) {
+        p.add(severity::advice, "obey", "",
+              "does not obey " + left_out + ", so the fast path forwards what the kernel would drop or change by it",
+              "add it to obey in [forward], unless packets are filtered elsewhere");
+    }
+}
+
 } // namespace
 
 bool probing::has(device_kind kind) const
@@ -166,6 +182,7 @@ void probe_program(probing &p)
     probe_netlink(p);
     probe_io_uring(p);
     probe_forwarding(p);
+    probe_obey(p);
 }
 
 } // namespace halfpoll

@@ -332,6 +332,7 @@ void reload::set_limits()
         r_.set_rps_sock_flow_entries(before_.rps_sock_flow_entries);
         r_.set_flow_limit(before_.flow_limit);
         r_.scaler().set(before_.autoscale);
+        r_.set_obey(before_.obey);
         for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
             r_.set_punt_limit(static_cast<punt_class>(c), before_.punt[c]);
         }
@@ -341,6 +342,7 @@ void reload::set_limits()
     r_.set_skb_defer_max(wanted_.skb_defer_max);
     r_.set_rps_sock_flow_entries(wanted_.rps_sock_flow_entries);
     r_.set_flow_limit(wanted_.flow_limit);
+    r_.set_obey(wanted_.obey);
     if (wanted_.autoscale != before_.autoscale) {
         r_.scaler().set(wanted_.autoscale);
     }

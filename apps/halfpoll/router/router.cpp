@@ -104,6 +104,10 @@ void router::start()
         load_port_xdp(port);
     }
     mirror_ = std::make_unique<mirror>(*forwarder_, *slow_, cfg_.netns);
+    mirror_->on_policy_news = [](policy_news::event what, const std::string &text) {
+        log_line(what == policy_news::event::appeared ? log_level::warning : log_level::info, "policy", text);
+    };
+    set_obey(cfg_.obey);
     start_scaler();
     started_ = ktime_get();
     for (const net_device *dev : core_->devices()) {
@@ -494,6 +498,18 @@ void router::set_flow_limit(const flow_limit_config &limit)
 {
     halfpoll::set_flow_limit(*core_, limit);
     cfg_.flow_limit = limit;
+}
+
+void router::set_obey(const policy_set &kinds)
+{
+    for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
+        if (!kinds[kind] && mirror_->policies().obeys(static_cast<policy_kind>(kind))) {
+            log_line(log_level::warning, "policy",
+                     "does not obey " + std::string(policy_kind_names[kind]) + ", as configured");
+        }
+    }
+    mirror_->policies().obey(kinds);
+    cfg_.obey = kinds;
 }
 
 void router::set_cpu_online(unsigned cpu, bool online)
