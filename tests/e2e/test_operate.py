@@ -340,7 +340,7 @@ class Operate(unittest.TestCase):
         return done.stdout
 
     def test_json_is_an_object_under_what_it_shows(self):
-        for what in ("interfaces", "napi", "softnet", "softirqs", "rps", "fib", "route", "neigh", "nexthop", "drops", "punt"):
+        for what in ("interfaces", "napi", "softnet", "softirqs", "rps", "fib", "route", "neigh", "nexthop", "drops", "punt", "policy"):
             reply = self.json(what)
             self.assertIsInstance(reply, dict, what)
             self.assertIsInstance(reply[what], list, what)
@@ -518,6 +518,7 @@ class Operate(unittest.TestCase):
         self.assertEqual(self.complete("bind --f"), ["--force"])
         self.assertEqual(self.complete("show ne"), ["neigh", "nexthop"])
         self.assertEqual(self.complete("show fib --d"), ["--dev"])
+        self.assertEqual(self.complete("show pol"), ["policy"])
         self.assertEqual(sorted(self.complete("show fib --dev ")), ["lan", "lan0", "wan", "wan0"])
         self.assertEqual(sorted(self.complete("set napi w")), ["wan", "wan-0"])
         self.assertEqual(self.complete("set napi wan b"), ["busy_poll="])

@@ -1190,6 +1190,8 @@ TEST_F(mirror_test, a_route_with_a_source_leaves_its_prefix_to_the_kernel)
     ip("link set lan1 down");
     EXPECT_EQ(to("2001:db8::2"), hop0);
     expect_equal();
+}
+
 TEST_F(mirror_test, shows_and_tells_why_packets_are_left_to_the_kernel)
 {
     std::string news;

@@ -73,6 +73,28 @@ TEST(Render, ALookupHasOtherColumnsThanRoutes)
     EXPECT_THAT(render(routes), testing::StartsWith("prefix "));
 }
 
+TEST(Render, PolicyIsALineForEachInterfaceAndFamily)
+{
+    const json reply = {{"policy",
+                         {{{"interface", "lan0"},
+                           {"port", "lan"},
+                           {"family", "IPv4"},
+                           {"in", "kernel"},
+                           {"out", "fast"},
+                           {"why", "ip rule"},
+                           {"reasons", {{{"kind", "rule"}, {"text", "ip rule"}, {"side", "in"}, {"obeyed", true}}}}},
+                          {{"interface", "lan0"},
+                           {"port", "lan"},
+                           {"family", "IPv6"},
+                           {"in", "fast"},
+                           {"out", "fast"},
+                           {"why", ""},
+                           {"reasons", json::array()}}}}};
+    EXPECT_EQ(render(reply), "interface  port  family  in      out   why\n"
+                             "lan0       lan   IPv4    kernel  fast  ip rule\n"
+                             "lan0       lan   IPv6    fast    fast  -\n");
+}
+
 TEST(Render, SaysOnceThatThereIsNothing)
 {
     const json none = json::array(), one = {{{"error", "EINVAL"}, {"packets", 3}}};
@@ -82,11 +104,15 @@ TEST(Render, SaysOnceThatThereIsNothing)
 
 TEST(Render, ShowsListsOfAnyValues)
 {
-    const json status = {
-        {"status", {{"cpus", {0, 1}}, {"threads", {"ksoftirqd", "irq_work"}}, {"degraded", json::array()}}}};
+    const json status = {{"status",
+                          {{"cpus", {0, 1}},
+                           {"threads", {"ksoftirqd", "irq_work"}},
+                           {"policy", {"ip rule", "nft inet filter forward"}},
+                           {"degraded", json::array()}}}};
     const std::string text = render(status);
     EXPECT_THAT(text, testing::ContainsRegex("cpus +0 1\n"));
     EXPECT_THAT(text, testing::ContainsRegex("threads +ksoftirqd irq_work\n"));
+    EXPECT_THAT(text, testing::ContainsRegex("policy +ip rule; nft inet filter forward\n")) << "phrases stay apart";
 }
 
 } // namespace

@@ -44,6 +44,7 @@ const std::map<std::string, std::vector<columns>> tables = {
     {"xdp_redirect_errors", {{"error", "packets"}}},
     {"drops", {{"reason", "count"}}},
     {"punt", {{"class", "punted", "policed", "rate", "burst"}}},
+    {"policy", {{"interface", "port", "family", "in", "out", "why"}}},
     {"shadows", {{"shadow", "interface", "to_kernel", "to_kernel_drops", "from_kernel", "from_kernel_drops"}}},
     {"fib", {{"prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
     {"lookup", {{"to", "prefix", "kind", "dev", "lladdr", "mtu", "why", "nexthop"}}},
@@ -73,12 +74,15 @@ std::string devs_of(const json &members)
     return text.empty() ? "-" : text;
 }
 
-/// Joins an array with spaces: "lan-0 wan-0", "0 1".
+/// Joins an array with spaces, "lan-0 wan-0", "0 1"; of phrases also with semicolons.
 std::string words_of(const json &words)
 {
+    const bool phrases = std::ranges::any_of(words, [](const json &word) {
+        return word.is_string() && word.get_ref<const std::string &>().find(' ') != std::string::npos;
+    });
     std::string text;
     for (const json &word : words) {
-        text += (text.empty() ? "" : " ") + (word.is_string() ? word.get<std::string>() : word.dump());
+        text += (text.empty() ? "" : phrases ? "; " : " ") + (word.is_string() ? word.get<std::string>() : word.dump());
     }
     return text;
 }

@@ -43,6 +43,7 @@ constexpr show_table TABLES[] = {
     {"neigh", "Neighbours of the kernel that can be sent to", true},
     {"drops", "Packets dropped, by reason"},
     {"punt", "Packets given to the kernel, by class, and those over the limit; counters of the shadows"},
+    {"policy", "By interface and family: forwarded by the fast path or by the kernel alone, and why"},
 };
 
 std::vector<std::string> table_names()

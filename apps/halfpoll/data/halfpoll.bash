@@ -32,7 +32,7 @@ _halfpoll_show()
 {
     local tables="fib route neigh nexthop"
     if [[ ${#words[@]} == 1 ]]; then
-        echo "status interfaces napi cpu softnet softirqs rps xdp drops punt $tables"
+        echo "status interfaces napi cpu softnet softirqs rps xdp drops punt policy $tables"
     fi
     echo "--json --watch --count --control"
     case " $tables " in *" ${words[1]-} "*) echo "--dev --limit" ;; esac

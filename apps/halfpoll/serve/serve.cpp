@@ -45,6 +45,9 @@ json show(router &r, const std::string &what, const json &request)
     if (what == "punt") {
         return show_punt(r);
     }
+    if (what == "policy") {
+        return show_policy(r);
+    }
     if (what == "fib") {
         return show_fib(r, parse_filter(request));
     }

@@ -30,6 +30,7 @@ nlohmann::json show_xdp(router &r);
 nlohmann::json show_xdp_map(router &r);
 nlohmann::json show_drops(router &r, bool all);
 nlohmann::json show_punt(router &r);
+nlohmann::json show_policy(router &r);
 
 /// Changes settings of "napi" or "rps" (an instance, or all instances of an interface), "runtime", "punt" (a class),
 /// "autoscale" or "log": all of the values or none.
