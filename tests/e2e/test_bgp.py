@@ -26,7 +26,10 @@ RATE = 500  # packets/s of each class
 BURST = 200
 LAN, WAN, ALT = NETWORKS["lan"], NETWORKS["wan"], NETWORKS["alt"]
 ALT_MTU = 1300
-CLASSES = ("arp_nd", "routing", "local", "control", "resolve", "ttl", "too_big", "options", "no_route", "kernel", "other")
+# All with a limit; frames() has "kernel", too, whose only limit is the ring.
+CLASSES = ("arp_nd", "routing", "local", "control", "resolve", "ttl", "too_big", "options", "no_route", "other")
+STRANGER = "02:77:00:00:01:66"
+KERNEL_NET = "192.0.2.0/24"  # routed over an interface that is no shadow
 FRR_CONFIG = f"""
 frr defaults traditional
 log file {{folder}}/log
@@ -42,14 +45,16 @@ router bgp 65000
 """
 
 
-def frames():
-    """Returns the frame that floods each class. It comes from the first neighbour's link, but from another station and
-    address."""
-    mac = "02:77:00:00:01:66"
-    link = Ether(src=mac, dst=LAN.router_mac)
+def ordinary(dst, length=60, **fields):
+    """Returns a UDP packet from the first neighbour's link, but from another station and address."""
+    link = Ether(src=STRANGER, dst=LAN.router_mac)
+    return link / IP(src="10.77.1.66", dst=dst, **fields) / UDP(sport=9, dport=9) / Raw(bytes(length - 28))
 
-    def udp(dst, length=60, **fields):
-        return link / IP(src="10.77.1.66", dst=dst, **fields) / UDP(sport=9, dport=9) / Raw(bytes(length - 28))
+
+def frames():
+    """Returns the frame that floods each class."""
+    mac, udp = STRANGER, ordinary
+    link = Ether(src=mac, dst=LAN.router_mac)
     return {
         "arp_nd": Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="10.77.1.66", pdst=LAN.router4),
         "routing": link / IP(src="10.77.1.66", dst=LAN.router4) / TCP(sport=4000, dport=179, flags="S"),
@@ -60,6 +65,7 @@ def frames():
         "too_big": udp(ALT.host4, length=1400, flags=2),
         "options": udp(WAN.host4, options=[IPOption_NOP()] * 4),
         "no_route": udp("203.0.113.1"),
+        "kernel": udp("192.0.2.1"),
         "other": link.__class__(src=mac, dst=LAN.router_mac, type=0x88b5) / Raw(bytes(46)),
     }
 
@@ -73,6 +79,10 @@ class Bgp(unittest.TestCase):
         cls.lab = Lab(("lan", "wan", "alt"), config=limits)
         cls.router = cls.lab.router
         cls.router.ip("link", "set", ALT.dev, "mtu", ALT_MTU)
+        cls.router.ip("link", "add", "side0", "type", "veth", "peer", "name", "side1")
+        for end in ("side0", "side1"):
+            cls.router.ip("link", "set", end, "up")
+        cls.router.ip("route", "add", KERNEL_NET, "dev", "side0")
         folder = cls.lab.folder / "frr"
         cls.frr = Frr(cls.router, folder, FRR_CONFIG.format(folder=folder))
         cls.speakers = [Speaker(cls.lab.client, LAN.host4, LAN.router4, 65001), Speaker(cls.lab.server, WAN.host4, WAN.router4, 65002)]
@@ -85,7 +95,7 @@ class Bgp(unittest.TestCase):
         cls.lab.stop()
 
     def test_session_survives_floods(self):
-        signal.alarm(len(CLASSES) * (SECONDS + 5) + 240)  # replaces main.py's limit
+        signal.alarm((len(CLASSES) + 2) * (SECONDS + 5) + 300)  # replaces main.py's limit
         one, two = self.speakers
         two.announce(prefixes(ROUTES))
         wait_for(f"{ROUTES} routes at the other neighbour", lambda: one.learned >= ROUTES or one.down or two.down, 120)
@@ -96,6 +106,8 @@ class Bgp(unittest.TestCase):
         for name, frame in frames().items():
             with self.subTest(name):
                 self.flood(name, bytes(frame))
+        with self.subTest("a rule"):
+            self.flood_under_a_rule()
         self.assertEqual((one.withdrawn, one.learned), (0, ROUTES))
         self.forwards()
 
@@ -105,20 +117,43 @@ class Bgp(unittest.TestCase):
     def fib_size(self):
         return int(self.router.run("sh", "-c", "ip route show proto bgp | wc -l").stdout)
 
-    def policed(self, name):
-        def ask():  # a busy machine may delay the control socket
-            done = self.lab.halfpoll("show", "punt", "--json", check=False)
-            return json.loads(done.stdout)["punt"] if done.returncode == 0 else None
-        return next(r for r in wait_for("halfpoll answers", ask, 30) if r["class"] == name)["policed"]
+    def ask(self, what):
+        """Returns the rows of a table; a busy machine may delay the control socket."""
+        def asked():
+            done = self.lab.halfpoll("show", what, "--json", check=False)
+            return json.loads(done.stdout)[what] if done.returncode == 0 else None
+        return wait_for("halfpoll answers", asked, 30)
+
+    def punt(self, name):
+        return next(row for row in self.ask("punt") if row["class"] == name)
+
+    def wait_way(self, way):
+        wait_for(f"IPv4 packets go the way {way}", lambda: {r["in"] for r in self.ask("policy") if r["family"] == "IPv4"} == {way}, 30)
 
     def flood(self, name, frame):
-        before = self.policed(name)
+        before = self.punt(name)
         done = self.lab.client.run(sys.executable, pathlib.Path(__file__).with_name("flood.py"), "eth0", SECONDS, RATE * 20, frame.hex(),
                                    timeout=SECONDS + 30)
-        self.assertGreater(self.policed(name), before, f"that was no flood: {done.stdout.strip()} sent")
+        after = self.punt(name)
+        if name == "kernel":  # has no limit
+            self.assertGreater(after["punted"] - before["punted"], RATE * SECONDS, f"that was no flood: {done.stdout.strip()} sent")
+            self.assertEqual(after["policed"], 0)
+        else:
+            self.assertGreater(after["policed"], before["policed"], f"that was no flood: {done.stdout.strip()} sent")
         self.standing()
         for neighbour, state in self.frr.neighbours().items():
             self.assertEqual((state["bgpState"], state["connectionsDropped"]), ("Established", 0), neighbour)
+
+    def flood_under_a_rule(self):
+        """A rule, as a firewall would, hands over all that is forwarded, beside the sessions."""
+        rule = ("from", "10.99.0.0/16", "lookup", "100")
+        self.router.ip("rule", "add", *rule)
+        self.wait_way("kernel")
+        self.flood("kernel", bytes(ordinary(WAN.host4)))
+        self.forwards()
+        self.router.ip("rule", "del", *rule)
+        self.wait_way("fast")
+        self.forwards()
 
     def forwards(self):
         """Checks that packets to some of the routes reach the neighbour that announced them."""
