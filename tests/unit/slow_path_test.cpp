@@ -380,6 +380,43 @@ TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
 }
 
+// What the kernel forwards has no rate, and never more than half of the ring.
+TEST_F(slow_path_test, what_the_kernel_forwards_fills_half_of_the_ring)
+{
+    start_slow_path();
+    shadow &s = slow_->add_shadow(*dev_, "lan0");
+    rt_->call_on(0, [&](softnet_data &) {
+        const known_sources nobody;
+        punt_ring ring(nobody, punt_limits(), 64, 0);
+        const auto punt = [&](punt_class c, unsigned n, ktime_t now = 0) {
+            rte_mbuf *pkts[NET_BURST];
+            EXPECT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, n), 0);
+            return ring.punt(core_->cpu(0), s, c, pkts, n, now);
+        };
+        const auto empty = [&] {
+            rte_mbuf *pkts[NET_BURST];
+            shadow *to[NET_BURST];
+            while (const unsigned n = ring.dequeue(pkts, to)) {
+                rte_pktmbuf_free_bulk(pkts, n);
+            }
+        };
+        EXPECT_EQ(punt(PUNT_KERNEL, 30).queued, 30U);
+        const punt_result second = punt(PUNT_KERNEL, 30);
+        EXPECT_EQ(second.queued, 2U) << "half of the ring";
+        EXPECT_EQ(second.full, 28U);
+        EXPECT_EQ(punt(PUNT_LOCAL, 30).queued, 16U) << "three quarters";
+        EXPECT_EQ(punt(PUNT_ARP_ND, 30).queued, 16U) << "all of it";
+        empty();
+        unsigned policed = 0;
+        constexpr ktime_t step = 2'000; // 20 packets in it are ten million in a second
+        for (ktime_t now = 0; now < NSEC_PER_SEC / 4; now += step) {
+            policed += punt(PUNT_KERNEL, 20, now).policed;
+            empty();
+        }
+        EXPECT_EQ(policed, 0U) << "a CPU's ring is the limit";
+    });
+}
+
 // Any number of invented sources flood: a known source loses nothing, and one that floods uses up only the half of the
 // unknown ones.
 TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
@@ -842,6 +879,7 @@ TEST_F(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
 TEST(slow_path, classes_have_names)
 {
     EXPECT_STREQ(to_string(PUNT_ARP_ND), "arp_nd");
+    EXPECT_STREQ(to_string(PUNT_KERNEL), "kernel");
     EXPECT_STREQ(to_string(PUNT_OTHER), "other");
 }
 
