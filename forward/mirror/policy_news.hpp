@@ -29,7 +29,7 @@ public:
 
     static constexpr unsigned most = 8;
     /// A kind that has not been inspected so long after the first call is news, too.
-    static constexpr ktime_t patience = 3 * NSEC_PER_SEC;
+    static constexpr ktime_t patience = 10 * NSEC_PER_SEC;
 
 private:
     /// What the reasons with one text concern.

@@ -65,7 +65,6 @@ class Policy(ReloadCase):
         log = self.lab.output()
         self.assertEqual(log.count(f"IPv4: the kernel alone forwards: {reason['text']}"), 1, log)
         self.assertEqual(log.count(f"IPv4: no longer left to the kernel because of {reason['text']}"), 1, log)
-        self.assertNotIn("not inspected yet", log)
 
     def test_what_is_not_obeyed_is_said(self):
         self.router.ip("rule", "add", *RULE)
@@ -89,8 +88,7 @@ class Policy(ReloadCase):
     def test_a_reload_that_fails_obeys_as_before(self):
         self.router.ip("rule", "add", *RULE)
         self.wait_ways("kernel", "fast")
-        self.router.ip("link", "add", "dummy0", "type", "dummy")
-        out = self.refused(more=OBEY_NOTHING + '\n[[port]]\nname = "x"\ndevice = "af_xdp:dummy0"\nshadow = "x0"\nrx_queues = 9\n')
+        out = self.refused(more=OBEY_NOTHING + '\n[[port]]\ndevice = "af_xdp:nowhere"\nshadow = "x0"\n')
         self.assertIn("as it was before", out)
         self.assertEqual(self.ways()["lan0", "IPv4"][0], "kernel")
         self.assertEqual(self.not_obeyed(), [])
