@@ -16,7 +16,7 @@ struct shadow;
 /// How the packets of one family are forwarded by one interface, and why; for display.
 struct interface_policy {
     struct reason {
-        std::string_view kind; ///< a name of policy_kind_names, or "master"
+        std::string_view kind; ///< a name of policy_kind_names, or "upper": an interface that the packets belong to
         policy_side side = policy_side::in;
         std::string text;
         bool obeyed = true; ///< false: its kind is switched off

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_impl.hpp"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <string_view>
@@ -9,6 +10,20 @@
 
 namespace halfpoll
 {
+
+namespace
+{
+
+/// True if all packets that come in by an interface of a port are punted: whatever the reason, the data path knows.
+bool is_kernel_only(const rx_port *port, int ifindex)
+{
+    const auto here = [ifindex](const rx_interface &in) {
+        return in.kernel_only && in.oif == static_cast<std::uint32_t>(ifindex);
+    };
+    return port != nullptr && (here(port->untagged) || std::ranges::any_of(port->tagged, here));
+}
+
+} // namespace
 
 void mirror::visit_routes(const ip_prefix &from, const route_visitor &fn) const
 {
@@ -53,10 +68,12 @@ interface_policy mirror::impl::policy_of(int ifindex, const link_message &link, 
                                          std::uint8_t family) const
 {
     interface_policy found{.ifindex = ifindex, .name = link.name, .port = &port, .family = family};
-    if (const auto master = state.links.find(link.master); link.master != 0) {
-        const std::string name = master == state.links.end() ? std::to_string(link.master) : master->second.what.name;
-        found.kernel_in = true; // as in ingress_publisher
-        found.reasons.push_back({.kind = "master", .text = "belongs to " + name});
+    if (is_kernel_only(fwd.interfaces().get(port.dev->ifindex), ifindex)) {
+        const auto master = state.links.find(link.master);
+        found.kernel_in = true;
+        found.reasons.push_back({.kind = "upper",
+                                 .text = master == state.links.end() ? "an interface on top takes its frames"
+                                                                     : "belongs to " + master->second.what.name});
     }
     std::set<std::tuple<policy_kind, policy_side, std::string_view>> seen; // a VLAN and the shadow below it share most
     for (const policy_side side : {policy_side::in, policy_side::out}) {

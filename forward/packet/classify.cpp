@@ -31,7 +31,6 @@ bool is_martian(std::uint32_t addr) noexcept
     return addr == 0 || addr >> 24 == 127 || is_multicast(addr) || addr == 0xFFFFFFFF;
 }
 
-
 /// Punts a frame with a group address at the link. A router never forwards a link-layer broadcast (RFC 1812 5.3.4), and
 /// only the kernel knows the local listeners.
 void link_multicast(burst_verdicts &io, rte_mbuf *m, std::uint16_t type) noexcept

@@ -1226,7 +1226,7 @@ TEST_F(mirror_test, shows_and_tells_why_packets_are_left_to_the_kernel)
     EXPECT_THAT(news, testing::HasSubstr("- IPv4: no longer left to the kernel because of ip rule"));
     ip("link add br0 type bridge");
     ip("link set lan0 master br0");
-    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: master", "lan0 IPv6 kernel: master"));
+    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: upper", "lan0 IPv6 kernel: upper"));
 }
 
 TEST_F(mirror_test, neighbours_in_use_stay_fresh_in_the_kernel)

@@ -7,6 +7,7 @@
 
 #include <string>
 #include <sys/socket.h>
+#include <tuple>
 #include <vector>
 
 namespace
@@ -28,9 +29,8 @@ protected:
             state_.links[ifindex].what = {.ifindex = ifindex, .lower = lower, .name = name};
         }
         policies_.on_change = [this] { news_.changed(); };
-        for (const policy_kind kind : {policy_kind::rule, policy_kind::nft, policy_kind::xtables, policy_kind::bpf,
-                                       policy_kind::xfrm, policy_kind::ipvs, policy_kind::tc}) {
-            policies_.replace(kind, {});
+        for (std::size_t kind = 0; kind < policy_kind_names.size(); ++kind) {
+            policies_.replace(static_cast<policy_kind>(kind), {});
         }
     }
 

@@ -184,8 +184,9 @@ TEST_F(policy_nft_test, families_arp_and_bridge_are_no_reason)
 
 TEST_F(policy_nft_test, a_chain_without_a_hook_is_no_reason_but_one_that_leads_there_is)
 {
-    EXPECT_THAT(reasons_after("table ip t { chain other { drop; }; chain c { type filter hook forward priority 0; }; }"),
-                IsEmpty());
+    EXPECT_THAT(
+        reasons_after("table ip t { chain other { drop; }; chain c { type filter hook forward priority 0; }; }"),
+        IsEmpty());
     EXPECT_THAT(reasons_after("add rule ip t c jump other"), ElementsAre("nft ip t c: IPv4 in"));
 }
 
@@ -268,7 +269,8 @@ TEST_F(policy_nft_test, follows_each_change)
 
 TEST_F(policy_nft_test, changes_of_sets_cost_no_inspection)
 {
-    nft("table ip t { set s { type ipv4_addr; }; chain c { type filter hook forward priority 0; ip saddr @s drop; }; }");
+    nft("table ip t { set s { type ipv4_addr; }; chain c { type filter hook forward priority 0; ip saddr @s drop; }; "
+        "}");
     settle();
     const std::uint64_t before = source_->inspections();
     for (int i = 0; i < 20; ++i) {
