@@ -14,7 +14,7 @@ build_packages=(g++ meson ninja-build pkg-config libdpdk-dev liburing-dev libmnl
     libtomlplusplus-dev libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
     libbabeltrace2-dev)
 lab_packages=(python3 iproute2 iputils-ping traceroute iperf3 procps util-linux)
-test_packages=(python3-scapy frr ethtool strace nftables)
+test_packages=(python3-scapy frr ethtool strace nftables iptables ipvsadm)
 suite_packages=(clang-$clang libclang-rt-$clang-dev llvm-$clang dpdk-doc dpdk-dev make gcc spin)
 nic_packages=(kmod)
 if [[ $codename == bookworm ]]; then

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "bpf_devices.hpp"
+#include "bpf_links.hpp"
+#include "look_timer.hpp"
+#include "nf_hooks.hpp"
+#include "policy_source.hpp"
+
+#include <string>
+#include <vector>
+
+namespace halfpoll
+{
+
+class policy;
+
+/// Kind `bpf`: BPF programs as netfilter hooks, and at interfaces. Most report no change: looked at each second.
+/// Classic filters with programs are of kind `tc`.
+class bpf_source : public policy_source
+{
+public:
+    bpf_source(policy &policies, const epoll_set &events, const std::string &netns);
+    void process() override;
+
+private:
+    void look();
+    std::vector<policy_reason> look_at_hooks();
+
+    policy &policies_;
+    look_timer timer_;
+    bpf_links links_;
+    nf_hooks hooks_;
+    bpf_devices devices_;
+};
+
+} // namespace halfpoll
