@@ -117,7 +117,8 @@ class ObeyXtables(unittest.TestCase):
             return here.recv(100).decode()
 
     def test_destination_nat(self):
-        with self.rule("iptables-legacy", "PREROUTING", "-d", VIP, "-j", "DNAT", "--to-destination", WAN.host4, table="nat"):
+        with self.rule("iptables-legacy", "PREROUTING", "-d", VIP, "-j", "DNAT", "--to-destination", WAN.host4,
+                       table="nat"):
             wait_ping(self.client, VIP, 3)
 
     def test_segment_size_is_clamped(self):

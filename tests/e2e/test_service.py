@@ -38,7 +38,8 @@ class ServiceLab(Lab):
         caps = ",".join("+" + c.removeprefix("CAP_").lower() for c in setting("AmbientCapabilities").split())
         assert setting("AmbientCapabilities") == setting("CapabilityBoundingSet")
         self.log = self.folder / "log"
-        command = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--no-new-privs",
+        command = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--no-new-privs",
+                   "--groups", setting("SupplementaryGroups"),
                    f"--inh-caps=-all,{caps}", f"--ambient-caps=-all,{caps}", f"--bounding-set=-all,{caps}",
                    program, "run", config]
         environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(self.folder / "notify"),
