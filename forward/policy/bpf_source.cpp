@@ -11,8 +11,11 @@ namespace halfpoll
 {
 
 bpf_source::bpf_source(policy &policies, const epoll_set &events, const std::string &netns)
-    : policies_(policies), timer_(events), hooks_(netns), devices_(events, netns)
+    : policies_(policies), timer_(events), devices_(events, netns)
 {
+    if (netlink_socket::supported(NETLINK_NETFILTER)) {
+        hooks_.emplace(netns);
+    }
     process();
 }
 
@@ -45,10 +48,13 @@ void bpf_source::look()
 std::vector<policy_reason> bpf_source::look_at_hooks()
 {
     auto reasons = links_.look();
-    if (!reasons) {
-        reasons = hooks_.look();
+    if (!reasons && hooks_) {
+        reasons = hooks_->look();
     }
-    if (!reasons && !lacks_bpf_hooks()) {
+    if (!reasons && !kernel_lacks_hooks_) {
+        kernel_lacks_hooks_ = lacks_bpf_hooks();
+    }
+    if (!reasons && !*kernel_lacks_hooks_) {
         throw error("netfilter hooks cannot be listed (needs CAP_SYS_ADMIN)");
     }
     return std::move(reasons).value_or(std::vector<policy_reason>());

@@ -7,6 +7,7 @@
 #include "nf_hooks.hpp"
 #include "policy_source.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ private:
     policy &policies_;
     look_timer timer_;
     bpf_links links_;
-    nf_hooks hooks_;
+    std::optional<nf_hooks> hooks_;          ///< none without NETLINK_NETFILTER
+    std::optional<bool> kernel_lacks_hooks_; ///< asked only if needed
     bpf_devices devices_;
 };
 

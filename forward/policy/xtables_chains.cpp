@@ -50,13 +50,14 @@ bool has(const ipt_getinfo &info, unsigned hook) { return (info.valid_hooks & 1U
 /// A chain ends with the rule of its policy, to which the underflow of its hook points.
 bool has_rules(const ipt_getinfo &info, unsigned hook) { return info.hook_entry[hook] != info.underflow[hook]; }
 
-/// True if there is a rule at `offset` that accepts every packet. Match: the first field of Entry, which says which
-/// packets a rule is for.
+/// True if the rule at `offset`, behind the head, accepts every packet. Match: the first field of Entry, which says
+/// which packets a rule is for.
 template <typename Entry, typename Match>
 bool accepts_all(const std::vector<char> &entries, std::size_t offset)
 {
     Entry rule;
     xt_standard_target target;
+    offset += sizeof(ipt_get_entries);
     if (offset > entries.size() || entries.size() - offset < sizeof rule + sizeof target) {
         return false;
     }
@@ -89,7 +90,8 @@ std::optional<ipt_getinfo> info_of(std::uint8_t family, int socket, const std::s
 
 bool same(const ipt_getinfo &a, const ipt_getinfo &b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
-/// The rules of a table, as the kernel lays them out. None if the table's size is not that of `info` any more.
+/// A head and the rules of a table, as the kernel lays them out. None if the table's size is not that of `info` any
+/// more.
 std::optional<std::vector<char>> entries_of(std::uint8_t family, int socket, const ipt_getinfo &info)
 {
     std::vector<char> answer(sizeof(ipt_get_entries) + info.size);
@@ -101,7 +103,6 @@ std::optional<std::vector<char>> entries_of(std::uint8_t family, int socket, con
     if (err != 0 && err != EAGAIN && err != ENOENT) {
         throw_errno(err, info.name);
     }
-    answer.erase(answer.begin(), answer.begin() + sizeof request);
     return err == 0 ? std::optional(std::move(answer)) : std::nullopt;
 }
 

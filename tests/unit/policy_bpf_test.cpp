@@ -21,6 +21,7 @@
 #include <net/if.h>
 #include <optional>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace halfpoll
 {
@@ -68,6 +69,7 @@ protected:
     policy_bpf_test()
     {
         rig_.netns.ip("tuntap add lan0 mode tap");
+        rig_.netns.ip("link set lan0 up");
         const netns_scope inside(rig_.netns.name());
         ifindex_ = static_cast<int>(if_nametoindex("lan0"));
         in_ = "46: in by " + std::to_string(ifindex_) + ": ";
@@ -159,6 +161,23 @@ TEST_F(policy_bpf_test, kernel_with_hooks_for_programs)
 {
     const owned_fd program(load(type_netfilter, NF_ACCEPT, attach_netfilter));
     EXPECT_EQ(lacks_bpf_hooks(), program.get() < 0);
+}
+
+/// What cannot be known is a reason.
+TEST_F(policy_bpf_test, without_permission)
+{
+    policy policies;
+    const epoll_set events;
+    const netns_scope inside(rig_.netns.name());
+    ASSERT_EQ(seteuid(65534), 0);
+    const bpf_source source(policies, events, "");
+    ASSERT_EQ(seteuid(0), 0);
+    EXPECT_TRUE(policies.kernel_forwards(AF_INET, policy_side::in, {.ifindex = ifindex_, .name = "lan0"}));
+    std::size_t reasons = 0;
+    policies.visit([&](policy_kind kind, const policy_reason &reason) {
+        reasons += kind == policy_kind::bpf && reason == policy_reason{.text = reason.text} ? 1 : 0;
+    });
+    EXPECT_EQ(reasons, 1U);
 }
 
 /// A message of the kernel's list of hooks.

@@ -3,10 +3,14 @@
 
 #include "forward/policy/xtables_source.hpp"
 
+#include <halfpoll/netns.hpp>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
+#include <unistd.h>
 
 namespace halfpoll
 {
@@ -107,6 +111,25 @@ TEST_F(policy_xtables_test, many_rules)
     rig_.expect({"4: iptables filter FORWARD"});
     iptables("-P FORWARD ACCEPT");
     rig_.expect({});
+}
+
+/// What cannot be known is a reason.
+TEST_F(policy_xtables_test, without_permission)
+{
+    policy policies;
+    const epoll_set events;
+    std::set<std::string> texts;
+    const netns_scope inside(rig_.netns.name());
+    ASSERT_EQ(seteuid(65534), 0);
+    const xtables_source source(policies, events, "");
+    ASSERT_EQ(seteuid(0), 0);
+    policies.visit([&](policy_kind kind, const policy_reason &reason) {
+        if (kind == policy_kind::xtables) {
+            texts.insert(reason.text);
+        }
+    });
+    EXPECT_THAT(texts, testing::ElementsAre("ip6tables: tables: Operation not permitted",
+                                            "iptables: tables: Operation not permitted"));
 }
 
 } // namespace
