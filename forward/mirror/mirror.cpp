@@ -93,7 +93,10 @@ void mirror::resync()
     }
 }
 
-bool mirror::settled() const { return impl_->loader.settled() && impl_->promiscuity.settled(); }
+bool mirror::settled() const
+{
+    return impl_->loader.settled() && impl_->promiscuity.settled() && impl_->watch.settled();
+}
 
 void mirror::tend_neighbours() { impl_->tender.tend(); }
 

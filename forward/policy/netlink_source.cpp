@@ -42,6 +42,8 @@ void netlink_source::process()
     publish();
 }
 
+bool netlink_source::settled() const { return absent_ || (known_ && !inspecting_ && !stale_ && !socket_->readable()); }
+
 void netlink_source::start()
 {
     socket_ = open();

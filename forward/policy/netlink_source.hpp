@@ -21,6 +21,7 @@ class netlink_source : public policy_source
 {
 public:
     void process() final;
+    bool settled() const final;
 
 protected:
     netlink_source(policy &policies, policy_kind kind, const epoll_set &events);

@@ -70,12 +70,15 @@ void nft_source::process()
     }
 }
 
+bool nft_source::settled() const { return !running_ && !due_ && (!socket_ || !socket_->readable()); }
+
 /// Subscribes before the first inspection, so that no change falls between the two.
 void nft_source::open()
 {
     if (!netlink_socket::supported(NETLINK_NETFILTER)) {
         policies_.replace(policy_kind::nft, {});
         waiting_ = true; // for ever
+        due_ = false;
         return;
     }
     socket_.emplace(netns_, NETLINK_NETFILTER, std::initializer_list<int>{NFNLGRP_NFTABLES}, receive_buffer_);

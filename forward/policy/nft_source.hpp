@@ -33,6 +33,7 @@ public:
     nft_source(policy &policies, const epoll_set &events, const std::string &netns,
                unsigned receive_buffer = default_receive_buffer);
     void process() override;
+    bool settled() const override;
     /// Number of inspections begun so far.
     std::uint64_t inspections() const noexcept { return inspections_; }
 

@@ -21,6 +21,8 @@ public:
     /// Applies the messages that wait, and looks again at what the kernel does not report. Never blocks; throws nothing
     /// but `std::bad_alloc`: an error is a doubt.
     virtual void process() = 0;
+    /// True if all messages that the kernel has sent so far are applied. What is looked at by time does not count.
+    virtual bool settled() const { return true; }
 };
 
 } // namespace halfpoll

@@ -9,6 +9,8 @@
 #include "xfrm_source.hpp"
 #include "xtables_source.hpp"
 
+#include <algorithm>
+
 namespace halfpoll
 {
 
@@ -28,6 +30,11 @@ void policy_watch::process()
     for (const auto &source : sources_) {
         source->process();
     }
+}
+
+bool policy_watch::settled() const
+{
+    return std::ranges::all_of(sources_, [](const auto &source) { return source->settled(); });
 }
 
 } // namespace halfpoll

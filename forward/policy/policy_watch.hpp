@@ -20,6 +20,8 @@ public:
     policy_watch(policy &policies, const epoll_set &events, const std::string &netns);
     /// Once a turn of the control loop, before anything else: what makes the fast path unsafe must not wait.
     void process();
+    /// policy_source::settled(), of all.
+    bool settled() const;
 
 private:
     std::vector<std::unique_ptr<policy_source>> sources_;
