@@ -63,7 +63,7 @@ nft_inspection::nft_inspection(netlink_socket &socket) : socket_(socket) { reque
 void nft_inspection::request(step next, int type, const nft_chain *chain)
 {
     step_ = next;
-    std::array<char, request_size> space{};
+    alignas(nlmsghdr) std::array<char, request_size> space{};
     nlmsghdr *message = mnl_nlmsg_put_header(space.data());
     message->nlmsg_type = static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type);
     message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | (type == NFT_MSG_GETGEN ? 0 : NLM_F_DUMP));

@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP, Ether
 from scapy.layers.inet6 import IPv6
 
 from lab import KERNEL, NETWORKS, Lab, wait_for
-from traffic import capture, ping, transfer, udp_echo
+from traffic import Sink, Stream, capture, ping, transfer, udp_echo
 
 LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
 FAMILIES = ("ipv4", "ipv6")
@@ -187,6 +187,20 @@ class ObeyNft(unittest.TestCase):
             self.nft("add element inet t s { 192.0.2.1 }")
             self.assertEqual(self.by_kernel(), 0)
         self.assertEqual(self.through(), self.expected(OPEN, SHUT))
+
+    def test_no_packet_is_lost_when_rules_come_and_go(self):
+        """The rule lets all pass, so that packets only change their way."""
+        for source, destination in ((LAN.host4, WAN.host4), (LAN.host6, WAN.host6)):
+            with Sink(self.server, destination, 7100) as sink:
+                with Stream(self.client, source, (destination, 7100), rate=5000, sinks=(sink,)) as stream:
+                    for _ in range(5):
+                        self.obeys("table inet t { chain c { type filter hook forward priority 0; counter; }; }")
+                        self.nft("flush ruleset")
+                        already = stream.sent
+                        wait_for("the stream goes on", lambda before=already: stream.sent > before + 200)
+                wait_for("what was sent arrives", lambda: len(sink.got) >= stream.sent)
+                self.assertEqual(sorted(sink.got), list(range(stream.sent)))
+        self.fast_again()
 
     def ask(self, address, port):
         source = LAN.host4 if "." in address else LAN.host6
