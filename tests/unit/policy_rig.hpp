@@ -23,7 +23,12 @@ template <typename Source>
 class policy_rig : public testing::Test
 {
 protected:
-    policy_rig(const std::string &part, policy_kind kind) : netns_(part), kind_(kind) {}
+    policy_rig(const std::string &part, policy_kind kind) : netns_(part), kind_(kind)
+    {
+        policy_set only_this{};
+        only_this[static_cast<std::size_t>(kind)] = true;
+        policies_.obey(only_this);
+    }
 
     /// Makes a source that knows nothing yet.
     template <typename... Options>

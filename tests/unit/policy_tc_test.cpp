@@ -9,7 +9,6 @@
 #include <fstream>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <sys/socket.h>
 
 namespace halfpoll
@@ -29,11 +28,12 @@ protected:
         netns_.ip("link add lan0 type veth peer name lan1");
         netns_.ip("link set lan0 up");
         netns_.ip("link set lan1 up");
-        const std::string shown = netns_.ip("-o link show lan0");
-        lan0_ = std::stoi(shown);
+        lan0_ = std::stoi(netns_.ip("-o link show lan0")); // begins with the ifindex
     }
 
+    /// Runs a command, which must succeed.
     void tc(const std::string &command) { netns_.exec("tc " + command); }
+    /// False: the kernel cannot do it.
     bool has(const std::string &command)
     {
         return test::run("ip netns exec " + netns_.name() + " tc " + command).status == 0;
@@ -223,7 +223,8 @@ TEST_F(policy_tc, lost_messages_are_a_doubt)
     tc("qdisc add dev lan0 root tbf rate 1mbit burst 10k limit 10k");
     source_->process();
     EXPECT_EQ(texts(), texts_of{"tc: messages of the kernel were lost"});
-    EXPECT_TRUE(kernel_forwards(AF_INET, policy_side::out, lan0_));
+    EXPECT_TRUE(kernel_forwards(AF_INET, policy_side::in, lan0_));
+    EXPECT_TRUE(kernel_forwards(AF_INET6, policy_side::in, lan0_ + 1));
     expect({"tc tbf on lan0"});
 }
 

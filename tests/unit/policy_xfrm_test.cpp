@@ -86,7 +86,7 @@ TEST_F(policy_xfrm, what_lets_forwarded_packets_pass_is_no_reason)
 {
     make_source();
     xfrm("add " + selector + " dir in action block");
-    xfrm("add " + selector + " dir in priority 5 " + tunnel);
+    xfrm("add " + selector6 + " dir in " + tunnel);
     xfrm("add " + selector + " dir out priority 6");
     xfrm("add " + selector + " dir fwd priority 7 mark 3");
     xfrm("add " + selector + " dir out priority 8 if_id 9 action block");
