@@ -54,7 +54,9 @@ void promiscuity_mirror::take(const nlmsghdr &message)
         return;
     }
     loads_.links_moved |= (message.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-    if (message.nlmsg_type == NLMSG_DONE || message.nlmsg_type == NLMSG_ERROR) {
+    if (message.nlmsg_type == NLMSG_ERROR) {
+        asked_ = false; // the timer asks again
+    } else if (message.nlmsg_type == NLMSG_DONE) {
         asked_ = false;
         apply();
     } else if (const auto link = parse_link(message); link && link->promiscuous) {

@@ -1307,10 +1307,10 @@ TEST_F(mirror_test, frames_to_other_stations_are_taken_where_the_kernel_takes_th
     ip("link set lan0 master br0");
     ip("link set lan0 promisc off");
     expect_promiscuous(true, "bridge");
-    core_->set_promiscuous(*shadows_["lan0"], true);
+    core_->set_promiscuous(*core_->dev_get_by_name("port0"), true);
     ip("link set lan0 nomaster");
     EXPECT_TRUE(wires_[0].promiscuous()) << "by the options of the port";
-    core_->set_promiscuous(*shadows_["lan0"], false);
+    core_->set_promiscuous(*core_->dev_get_by_name("port0"), false);
     expect_promiscuous(false, "nobody wants it");
     wires_[0].refuse_promiscuous();
     ip("link set lan0 promisc on");
