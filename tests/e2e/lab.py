@@ -164,8 +164,9 @@ class Lab:
 
     prefix = ()  # prefix of the command that starts halfpoll, to take privileges from it
 
-    def __init__(self, ports=("lan", "wan", "alt"), config="", start=True, configure=True):
+    def __init__(self, ports=("lan", "wan", "alt"), config="", start=True, configure=True, kernel=KERNEL):
         _labs.append(self)
+        self.kernel = kernel
         self.nets = [NETWORKS[p] for p in ports]
         self.extra_config = config
         self.process = None
@@ -205,7 +206,7 @@ class Lab:
     def plug(self, net):
         """Connects a host to the router by a veth pair, and configures the host."""
         host = self.namespaces[HOSTS[net.name]]
-        there = net.dev if KERNEL else net.port
+        there = net.dev if self.kernel else net.port
         run("ip", "link", "add", there, "netns", self.router.name, "address", net.router_mac, "type", "veth",
             "peer", "name", "eth0", "netns", host.name, "address", net.host_mac)
         self.router.ip("link", "set", there, "up")
@@ -234,7 +235,7 @@ class Lab:
 
     def start(self, timeout=15):
         """Starts the router and waits until it answers on its control socket."""
-        if KERNEL:
+        if self.kernel:
             return
         path = self.folder / "halfpoll.toml"
         path.write_text(self.config(), encoding="utf-8")
