@@ -123,9 +123,10 @@ def normal(frame):
 
 def matters(frame):
     """Not a question of a router about its neighbours, or its multicast memberships: when these come is chance. Nor an
-    error about a neighbour that does not answer: the kernel drops some of the packets that wait for it without one."""
+    error about a neighbour that does not answer, since the kernel drops some of the packets that wait for it without one,
+    or an IPv4 error about a route, of which the kernel sends a host one in a second (route.error_cost)."""
     kind = frame[12:14]
-    if (kind == b"\x08\x00" and frame[23] == 1 and frame[34:36] == b"\x03\x01") or \
+    if (kind == b"\x08\x00" and frame[23] == 1 and frame[34] == 3 and frame[35] in (0, 1, 13)) or \
             (kind == b"\x86\xdd" and frame[20] == 58 and frame[54:56] == b"\x01\x03"):
         return False
     return not (kind == b"\x08\x06" or (kind == b"\x86\xdd" and frame[20] in (0, 58) and frame[0] == 0x33))
