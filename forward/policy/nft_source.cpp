@@ -21,8 +21,8 @@ constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC;    // after which process() re
 constexpr ktime_t patience = 30 * NSEC_PER_MSEC;     // for which a change may stay without an inspection
 constexpr ktime_t retry_delay = 100 * NSEC_PER_MSEC; // after a failure
 
-// What no message reports: a hook that goes with its device or moves with its new name, and tables that go with the
-// process that owns them. The fast path waits for it, so this is for chains that are a reason only.
+// What no message reports: a hook that goes with its device or moves with its new name, tables that go with the process
+// that owns them, and the end of a transaction that sets a table dormant and is given up.
 constexpr ktime_t second_look = 10 * NSEC_PER_SEC;
 
 /// False if a message cannot concern tables, chains and rules.
@@ -126,9 +126,10 @@ void nft_source::take(const nlmsghdr &message)
     case nft_inspection::state::done:
         finish();
         break;
-    case nft_inspection::state::absent: // a message comes with the first table, should the module be loaded later
+    case nft_inspection::state::absent:
         running_.reset();
         publish({});
+        timer_.disarm(); // each question has the kernel look for the module; the first table sends a message
         break;
     }
 }
@@ -174,7 +175,7 @@ void nft_source::finish()
 
 void nft_source::publish(std::vector<policy_reason> reasons)
 {
-    reasons.empty() ? timer_.disarm() : timer_.arm(second_look);
+    timer_.arm(second_look);
     doubted_ = false;
     policies_.replace(policy_kind::nft, std::move(reasons));
 }
