@@ -140,8 +140,8 @@ class Obey(unittest.TestCase):
         for version in VERSIONS:
             with self.subTest(version=version), contextlib.ExitStack() as stack:
                 state = ("src", ROUTER[version], "dst", HOST[version], "proto", "esp", "spi", 0x1000 + version)
-                stack.enter_context(self.done("ip", "xfrm", "state", "add", *state, "reqid", 7, "mode", "tunnel", *CIPHER,
-                                              undo=("ip", "xfrm", "state", "delete", *state)))
+                stack.enter_context(self.done("ip", "xfrm", "state", "add", *state, "reqid", 7, "mode", "tunnel",
+                                              *CIPHER, undo=("ip", "xfrm", "state", "delete", *state)))
                 stack.enter_context(self.policy(version, "out", *self.template(version, 7)))
                 next_header = 14 + (9 if version == 4 else 6)
                 wait_for("packets leave encrypted", lambda v=version: not self.received(v))
@@ -150,11 +150,13 @@ class Obey(unittest.TestCase):
                 self.assertEqual([f for f in got if MARK in f], [])
             self.free(version)
 
+    def clsact(self, dev):
+        return self.done("tc", "qdisc", "add", "dev", dev, "clsact", undo=("tc", "qdisc", "del", "dev", dev, "clsact"))
+
     def filtered(self, dev, direction):
         for version in VERSIONS:
             with self.subTest(version=version), contextlib.ExitStack() as stack:
-                stack.enter_context(self.done("tc", "qdisc", "add", "dev", dev, "clsact",
-                                              undo=("tc", "qdisc", "del", "dev", dev, "clsact")))
+                stack.enter_context(self.clsact(dev))
                 self.free(version)  # without a filter
                 stack.enter_context(self.done("tc", "filter", "add", "dev", dev, direction, "bpf", "da", "bytecode",
                                               DROP[version], undo=("tc", "filter", "del", "dev", dev, direction)))
@@ -170,7 +172,7 @@ class Obey(unittest.TestCase):
     def test_tc_filters_elsewhere(self):
         """Filters of the other direction leave packets on the fast path."""
         for dev, direction in ((WAN.dev, "ingress"), (LAN.dev, "egress")):
-            with self.done("tc", "qdisc", "add", "dev", dev, "clsact", undo=("tc", "qdisc", "del", "dev", dev, "clsact")):
+            with self.clsact(dev):
                 self.router.run("tc", "filter", "add", "dev", dev, direction, "bpf", "da", "bytecode", DROP[4])
                 for version in VERSIONS:
                     self.stays_free(version)
