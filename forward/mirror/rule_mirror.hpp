@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <sys/socket.h>
 #include <vector>
 
 namespace halfpoll
@@ -22,6 +23,7 @@ public:
     rule_mirror(kernel_state &state, load_state &loads, policy &policies, consequences &c)
         : state_(state), loads_(loads), policies_(policies), consequences_(c)
     {
+        rules_[AF_INET] = rules_[AF_INET6] = {}; // both are evaluated, also before anything is known of them
     }
 
     /// A notification.
@@ -54,7 +56,7 @@ private:
     load_state &loads_;
     policy &policies_;
     consequences &consequences_;
-    std::map<std::uint8_t, family_rules> rules_{{AF_INET, {}}, {AF_INET6, {}}};
+    std::map<std::uint8_t, family_rules> rules_; ///< by family
     std::string unknown_because_{policy_not_inspected};
 };
 

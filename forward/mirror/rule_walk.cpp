@@ -2,6 +2,7 @@
 #include "rule_walk.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <set>

@@ -11,6 +11,7 @@
 #include <rte_mempool.h>
 
 #include <fstream>
+#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -1060,16 +1061,24 @@ TEST_F(mirror_test, a_rule_for_an_interface_follows_its_name)
     EXPECT_EQ(left_to_kernel("lan1"), families(true, false));
 }
 
-TEST_F(mirror_test, a_change_of_rules_waits_for_no_dump)
+TEST_F(mirror_test, a_rule_acts_with_its_message)
 {
-    const std::uint64_t messages = mirror_->stats().messages;
-    netns_.ip("rule add pref 100 not iif lo table 100");
-    mirror_->process();
-    EXPECT_TRUE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel4);
-    netns_.ip("rule del pref 100");
-    mirror_->process();
-    EXPECT_FALSE(fwd_->interfaces().get(shadows_["lan0"]->ifindex)->untagged.kernel4);
-    EXPECT_EQ(mirror_->stats().messages, messages + 2);
+    std::vector<char> space(256);
+    nlmsghdr *message = mnl_nlmsg_put_header(space.data());
+    message->nlmsg_type = RTM_NEWRULE;
+    auto *header = static_cast<fib_rule_hdr *>(mnl_nlmsg_put_extra_header(message, sizeof(fib_rule_hdr)));
+    header->family = AF_INET;
+    header->action = FR_ACT_BLACKHOLE;
+    mnl_attr_put_u32(message, FRA_PRIORITY, 100);
+    const rx_port *port = fwd_->interfaces().get(shadows_["lan0"]->ifindex);
+    EXPECT_FALSE(port->untagged.kernel4);
+    mirror_->apply(*message);
+    port = fwd_->interfaces().get(shadows_["lan0"]->ifindex);
+    EXPECT_TRUE(port->untagged.kernel4) << "it waits for no dump";
+    message->nlmsg_type = RTM_DELRULE;
+    mirror_->apply(*message);
+    port = fwd_->interfaces().get(shadows_["lan0"]->ifindex);
+    EXPECT_FALSE(port->untagged.kernel4);
 }
 
 TEST_F(mirror_test, the_default_table_counts_while_it_has_routes)
