@@ -1001,7 +1001,10 @@ const rules_row rules_rows[] = {
     // goto.
     {{"add pref 90 goto 32766", "add pref 100 table 100"}, "", false, false},
     {{"add pref 90 fwmark 1 goto 32766", "add pref 100 iif lo table 100"}, "90 fwmark 0x1 goto 32766", true, true},
-    {{"add pref 90 iif lan0 goto 110", "add pref 100 table main", "add pref 110 table 100"}, "90", true, false},
+    {{"add pref 90 iif lan0 goto 110", "add pref 100 table main", "add pref 110 table 100"},
+     "110 lookup 100",
+     true,
+     false},
     {{"add pref 90 goto 4711"}, "", false, false}, // there is no such rule
     {{"add pref 90 goto 40000", "add pref 40000 nop"}, ": none leads to the main table", true, true},
 };
