@@ -3,6 +3,7 @@
 
 #include <libmnl/libmnl.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <linux/if.h>
 #include <linux/if_link.h>

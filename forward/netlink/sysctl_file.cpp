@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 #include <fcntl.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace halfpoll
