@@ -22,7 +22,7 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
       nexthops(f.nexthops(),
                {.state = [this](const nexthop_key &key) { return adjacencies.state_of(key); },
                 .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }}),
-      watch(policies, events, netns), multipath(events, f.nexthops(), netns),
+      watch(policies, events, netns), multipath(f.nexthops(), netns),
       promiscuity(events, netns, state, loads, f.core(), s, after, report)
 {
     policies.on_change = [this] {

@@ -18,17 +18,16 @@ multipath_policy multipath_mirror::family::read() const noexcept
     return now;
 }
 
-multipath_mirror::multipath_mirror(const epoll_set &events, nexthop_table &table, const std::string &netns)
+multipath_mirror::multipath_mirror(nexthop_table &table, const std::string &netns)
     : table_(table), ip4_{{netns, "ipv4/fib_multipath_hash_policy"}, {netns, "ipv4/fib_multipath_hash_fields"}},
-      ip6_{{netns, "ipv6/fib_multipath_hash_policy"}, {netns, "ipv6/fib_multipath_hash_fields"}}, timer_(events)
+      ip6_{{netns, "ipv6/fib_multipath_hash_policy"}, {netns, "ipv6/fib_multipath_hash_fields"}}
 {
     look();
-    timer_.arm_every(NSEC_PER_SEC);
 }
 
 void multipath_mirror::process()
 {
-    if (timer_.take_expiry()) {
+    if (ktime_get() >= next_) {
         look();
     }
 }
@@ -37,6 +36,7 @@ void multipath_mirror::look()
 {
     table_.set_multipath4(ip4_.read());
     table_.set_multipath6(ip6_.read());
+    next_ = ktime_get() + NSEC_PER_SEC;
 }
 
 } // namespace halfpoll

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "forward/events/timer_fd.hpp"
 #include "forward/netlink/sysctl_file.hpp"
 #include "forward/tables/nexthop.hpp"
+
+#include <halfpoll/ktime.hpp>
 
 #include <string>
 
 namespace halfpoll
 {
 
-/// Follows fib_multipath_hash_policy and fib_multipath_hash_fields of both families: reads them every second.
+/// Follows fib_multipath_hash_policy and fib_multipath_hash_fields of both families: reads them every second. It has no
+/// timer of its own, since table_loader wakes the control loop as often.
 class multipath_mirror
 {
 public:
     /// Throws `error`.
-    multipath_mirror(const epoll_set &events, nexthop_table &table, const std::string &netns);
+    multipath_mirror(nexthop_table &table, const std::string &netns);
     /// Once a turn of the control loop.
     void process();
 
@@ -28,7 +30,7 @@ private:
 
     nexthop_table &table_;
     const family ip4_, ip6_;
-    timer_fd timer_;
+    ktime_t next_ = 0; ///< time of the next look
 };
 
 } // namespace halfpoll

@@ -18,6 +18,7 @@ namespace
 {
 
 constexpr unsigned receive_buffer = 1U << 20;
+constexpr ktime_t stall_time = 60 * NSEC_PER_SEC; // after which the end of a dump was lost
 
 bool on(const sysctl_file &file) { return file.read().value_or(0) != 0; }
 
@@ -38,8 +39,7 @@ sysctl_source::kernel::kernel(const epoll_set &events, const std::string &netns)
     events.watch(socket.fd());
 }
 
-sysctl_source::sysctl_source(policy &policies, const epoll_set &events, const std::string &netns)
-    : policies_(policies), timer_(events)
+sysctl_source::sysctl_source(policy &policies, const epoll_set &events, const std::string &netns) : policies_(policies)
 {
     try {
         kernel_.emplace(events, netns);
@@ -52,7 +52,7 @@ sysctl_source::sysctl_source(policy &policies, const epoll_set &events, const st
 void sysctl_source::process()
 {
     try {
-        if (kernel_ && timer_.take_expiry()) {
+        if (kernel_ && ktime_get() >= next_) {
             request();
         }
         auto got = netlink_socket::received::some;
@@ -70,6 +70,7 @@ void sysctl_source::process()
 void sysctl_source::request()
 {
     links_.clear();
+    next_ = ktime_get() + stall_time;
     kernel_->socket.request_dump(RTM_GETLINK, AF_UNSPEC);
 }
 
@@ -91,7 +92,7 @@ void sysctl_source::take(const nlmsghdr &message)
 void sysctl_source::doubt(const std::string &why)
 {
     policies_.doubt(policy_kind::sysctl, why);
-    timer_.arm(NSEC_PER_SEC);
+    next_ = ktime_get() + NSEC_PER_SEC;
 }
 
 void sysctl_source::inspected()
@@ -102,7 +103,7 @@ void sysctl_source::inspected()
         add_of_link(link, reasons);
         add_redirects(link, reasons);
     }
-    timer_.arm(NSEC_PER_SEC + static_cast<ktime_t>(links_.size()) * NSEC_PER_MSEC);
+    next_ = ktime_get() + NSEC_PER_SEC + static_cast<ktime_t>(links_.size()) * NSEC_PER_MSEC;
     policies_.replace(policy_kind::sysctl, std::move(reasons));
 }
 

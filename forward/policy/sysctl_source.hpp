@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "forward/events/timer_fd.hpp"
+#include "forward/events/epoll_set.hpp"
 #include "forward/netlink/link_settings.hpp"
 #include "forward/netlink/netlink.hpp"
 #include "forward/netlink/sysctl_file.hpp"
 #include "policy_source.hpp"
+
+#include <halfpoll/ktime.hpp>
 
 #include <optional>
 #include <string>
@@ -19,7 +21,8 @@ struct policy_reason;
 
 /// Settings (sysctl) with which the kernel forwards otherwise than the fast path; docs/following-the-kernel.md has the
 /// list. The kernel reports no change of them. Those of interfaces come with a dump of the links, which is requested
-/// every second, and another millisecond later for each interface.
+/// every second, and another millisecond later for each interface. There is no timer for that: the mirror, which reads
+/// the IPv6 settings of links as often, wakes the control loop.
 class sysctl_source final : public policy_source
 {
 public:
@@ -44,7 +47,7 @@ private:
     void add_redirects(const link_settings &link, std::vector<policy_reason> &reasons) const;
 
     policy &policies_;
-    timer_fd timer_;
+    ktime_t next_ = 0;                 ///< time of the next dump
     std::optional<kernel> kernel_;     ///< none: it could not be opened, which is a doubt
     std::vector<link_settings> links_; ///< of the dump under way
 };

@@ -123,7 +123,7 @@ TEST_F(policy_sysctl_test, a_namespace_that_cannot_be_entered_is_a_doubt)
 TEST_F(policy_sysctl_test, what_makes_a_flow_is_followed)
 {
     nexthop_table table([](std::function<void()> fn) { fn(); });
-    multipath_mirror follower(events_, table, netns_.name());
+    multipath_mirror follower(table, netns_.name());
     EXPECT_EQ(table.multipath4(), multipath_policy{});
     set("net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=3 "
         "net.ipv6.fib_multipath_hash_fields=2056");
