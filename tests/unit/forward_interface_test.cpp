@@ -293,6 +293,18 @@ TEST_F(forward_interface_test, a_bridge_on_a_vlan_gets_the_tags_inside_it)
     expect_sent(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, PRIORITY), *out1_);
 }
 
+TEST_F(forward_interface_test, a_vlan_on_a_port_of_a_bridge_is_an_interface_of_its_own)
+{
+    start_router();
+    rx_interface untagged{.oif = OIF_IN, .kernel_only = true}, vlan{.oif = OIF_VLAN, .vid = {5}, .tpid = {0x8100}};
+    std::memcpy(&untagged.mac, in_->mac.addr_bytes, 6);
+    vlan.mac = untagged.mac;
+    fwd_->interfaces().set(in_->ifindex, {untagged, vlan});
+    expect_sent(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, TAG5), *out1_);
+    expect_punted(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 6}), PUNT_KERNEL);
+    expect_dropped(ip4({10, 1, 0, 1}, {10, 1, 9, 9}, {0x81, 0, 0, 5, 0x81, 0, 0, 6}), DROP_VLAN);
+}
+
 TEST_F(forward_interface_test, a_promiscuous_interface_takes_frames_to_other_stations)
 {
     start_router();
