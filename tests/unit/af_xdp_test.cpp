@@ -706,6 +706,23 @@ TEST_F(af_xdp, promiscuous_mode_that_was_refused_is_not_taken_for_set)
     EXPECT_EQ(open_files(), before);
 }
 
+TEST_F(af_xdp, is_promiscuous_as_long_as_one_reason_is_left)
+{
+    const auto promiscuous = [] { return std::system("ip -d link show va | grep -q 'promiscuity 1'") == 0; };
+    open();
+    const rte_ether_addr own = device->info().mac, other{{2, 0, 0, 0, 0, 9}};
+    EXPECT_FALSE(promiscuous());
+    device->set_mac(other);
+    device->set_promiscuous(true);
+    device->set_promiscuous(false);
+    EXPECT_TRUE(promiscuous()) << "the interface filters for its own address";
+    device->set_promiscuous(true);
+    device->set_mac(own);
+    EXPECT_TRUE(promiscuous());
+    device->set_promiscuous(false);
+    EXPECT_FALSE(promiscuous());
+}
+
 TEST_F(af_xdp, a_watcher_whose_thread_cannot_start_leaves_nothing)
 {
     open();
