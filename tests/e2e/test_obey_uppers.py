@@ -129,13 +129,14 @@ class Uppers(unittest.TestCase):
         frames = [Ether(src=LAN.host_mac, dst=STRANGER) / udp(),
                   Ether(src=LAN.host_mac, dst=STRANGER) / Dot1Q(vlan=6, prio=3) / udp(),
                   Ether(src=LAN.host_mac, dst=LAN.router_mac) / Dot1Q(vlan=7) / udp()]
+        probe = Ether(src=LAN.host_mac, dst=STRANGER) / udp(payload=MARK + b"0")
         self.router.ip("link", "set", "lan0", "promisc", "on")
         with self.router.packets("lan0") as there, self.client.packets() as here, self.server.packets() as beyond:
             there.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            wait_for("the capture sees frames to others", lambda: self.seen(here, there, frames[0]), 5)
+            wait_for("the capture sees frames to others", lambda: self.seen(here, there, probe), 5)
             for frame in frames * COUNT:
                 here.send(bytes(frame))
-            here.send(bytes(Ether(src=LAN.host_mac, dst=BROADCAST) / udp(payload=LAST)))
+            here.send(bytes(Ether(src=LAN.host_mac, dst=BROADCAST) / Dot1Q(vlan=7) / udp(payload=LAST)))
             got = collect(there, MARK, LAST)
             for frame in frames:
                 self.assertEqual(sum(f == bytes(frame) for f in got), COUNT, frame.summary())
@@ -161,8 +162,8 @@ class Uppers(unittest.TestCase):
         self.router.ip("link", "set", "br0", "up")
 
     def bridged(self, frames, last):
-        """Sends frames from the client until `last` arrives at the server, then each of them COUNT times; returns
-        what arrives."""
+        """Sends `last` from the client until it arrives at the server, then each frame COUNT times; returns what
+        arrives. `last` is tagged: the untagged frames of a burst go first."""
         with self.client.packets() as here, self.server.packets() as there:
             there.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
             wait_for("the bridge forwards", lambda: self.seen(here, there, last), 5)
@@ -182,8 +183,8 @@ class Uppers(unittest.TestCase):
                   Ether(src=LAN.host_mac, dst=BROADCAST) / Dot1Q(vlan=6) / ARP(psrc=LAN.host4, pdst=WAN.host4) / MARK,
                   Ether(src=LAN.host_mac, dst=STRANGER) / Dot1Q(vlan=4094) / udp(),
                   link / udp()]
-        got = self.bridged(frames, link / udp())
-        for frame in frames[:-1]:
+        got = self.bridged(frames, link / Dot1Q(vlan=6) / udp())
+        for frame in frames:
             self.assertEqual(sum(f == bytes(frame) for f in got), COUNT, frame.summary())
         self.router.ip("link", "del", "br0")
         self.lab.configure()
@@ -196,7 +197,7 @@ class Uppers(unittest.TestCase):
             run("bridge", "-n", self.router.name, "vlan", "add", "dev", dev, "vid", vid, *options)
         link = Ether(src=LAN.host_mac, dst=WAN.host_mac)
         frames = [link / Dot1Q(vlan=vlan) / udp(payload=MARK + str(vlan).encode()) for vlan in (6, 7, 8)]
-        got = self.bridged(frames, link / udp())
+        got = self.bridged(frames, link / Dot1Q(vlan=6) / udp())
         for expected, count in ((bytes(frames[0]), COUNT), (bytes(frames[1])[:12] + bytes(frames[1])[16:], COUNT),
                                 (bytes(frames[2]), 0)):
             self.assertEqual(sum(f == expected for f in got), count)
