@@ -432,9 +432,11 @@ INSTANTIATE_TEST_SUITE_P(
                 "r.toml:4: rps_flow_cnt: found 1048577 (integer), expected an integer from 0 to 1048576"},
         mistake{"FlowLimitLength", "[runtime]\nflow_limit_table_len = 1000\n" + PORT,
                 "r.toml:2: flow_limit_table_len: found 1000 (integer), expected a power of two"},
-        mistake{"ObeyMisspelt", "[forward]\nobey = [\"rule\", \"nftables\", \"xtable\"]\n" + PORT,
-                "r.toml:2: obey: found \"nftables\" (string), expected one of " + KINDS +
-                    "\nr.toml:2: obey: found \"xtable\" (string), did you mean \"xtables\"?"},
+        mistake{"ObeyMisspelt", "[forward]\nobey = [\"rule\", \"nftables\", \"iptables\", \"firewall\"]\n" + PORT,
+                "r.toml:2: obey: found \"nftables\" (string), did you mean \"nft\"?\n"
+                "r.toml:2: obey: found \"iptables\" (string), did you mean \"xtables\"?\n"
+                "r.toml:2: obey: found \"firewall\" (string), expected one of " +
+                    KINDS},
         mistake{"ObeyNoList", "[forward]\nobey = \"nft\"\n" + PORT,
                 "r.toml:2: obey: found \"nft\" (string), expected an array of names"},
         mistake{"ObeyNumber", "[forward]\nobey = [7]\n" + PORT,

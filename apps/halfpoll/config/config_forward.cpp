@@ -9,17 +9,23 @@ namespace halfpoll
 namespace
 {
 
+/// The kind that a word probably stands for: one that it begins with ("nftables"), or the nearest; empty if none is.
+std::string_view meant_by(std::string_view word)
+{
+    const std::vector<std::string_view> names(policy_kind_names.begin(), policy_kind_names.end());
+    const auto longer = std::ranges::find_if(names, [&](std::string_view name) { return word.starts_with(name); });
+    return longer != names.end() ? *longer : nearest(word, names);
+}
+
 /// Says what an element that names no kind should have been.
 std::string instead_of(const toml::node &element)
 {
-    const std::vector<std::string_view> names(policy_kind_names.begin(), policy_kind_names.end());
-    if (element.is_string()) {
-        if (const std::string_view meant = nearest(element.ref<std::string>(), names); !meant.empty()) {
-            return "did you mean \"" + std::string(meant) + "\"?";
-        }
+    const auto word = element.value<std::string_view>();
+    if (const std::string_view meant = word ? meant_by(*word) : ""; !meant.empty()) {
+        return "did you mean \"" + std::string(meant) + "\"?";
     }
     std::string text;
-    for (const std::string_view name : names) {
+    for (const std::string_view name : policy_kind_names) {
         text += (text.empty() ? "expected one of \"" : "\", \"") + std::string(name);
     }
     return text + "\"";
