@@ -87,6 +87,15 @@ TEST_P(Lack, IsTheOnlyFinding)
     EXPECT_THAT(found[0].remedy, HasSubstr(GetParam().remedy));
 }
 
+TEST(Doctor, KindsThatAreNotObeyedAreNamed)
+{
+    const fake_host on;
+    const std::vector<finding> found = look(ALL + "[forward]\nobey = [\"nft\", \"xtables\", \"bpf\", \"xfrm\"]\n", on);
+    ASSERT_THAT(ids(found), ElementsAre("obey"));
+    EXPECT_EQ(found[0].level, severity::advice);
+    EXPECT_THAT(found[0].problem, HasSubstr("does not obey rule, ipvs, tc"));
+}
+
 std::function<void(fake_host &)> drop(unsigned capability)
 {
     return [capability](fake_host &on) { on.dropped.insert(capability); };
@@ -214,8 +223,6 @@ INSTANTIATE_TEST_SUITE_P(
         lack{"Isolation", "cpu_isolation", severity::advice,
              [](fake_host &on) { on.put("/sys/devices/system/cpu/isolated", ""); }, "CPU 1 is not isolated",
              "isolcpus=1 nohz_full=1", ""},
-        lack{"NotObeyed", "obey", severity::advice, [](fake_host &) {}, "does not obey rule, ipvs, tc",
-             "obey in [forward]", "", ALL + "[forward]\nobey = [\"nft\", \"xtables\", \"bpf\", \"xfrm\"]\n"},
         lack{"CpuOfAnotherNode", "cpu_node", severity::advice, [](fake_host &on) { on.put(NIC + "/numa_node", "1"); },
              "CPU 1 polls it from another NUMA node than node 1", "among 3-4", "nic"}),
     [](const auto &each) { return std::string(each.param.name); });
