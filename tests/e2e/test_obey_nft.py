@@ -17,6 +17,11 @@ OPEN, SHUT, LAST = 7000, 7001, 7999  # ports; every rule of these tests lets LAS
 MARK = b"halfpoll-test"
 
 
+def is_datagram(frame):
+    """True for a datagram of these tests, and false for an ICMP message that quotes one."""
+    return MARK in frame and UDP in Ether(frame)
+
+
 class ObeyNft(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -54,10 +59,9 @@ class ObeyNft(unittest.TestCase):
             with receiver.packets() as arriving, sender.udp(getattr(here, of)) as s:
                 for port in (OPEN, SHUT, LAST):
                     s.sendto(MARK, (getattr(there, of), port))
-                frames = capture(arriving, lambda f: MARK in f, lambda f: MARK in f and Ether(f)[UDP].dport == LAST)
+                frames = capture(arriving, is_datagram, lambda f: is_datagram(f) and Ether(f)[UDP].dport == LAST)
             for frame in map(Ether, frames):
-                if UDP in frame:  # and no ICMP message that quotes a datagram
-                    got.append((family, frame[IP if family == "ipv4" else IPv6].src, frame[UDP].dport))
+                got.append((family, frame[IP if family == "ipv4" else IPv6].src, frame[UDP].dport))
         return got
 
     def by_kernel(self, **more):
