@@ -22,6 +22,8 @@ SEED = int(os.environ.get("HALFPOLL_OBEY_SEED", random.SystemRandom().randrange(
 PACKETS = 40  # of each port
 RENEW = 100   # configurations for which a pair of routers serves
 QUIET = 0.15  # seconds without a frame, after which the kernel's router has finished
+READ_EACH_SECOND = ("disable_ipv6", "accept_local", "route_localnet")
+READING = 3  # seconds
 ROUTER_ADDRESSES = [ipaddress.ip_address(net.router4).packed for net in obey_grammar.PORTS]
 SETTINGS = {"ipv4__ip_forward": 1, "ipv6__conf__all__forwarding": 1, "ipv4__ip_default_ttl": 64,
             **{f"ipv4__conf__{net.dev}__{key}": value for net in obey_grammar.PORTS for key, value in
@@ -85,8 +87,11 @@ class Side:
             else:
                 self.router.run(*([tool, what[0]] if tool == "nft" else [tool, *what[0].split()]), check=False)
 
-    def settle(self):
+    def settle(self, commands):
+        """Waits until the router has followed. It reads some settings once a second only, since nothing reports them."""
         if not self.lab.kernel:
+            if any(tool == "sysctl" and what[0].endswith(READ_EACH_SECOND) for tool, *what in commands):
+                time.sleep(READING)
             wait_for("the router has followed", lambda: self.lab.show("status")["netlink_settled"])
 
     def drain(self):
@@ -174,7 +179,7 @@ class Obey(unittest.TestCase):
             side.reset()
             side.configure(commands)
         for side in self.sides:
-            side.settle()
+            side.settle(commands)
             side.drain()
         kernel, halfpoll = self.sides
         wanted, found = collections.Counter(), collections.Counter()
