@@ -71,14 +71,14 @@ void route(burst_verdicts &io, const adjacency &adj, rte_mbuf *m) noexcept
         io.punt(ip6_local_class(m, PUNT_LOCAL), m);
     } else if (io.from != nullptr && io.from->kernel6) {
         io.punt(PUNT_KERNEL, m); // a filter may drop it, or change its addresses before it is routed
-    } else if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_NO_ROUTE) {
-        io.punt(PUNT_NO_ROUTE,
-                m); // the kernel sends Destination Unreachable (RFC 4443 3.1), whether it forwards or not
-    } else if (io.from != nullptr && !io.from->forwarding6) {
-        io.drop(DROP_NOT_FORWARDING, m);
     } else if (is_low(source(ip), 0)) {
         // RFC 4291 2.5.2: never forwarded. The kernel does not look if the packet leaves where it came in.
         io.one_arm(adj) ? io.punt(PUNT_OTHER, m) : io.drop(DROP_IP_SRC, m);
+    } else if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_NO_ROUTE) {
+        // The kernel sends Destination Unreachable (RFC 4443 3.1) whether it forwards or not.
+        io.punt(PUNT_NO_ROUTE, m);
+    } else if (io.from != nullptr && !io.from->forwarding6) {
+        io.drop(DROP_NOT_FORWARDING, m);
     } else if (adj.kind != adjacency_kind::forward) {
         io.divert(adj, m);
     } else if (is_link_local(source(ip))) {

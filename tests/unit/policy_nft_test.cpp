@@ -227,10 +227,9 @@ TEST_F(policy_nft_test, chains_of_a_device_concern_its_packets_only)
     EXPECT_THAT(reasons_after("table netdev t { chain c { type filter hook ingress devices = { lan0, lan1 } "
                               "priority 0; policy drop; }; }"),
                 UnorderedElementsAre("nft netdev t c: both in lan0", "nft netdev t c: both in lan1"));
-    for (const policy_kind kind : {policy_kind::rule, policy_kind::xtables, policy_kind::bpf, policy_kind::xfrm,
-                                   policy_kind::ipvs, policy_kind::tc}) {
-        policies_.replace(kind, {});
-    }
+    policy_set nft_alone{};
+    nft_alone[static_cast<std::size_t>(policy_kind::nft)] = true;
+    policies_.obey(nft_alone);
     EXPECT_TRUE(policies_.kernel_forwards(AF_INET, policy_side::in, {.name = "lan1"}));
     EXPECT_FALSE(policies_.kernel_forwards(AF_INET, policy_side::out, {.name = "lan1"}));
     EXPECT_FALSE(policies_.kernel_forwards(AF_INET, policy_side::in, {.name = "wan0"}));
