@@ -3,6 +3,8 @@
 
 #include "forward/tables/ip_prefix.hpp"
 
+#include <halfpoll/error.hpp>
+
 #include <libmnl/libmnl.h>
 
 #include <cstdint>
@@ -23,6 +25,19 @@ const T *header_of(const nlmsghdr &message)
 {
     return mnl_nlmsg_get_payload_len(&message) < sizeof(T) ? nullptr
                                                            : static_cast<const T *>(mnl_nlmsg_get_payload(&message));
+}
+
+/// Copies the beginning of a message's payload. A copy, since netlink aligns to 4 bytes only. Throws `error` if the
+/// payload is shorter.
+template <typename T>
+T copy_header(const nlmsghdr &message)
+{
+    T header;
+    if (mnl_nlmsg_get_payload_len(&message) < sizeof header) {
+        throw error("netlink: a message of type " + std::to_string(message.nlmsg_type) + " is too short");
+    }
+    std::memcpy(&header, mnl_nlmsg_get_payload(&message), sizeof header);
+    return header;
 }
 
 /// Calls fn(attribute) for each attribute. The macros of libmnl for this do not compile as C++.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "netlink_source.hpp"
 
-#include "netlink_attr.hpp"
+#include "forward/netlink/attributes.hpp"
 
 #include <halfpoll/error.hpp>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tc_messages.hpp"
 
-#include "netlink_attr.hpp"
+#include "forward/netlink/attributes.hpp"
 
 #include <algorithm>
 #include <array>
@@ -24,21 +24,11 @@ constexpr std::array<std::string_view, 8> neutral_kinds = {"noqueue", "pfifo_fas
 constexpr std::uint32_t unlimited = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint32_t largest_packet = 65536; // bytes
 
-std::uint32_t get_u32(const nlattr &attr)
-{
-    return mnl_attr_validate(&attr, MNL_TYPE_U32) < 0 ? 0 : mnl_attr_get_u32(&attr);
-}
-
 template <typename F>
 bool any_nested(const nlattr &nest, F is)
 {
     bool any = false;
-    auto look = [&](const nlattr &attr) { any |= is(attr); };
-    const auto call = [](const nlattr *attr, void *data) {
-        (*static_cast<decltype(look) *>(data))(*attr);
-        return MNL_CB_OK;
-    };
-    mnl_attr_parse_nested(&nest, call, &look);
+    for_each_nested(&nest, [&](const nlattr *attr) { any |= is(attr); });
     return any;
 }
 
@@ -62,13 +52,13 @@ bool options_act(std::string_view kind, const nlattr &options)
         return fifo_acts(options, largest_packet);
     }
     if (kind == "fq") {
-        return any_nested(options, [](const nlattr &attr) {
-            const std::uint16_t type = mnl_attr_get_type(&attr);
+        return any_nested(options, [](const nlattr *attr) {
+            const std::uint16_t type = mnl_attr_get_type(attr);
             return (type == TCA_FQ_FLOW_MAX_RATE || type == TCA_FQ_CE_THRESHOLD) && get_u32(attr) != unlimited;
         });
     }
-    return kind == "fq_codel" && any_nested(options, [](const nlattr &attr) {
-               return mnl_attr_get_type(&attr) == TCA_FQ_CODEL_CE_THRESHOLD; // is there if it is in force
+    return kind == "fq_codel" && any_nested(options, [](const nlattr *attr) {
+               return mnl_attr_get_type(attr) == TCA_FQ_CODEL_CE_THRESHOLD; // is there if it is in force
            });
 }
 
@@ -84,15 +74,13 @@ qdisc_message parse_qdisc(const nlmsghdr &message)
     const auto header = copy_header<tcmsg>(message);
     qdisc_message qdisc{.ifindex = header.tcm_ifindex, .handle = header.tcm_handle, .parent = header.tcm_parent};
     const nlattr *options = nullptr;
-    for_each_attr(message, sizeof header, [&](const nlattr &attr) {
-        switch (mnl_attr_get_type(&attr)) {
-        case TCA_KIND: {
-            const auto *text = static_cast<const char *>(mnl_attr_get_payload(&attr));
-            qdisc.kind.assign(text, strnlen(text, mnl_attr_get_payload_len(&attr)));
+    for_each_attr(message, sizeof header, [&](const nlattr *attr) {
+        switch (mnl_attr_get_type(attr)) {
+        case TCA_KIND:
+            qdisc.kind = get_text(attr);
             break;
-        }
         case TCA_OPTIONS:
-            options = &attr;
+            options = attr;
             break;
         case TCA_INGRESS_BLOCK:
             qdisc.ingress_block = get_u32(attr) != 0;

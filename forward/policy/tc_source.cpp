@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tc_source.hpp"
 
+#include "forward/netlink/attributes.hpp"
 #include "forward/netlink/netlink_parse.hpp"
-#include "netlink_attr.hpp"
 
 #include <cerrno>
 #include <linux/pkt_sched.h>

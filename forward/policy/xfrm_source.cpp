@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "xfrm_source.hpp"
 
-#include "netlink_attr.hpp"
+#include "forward/netlink/attributes.hpp"
 
 #include <arpa/inet.h>
 #include <cerrno>
@@ -30,10 +30,10 @@ bool is_reason(const nlmsghdr &message, const xfrm_userpolicy_info &info)
 {
     bool acts = info.action != XFRM_POLICY_ALLOW;
     bool of_interface = false;
-    for_each_attr(message, sizeof info, [&](const nlattr &attr) {
-        acts |= !leaves_packets_alone(mnl_attr_get_type(&attr));
-        of_interface |= mnl_attr_get_type(&attr) == XFRMA_IF_ID && mnl_attr_validate(&attr, MNL_TYPE_U32) == 0 &&
-                        mnl_attr_get_u32(&attr) != 0;
+    for_each_attr(message, sizeof info, [&](const nlattr *attr) {
+        acts |= !leaves_packets_alone(mnl_attr_get_type(attr));
+        of_interface |= mnl_attr_get_type(attr) == XFRMA_IF_ID && mnl_attr_validate(attr, MNL_TYPE_U32) == 0 &&
+                        mnl_attr_get_u32(attr) != 0;
     });
     return (info.dir == XFRM_POLICY_OUT || info.dir == XFRM_POLICY_FWD) && acts && !of_interface;
 }
@@ -125,10 +125,10 @@ void xfrm_source::take_notification(const nlmsghdr &message)
         break;
     }
     case XFRM_MSG_DELPOLICY: // its header is how the policy was named; the policy follows
-        for_each_attr(message, sizeof(xfrm_userpolicy_id), [&](const nlattr &attr) {
+        for_each_attr(message, sizeof(xfrm_userpolicy_id), [&](const nlattr *attr) {
             xfrm_userpolicy_info info;
-            if (mnl_attr_get_type(&attr) == XFRMA_POLICY && mnl_attr_get_payload_len(&attr) >= sizeof info) {
-                std::memcpy(&info, mnl_attr_get_payload(&attr), sizeof info);
+            if (mnl_attr_get_type(attr) == XFRMA_POLICY && mnl_attr_get_payload_len(attr) >= sizeof info) {
+                std::memcpy(&info, mnl_attr_get_payload(attr), sizeof info);
                 remove(info);
             }
         });
