@@ -22,7 +22,7 @@ namespace
 
 // By number: the headers of Debian 12 have none of these (Linux 6.4).
 constexpr std::uint32_t link_type_netfilter = 10; // BPF_LINK_TYPE_NETFILTER
-constexpr auto prog_type_netfilter = static_cast<bpf_prog_type>(32);
+constexpr int prog_type_netfilter = 32;
 constexpr auto attach_netfilter = static_cast<bpf_attach_type>(45);
 
 /// The head of bpf_link_info, with the part of this type of link.
@@ -93,7 +93,8 @@ bool lacks_bpf_hooks()
     bpf_prog_load_opts options{};
     options.sz = sizeof options;
     options.expected_attach_type = attach_netfilter;
-    const owned_fd program(bpf_prog_load(prog_type_netfilter, nullptr, "BSD", accept, std::size(accept), &options));
+    const auto type = static_cast<bpf_prog_type>(prog_type_netfilter);
+    const owned_fd program(bpf_prog_load(type, nullptr, "BSD", accept, std::size(accept), &options));
     if (program.get() >= 0) {
         return false;
     }
