@@ -53,7 +53,8 @@ BUILDS = {
 # Left out under ThreadSanitizer: these tests have no concurrent threads, except virtio_pair, which tests DPDK's
 # drivers. Their synchronisation is not instrumented, so that every packet looks like a race.
 NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash", "forward_check", "hrtimer",
-                "hybrid_policy", "trace")
+                "hybrid_policy", "trace", "rules", "multipath_hash", "policy_bpf", "policy_ipvs", "policy_news", "policy_nft",
+                "policy_sysctl", "policy_tc", "policy_xfrm", "policy_xtables")
 # In these cases (and in test trace) DPDK's memif driver or its tracing runs beside halfpoll's threads, and
 # ThreadSanitizer does not see their locks.
 UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
