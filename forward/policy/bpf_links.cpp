@@ -93,8 +93,8 @@ bool lacks_bpf_hooks()
     bpf_prog_load_opts options{};
     options.sz = sizeof options;
     options.expected_attach_type = attach_netfilter;
-    const auto type = static_cast<bpf_prog_type>(prog_type_netfilter);
-    const owned_fd program(bpf_prog_load(type, nullptr, "BSD", accept, std::size(accept), &options));
+    const owned_fd program(bpf_prog_load(static_cast<bpf_prog_type>(prog_type_netfilter), nullptr, "BSD", accept,
+                                         std::size(accept), &options));
     if (program.get() >= 0) {
         return false;
     }

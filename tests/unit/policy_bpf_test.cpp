@@ -29,19 +29,19 @@ namespace
 {
 
 // By number: the headers of Debian 12 lack them.
-constexpr auto type_netfilter = static_cast<bpf_prog_type>(32);
+constexpr int type_netfilter = 32;
 constexpr auto attach_netfilter = static_cast<bpf_attach_type>(45);
 constexpr auto tcx_ingress = static_cast<bpf_attach_type>(46);
 constexpr auto tcx_egress = static_cast<bpf_attach_type>(47);
 
 /// Loads a program that returns `verdict`.
-int load(bpf_prog_type type, int verdict, bpf_attach_type attach = {})
+int load(int type, int verdict, bpf_attach_type attach = {})
 {
     const bpf_insn code[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, verdict}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
     bpf_prog_load_opts options{};
     options.sz = sizeof options;
     options.expected_attach_type = attach;
-    return bpf_prog_load(type, "test", "BSD", code, std::size(code), &options);
+    return bpf_prog_load(static_cast<bpf_prog_type>(type), "test", "BSD", code, std::size(code), &options);
 }
 
 /// Makes a netfilter link in the namespace of the calling thread.
