@@ -21,19 +21,38 @@ CONFIGS = int(os.environ.get("HALFPOLL_OBEY_CONFIGS", 50))
 ONLY = int(os.environ.get("HALFPOLL_OBEY_ONLY", -1))
 SEED = int(os.environ.get("HALFPOLL_OBEY_SEED", 2026))
 PACKETS = 40  # of each port
-RENEW = 100   # configurations for which a pair of routers serves
+RENEW = 100  # configurations for which a pair of routers serves
 QUIET = 0.15  # seconds without a frame, after which the kernel's router has finished
 READ_EACH_SECOND = ("disable_ipv6", "accept_local", "route_localnet")
 READING = 3  # seconds
 ROUTER_ADDRESSES = [ipaddress.ip_address(net.router4).packed for net in obey_grammar.PORTS]
-SETTINGS = {"ipv4__ip_forward": 1, "ipv6__conf__all__forwarding": 1, "ipv4__ip_default_ttl": 64,
-            **{f"ipv4__conf__{net.dev}__{key}": value for net in obey_grammar.PORTS for key, value in
-               (("forwarding", 1), ("rp_filter", 0), ("accept_local", 0), ("route_localnet", 0), ("send_redirects", 0))},
-            **{f"ipv4__neigh__{net.dev}__{key}": value for net in obey_grammar.PORTS for key, value in
-               (("mcast_solicit", 1), ("retrans_time_ms", 50))},
-            **{f"ipv6__neigh__{net.dev}__{key}": value for net in obey_grammar.PORTS for key, value in
-               (("mcast_solicit", 1), ("retrans_time_ms", 50))},
-            **{f"ipv6__conf__{net.dev}__disable_ipv6": 0 for net in obey_grammar.PORTS}}
+SETTINGS = {
+    "ipv4__ip_forward": 1,
+    "ipv6__conf__all__forwarding": 1,
+    "ipv4__ip_default_ttl": 64,
+    **{
+        f"ipv4__conf__{net.dev}__{key}": value
+        for net in obey_grammar.PORTS
+        for key, value in (
+            ("forwarding", 1),
+            ("rp_filter", 0),
+            ("accept_local", 0),
+            ("route_localnet", 0),
+            ("send_redirects", 0),
+        )
+    },
+    **{
+        f"ipv4__neigh__{net.dev}__{key}": value
+        for net in obey_grammar.PORTS
+        for key, value in (("mcast_solicit", 1), ("retrans_time_ms", 50))
+    },
+    **{
+        f"ipv6__neigh__{net.dev}__{key}": value
+        for net in obey_grammar.PORTS
+        for key, value in (("mcast_solicit", 1), ("retrans_time_ms", 50))
+    },
+    **{f"ipv6__conf__{net.dev}__disable_ipv6": 0 for net in obey_grammar.PORTS},
+}
 
 
 class Side:
@@ -74,10 +93,16 @@ class Side:
             for table in ("main", "100", "default"):
                 lines += [f"-{family} route flush table {table}"]
         for net in self.lab.nets:
-            lines += [f"addr flush dev {net.dev}", f"addr add {net.router4}/24 dev {net.dev}",
-                      f"addr add {net.router6}/64 dev {net.dev} nodad", f"neigh flush dev {net.dev}"]
+            lines += [
+                f"addr flush dev {net.dev}",
+                f"addr add {net.router4}/24 dev {net.dev}",
+                f"addr add {net.router6}/64 dev {net.dev} nodad",
+                f"neigh flush dev {net.dev}",
+            ]
             for family in (4, 6):
-                lines.append(f"neigh replace {obey_grammar.host(net, family)} lladdr {net.host_mac} dev {net.dev} nud permanent")
+                lines.append(
+                    f"neigh replace {obey_grammar.host(net, family)} lladdr {net.host_mac} dev {net.dev} nud permanent"
+                )
         self.batch(lines)
 
     def configure(self, commands):
@@ -90,7 +115,7 @@ class Side:
                 self.router.run(*([tool, what[0]] if tool == "nft" else [tool, *what[0].split()]), check=False)
 
     def settle(self, commands):
-        """Waits until the router has followed. It reads some settings once a second only, since nothing reports them."""
+        """Waits until the router has followed. Some settings it reads once a second: nothing reports them."""
         if not self.lab.kernel:
             if any(tool == "sysctl" and what[0].endswith(READ_EACH_SECOND) for tool, *what in commands):
                 time.sleep(READING)
@@ -130,11 +155,12 @@ def normal(frame):
 
 def matters(frame):
     """Not a question of a router about its neighbours, or its multicast memberships: when these come is chance. Nor an
-    error about a neighbour that does not answer, since the kernel drops some of the packets that wait for it without one,
-    or an IPv4 error about a route, of which the kernel sends a host one in a second (route.error_cost)."""
+    error about a neighbour that does not answer, since the kernel drops some of the packets that wait for it without
+    one, or an IPv4 error about a route, of which the kernel sends a host one in a second (route.error_cost)."""
     kind = frame[12:14]
-    if (kind == b"\x08\x00" and frame[23] == 1 and frame[34] == 3 and frame[35] in (0, 1, 13)) or \
-            (kind == b"\x86\xdd" and frame[20] == 58 and frame[54:56] == b"\x01\x03"):
+    if (kind == b"\x08\x00" and frame[23] == 1 and frame[34] == 3 and frame[35] in (0, 1, 13)) or (
+        kind == b"\x86\xdd" and frame[20] == 58 and frame[54:56] == b"\x01\x03"
+    ):
         return False
     return not (kind == b"\x08\x06" or (kind == b"\x86\xdd" and frame[20] in (0, 58) and frame[0] == 0x33))
 
@@ -144,7 +170,9 @@ def only_relevant(frames):
 
 
 def text_of(frames):
-    return "\n".join(f"  {n} x {port}: {Ether(frame).summary()} {frame.hex()[:160]}" for (port, frame), n in sorted(frames.items()))
+    return "\n".join(
+        f"  {n} x {port}: {Ether(frame).summary()} {frame.hex()[:160]}" for (port, frame), n in sorted(frames.items())
+    )
 
 
 @unittest.skipIf(KERNEL, "compares both")
@@ -170,7 +198,11 @@ class Obey(unittest.TestCase):
             if number % RENEW == 0:
                 self.renew()
             commands = obey_grammar.configuration(r)
-            frames = [(net, bytes(obey_grammar.packet(r, net, number * 1000 + i))) for i in range(PACKETS) for net in obey_grammar.PORTS]
+            frames = [
+                (net, bytes(obey_grammar.packet(r, net, number * 1000 + i)))
+                for i in range(PACKETS)
+                for net in obey_grammar.PORTS
+            ]
             frames = [(net, frame) for net, frame in frames if len(frame) <= 1514]
             if ONLY not in (-1, number):
                 continue
@@ -202,8 +234,11 @@ class Obey(unittest.TestCase):
             if left == right:
                 break
             if time.monotonic() > end:
-                self.fail("configuration:\n  " + "\n  ".join(" ".join(map(str, c)) for c in commands) +
-                          f"\nonly the kernel:\n{text_of(left - right)}\nonly halfpoll:\n{text_of(right - left)}")
+                self.fail(
+                    "configuration:\n  "
+                    + "\n  ".join(" ".join(map(str, c)) for c in commands)
+                    + f"\nonly the kernel:\n{text_of(left - right)}\nonly halfpoll:\n{text_of(right - left)}"
+                )
             time.sleep(0.02)
 
 
