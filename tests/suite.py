@@ -58,8 +58,8 @@ NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip
 # In these cases (and in test trace) DPDK's memif driver or its tracing runs beside halfpoll's threads, and
 # ThreadSanitizer does not see their locks.
 UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
-ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*", "*rules_are_followed*", "*thousand_at_once*",
-                    "*thread_that_was_away*")
+ONE_THREAD_CASES = ("*linear_search*", "*full_table*", "*million_routes*", "*rules_are_followed*", "*five_thousand*",
+                    "*thread_that_was_away*", "*cannot_start*", "*sees_the_kernels_routes_gone*")
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
     "LSAN_OPTIONS": "suppressions=" + str(ROOT / "tests" / "lsan.supp"),
