@@ -158,16 +158,7 @@ std::vector<policy_reason> bpf_devices::look()
 void bpf_devices::list(const char *kind)
 {
     for (int attempt = 0; attempt < attempts; ++attempt) {
-        char space[MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(ifinfomsg)) + 64] = {};
-        nlmsghdr *message = mnl_nlmsg_put_header(space);
-        message->nlmsg_type = RTM_GETLINK;
-        message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-        mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg));
-        mnl_attr_put_u32(message, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-        nlattr *info = mnl_attr_nest_start(message, IFLA_LINKINFO);
-        mnl_attr_put_str(message, IFLA_INFO_KIND, kind);
-        mnl_attr_nest_end(message, info);
-        socket_.request(*message);
+        socket_.request_links(kind);
         bool complete = false, failed = false, interrupted = false;
         const auto enter = [&](const nlmsghdr &answer) {
             const bool reply = socket_.is_reply(answer);
