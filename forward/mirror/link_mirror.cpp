@@ -20,7 +20,7 @@ bool same_link(const link_message &a, const link_message &b)
 {
     return a.up == b.up && a.mtu == b.mtu && same_mac(a.mac, b.mac) && a.master == b.master && a.lower == b.lower &&
            a.vlan_id == b.vlan_id && a.vlan_protocol == b.vlan_protocol && a.takes_from == b.takes_from &&
-           a.name == b.name; // policy_reason::device is a name
+           a.name == b.name && a.altnames == b.altnames; // policy_reason::device is a name
 }
 
 } // namespace

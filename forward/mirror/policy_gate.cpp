@@ -15,7 +15,8 @@ bool any_down(const kernel_state &state, int ifindex, const F &fn)
 {
     auto link = state.links.find(ifindex);
     for (int depth = 0; depth < max_depth && link != state.links.end(); ++depth) {
-        if (fn(policy_interface{.ifindex = link->first, .name = link->second.what.name})) {
+        const link_message &what = link->second.what;
+        if (fn(policy_interface{.ifindex = link->first, .name = what.name, .altnames = what.altnames})) {
             return true;
         }
         link = state.links.find(link->second.what.lower);

@@ -205,6 +205,13 @@ std::optional<link_message> parse_link(const nlmsghdr &message)
         case IFLA_IFNAME:
             link.name = get_text(attr);
             break;
+        case IFLA_PROP_LIST:
+            for_each_nested(attr, [&](const nlattr *property) {
+                if (mnl_attr_get_type(property) == IFLA_ALT_IFNAME) {
+                    link.altnames.push_back(get_text(property));
+                }
+            });
+            break;
         case IFLA_PROMISCUITY:
             link.promiscuous = get_u32(attr) != 0;
             break;

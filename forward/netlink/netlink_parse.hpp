@@ -33,6 +33,7 @@ struct link_message {
     int takes_from = 0;
     bool promiscuous = false; ///< IFLA_PROMISCUITY, which changes without a message
     std::string name;
+    std::vector<std::string> altnames; ///< alternative names, by which commands may name it, too
 };
 
 /// Contents of RTM_NEWLINK of AF_INET6: the IPv6 settings of an interface.

@@ -23,7 +23,8 @@ bool concerns(const policy_reason &reason, std::uint8_t family, policy_side side
     if (reason.ifindex != 0) {
         return reason.ifindex == interface.ifindex;
     }
-    return reason.device.empty() || matches(reason.device, interface.name);
+    return reason.device.empty() || matches(reason.device, interface.name) ||
+           std::ranges::find(interface.altnames, reason.device) != interface.altnames.end();
 }
 
 } // namespace

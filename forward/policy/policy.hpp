@@ -5,6 +5,8 @@
 
 #include <array>
 #include <functional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -24,6 +26,7 @@ inline constexpr policy_set policy_obey_all = [] {
 struct policy_interface {
     int ifindex = 0;
     std::string_view name;
+    std::span<const std::string> altnames; ///< the kernel takes a rule with one of these for a rule of the interface
 };
 
 /// All reasons for which packets are left to the kernel: one list for each kind, which the kind's source replaces as a

@@ -1066,6 +1066,14 @@ TEST_F(mirror_test, a_rule_for_an_interface_follows_its_name)
     EXPECT_EQ(left_to_kernel("lan1"), families(true, false));
 }
 
+TEST_F(mirror_test, a_rule_for_an_alternative_name_concerns_the_interface)
+{
+    ip("link property add dev lan1 altname uplink");
+    ip("rule add iif uplink table 100");
+    EXPECT_EQ(left_to_kernel("lan0"), families(false, false));
+    EXPECT_EQ(left_to_kernel("lan1"), families(true, false));
+}
+
 TEST_F(mirror_test, a_rule_acts_with_its_message)
 {
     std::vector<char> space(256);
