@@ -59,7 +59,7 @@ table_loader::table_loader(const epoll_set &events, netlink_socket &socket, cons
     : socket_(socket), state_(state), loads_(loads), load_(loads.load), routes_(routes), messages_(messages),
       report_(report), load_timer_(events), link6_timer_(events)
 {
-    link6_timer_.arm(NSEC_PER_SEC);
+    link6_timer_.arm_rounded(NSEC_PER_SEC);
 }
 
 void table_loader::process_timers()
@@ -241,7 +241,7 @@ void table_loader::mark_doubtful(const table_request &table)
 void table_loader::look_at_links6()
 {
     loads_.stale.links6 = true;
-    link6_timer_.arm(NSEC_PER_SEC + static_cast<ktime_t>(state_.links.size()) * NSEC_PER_MSEC);
+    link6_timer_.arm_rounded(NSEC_PER_SEC + static_cast<ktime_t>(state_.links.size()) * NSEC_PER_MSEC);
 }
 
 } // namespace halfpoll

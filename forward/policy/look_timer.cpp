@@ -7,17 +7,14 @@ namespace halfpoll
 namespace
 {
 constexpr ktime_t period = NSEC_PER_SEC;
-constexpr ktime_t early = 50 * NSEC_PER_MSEC; // so that one turn serves all sources that are nearly due
 } // namespace
 
 bool look_timer::due() noexcept
 {
-    const ktime_t now = ktime_get();
-    if (now + early < due_) {
+    if (ktime_get() < due_) {
         return false;
     }
-    due_ = now + period;
-    timer_.arm(period); // the epoll_set is no longer readable, too
+    due_ = timer_.arm_rounded(period); // the epoll_set is no longer readable, too
     return true;
 }
 

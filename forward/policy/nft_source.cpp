@@ -175,7 +175,7 @@ void nft_source::finish()
 
 void nft_source::publish(std::vector<policy_reason> reasons)
 {
-    timer_.arm(second_look);
+    timer_.arm_rounded(second_look);
     doubted_ = false;
     policies_.replace(policy_kind::nft, std::move(reasons));
 }

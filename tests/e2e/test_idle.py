@@ -2,12 +2,13 @@
 """The poll/interrupt hybrid, observed from outside: an idle router costs nothing, and the first packet wakes its queue.
 `bench/run wake` measures how fast."""
 
+import json
 import pathlib
 import random
 import time
 import unittest
 
-from lab import KERNEL, NETWORKS, Lab, wait_for
+from lab import KERNEL, NETWORKS, Lab, run, wait_for
 from traffic import Sink, Stream, ping, udp_echo, wait_ping
 
 LAN, WAN = NETWORKS["lan"], NETWORKS["wan"]
@@ -34,21 +35,29 @@ class Idle(unittest.TestCase):
         cls.lab.stop()
 
     def use(self, seconds):
-        """Returns the share of a core and the wake-ups per second over a time."""
+        """Returns over a time: the share of a core, the wake-ups per second, and how many frames the router received or
+        sent."""
+        frames = self.frames()
         before = usage(self.lab.process.pid)
         time.sleep(seconds)
         after = usage(self.lab.process.pid)
-        return (after[0] - before[0]) / seconds / 1e9, (after[1] - before[1]) / seconds
+        return (after[0] - before[0]) / seconds / 1e9, (after[1] - before[1]) / seconds, self.frames() - frames
+
+    def frames(self):
+        links = json.loads(run("ip", "-n", self.lab.router.name, "-j", "-s", "link", "show").stdout)
+        return sum(link["stats64"][way]["packets"] for link in links for way in ("rx", "tx"))
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_idle_costs_nothing(self):
-        """The router uses less than 0.5 % of a core and 5 wake-ups a second, soon after traffic has ended."""
+        """The router uses less than 0.5 % of a core and 4 wake-ups a second, soon after traffic has ended. What hosts
+        and kernel send by themselves (neighbour discovery) may wake it: a frame is counted on the port and on the
+        shadow, and wakes a queue and the slow path."""
         ping(self.client, WAN.host4, count=200, interval=0.002)
         wait_ping(self.client, WAN.host6, 3)
         time.sleep(3)
-        share, wakes = self.use(10)
+        share, wakes, frames = self.use(10)
         self.assertLess(share, 0.005)
-        self.assertLess(wakes, 5)
+        self.assertLess(wakes - frames / 10, 4)
 
     @unittest.skipIf(KERNEL, "about halfpoll")
     def test_one_queue_idle_while_the_other_works(self):
@@ -56,7 +65,7 @@ class Idle(unittest.TestCase):
         ping(self.client, WAN.host4)
         with Sink(self.server, WAN.host4, 7100) as sink, Stream(self.client, LAN.host4, (WAN.host4, 7100), 10) as stream:
             time.sleep(1)
-            share, _ = self.use(3)
+            share, _, _ = self.use(3)
             wait_for("what was sent arrives", lambda: len(sink.got) >= stream.sent)
         self.assertLess(share, 0.02)
 
