@@ -164,6 +164,12 @@ bool handover_waits(const net_core &core, unsigned from) noexcept
     return false;
 }
 
+unsigned foreign_room(const net_core &core, unsigned producer, const net_device &dev) noexcept
+{
+    const net_cpu &owner = core.cpu(dev.tx[producer % dev.tx.size()].owner.load(std::memory_order_relaxed));
+    return rte_ring_free_count(owner.handover.in[core.cpus() + producer]);
+}
+
 unsigned net_core::foreign_xmit(unsigned producer, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept
 {
     const std::uint32_t limit = xmit_max_frame(dev);

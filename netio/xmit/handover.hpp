@@ -24,6 +24,8 @@ bool handover_waits(const net_core &core, unsigned from) noexcept;
 
 /// Hands packets over to the CPU that owns the tx queue of `cpu`. Takes ownership. Home CPU of `cpu`.
 void handover_xmit(net_cpu &cpu, net_device &dev, rte_mbuf **pkts, unsigned n) noexcept;
+/// Number of packets that net_core::foreign_xmit() would accept now. The thread that `producer` belongs to.
+unsigned foreign_room(const net_core &core, unsigned producer, const net_device &dev) noexcept;
 /// Creates a hand-over ring; the numbers are for the message. Throws `error`. Control thread.
 rte_ring *handover_ring_create(unsigned target, unsigned producer);
 /// Frees the ring and the packets in it. Control thread.
