@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "shadow_tap.hpp"
+#include "shadow_features.hpp"
 #include "shadow_identity.hpp"
 
 #include <halfpoll/netns.hpp>
 
-#include <rte_byteorder.h>
-#include <rte_ip.h>
-#include <rte_mbuf.h>
-
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -28,14 +24,8 @@ namespace halfpoll
 namespace
 {
 
-/// The header before each frame: struct virtio_net_hdr, whose kernel header is not C++. Little-endian (TUNSETVNETLE).
-struct vnet_header {
-    std::uint8_t flags;
-    std::uint8_t gso_type;
-    std::uint16_t hdr_len, gso_size, csum_start, csum_offset;
-};
-static_assert(sizeof(vnet_header) == 10);
-constexpr std::uint8_t vnet_needs_csum = 1;
+// Segmentation offload of UDP, in <linux/if_tun.h> since Linux 6.2.
+constexpr unsigned tun_f_uso = 0x20 | 0x40;
 
 /// Closes the fd in the destructor, unless it was released.
 struct fd_guard {
@@ -144,16 +134,22 @@ void set_address(int control, const std::string &name, const rte_ether_addr &mac
     }
 }
 
-/// Sets the frame header and the offloads, which a predecessor may have left otherwise.
-void set_header(int fd, const std::string &name)
+/// Sets the frame header and the offloads, which a predecessor may have left otherwise. Returns whether the kernel
+/// knows segmentation offload of UDP (Linux 6.2).
+bool set_header(int fd, const std::string &name)
 {
+    constexpr unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     int size = sizeof(vnet_header);
     int little_endian = 1;
     check_ioctl(fd, TUNSETVNETHDRSZ, &size, "shadow " + name + ": TUNSETVNETHDRSZ");
     check_ioctl(fd, TUNSETVNETLE, &little_endian, "shadow " + name + ": TUNSETVNETLE");
-    if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0) {
+    if (ioctl(fd, TUNSETOFFLOAD, offloads | tun_f_uso) == 0) {
+        return true;
+    }
+    if (ioctl(fd, TUNSETOFFLOAD, offloads) < 0) {
         throw_errno(errno, "shadow " + name + ": TUNSETOFFLOAD");
     }
+    return false;
 }
 
 void check_name(const std::string &name)
@@ -225,7 +221,7 @@ tap tap_open(const std::string &netns, const std::string &name, const rte_ether_
     tap t;
     t.name = present_name(name);
     t.created = attach_or_create(fd.fd, t.name);
-    set_header(fd.fd, t.name);
+    t.uso = set_header(fd.fd, t.name);
     set_address(control.fd, t.name, mac, mtu);
     t.ifindex = index_of(control.fd, t.name);
     if (ioctl(fd.fd, TUNSETPERSIST, 1) < 0) {
@@ -286,6 +282,14 @@ void tap_set_back(const std::string &netns, int fd, const tap_address &refused, 
     });
 }
 
+gro_kinds tap_gro(const std::string &netns, int fd)
+{
+    gro_kinds kinds;
+    with_interface(netns, fd, "shadow",
+                   [&](int control, const std::string &present) { kinds = gro_of(control, present); });
+    return kinds;
+}
+
 void tap_set_carrier(int fd, const std::string &name, bool up)
 {
     int carrier = up ? 1 : 0;
@@ -318,110 +322,31 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept
 
 void tap_forget(int fd) noexcept { ioctl(fd, TUNSETPERSIST, 0); }
 
-bool tap_write(int fd, const rte_mbuf &m) noexcept
+bool tap_write(int fd, std::span<const iovec> frame) noexcept
 {
-    vnet_header header{};
-    iovec iov[1 + 16];
-    int parts = 0;
-    iov[parts++] = {&header, sizeof header};
-    for (const rte_mbuf *seg = &m; seg; seg = seg->next) {
-        if (parts == static_cast<int>(std::size(iov))) {
-            return false;
-        }
-        iov[parts++] = {rte_pktmbuf_mtod(seg, void *), seg->data_len};
-    }
     ssize_t written;
     do {
-        written = writev(fd, iov, parts);
+        written = writev(fd, frame.data(), static_cast<int>(frame.size()));
     } while (written < 0 && errno == EINTR);
-    return written >= 0;
+    return written > 0;
 }
 
-namespace
+tap_result tap_read(int fd, tap_buffer &buffer, tap_frame &frame) noexcept
 {
-
-constexpr unsigned max_segments = 40; ///< more than 64 KiB in buffers of 2 KiB
-
-/// Chains the mbufs that `length` bytes were read into to a packet; returns their number.
-unsigned chain_up(rte_mbuf **into, std::size_t length) noexcept
-{
-    rte_mbuf &head = **into;
-    head.pkt_len = static_cast<std::uint32_t>(length);
-    unsigned used = 0;
-    for (rte_mbuf *last = nullptr; length != 0; ++used) {
-        rte_mbuf *m = *(into - used);
-        m->data_len = static_cast<std::uint16_t>(std::min<std::size_t>(length, rte_pktmbuf_tailroom(m)));
-        length -= m->data_len;
-        if (last != nullptr) {
-            last->next = m;
-        }
-        last = m;
-    }
-    head.nb_segs = static_cast<std::uint16_t>(used);
-    return used;
-}
-
-/// Separates the mbufs of a packet again.
-void unchain(rte_mbuf **into, unsigned used) noexcept
-{
-    for (unsigned i = 0; i < used; ++i) {
-        rte_pktmbuf_reset(*(into - i));
-    }
-}
-
-} // namespace
-
-tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept
-{
-    vnet_header header;
-    std::uint8_t beyond; // distinguishes a frame that fills the mbufs from a truncated one
-    iovec iov[1 + max_segments + 1] = {{&header, sizeof header}};
-    unsigned parts = 1;
-    std::size_t room = 0;
-    for (; parts <= std::min(n, max_segments); ++parts) {
-        rte_mbuf *m = *(into - (parts - 1));
-        iov[parts] = {rte_pktmbuf_mtod(m, void *), rte_pktmbuf_tailroom(m)};
-        room += rte_pktmbuf_tailroom(m);
-    }
-    iov[parts++] = {&beyond, sizeof beyond};
     ssize_t got;
     do {
-        got = readv(fd, iov, static_cast<int>(parts));
+        got = read(fd, buffer.data(), buffer.size());
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
         return errno == EAGAIN ? tap_result::empty : errno == EBADFD ? tap_result::removed : tap_result::bad;
     }
-    const auto length = static_cast<std::size_t>(got) - std::min(sizeof header, static_cast<std::size_t>(got));
-    if (length == 0 || length > room || header.gso_type != 0) {
+    const auto length = static_cast<std::size_t>(got);
+    if (length <= sizeof frame.header || length == buffer.size()) { // no frame fills the buffer
         return tap_result::bad;
     }
-    used = chain_up(into, length);
-    if ((header.flags & vnet_needs_csum) &&
-        !complete_checksum(**into, rte_le_to_cpu_16(header.csum_start), rte_le_to_cpu_16(header.csum_offset))) {
-        unchain(into, used);
-        return tap_result::bad;
-    }
+    std::memcpy(&frame.header, buffer.data(), sizeof frame.header);
+    frame.bytes = std::span(buffer).subspan(sizeof frame.header, length - sizeof frame.header);
     return tap_result::frame;
-}
-
-void tap_discard(int fd) noexcept
-{
-    vnet_header header;
-    [[maybe_unused]] const ssize_t got = read(fd, &header, sizeof header);
-}
-
-bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept
-{
-    std::uint16_t sum;
-    if (start + offset + sizeof sum > m.data_len || rte_raw_cksum_mbuf(&m, start, m.pkt_len - start, &sum) != 0) {
-        return false;
-    }
-    sum = static_cast<std::uint16_t>(~sum);
-    if (sum == 0) {
-        sum = 0xffff; // in UDP zero means that there is no checksum; both values verify
-    }
-    std::memcpy(rte_pktmbuf_mtod_offset(&m, void *, start + offset), &sum, sizeof sum);
-    return true;
 }
 
 } // namespace halfpoll

@@ -3,12 +3,17 @@
 
 #include <halfpoll/error.hpp>
 
+#include "shadow_gro.hpp"
+#include "vnet_header.hpp"
+
 #include <rte_ether.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
-
-struct rte_mbuf;
+#include <sys/uio.h>
 
 namespace halfpoll
 {
@@ -19,11 +24,12 @@ struct tap {
     int ifindex = 0;
     std::string name;     ///< present name
     bool created = false; ///< false: it existed
+    bool uso = false;     ///< the kernel takes and gives UDP packets that are segmented later
 };
 
 /// Creates a persistent interface, or adopts one that no process holds. It finds an interface that was created as
-/// `name` also after a rename. The carrier is down, MAC and MTU are set, checksum offload is on and segmentation
-/// offload is off. The caller closes the fd. Control thread; throws `error` with the remedy.
+/// `name` also after a rename. The carrier is down, MAC and MTU are set, checksum and segmentation offload are on,
+/// whatever they were before. The caller closes the fd. Control thread; throws `error` with the remedy.
 tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu);
 /// Throws `error` if tap_open() would fail because of the name or because another process holds the interface. Control
 /// thread.
@@ -45,6 +51,8 @@ tap_place tap_find(const std::string &netns, int fd);
 /// `error`.
 void tap_identify(const std::string &netns, int ifindex, const std::string &name);
 
+/// What may be merged on the way to the interface, in whatever namespace it is. Control thread; throws `error`.
+gro_kinds tap_gro(const std::string &netns, int fd);
 /// Sets the carrier. Does nothing if the interface has been deleted. Throws `error`.
 void tap_set_carrier(int fd, const std::string &name, bool up);
 /// Sets MAC and MTU as tap_open() does, in whatever namespace the interface is. Control thread; throws `error`.
@@ -63,24 +71,23 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept;
 /// Makes an interface not persistent: it is removed when its fd is closed.
 void tap_forget(int fd) noexcept;
 
-/// Writes one frame of up to 16 segments. False: the kernel did not take it.
-bool tap_write(int fd, const rte_mbuf &m) noexcept;
+/// Writes one frame, which begins with a vnet_header. False: the kernel did not take it.
+bool tap_write(int fd, std::span<const iovec> frame) noexcept;
 
+/// Room for the longest frame and more: a frame that the kernel leaves to be segmented has fewer than 64 KiB.
+using tap_buffer = std::array<std::uint8_t, 65536 + 1024>;
+/// A frame in a tap_buffer.
+struct tap_frame {
+    vnet_header header;
+    std::span<std::uint8_t> bytes;
+};
 enum class tap_result {
-    frame,   ///< a frame is in the mbufs, its checksum complete
-    bad,     ///< the frame does not fit or is not a plain one; the mbufs hold nothing
+    frame,   ///< a frame was read
+    bad,     ///< a frame was read that does not fit
     empty,   ///< nothing to read
     removed, ///< the interface is gone
 };
-/// Reads one frame into at most `n` empty mbufs: `into`, `into` - 1, … . `used` is the number of those that make up the
-/// packet, which begins with *into.
-tap_result tap_read(int fd, rte_mbuf **into, unsigned n, unsigned &used) noexcept;
-
-/// Reads one frame and discards it.
-void tap_discard(int fd) noexcept;
-
-/// Completes the checksum of the bytes from `start` on; the field at `start` + `offset` holds the sum of the
-/// pseudo-header. False: that is not inside the packet, or the field is not in its first segment.
-bool complete_checksum(rte_mbuf &m, unsigned start, unsigned offset) noexcept;
+/// Reads one frame.
+tap_result tap_read(int fd, tap_buffer &buffer, tap_frame &frame) noexcept;
 
 } // namespace halfpoll

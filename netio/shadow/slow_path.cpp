@@ -3,8 +3,12 @@
 #include <halfpoll/start_thread.hpp>
 #include <halfpoll/stat_add.hpp>
 
+#include "mbuf_stock.hpp"
+#include "netio/xmit/handover.hpp"
 #include "netio/xmit/xmit.hpp"
 #include "punt_ring.hpp"
+#include "shadow_gro.hpp"
+#include "shadow_gso.hpp"
 #include "shadow_tap.hpp"
 
 #include "runtime/base/announce.hpp"
@@ -23,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <thread>
+#include <time.h>
 #include <unistd.h>
 
 namespace halfpoll
@@ -32,6 +37,10 @@ namespace
 {
 
 constexpr unsigned events_per_turn = 16;
+// A segmented frame brings packets faster than a device sends them. A ring in which no room comes in that time has lost
+// its consumer.
+constexpr long room_wait_ns = 20'000;
+constexpr unsigned room_waits = 50;
 
 void ring_doorbell(int fd) noexcept
 {
@@ -84,23 +93,30 @@ struct slow_path::impl {
     std::shared_ptr<void> alive = std::make_shared<int>();
 
     // Of the thread alone.
-    std::array<rte_mbuf *, 2 * NET_BURST> stock; ///< empty mbufs for the next reads
-    unsigned stocked = 0;
+    tap_buffer buffer;                          ///< the frame that was read last
+    mbuf_stock stock;                           ///< for the packets of frames from the kernel
+    gro_batch merging;                          ///< packets for the kernel
+    std::array<rte_mbuf *, NET_BURST> outgoing; ///< packets from the kernel, to one device
+    unsigned outgoing_count = 0;
 
-    impl(slow_path &s, net_core &c, slow_path_options o) : self(s), core(c), options(std::move(o)) {}
+    impl(slow_path &s, net_core &c, slow_path_options o) : self(s), core(c), options(std::move(o)), stock(c.pool()) {}
     ~impl();
 
     void start();
     void run() noexcept;
     bool carry_punted() noexcept;
     void carry_all_punted() noexcept;
+    void write_merged() noexcept;
     bool rings_empty() const noexcept;
     bool announce_sleep(bool more) noexcept;
     void from_kernel(shadow &s) noexcept;
+    unsigned send_frame(shadow &s, const tap_frame &frame) noexcept;
+    void send_outgoing(shadow &s) noexcept;
+    void wait_for_room(const net_device &dev) const noexcept;
+    void note_removed(shadow &s) noexcept;
+    void look_at_features(shadow &s);
     void report_deleted();
     void exchange_fd(shadow &s, int fd);
-    bool refill(unsigned want) noexcept;
-    unsigned segments_of(const net_device &dev) const noexcept;
     void release_leaving() noexcept;
 };
 
@@ -183,7 +199,6 @@ void slow_path::impl::run() noexcept
             release_leaving();
         }
     }
-    rte_pktmbuf_free_bulk(stock.data(), stocked);
 }
 
 /// Writes a burst from each CPU's ring; true if one of the rings may hold more.
@@ -194,14 +209,27 @@ bool slow_path::impl::carry_punted() noexcept
         rte_mbuf *pkts[NET_BURST];
         shadow *to[NET_BURST];
         const unsigned n = ring->dequeue(pkts, to);
+        merging.clear();
         for (unsigned i = 0; i < n; ++i) {
-            shadow_stats &stats = to[i]->stats;
-            stat_add(tap_write(to[i]->fd, *pkts[i]) ? stats.to_kernel : stats.to_kernel_drops);
+            merging.add(*pkts[i], to[i],
+                        {.tcp = to[i]->gro.load(std::memory_order_relaxed),
+                         .udp = to[i]->gro_udp.load(std::memory_order_relaxed)});
         }
+        write_merged();
         rte_pktmbuf_free_bulk(pkts, n);
         more |= n == NET_BURST;
     }
     return more;
+}
+
+void slow_path::impl::write_merged() noexcept
+{
+    for (unsigned i = 0; i < merging.frames(); ++i) {
+        shadow &to = *static_cast<shadow *>(merging.to(i));
+        const std::span frame = merging.gather(i);
+        const bool written = !frame.empty() && tap_write(to.fd, frame);
+        stat_add(written ? to.stats.to_kernel : to.stats.to_kernel_drops, merging.packets(i));
+    }
 }
 
 /// Writes all packets that were published before the call.
@@ -228,60 +256,83 @@ bool slow_path::impl::announce_sleep(bool more) noexcept
     return rings_empty();
 }
 
-bool slow_path::impl::refill(unsigned want) noexcept
-{
-    const auto missing = static_cast<unsigned>(stock.size()) - stocked;
-    if (stocked < want && rte_pktmbuf_alloc_bulk(core.pool(), stock.data() + stocked, missing) == 0) {
-        stocked += missing;
-    }
-    return stocked >= want;
-}
-
-/// Number of mbufs that the longest frame of a device needs.
-unsigned slow_path::impl::segments_of(const net_device &dev) const noexcept
-{
-    const unsigned room = rte_pktmbuf_data_room_size(core.pool()) - RTE_PKTMBUF_HEADROOM;
-    return std::min((xmit_max_frame(dev) + room - 1) / room, static_cast<unsigned>(stock.size()));
-}
-
-/// Sends one burst from a TAP to its device. Further frames wait for the next turn, so that rings and TAPs are served
-/// fairly.
+/// Sends frames from a TAP to its device, until they were a burst of packets. Further frames wait for the next turn, so
+/// that rings and TAPs are served fairly.
 void slow_path::impl::from_kernel(shadow &s) noexcept
 {
-    rte_mbuf *pkts[NET_BURST];
-    const unsigned segments = segments_of(*s.dev);
-    unsigned n = 0;
-    for (unsigned reads = 0; reads < NET_BURST; ++reads) {
-        if (!refill(segments)) {
-            tap_discard(s.fd);
-            stat_add(s.stats.from_kernel_drops);
-            break;
-        }
-        unsigned used = 0;
-        const tap_result result = tap_read(s.fd, &stock[stocked - 1], segments, used);
+    tap_result result = tap_result::frame;
+    for (unsigned packets = 0; packets < NET_BURST && result != tap_result::empty && result != tap_result::removed;) {
+        tap_frame frame;
+        result = tap_read(s.fd, buffer, frame);
         if (result == tap_result::frame) {
-            pkts[n++] = stock[stocked - 1];
-            stocked -= used;
+            packets += send_frame(s, frame);
         } else if (result == tap_result::bad) {
             stat_add(s.stats.from_kernel_drops);
-        } else {
-            if (result == tap_result::removed) {
-                epoll_ctl(epoll_fd, EPOLL_CTL_DEL, s.fd, nullptr); // it would report the error for ever
-                s.deleted.store(true, std::memory_order_relaxed);
-                core.post([this, here = std::weak_ptr<void>(alive)] {
-                    if (!here.expired()) {
-                        report_deleted();
-                    }
-                });
-            }
-            break;
+            ++packets;
         }
     }
-    if (n > 0) {
-        const unsigned sent = core.foreign_xmit(0, *s.dev, pkts, n);
-        stat_add(s.stats.from_kernel, sent);
-        stat_add(s.stats.from_kernel_drops, n - sent);
+    send_outgoing(s);
+    if (result == tap_result::removed) {
+        note_removed(s);
     }
+}
+
+/// Sends the packets that a frame stands for; returns their number.
+unsigned slow_path::impl::send_frame(shadow &s, const tap_frame &frame) noexcept
+{
+    std::optional<wire_packets> packets = wire_packets::of(frame.header, frame.bytes);
+    if (!packets) {
+        stat_add(s.stats.from_kernel_drops);
+        return 1;
+    }
+    const unsigned most = stock.segments_of(xmit_max_frame(*s.dev));
+    for (unsigned i = 0; i < packets->count(); ++i) {
+        const wire_packets::packet packet = packets->next();
+        rte_mbuf *m = stock.packet(packet.headers, packet.payload, most);
+        if (m == nullptr) {
+            stat_add(s.stats.from_kernel_drops);
+            continue;
+        }
+        outgoing[outgoing_count++] = m;
+        if (outgoing_count == NET_BURST) {
+            send_outgoing(s);
+        }
+    }
+    return packets->count();
+}
+
+void slow_path::impl::send_outgoing(shadow &s) noexcept
+{
+    if (outgoing_count != 0) {
+        wait_for_room(*s.dev);
+        const unsigned sent = core.foreign_xmit(0, *s.dev, outgoing.data(), outgoing_count);
+        stat_add(s.stats.from_kernel, sent);
+        stat_add(s.stats.from_kernel_drops, outgoing_count - sent);
+        outgoing_count = 0;
+    }
+}
+
+/// Waits until the outgoing packets have room on their way. Meanwhile frames wait in the TAP, whose length the kernel
+/// limits (`txqueuelen`).
+void slow_path::impl::wait_for_room(const net_device &dev) const noexcept
+{
+    constexpr timespec pause{.tv_sec = 0, .tv_nsec = room_wait_ns};
+    for (unsigned i = 0;
+         i < room_waits && dev.running.load(std::memory_order_relaxed) && foreign_room(core, 0, dev) < outgoing_count;
+         ++i) {
+        nanosleep(&pause, nullptr);
+    }
+}
+
+void slow_path::impl::note_removed(shadow &s) noexcept
+{
+    epoll_ctl(epoll_fd, EPOLL_CTL_DEL, s.fd, nullptr); // it would report the error for ever
+    s.deleted.store(true, std::memory_order_relaxed);
+    core.post([this, here = std::weak_ptr<void>(alive)] {
+        if (!here.expired()) {
+            report_deleted();
+        }
+    });
 }
 
 /// Runs on the control thread: the shadow may have been removed since.
@@ -297,6 +348,18 @@ void slow_path::impl::report_deleted()
             }
         }
     }
+}
+
+/// Reads what the operator allows to be merged (`ethtool -K`); nothing, if that cannot be read.
+void slow_path::impl::look_at_features(shadow &s)
+{
+    gro_kinds kinds;
+    try {
+        kinds = tap_gro(options.netns, s.fd);
+    } catch (const error &) { // the interface has just been deleted
+    }
+    s.gro.store(kinds.tcp, std::memory_order_relaxed);
+    s.gro_udp.store(kinds.udp && s.uso, std::memory_order_relaxed);
 }
 
 /// Gives a shadow another interface under the same fd number, because the thread keeps writing to that number. Writes
@@ -342,8 +405,10 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
     s->fd = t.fd;
     s->kernel_ifindex = t.ifindex;
     s->created = t.created;
+    s->uso = t.uso;
     shadow &added = *impl_->shadows.emplace_back(std::move(s));
     try {
+        impl_->look_at_features(added);
         epoll_event event{.events = EPOLLIN, .data = {.ptr = &added}};
         if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, added.fd, &event) != 0) {
             throw_errno(errno, "shadow " + name + ": epoll");
@@ -390,9 +455,11 @@ void slow_path::exchange_shadow(shadow &s, const std::string &name)
     s.identity = name;
     s.kernel_ifindex = t.ifindex;
     s.created = t.created;
+    s.uso = t.uso;
     s.moved = false;
     s.failure.clear();
     s.deleted.store(false, std::memory_order_relaxed);
+    impl_->look_at_features(s);
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
     if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
         const int err = errno;
@@ -459,6 +526,7 @@ bool slow_path::look_at(shadow &s)
     if (!s.failure.empty() || place.where == tap_place::gone) {
         return false; // the slow-path thread reports it
     }
+    impl_->look_at_features(s);
     const int ifindex = moved ? shadow::NO_IFINDEX : place.ifindex;
     if (s.name == place.name && s.moved == moved && s.kernel_ifindex == ifindex) {
         return false;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace halfpoll::test
@@ -36,6 +37,12 @@ public:
     {
         const std::lock_guard lock(mutex_);
         return tx_;
+    }
+    /// The frames that were sent, which the wire forgets.
+    std::vector<frame> take_sent()
+    {
+        const std::lock_guard lock(mutex_);
+        return std::exchange(tx_, {});
     }
     void forget_sent()
     {

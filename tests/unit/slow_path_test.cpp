@@ -18,7 +18,10 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -545,28 +548,6 @@ TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
     close(fd);
 }
 
-TEST_F(slow_path_test, a_checksum_is_completed_inside_the_packet)
-{
-    rte_mbuf *m = rte_pktmbuf_alloc(pool_);
-    rte_mbuf *tail = rte_pktmbuf_alloc(pool_);
-    auto *bytes = reinterpret_cast<std::uint8_t *>(rte_pktmbuf_append(m, 20));
-    std::fill_n(bytes, 20, std::uint8_t{0});
-    EXPECT_TRUE(complete_checksum(*m, 10, 8));
-    EXPECT_FALSE(complete_checksum(*m, 10, 9));
-    EXPECT_FALSE(complete_checksum(*m, 65535, 65535));
-    bytes[10] = bytes[11] = 0xff; // the sum is 0
-    bytes[18] = bytes[19] = 0;
-    EXPECT_TRUE(complete_checksum(*m, 10, 8));
-    EXPECT_EQ(bytes[18], 0xff);
-    EXPECT_EQ(bytes[19], 0xff);
-    bytes[18] = bytes[19] = 0;
-    std::memcpy(rte_pktmbuf_append(tail, 3), "\x01\x02\x03", 3); // the words 0x0102 and 0x0300
-    ASSERT_EQ(rte_pktmbuf_chain(m, tail), 0);
-    EXPECT_TRUE(complete_checksum(*m, 10, 8));
-    EXPECT_EQ(bytes[18] << 8 | bytes[19], 0xffff ^ 0x0402);
-    rte_pktmbuf_free(m);
-}
-
 TEST_F(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_addresses)
 {
     EXPECT_TRUE(add_lan0().created);
@@ -723,6 +704,211 @@ TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
     EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
     slow_->destroy_released("renamed"); // a second time it does nothing
     EXPECT_EQ(netns_.ip("-o link").find("renamed"), std::string::npos);
+}
+
+// ---- TCP through the shadow, whose other end is a kernel ----
+
+/// A host at the other end of the wire: the kernel of another namespace, without offloads.
+class neighbour
+{
+public:
+    neighbour(test::fake_wire &wire, rte_mempool *pool) : wire_(wire), pool_(pool)
+    {
+        {
+            const netns_scope inside(netns_.name());
+            fd_ = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+            ifreq request{};
+            std::strcpy(request.ifr_name, "eth0");
+            request.ifr_flags = IFF_TAP | IFF_NO_PI;
+            if (fd_ < 0 || ioctl(fd_, TUNSETIFF, &request) < 0) {
+                throw std::runtime_error("no TAP");
+            }
+        }
+        netns_.ip("addr add 192.0.2.2/24 dev eth0");
+        netns_.ip("addr add 2001:db8::2/64 dev eth0 nodad");
+        netns_.ip("link set eth0 up");
+        pump_ = std::thread([this] { pump(); });
+    }
+    ~neighbour()
+    {
+        stop_ = true;
+        pump_.join();
+        close(fd_);
+    }
+    neighbour(const neighbour &) = delete;
+    neighbour &operator=(const neighbour &) = delete;
+    const std::string &netns() const { return netns_.name(); }
+
+private:
+    void pump()
+    {
+        while (!stop_) {
+            const std::vector<frame> sent = wire_.take_sent();
+            for (const frame &f : sent) {
+                [[maybe_unused]] const ssize_t written = write(fd_, f.data(), f.size());
+            }
+            frame f(2000);
+            ssize_t got = 0;
+            while (rte_mempool_avail_count(pool_) > pool_size / 2 && (got = read(fd_, f.data(), f.size())) > 0) {
+                wire_.inject(pool_, {f.begin(), f.begin() + got});
+            }
+            if (sent.empty() && got <= 0) {
+                usleep(100);
+            }
+        }
+    }
+
+    test::test_netns netns_{"slow-neighbour"};
+    test::fake_wire &wire_;
+    rte_mempool *pool_;
+    int fd_ = -1;
+    std::atomic<bool> stop_{false};
+    std::thread pump_;
+};
+
+/// A TCP connection from one namespace to an address of another one.
+struct connection {
+    int client = -1, server = -1;
+
+    connection(const std::string &from, const std::string &to, int family, const sockaddr *address, socklen_t length)
+    {
+        const int listener = socket_in(to, family);
+        client = socket_in(from, family);
+        const int one = 1;
+        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (bind(listener, address, length) == 0 && listen(listener, 1) == 0 && connect(client, address, length) == 0) {
+            server = accept(listener, nullptr, nullptr);
+        }
+        close(listener);
+    }
+    ~connection()
+    {
+        close(client);
+        close(server);
+    }
+    connection(const connection &) = delete;
+    connection &operator=(const connection &) = delete;
+
+    static int socket_in(const std::string &netns, int family)
+    {
+        const netns_scope inside(netns);
+        return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    }
+    /// Sends bytes from one end to the other, and returns what arrives.
+    static frame carry(int from, int to, const frame &data)
+    {
+        std::thread sender([&] {
+            for (std::size_t at = 0; at < data.size();) {
+                const ssize_t n = send(from, data.data() + at, data.size() - at, MSG_NOSIGNAL);
+                if (n <= 0) {
+                    break;
+                }
+                at += static_cast<std::size_t>(n);
+            }
+        });
+        frame arrived(data.size());
+        std::size_t at = 0;
+        for (ssize_t n = 1; at < arrived.size() && n > 0; at += n > 0 ? static_cast<std::size_t>(n) : 0) {
+            n = recv(to, arrived.data() + at, arrived.size() - at, 0);
+        }
+        sender.join();
+        arrived.resize(at);
+        return arrived;
+    }
+};
+
+frame pattern(std::size_t length)
+{
+    frame f(length);
+    for (std::size_t i = 0; i < length; ++i) {
+        f[i] = static_cast<std::uint8_t>(i * 2654435761U >> 13);
+    }
+    return f;
+}
+
+/// Connections to TCP port 5001 of lan0 for both families carry bytes both ways.
+class slow_path_bulk_test : public slow_path_test
+{
+protected:
+    slow_path_bulk_test() { punt_as_ = PUNT_KERNEL; }
+
+    void carry_both_ways(const neighbour &peer, std::size_t length)
+    {
+        sockaddr_in v4{};
+        v4.sin_family = AF_INET;
+        v4.sin_port = htons(5001);
+        v4.sin_addr.s_addr = inet_addr("192.0.2.1");
+        sockaddr_in6 v6{};
+        v6.sin6_family = AF_INET6;
+        v6.sin6_port = htons(5001);
+        inet_pton(AF_INET6, "2001:db8::1", &v6.sin6_addr);
+        carry(peer, AF_INET, reinterpret_cast<sockaddr *>(&v4), sizeof v4, length);
+        carry(peer, AF_INET6, reinterpret_cast<sockaddr *>(&v6), sizeof v6, length);
+    }
+    std::uint64_t kernel_counts(const std::string &what)
+    {
+        return std::stoull(netns_.exec("cat /sys/class/net/lan0/statistics/" + what));
+    }
+
+private:
+    void carry(const neighbour &peer, int family, const sockaddr *address, socklen_t size, std::size_t length)
+    {
+        const connection c(peer.netns(), netns_.name(), family, address, size);
+        ASSERT_GE(c.server, 0) << std::strerror(errno);
+        const frame data = pattern(length);
+        EXPECT_TRUE(connection::carry(c.client, c.server, data) == data);
+        EXPECT_TRUE(connection::carry(c.server, c.client, data) == data);
+    }
+};
+
+TEST_F(slow_path_bulk_test, tcp_passes_both_ways_in_frames_of_many_packets)
+{
+    shadow &s = add_lan0();
+    netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
+    const neighbour peer(wire_, pool_);
+    carry_both_ways(peer, 4'000'000);
+    EXPECT_GE(s.stats.to_kernel.load(), 2 * 4'000'000U / 1460) << "packets of the wire are counted";
+    EXPECT_GE(s.stats.from_kernel.load(), 2 * 4'000'000U / 1460);
+    EXPECT_LT(kernel_counts("rx_packets"), s.stats.to_kernel.load());
+    EXPECT_LT(2 * kernel_counts("tx_packets"), s.stats.from_kernel.load());
+}
+
+TEST_F(slow_path_bulk_test, ethtool_shows_the_offloads_and_is_obeyed)
+{
+    if (test::run("ethtool --version").status != 0) {
+        GTEST_SKIP() << "there is no ethtool";
+    }
+    shadow &s = add_lan0();
+    netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
+    const std::string features = netns_.exec("ethtool -k lan0");
+    EXPECT_THAT(features, HasSubstr("tcp-segmentation-offload: on"));
+    EXPECT_THAT(features, HasSubstr("tx-tcp6-segmentation: on"));
+    EXPECT_THAT(features, HasSubstr(s.uso ? "tx-udp-segmentation: on" : "tx-udp-segmentation: off"));
+    EXPECT_TRUE(s.gro);
+    EXPECT_FALSE(s.gro_udp) << "as in the kernel, unless it is asked for";
+    netns_.exec("ethtool -K lan0 rx-udp-gro-forwarding on");
+    EXPECT_FALSE(slow_->look_at(s)) << "it has the same name and place";
+    EXPECT_EQ(s.gro_udp, s.uso);
+    netns_.exec("ethtool -K lan0 tso off gro off");
+    slow_->look_at(s);
+    EXPECT_FALSE(s.gro);
+    EXPECT_FALSE(s.gro_udp);
+    const neighbour peer(wire_, pool_);
+    carry_both_ways(peer, 300'000);
+    EXPECT_TRUE(eventually([&] { return kernel_counts("rx_packets") == s.stats.to_kernel.load(); }));
+    EXPECT_TRUE(eventually(
+        [&] { return kernel_counts("tx_packets") == s.stats.from_kernel.load() + s.stats.from_kernel_drops.load(); }));
+}
+
+TEST_F(slow_path_bulk_test, an_interface_that_was_made_without_frame_headers_is_adopted)
+{
+    netns_.ip("tuntap add lan0 mode tap");
+    shadow &s = add_lan0();
+    EXPECT_FALSE(s.created);
+    netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
+    const neighbour peer(wire_, pool_);
+    carry_both_ways(peer, 1'000'000);
+    EXPECT_LT(kernel_counts("tx_packets"), s.stats.from_kernel.load());
 }
 
 // ---- the interface is renamed or moved ----

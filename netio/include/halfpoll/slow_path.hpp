@@ -46,12 +46,12 @@ struct punt_limit {
 /// Largest limit, which no CPU reaches.
 inline constexpr unsigned PUNT_RATE_MAX = 10'000'000;
 inline constexpr unsigned PUNT_BURST_MAX = 1'000'000;
-/// Limits by class. TCP to the box needs more than 100 Mbit/s; redirects are rare. What the kernel forwards by its
-/// configuration is limited by the ring alone, of which it may fill half.
+/// Limits by class. 400,000 packets of TCP to the box are more than 4 Gbit/s; redirects are rare. What the
+/// kernel forwards by its configuration is limited by the ring alone, of which it may fill half.
 struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
     punt_limits() : array{}
     {
-        (*this)[PUNT_LOCAL] = {.packets_per_second = 100'000, .burst = 1'000};
+        (*this)[PUNT_LOCAL] = {.packets_per_second = 400'000, .burst = 1'000};
         (*this)[PUNT_REDIRECT] = {.packets_per_second = 10, .burst = 10};
         (*this)[PUNT_KERNEL] = {.packets_per_second = PUNT_RATE_MAX, .burst = PUNT_BURST_MAX};
     }
@@ -64,7 +64,8 @@ struct slow_path_options {
     unsigned ring_size = 1024; ///< packets from each CPU that may wait for the kernel, 1 to 2^20
 };
 
-/// Counters of one shadow, in packets. Relaxed atomics; the slow-path thread writes, any thread reads.
+/// Counters of one shadow, in packets of the wire: a frame that the kernel gets or gives for several packets counts as
+/// them, and a malformed one as one. Relaxed atomics; the slow-path thread writes, any thread reads.
 struct shadow_stats {
     std::atomic<std::uint64_t> to_kernel{0}, to_kernel_drops{0}, from_kernel{0}, from_kernel_drops{0};
 };
@@ -87,6 +88,9 @@ struct shadow {
     std::atomic<bool> deleted{false};
     std::string failure; ///< why there is no kernel interface, else empty
     shadow_stats stats;
+    bool uso = false; ///< the kernel knows UDP packets that are segmented later (Linux 6.2)
+    /// TCP and UDP packets to the kernel may be merged. Written by the control thread, relaxed.
+    std::atomic<bool> gro{false}, gro_udp{false};
 };
 
 /// The number of packets of a slow_path::punt() by what became of them.
@@ -99,8 +103,9 @@ struct punt_result {
 
 /// Carries packets between the data CPUs and the shadows, on a thread of its own, because a write to a TAP runs the
 /// kernel's stack on the caller. Each CPU has a single-producer ring towards the thread; packets from the kernel go
-/// through net_core::foreign_xmit(), as producer 0. Checksums that the kernel leaves to offload are completed here;
-/// segmentation offload stays off. Control thread, unless a member says otherwise.
+/// through net_core::foreign_xmit(), as producer 0. Checksums and segmentation that the kernel leaves to offload are
+/// done here; packets of a TCP flow that follow each other go to the kernel as one frame (its GRO). Control thread,
+/// unless a member says otherwise.
 class slow_path
 {
 public:
@@ -145,7 +150,8 @@ public:
     /// Sets the kernel interface's MAC and MTU back to the device's after the device has refused `mac` or `mtu`, unless
     /// they have been changed again meanwhile. Throws `error`.
     void set_back(shadow &s, const rte_ether_addr &mac, std::uint32_t mtu);
-    /// Reads the present name and namespace of a shadow's kernel interface. False: neither has changed. Throws `error`.
+    /// Reads the present name, namespace and `ethtool -K` features of a shadow's kernel interface. False: neither name
+    /// nor namespace has changed. Throws `error`.
     bool look_at(shadow &s);
     /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
