@@ -43,6 +43,7 @@ shadow *link_mirror::shadow_of(const link_message &message)
         if (s->name != message.name) {
             look_at(*s);
         }
+        slow_.look_at_offloads(*s);
     } else {
         for (shadow *moved : slow_.shadows()) {
             if (moved->moved) {

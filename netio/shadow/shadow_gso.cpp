@@ -76,8 +76,10 @@ bool wire_packets::find_headers(const vnet_header &header) noexcept
     const auto length = static_cast<std::uint16_t>(frame_.size() - transport_);
     partial_ = fold(get16(transport + field) + std::uint32_t{static_cast<std::uint16_t>(~length)});
     id_ = get16(ip + 4);
-    sequence_ = get32(transport + 4);
-    tcp_flags_ = transport[13];
+    if (tcp_) {
+        sequence_ = get32(transport + 4);
+        tcp_flags_ = transport[13];
+    }
     return true;
 }
 

@@ -114,7 +114,6 @@ struct slow_path::impl {
     void send_outgoing(shadow &s) noexcept;
     void wait_for_room(const net_device &dev) const noexcept;
     void note_removed(shadow &s) noexcept;
-    void look_at_features(shadow &s);
     void report_deleted();
     void exchange_fd(shadow &s, int fd);
     void release_leaving() noexcept;
@@ -350,18 +349,6 @@ void slow_path::impl::report_deleted()
     }
 }
 
-/// Reads what the operator allows to be merged (`ethtool -K`); nothing, if that cannot be read.
-void slow_path::impl::look_at_features(shadow &s)
-{
-    gro_kinds kinds;
-    try {
-        kinds = tap_gro(options.netns, s.fd);
-    } catch (const error &) { // the interface has just been deleted
-    }
-    s.gro.store(kinds.tcp, std::memory_order_relaxed);
-    s.gro_udp.store(kinds.udp && s.uso, std::memory_order_relaxed);
-}
-
 /// Gives a shadow another interface under the same fd number, because the thread keeps writing to that number. Writes
 /// to an interface that is gone have failed.
 void slow_path::impl::exchange_fd(shadow &s, int fd)
@@ -408,7 +395,7 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
     s->uso = t.uso;
     shadow &added = *impl_->shadows.emplace_back(std::move(s));
     try {
-        impl_->look_at_features(added);
+        look_at_offloads(added);
         epoll_event event{.events = EPOLLIN, .data = {.ptr = &added}};
         if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, added.fd, &event) != 0) {
             throw_errno(errno, "shadow " + name + ": epoll");
@@ -459,7 +446,7 @@ void slow_path::exchange_shadow(shadow &s, const std::string &name)
     s.moved = false;
     s.failure.clear();
     s.deleted.store(false, std::memory_order_relaxed);
-    impl_->look_at_features(s);
+    look_at_offloads(s);
     epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
     if (epoll_ctl(impl_->epoll_fd, EPOLL_CTL_ADD, s.fd, &event) != 0) {
         const int err = errno;
@@ -526,7 +513,6 @@ bool slow_path::look_at(shadow &s)
     if (!s.failure.empty() || place.where == tap_place::gone) {
         return false; // the slow-path thread reports it
     }
-    impl_->look_at_features(s);
     const int ifindex = moved ? shadow::NO_IFINDEX : place.ifindex;
     if (s.name == place.name && s.moved == moved && s.kernel_ifindex == ifindex) {
         return false;
@@ -537,10 +523,22 @@ bool slow_path::look_at(shadow &s)
     if (!moved) {
         tap_identify(impl_->options.netns, ifindex, s.identity);
     }
+    look_at_offloads(s);
     if (on_place) {
         on_place(s);
     }
     return true;
+}
+
+void slow_path::look_at_offloads(shadow &s)
+{
+    gro_kinds kinds;
+    try {
+        kinds = tap_gro(impl_->options.netns, s.fd);
+    } catch (const error &) { // the interface has just been deleted
+    }
+    s.gro.store(kinds.tcp, std::memory_order_relaxed);
+    s.gro_udp.store(kinds.udp && s.uso, std::memory_order_relaxed);
 }
 
 void slow_path::destroy_released(const std::string &name) noexcept { tap_destroy(impl_->options.netns, name); }

@@ -35,6 +35,8 @@ std::optional<std::vector<bytes>> cut(const vnet_header &header, const bytes &fr
     return all;
 }
 
+std::vector<bytes> just(const bytes &packet) { return std::vector<bytes>(1, packet); }
+
 struct gso_case {
     const char *what;
     flow_packet frame;
@@ -46,7 +48,6 @@ const std::vector<gso_case> cases = {
     {"a last packet that is whole", {.payload = 4344}, 1448},
     {"a last packet of one byte", {.payload = 1449}, 1448},
     {"an odd size", {.payload = 5000}, 333},
-    {"one packet", {.payload = 1448}, 1448},
     {"the longest", {.id = 65530, .options = {}, .payload = 65535 - 40}, 1460},
     {"sequence numbers that wrap", {.sequence = 0xFFFFFF00, .payload = 3000}, 1000},
     {"PSH and FIN", {.flags = 0x19, .payload = 3000}, 1000},
@@ -96,18 +97,18 @@ TEST(shadow_gso, any_sums_come_out_as_the_kernels)
 TEST(shadow_gso, a_plain_frame_is_one_packet)
 {
     const flow_packet p{.payload = 100};
-    EXPECT_EQ(cut({}, p.frame()), std::vector{p.frame()});
+    EXPECT_EQ(cut({}, p.frame()), just(p.frame()));
     vnet_header unfinished = p.header(0);
     unfinished.gso_type = vnet_header::GSO_NONE;
-    EXPECT_EQ(cut(unfinished, p.frame(true)), std::vector{p.frame()}) << "its checksum is completed";
-    EXPECT_EQ(cut({}, bytes{1, 2, 3}), std::vector{(bytes{1, 2, 3})});
+    EXPECT_EQ(cut(unfinished, p.frame(true)), just(p.frame())) << "its checksum is completed";
+    EXPECT_EQ(cut({}, bytes{1, 2, 3}), just({1, 2, 3}));
 }
 
 TEST(shadow_gso, a_frame_that_is_too_small_to_be_cut_is_one_packet)
 {
     for (const unsigned payload : {0U, 1U, 1000U}) {
         const flow_packet p{.payload = payload};
-        EXPECT_EQ(cut(p.header(1000), p.frame(true)), std::vector{p.frame()}) << payload;
+        EXPECT_EQ(cut(p.header(1000), p.frame(true)), just(p.frame())) << payload;
     }
 }
 

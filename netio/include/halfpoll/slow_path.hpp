@@ -150,9 +150,10 @@ public:
     /// Sets the kernel interface's MAC and MTU back to the device's after the device has refused `mac` or `mtu`, unless
     /// they have been changed again meanwhile. Throws `error`.
     void set_back(shadow &s, const rte_ether_addr &mac, std::uint32_t mtu);
-    /// Reads the present name, namespace and `ethtool -K` features of a shadow's kernel interface. False: neither name
-    /// nor namespace has changed. Throws `error`.
+    /// Reads the present name and namespace of a shadow's kernel interface. False: neither has changed. Throws `error`.
     bool look_at(shadow &s);
+    /// Reads what the operator allows to be merged for the kernel interface (`ethtool -K`), after a message about it.
+    void look_at_offloads(shadow &s);
     /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
     /// Sets the kernel interface's carrier. Throws `error`.
