@@ -4,6 +4,7 @@
 #include <halfpoll/net_core.hpp>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 

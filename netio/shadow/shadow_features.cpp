@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "shadow_features.hpp"
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "vnet_header.hpp"
-
 #include <halfpoll/net_core.hpp>
+
+#include "vnet_header.hpp"
 
 #include <array>
 #include <cstdint>
@@ -28,7 +28,7 @@ struct gro_kinds {
 class gro_batch
 {
 public:
-    static constexpr unsigned PACKETS = NET_BURST;
+    static constexpr unsigned PACKETS = 2 * NET_BURST; ///< enough for the longest frame of whole Ethernet packets
 
     /// Forgets all packets.
     void clear() noexcept { frames_count_ = packets_count_ = 0; }
@@ -45,8 +45,8 @@ public:
     std::span<const iovec> gather(unsigned frame) noexcept;
 
 private:
-    static constexpr unsigned PIECES = 2 * NET_BURST; ///< segments of the packets of one frame
-    static constexpr unsigned LONGEST_HEADERS = 256;  ///< of packets that are merged
+    static constexpr unsigned PIECES = PACKETS;      ///< segments of the packets of one frame
+    static constexpr unsigned LONGEST_HEADERS = 256; ///< of packets that are merged
 
     /// What is known of a packet's headers. Offsets are from the beginning of the frame, whose first segment contains
     /// the headers of a packet that may be merged.

@@ -200,14 +200,17 @@ void slow_path::impl::run() noexcept
     }
 }
 
-/// Writes a burst from each CPU's ring; true if one of the rings may hold more.
+/// Writes a batch from each CPU's ring; true if one of the rings may hold more.
 bool slow_path::impl::carry_punted() noexcept
 {
     bool more = false;
     for (const auto &ring : rings) {
-        rte_mbuf *pkts[NET_BURST];
-        shadow *to[NET_BURST];
-        const unsigned n = ring->dequeue(pkts, to);
+        rte_mbuf *pkts[gro_batch::PACKETS];
+        shadow *to[gro_batch::PACKETS];
+        unsigned n = 0;
+        for (unsigned got = NET_BURST; got == NET_BURST && n < gro_batch::PACKETS; n += got) {
+            got = ring->dequeue(pkts + n, to + n);
+        }
         merging.clear();
         for (unsigned i = 0; i < n; ++i) {
             merging.add(*pkts[i], to[i],
@@ -216,7 +219,7 @@ bool slow_path::impl::carry_punted() noexcept
         }
         write_merged();
         rte_pktmbuf_free_bulk(pkts, n);
-        more |= n == NET_BURST;
+        more |= n == gro_batch::PACKETS;
     }
     return more;
 }
