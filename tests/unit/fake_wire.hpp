@@ -5,9 +5,12 @@
 
 #include <rte_mbuf.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -22,6 +25,9 @@ class fake_wire
 {
 public:
     explicit fake_wire(std::uint8_t last_mac_byte) : mac{{0x02, 0, 0, 0, 0, last_mac_byte}} {}
+    ~fake_wire() { ::close(event_fd_); }
+    fake_wire(const fake_wire &) = delete;
+    fake_wire &operator=(const fake_wire &) = delete;
 
     void inject(rte_mempool *pool, const frame &f)
     {
@@ -32,6 +38,9 @@ public:
         std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
         const std::lock_guard lock(mutex_);
         rx_.push_back(m);
+        if (interrupt_) {
+            raise_interrupt();
+        }
     }
     std::vector<frame> sent() const
     {
@@ -78,8 +87,18 @@ public:
 
 private:
     friend class fake_port;
+    void raise_interrupt()
+    {
+        const std::uint64_t one = 1;
+        if (write(event_fd_, &one, sizeof one) < 0) {
+            std::abort();
+        }
+    }
+
     mutable std::mutex mutex_;
     std::deque<rte_mbuf *> rx_;
+    const int event_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    bool interrupt_ = false; ///< enabled
     std::vector<frame> tx_;
     bool up_ = true;
     std::uint32_t mtu_ = 1500;
@@ -138,7 +157,8 @@ public:
         const std::lock_guard lock(wire_.mutex_);
         wire_.notify_ = std::move(notify);
     }
-    rx_wait wait_of(std::uint16_t) override { return {-1, source_kind::multishot, "no interrupt"}; }
+    /// With an interrupt: a data CPU that polls takes the processor from what is tested beside it.
+    rx_wait wait_of(std::uint16_t) override { return {.fd = wire_.event_fd_}; }
 
     std::uint16_t rx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
@@ -155,8 +175,18 @@ public:
         const std::lock_guard lock(wire_.mutex_);
         return !wire_.rx_.empty();
     }
-    int rx_irq_enable(std::uint16_t) noexcept override { return -ENOTSUP; }
-    int rx_irq_disable(std::uint16_t) noexcept override { return -ENOTSUP; }
+    int rx_irq_enable(std::uint16_t) noexcept override
+    {
+        const std::lock_guard lock(wire_.mutex_);
+        wire_.interrupt_ = true;
+        return 0;
+    }
+    int rx_irq_disable(std::uint16_t) noexcept override
+    {
+        const std::lock_guard lock(wire_.mutex_);
+        wire_.interrupt_ = false;
+        return 0;
+    }
     std::uint16_t tx_burst(std::uint16_t, rte_mbuf **pkts, std::uint16_t n) noexcept override
     {
         const std::lock_guard lock(wire_.mutex_);
