@@ -59,7 +59,6 @@ class ObeyXtables(unittest.TestCase):
                 with self.subTest(f"{command} {table} {chain}"):
                     with self.rule(command, chain, "-d", to, "-j", "DROP", table=table):
                         wait_for("nothing passes", lambda a=to: not answers(self.client, a))
-                        self.assertFalse(answers(self.client, to))
                         for _, _, other, _ in FAMILIES:
                             self.assertEqual(answers(self.client, other), other != to)
 
