@@ -18,9 +18,10 @@ def check(entry):
     words = shlex.split(entry["command"])
     words = words[:words.index("-o")] + ["-O0", "-fsyntax-only", entry["file"]]
     words = [w for w in words if w not in ("-MD",)]
-    for option in ("-MQ", "-MF"):
-        at = words.index(option)
-        del words[at:at + 2]
+    for option in ("-MQ", "-MF", "-include-pch"):
+        if option in words:
+            at = words.index(option)
+            del words[at:at + 2]
     done = subprocess.run(words, cwd=entry["directory"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False)
     return "" if done.returncode == 0 else f"{entry['file']}\n{done.stdout}"
