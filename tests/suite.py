@@ -40,23 +40,27 @@ RELEASE = platform.freedesktop_os_release().get("VERSION_CODENAME")
 CLANG = "16" if RELEASE == "bookworm" else "19"  # as in packages.sh
 CLANG_ENV = {"CC": f"clang-{CLANG}", "CXX": f"clang++-{CLANG}"}
 
-# Build folder -> environment, meson options and targets (none: all).
+# Build folder -> environment, meson options and whether it is for tests alone.
 BUILDS = {
     # Without precompiled headers: a source has to include what it uses.
     "gcc": ({"CC": "gcc", "CXX": "g++"}, ["--werror", "--buildtype=release", "-Db_pch=false", f"--prefix={PREFIX}",
-                                          "--libdir=lib"], []),
+                                          "--libdir=lib"], False),
     # clang, because gcc 12 compiles sanitized sources three times as slowly. Not optimized, because with the checks of
     # both sanitizers the optimizer takes two thirds of the compiler's time; the line tables are for stack traces.
     "asan": (CLANG_ENV, ["--werror", "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Db_pch=true",
-                         "-Doptimization=0", "-Dcpp_args=-gline-tables-only"], ["meson-test-prereq"]),
+                         "-Doptimization=0", "-Dcpp_args=-gline-tables-only"], True),
     # This build also checks clang's warnings: a separate fourth build would take five minutes more.
-    "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=true"], ["meson-test-prereq"]),
+    "tsan": (CLANG_ENV, ["--werror", "-Db_sanitize=thread", "-Db_lundef=false", "-Db_pch=true",
+                         "-Dcpp_args=-gline-tables-only"], True),
 }
-# Left out under ThreadSanitizer: these tests have no concurrent threads, except virtio_pair, which tests DPDK's
-# drivers. Their synchronisation is not instrumented, so that every packet looks like a race.
-NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash", "forward_check", "hrtimer",
-                "hybrid_policy", "trace", "rules", "multipath_hash", "policy_bpf", "policy_ipvs", "policy_news", "policy_nft",
-                "policy_sysctl", "policy_tc", "policy_xfrm", "policy_xtables")
+# Left out under ThreadSanitizer, and not compiled for it: these tests have no concurrent threads, except virtio_pair,
+# which tests DPDK's drivers. Their synchronisation is not instrumented, so that every packet looks like a race.
+NOT_FOR_TSAN = ("virtio_pair", "config", "config_diff", "control", "doctor", "ip_text", "pci_bind", "show", "flow_hash",
+                "forward_check", "host", "hrtimer", "hybrid_policy", "service", "trace", "rules", "multipath_hash",
+                "policy_bpf", "policy_ipvs", "policy_news", "policy_nft", "policy_sysctl", "policy_tc", "policy_xfrm",
+                "policy_xtables")
+# Build folder -> tests that it leaves out.
+LEFT_OUT = {"tsan": NOT_FOR_TSAN}
 # In these cases (and in test trace) DPDK's memif driver or its tracing runs beside halfpoll's threads, and
 # ThreadSanitizer does not see their locks.
 UNINSTRUMENTED_CASES = ("*ToAnotherProcess*", "*WritesAllTracepoints*")
@@ -149,17 +153,31 @@ def stage_format(suite):
                 ["clang-format-14", "--dry-run", "--Werror", *sources()], 300)
 
 
+def introspect(where, what):
+    """What meson knows of a build folder."""
+    said = subprocess.run(["meson", "introspect", str(where), what], stdout=subprocess.PIPE, check=True)
+    return json.loads(said.stdout)
+
+
+def test_programs(where, without=()):
+    """What is built for the tests of a folder, as ninja names it."""
+    files = {t["id"]: t["filename"] for t in introspect(where, "--targets")}
+    tests = (t for t in introspect(where, "--tests") if t["name"] not in without)
+    return sorted({os.path.relpath(file, where) for t in tests for target in t["depends"] for file in files[target]})
+
+
 def build(suite, folder):
     """Configures and builds once, which counts as one test. False: the programs of this build cannot be used."""
     if folder in suite.broken:
         return not suite.broken[folder]
-    env, options, targets = BUILDS[folder]
+    env, options, for_tests = BUILDS[folder]
     log, where = OUT / f"build-{folder}.log", OUT / folder
     setup = ["meson", "setup", str(where), *options]
     if (where / "build.ninja").exists():
         setup.insert(2, "--reconfigure")
     ok = suite.run(log, setup, 300, env) == 0
     if ok:
+        targets = test_programs(where, LEFT_OUT.get(folder, ())) if for_tests else []
         log = OUT / f"build-{folder}-ninja.log"
         ok = suite.run(log, ["nice", "ninja", "-C", str(where), *targets], 3000) == 0
     suite.case("passed" if ok else "failed", f"build: {folder}", "" if ok else tail(log))
@@ -210,7 +228,7 @@ def gtest_cases(suite, where, program, ok, log):
         suite.case("failed", f"{program}: " + ("it ended badly" if not ok else "it has no test"), log)
 
 
-def meson_tests(suite, folder, multiplier, env=None, without=()):
+def meson_tests(suite, folder, multiplier, env=None):
     """Runs the tests that meson knows, two programs at a time: most of them wait, and none judges by time."""
     where = OUT / folder
     for stale in where.glob("*.xml"):
@@ -220,9 +238,8 @@ def meson_tests(suite, folder, multiplier, env=None, without=()):
     # setarch -R: old sanitizer runtimes cannot place their shadow memory if mmap has 32 bits of randomness.
     command = ["setarch", "-R", "meson", "test", "-C", str(where), "--no-rebuild", "--num-processes", "2",
                "--timeout-multiplier", str(multiplier)]
-    known = subprocess.run(["meson", "introspect", str(where), "--tests"], stdout=subprocess.PIPE, check=True)
-    protocols = {t["name"]: t["protocol"] for t in json.loads(known.stdout)}
-    command += sorted(set(protocols) - set(without))
+    protocols = {t["name"]: t["protocol"] for t in introspect(where, "--tests")}
+    command += sorted(set(protocols) - set(LEFT_OUT.get(folder, ())))
     log = OUT / f"test-{folder}.log"
     suite.run(log, command, 3600, env)
     if not results.exists():
@@ -254,7 +271,7 @@ def stage_asan(suite):
 
 def stage_tsan(suite):
     if need_build(suite, "tsan", "tsan"):
-        meson_tests(suite, "tsan", 8, TEST_ENV["tsan"], NOT_FOR_TSAN)
+        meson_tests(suite, "tsan", 8, TEST_ENV["tsan"])
 
 
 def stage_models(suite):
