@@ -229,14 +229,14 @@ def gtest_cases(suite, where, program, ok, log):
 
 
 def meson_tests(suite, folder, multiplier, env=None):
-    """Runs the tests that meson knows, two programs at a time: most of them wait, and none judges by time."""
+    """Runs the tests that meson knows, three programs at a time: most of them wait, and none judges by time."""
     where = OUT / folder
     for stale in where.glob("*.xml"):
         stale.unlink()
     results = where / "meson-logs" / "testlog.json"
     results.unlink(missing_ok=True)
     # setarch -R: old sanitizer runtimes cannot place their shadow memory if mmap has 32 bits of randomness.
-    command = ["setarch", "-R", "meson", "test", "-C", str(where), "--no-rebuild", "--num-processes", "2",
+    command = ["setarch", "-R", "meson", "test", "-C", str(where), "--no-rebuild", "--num-processes", "3",
                "--timeout-multiplier", str(multiplier)]
     protocols = {t["name"]: t["protocol"] for t in introspect(where, "--tests")}
     command += sorted(set(protocols) - set(LEFT_OUT.get(folder, ())))
