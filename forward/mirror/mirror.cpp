@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mirror_impl.hpp"
 
+#include <algorithm>
 #include <linux/rtnetlink.h>
 #include <poll.h>
 
@@ -13,6 +14,15 @@ constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // after which process() retur
 constexpr unsigned load_attempts = 5;
 } // namespace
 
+namespace
+{
+bool owns_program(const net_core &core, std::uint32_t id)
+{
+    return std::ranges::any_of(core.devices(),
+                               [id](const net_device *dev) { return dev->driver && dev->driver->owns_program(id); });
+}
+} // namespace
+
 mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigned receive_buffer)
     : fwd(f), slow(s), socket(netns, NETLINK_ROUTE,
                               {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
@@ -22,8 +32,8 @@ mirror::impl::impl(forwarder &f, slow_path &s, const std::string &netns, unsigne
       nexthops(f.nexthops(),
                {.state = [this](const nexthop_key &key) { return adjacencies.state_of(key); },
                 .contents = [this](const nexthop_group_key &key) { return adjacencies.contents_of(key); }}),
-      watch(policies, events, netns), multipath(f.nexthops(), netns),
-      promiscuity(events, netns, state, loads, f.core(), s, after, report)
+      watch(policies, events, netns, [&core = f.core()](std::uint32_t id) { return owns_program(core, id); }),
+      multipath(f.nexthops(), netns), promiscuity(events, netns, state, loads, f.core(), s, after, report)
 {
     policies.on_change = [this] {
         after.policy_changed();

@@ -13,6 +13,7 @@ ingress_publisher::~ingress_publisher()
 {
     for (const shadow *s : slow_.shadows()) {
         table_.set(s->dev->ifindex, {});
+        slow_.set_pass(*s, {});
     }
 }
 
@@ -42,6 +43,7 @@ void ingress_publisher::publish(int ifindex)
     }
     for (const auto &[port, interfaces] : by_port) {
         table_.set(port->dev->ifindex, interfaces);
+        passes_.publish(*port, interfaces);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "egress_path.hpp"
 #include "forward/tables/interface_table.hpp"
 #include "kernel_state.hpp"
+#include "pass_decider.hpp"
 #include "policy_gate.hpp"
 
 #include <set>
@@ -17,7 +18,7 @@ class ingress_publisher
 public:
     ingress_publisher(const kernel_state &state, const egress_paths &egress, const policy_gate &gate, slow_path &slow,
                       interface_table &table)
-        : state_(state), egress_(egress), gate_(gate), slow_(slow), table_(table)
+        : state_(state), egress_(egress), gate_(gate), slow_(slow), table_(table), passes_(state, gate, slow)
     {
     }
     ~ingress_publisher();
@@ -34,6 +35,7 @@ private:
     const policy_gate &gate_;
     slow_path &slow_;
     interface_table &table_;
+    pass_decider passes_;
     std::set<int> taken_; ///< link_message::takes_from of all links, for the present call of publish()
 };
 

@@ -3,50 +3,44 @@
 #include "segments.hpp"
 #include "wire.hpp"
 
+#include <halfpoll/routing_protocols.hpp>
+
 #include <halfpoll/slow_path.hpp>
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 
 namespace halfpoll
 {
 namespace
 {
 
-enum : std::uint8_t {
-    proto_tcp = 6,
-    proto_udp = 17,
-    proto_icmp6 = 58,
-    proto_eigrp = 88,
-    proto_ospf = 89,
-    proto_pim = 103,
-    proto_vrrp = 112
-};
+enum : std::uint8_t { proto_tcp = 6, proto_udp = 17, proto_icmp6 = 58 };
 
-bool is_routing_port(std::uint8_t proto, std::uint16_t port) noexcept
+template <typename T>
+bool is_in(std::span<const T> list, T value) noexcept
 {
-    constexpr std::uint16_t bgp = 179, ldp = 646, rip = 520, ripng = 521, bfd = 3784, bfd_echo = 3785,
-                            bfd_multihop = 4784;
-    return proto == proto_tcp
-               ? port == bgp || port == ldp
-               : port == bfd || port == bfd_echo || port == bfd_multihop || port == rip || port == ripng || port == ldp;
+    return std::ranges::find(list, value) != list.end();
+}
+
+/// Whether one of the ports of a TCP or UDP header is in the list.
+bool has_port(rte_mbuf *m, unsigned l4, std::span<const std::uint16_t> ports) noexcept
+{
+    return pull(m, l4 + 4) &&
+           (is_in(ports, load_be16(frame_of(m) + l4)) || is_in(ports, load_be16(frame_of(m) + l4 + 2)));
 }
 
 /// True for a protocol that maintains routes or the routers' redundancy. `l4`: offset of its header in the frame.
 bool is_routing(rte_mbuf *m, std::uint8_t proto, unsigned l4) noexcept
 {
     switch (proto) {
-    case proto_ospf:
-    case proto_eigrp:
-    case proto_pim:
-    case proto_vrrp:
-        return true;
     case proto_tcp:
+        return has_port(m, l4, ROUTING_TCP_PORTS);
     case proto_udp:
-        return pull(m, l4 + 4) && (is_routing_port(proto, load_be16(frame_of(m) + l4)) ||
-                                   is_routing_port(proto, load_be16(frame_of(m) + l4 + 2)));
+        return has_port(m, l4, ROUTING_UDP_PORTS);
     default:
-        return false;
+        return is_in<std::uint8_t>(ROUTING_PROTOCOLS, proto);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "forward/events/epoll_set.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -26,7 +27,8 @@ namespace
 constexpr std::uint32_t tcx_ingress = 46; // BPF_TCX_INGRESS
 constexpr std::uint32_t tcx_egress = 47;  // BPF_TCX_EGRESS
 constexpr unsigned receive_buffer = 1 << 20;
-constexpr int attempts = 3; // to list interfaces that change meanwhile
+constexpr unsigned most_programs = 16; // of one interface
+constexpr int attempts = 3;            // to list interfaces that change meanwhile
 constexpr std::array kinds{"tun", "vlan"};
 
 template <std::size_t N>
@@ -70,25 +72,10 @@ bool has_xdp(const nlattr *xdp)
     return attached && mnl_attr_get_u8(attached) != XDP_ATTACHED_NONE;
 }
 
-/// True if an interface of the namespace that the calling thread is in has a program there.
-bool has_tcx(int ifindex, std::uint32_t where)
-{
-    bpf_attr attr{};
-    attr.query.target_fd = static_cast<std::uint32_t>(ifindex);
-    attr.query.attach_type = where;
-    if (syscall(SYS_bpf, BPF_PROG_QUERY, &attr, sizeof attr.query) == 0) {
-        return attr.query.prog_cnt > 0;
-    }
-    if (errno != EINVAL && errno != ENODEV && errno != ENOSYS) { // the kernel has no tcx; the interface is gone
-        throw_errno(errno, "tcx programs");
-    }
-    return false;
-}
-
 } // namespace
 
-bpf_devices::bpf_devices(const epoll_set &events, const std::string &netns)
-    : netns_(netns), socket_(netns, NETLINK_ROUTE, {RTNLGRP_LINK}, receive_buffer)
+bpf_devices::bpf_devices(const epoll_set &events, const std::string &netns, std::function<bool(std::uint32_t)> is_own)
+    : netns_(netns), socket_(netns, NETLINK_ROUTE, {RTNLGRP_LINK}, receive_buffer), is_own_(std::move(is_own))
 {
     events.watch(socket_.fd());
 }
@@ -152,6 +139,28 @@ std::vector<policy_reason> bpf_devices::look()
         }
     }
     return reasons;
+}
+
+/// True if an interface of the namespace that the calling thread is in has a program there that is not our own. Of more
+/// programs than fit, one counts as such.
+bool bpf_devices::has_tcx(int ifindex, std::uint32_t where) const
+{
+    std::array<std::uint32_t, most_programs> ids{};
+    bpf_attr attr{};
+    attr.query.target_fd = static_cast<std::uint32_t>(ifindex);
+    attr.query.attach_type = where;
+    attr.query.prog_ids = reinterpret_cast<std::uintptr_t>(ids.data());
+    attr.query.prog_cnt = ids.size();
+    if (syscall(SYS_bpf, BPF_PROG_QUERY, &attr, sizeof attr.query) == 0) {
+        return !std::all_of(ids.begin(), ids.begin() + attr.query.prog_cnt, is_own_);
+    }
+    if (errno == ENOSPC) {
+        return true;
+    }
+    if (errno != EINVAL && errno != ENODEV && errno != ENOSYS) { // the kernel has no tcx; the interface is gone
+        throw_errno(errno, "tcx programs");
+    }
+    return false;
 }
 
 /// Lists the interfaces of a kind. What a notification among the answers tells may be newer or older than they are.

@@ -5,6 +5,8 @@
 #include "kept_netns.hpp"
 #include "policy_reason.hpp"
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -19,8 +21,8 @@ class epoll_set;
 class bpf_devices
 {
 public:
-    /// Throws `error`.
-    bpf_devices(const epoll_set &events, const std::string &netns);
+    /// `is_own`: see bpf_source. Throws `error`.
+    bpf_devices(const epoll_set &events, const std::string &netns, std::function<bool(std::uint32_t)> is_own);
     /// Reads the notifications that wait. True if one tells of an XDP program that came or went, and after it look()
     /// has not listed the interfaces. Throws `error`.
     bool changed();
@@ -36,10 +38,13 @@ private:
     void note(const nlmsghdr &message);
     void take(const nlmsghdr &message, std::map<int, device> &into) const;
 
+    bool has_tcx(int ifindex, std::uint32_t where) const;
+
     kept_netns netns_;
     netlink_socket socket_;
     std::map<int, device> devices_; ///< of the last look
     bool changed_ = false;          ///< since then
+    std::function<bool(std::uint32_t)> is_own_;
 };
 
 } // namespace halfpoll

@@ -10,8 +10,9 @@
 namespace halfpoll
 {
 
-bpf_source::bpf_source(policy &policies, const epoll_set &events, const std::string &netns)
-    : policies_(policies), timer_(events), devices_(events, netns)
+bpf_source::bpf_source(policy &policies, const epoll_set &events, const std::string &netns,
+                       std::function<bool(std::uint32_t)> is_own)
+    : policies_(policies), timer_(events), devices_(events, netns, std::move(is_own))
 {
     if (netlink_socket::supported(NETLINK_NETFILTER)) {
         hooks_.emplace(netns);

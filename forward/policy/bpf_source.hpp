@@ -7,6 +7,8 @@
 #include "nf_hooks.hpp"
 #include "policy_source.hpp"
 
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +23,10 @@ class policy;
 class bpf_source : public policy_source
 {
 public:
-    bpf_source(policy &policies, const epoll_set &events, const std::string &netns);
+    /// `is_own`: whether a program with that id is no reason, because this process has attached it.
+    bpf_source(
+        policy &policies, const epoll_set &events, const std::string &netns,
+        std::function<bool(std::uint32_t)> is_own = [](std::uint32_t) { return false; });
     void process() override;
 
 private:

@@ -14,11 +14,12 @@
 namespace halfpoll
 {
 
-policy_watch::policy_watch(policy &policies, const epoll_set &events, const std::string &netns)
+policy_watch::policy_watch(policy &policies, const epoll_set &events, const std::string &netns,
+                           const std::function<bool(std::uint32_t)> &is_own)
 {
     sources_.push_back(std::make_unique<nft_source>(policies, events, netns));
     sources_.push_back(std::make_unique<xtables_source>(policies, events, netns));
-    sources_.push_back(std::make_unique<bpf_source>(policies, events, netns));
+    sources_.push_back(std::make_unique<bpf_source>(policies, events, netns, is_own));
     sources_.push_back(std::make_unique<xfrm_source>(policies, events, netns));
     sources_.push_back(std::make_unique<ipvs_source>(policies, events, netns));
     sources_.push_back(std::make_unique<tc_source>(policies, events, netns));

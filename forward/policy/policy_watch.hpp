@@ -3,6 +3,8 @@
 
 #include "policy_source.hpp"
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +19,9 @@ class policy;
 class policy_watch
 {
 public:
-    policy_watch(policy &policies, const epoll_set &events, const std::string &netns);
+    /// `is_own`: see bpf_source.
+    policy_watch(policy &policies, const epoll_set &events, const std::string &netns,
+                 const std::function<bool(std::uint32_t)> &is_own);
     /// Once a turn of the control loop, before anything else: what makes the fast path unsafe must not wait.
     void process();
     /// policy_source::settled(), of all.

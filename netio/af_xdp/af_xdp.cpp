@@ -5,6 +5,7 @@
 #include "af_xdp_netdev.hpp"
 #include "af_xdp_prog.hpp"
 #include "af_xdp_queue.hpp"
+#include "kernel_pass.hpp"
 
 #include <halfpoll/eal.hpp>
 
@@ -74,6 +75,8 @@ public:
         mac_unfiltered_ = rte_is_same_ether_addr(&mac, &facts_.mac) == 0;
         netdev_.set_promiscuous(promiscuous_wanted_ || mac_unfiltered_);
     }
+    bool set_pass(const pass_to_kernel &wanted) noexcept override { return pass_ && pass_->apply(wanted); }
+    bool owns_program(std::uint32_t id) const noexcept override { return pass_ && pass_->owns_program(id); }
     port_counters counters() const override;
     void set_event_handler(std::function<void(port_event)> notify) override;
     rx_wait wait_of(std::uint16_t queue) override;
@@ -111,6 +114,7 @@ private:
     bool promiscuous_wanted_ = false; ///< set_promiscuous() asked for it
     bool mac_unfiltered_ = false;     ///< promiscuous because the interface filters for another address
     rte_mempool *pool_ = nullptr;
+    std::unique_ptr<kernel_pass> pass_; ///< null: the kernel cannot
     std::unique_ptr<xdp_redirect_prog> prog_;
     std::vector<std::unique_ptr<xsk_queue>> sockets_;   ///< by interface queue, which is also the tx queue
     std::vector<std::unique_ptr<folded_queue>> queues_; ///< by rx queue
@@ -165,7 +169,11 @@ void af_xdp_port::open(const port_options &options)
     try {
         pool_ = options.pool;
         prepare_interface(options);
-        prog_ = std::make_unique<xdp_redirect_prog>(netdev_.name(), netdev_.ifindex(), facts_.rx_queues);
+        pass_ = std::make_unique<kernel_pass>(netdev_.ifindex());
+        if (!pass_->usable()) {
+            pass_.reset();
+        }
+        prog_ = std::make_unique<xdp_redirect_prog>(netdev_.name(), netdev_.ifindex(), facts_.rx_queues, pass_.get());
         open_queues(options);
         attach();
     } catch (...) {
@@ -290,6 +298,7 @@ void af_xdp_port::close() noexcept
     queues_.clear();
     sockets_.clear();
     prog_.reset();
+    pass_.reset();
     pool_ = nullptr;
     netdev_.restore();
 }
@@ -318,6 +327,8 @@ port_counters af_xdp_port::counters() const
     const xdp_prog_drops drops = prog_ ? prog_->drops() : xdp_prog_drops{};
     c.rx_nohandler = nohandler_ + drops.no_socket;
     c.rx_errors += drops.no_room;
+    c.passed_in = pass_ ? pass_->passed_in() : 0;
+    c.passed_out = pass_ ? pass_->passed_out() : 0;
     return c;
 }
 

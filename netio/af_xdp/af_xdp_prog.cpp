@@ -2,6 +2,8 @@
 #include "af_xdp_prog.hpp"
 
 #include "af_xdp_retry.hpp"
+#include "bpf_code.hpp"
+#include "kernel_pass.hpp"
 
 #include <halfpoll/error.hpp>
 
@@ -14,8 +16,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <vector>
 
 namespace halfpoll
 {
@@ -36,102 +36,60 @@ const char *remedy(int errnum)
     }
 }
 
-// Missing in the headers of Debian 12; kernel >= 6.3.
-constexpr std::uint32_t DEV_BOUND_ONLY = 1U << 6; ///< BPF_F_XDP_DEV_BOUND_ONLY
-constexpr std::uint8_t KFUNC_CALL = 2;            ///< BPF_PSEUDO_KFUNC_CALL
+constexpr std::uint32_t DEV_BOUND_ONLY = 1U << 6; ///< BPF_F_XDP_DEV_BOUND_ONLY, kernel >= 6.3
 
-constexpr bpf_insn load(std::uint8_t size, std::uint8_t dst, std::uint8_t src, int offset)
-{
-    return {static_cast<std::uint8_t>(BPF_LDX | size | BPF_MEM), dst, src, static_cast<std::int16_t>(offset), 0};
-}
-constexpr bpf_insn store(std::uint8_t size, std::uint8_t dst, int offset, std::uint8_t src)
-{
-    return {static_cast<std::uint8_t>(BPF_STX | size | BPF_MEM), dst, src, static_cast<std::int16_t>(offset), 0};
-}
-constexpr bpf_insn move(std::uint8_t dst, std::uint8_t src) { return {BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0}; }
-constexpr bpf_insn set(std::uint8_t dst, int value) { return {BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value}; }
-constexpr bpf_insn add(std::uint8_t dst, int value) { return {BPF_ALU64 | BPF_ADD | BPF_K, dst, 0, 0, value}; }
-constexpr bpf_insn call(int function) { return {BPF_JMP | BPF_CALL, 0, 0, 0, function}; }
-constexpr bpf_insn call_kernel(int btf_id) { return {BPF_JMP | BPF_CALL, 0, KFUNC_CALL, 0, btf_id}; }
-constexpr bpf_insn jump(std::uint8_t condition, std::uint8_t dst, int value, int skip)
-{
-    return {static_cast<std::uint8_t>(BPF_JMP | condition | BPF_K), dst, 0, static_cast<std::int16_t>(skip), value};
-}
-constexpr bpf_insn leave() { return {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}; }
+using namespace bpf;
 
 /// Appends code that adds 1 to a member of xdp_prog_drops. It keeps r0.
-constexpr int COUNT_LENGTH = 4;
-void append_count(std::vector<bpf_insn> &code, int drops, std::size_t member)
+void append_count(bpf_code &code, int drops, std::size_t member)
 {
-    const bpf_insn count[COUNT_LENGTH] = {
-        {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, 0, drops},
-        {0, 0, 0, 0, static_cast<int>(member)}, // offset in the value
-        set(BPF_REG_2, 1),
-        {BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, 0, BPF_ADD},
-    };
-    code.insert(code.end(), std::begin(count), std::end(count));
+    code.load_map_value(BPF_REG_1, drops, member);
+    code.put({set(BPF_REG_2, 1), atomic_add(BPF_REG_1, BPF_REG_2)});
 }
 
 /// Appends code for: r0 = bpf_redirect_map(&map, ctx->rx_queue_index, XDP_DROP); if (r0 == XDP_DROP) { count };
 /// return r0. It expects ctx in r6.
-void append_redirect(std::vector<bpf_insn> &code, int map, int drops)
+void append_redirect(bpf_code &code, int map, int drops)
 {
-    const bpf_insn redirect[] = {
-        load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, rx_queue_index)),
-        {BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map},
-        {0, 0, 0, 0, 0}, // upper half of the map's address
-        set(BPF_REG_3, XDP_DROP),
-        call(BPF_FUNC_redirect_map),
-        jump(BPF_JNE, BPF_REG_0, XDP_DROP, COUNT_LENGTH),
-    };
-    code.insert(code.end(), std::begin(redirect), std::end(redirect));
+    bpf_code::label done;
+    code.put(load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, rx_queue_index)));
+    code.load_map(BPF_REG_1, map);
+    code.put({set(BPF_REG_3, XDP_DROP), call(BPF_FUNC_redirect_map)});
+    code.jump(BPF_JNE, BPF_REG_0, XDP_DROP, done);
     append_count(code, drops, offsetof(xdp_prog_drops, no_socket));
-    code.push_back(leave());
+    code.place(done);
+    code.put(leave());
 }
 
 /// Appends code that puts a VLAN tag that the kernel keeps beside the frame back into it:
 /// if (bpf_xdp_metadata_rx_vlan_tag(ctx, &proto, &tci) == 0) { make 4 bytes of room; move the addresses; write the tag
 /// }
-void append_vlan(std::vector<bpf_insn> &code, int rx_vlan_tag, int drops)
+void append_vlan(bpf_code &code, int rx_vlan_tag, int drops)
 {
     constexpr int proto = -8, tci = -4; // on the stack
-    constexpr int no_room = 2 + COUNT_LENGTH;
-    const bpf_insn ask[] = {
-        move(BPF_REG_1, BPF_REG_6),
-        move(BPF_REG_2, BPF_REG_10),
-        add(BPF_REG_2, proto),
-        move(BPF_REG_3, BPF_REG_10),
-        add(BPF_REG_3, tci),
-        call_kernel(rx_vlan_tag),
-        jump(BPF_JNE, BPF_REG_0, 0, 20 + no_room), // no tag: go on with the redirect
-        move(BPF_REG_1, BPF_REG_6),
-        set(BPF_REG_2, -4),
-        call(BPF_FUNC_xdp_adjust_head),
-        jump(BPF_JNE, BPF_REG_0, 0, 5), // no room: return XDP_ABORTED, below
-        load(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(xdp_md, data)),
-        load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, data_end)),
-        move(BPF_REG_3, BPF_REG_1),
-        add(BPF_REG_3, 18),
-        {BPF_JMP | BPF_JLE | BPF_X, BPF_REG_3, BPF_REG_2, no_room, 0},
-        set(BPF_REG_0, XDP_ABORTED),
-    };
-    const bpf_insn put[] = {
-        leave(),
-        load(BPF_W, BPF_REG_4, BPF_REG_1, 4), // both addresses, 12 bytes
-        store(BPF_W, BPF_REG_1, 0, BPF_REG_4),
-        load(BPF_W, BPF_REG_4, BPF_REG_1, 8),
-        store(BPF_W, BPF_REG_1, 4, BPF_REG_4),
-        load(BPF_W, BPF_REG_4, BPF_REG_1, 12),
-        store(BPF_W, BPF_REG_1, 8, BPF_REG_4),
-        load(BPF_H, BPF_REG_4, BPF_REG_10, proto), // in network order already
-        store(BPF_H, BPF_REG_1, 12, BPF_REG_4),
-        load(BPF_H, BPF_REG_4, BPF_REG_10, tci),
-        {BPF_ALU | BPF_END | BPF_TO_BE, BPF_REG_4, 0, 0, 16},
-        store(BPF_H, BPF_REG_1, 14, BPF_REG_4),
-    };
-    code.insert(code.end(), std::begin(ask), std::end(ask));
+    bpf_code::label no_tag, no_room, room;
+    code.put({move(BPF_REG_1, BPF_REG_6), move(BPF_REG_2, BPF_REG_10), add(BPF_REG_2, proto),
+              move(BPF_REG_3, BPF_REG_10), add(BPF_REG_3, tci), call_kernel(rx_vlan_tag)});
+    code.jump(BPF_JNE, BPF_REG_0, 0, no_tag);
+    code.put({move(BPF_REG_1, BPF_REG_6), set(BPF_REG_2, -4), call(BPF_FUNC_xdp_adjust_head)});
+    code.jump(BPF_JNE, BPF_REG_0, 0, no_room);
+    code.put({load(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(xdp_md, data)),
+              load(BPF_W, BPF_REG_2, BPF_REG_6, offsetof(xdp_md, data_end)), move(BPF_REG_3, BPF_REG_1),
+              add(BPF_REG_3, 18)});
+    code.jump_if(BPF_JLE, BPF_REG_3, BPF_REG_2, room);
+    code.place(no_room);
+    code.put(set(BPF_REG_0, XDP_ABORTED));
     append_count(code, drops, offsetof(xdp_prog_drops, no_room));
-    code.insert(code.end(), std::begin(put), std::end(put));
+    code.put(leave());
+    code.place(room);
+    code.put({load(BPF_W, BPF_REG_4, BPF_REG_1, 4), // both addresses, 12 bytes
+              store(BPF_W, BPF_REG_1, 0, BPF_REG_4), load(BPF_W, BPF_REG_4, BPF_REG_1, 8),
+              store(BPF_W, BPF_REG_1, 4, BPF_REG_4), load(BPF_W, BPF_REG_4, BPF_REG_1, 12),
+              store(BPF_W, BPF_REG_1, 8, BPF_REG_4),
+              load(BPF_H, BPF_REG_4, BPF_REG_10, proto), // in network order already
+              store(BPF_H, BPF_REG_1, 12, BPF_REG_4), load(BPF_H, BPF_REG_4, BPF_REG_10, tci), swap16(BPF_REG_4),
+              store(BPF_H, BPF_REG_1, 14, BPF_REG_4)});
+    code.place(no_tag);
 }
 
 /// BTF id of the kernel function that returns the tag; 0: the kernel has none (kernel < 6.8, or no BTF).
@@ -145,21 +103,23 @@ int rx_vlan_tag_id()
 
 /// Returns an fd or -errno of bpf(BPF_PROG_LOAD). Only programs under a license compatible with the GPL may call kernel
 /// functions, so the program has a dual license.
-int load_program(const std::vector<bpf_insn> &code, int bound_to)
+int load_program(const bpf_code &code, int bound_to)
 {
     LIBBPF_OPTS(bpf_prog_load_opts, options);
     if (bound_to != 0) {
         options.prog_ifindex = static_cast<std::uint32_t>(bound_to);
         options.prog_flags = DEV_BOUND_ONLY;
     }
-    return bpf_prog_load(BPF_PROG_TYPE_XDP, "halfpoll_xsk", "Dual BSD/GPL", code.data(), code.size(), &options);
+    return bpf_prog_load(BPF_PROG_TYPE_XDP, "halfpoll_xsk", "Dual BSD/GPL", code.insns().data(), code.insns().size(),
+                         &options);
 }
 
 } // namespace
 
 int xdp_redirect_prog::load(int bound_to) const
 {
-    std::vector<bpf_insn> code{move(BPF_REG_6, BPF_REG_1)};
+    bpf_code code;
+    code.put(move(BPF_REG_6, BPF_REG_1));
     if (bound_to != 0) {
         const int rx_vlan_tag = rx_vlan_tag_id();
         if (rx_vlan_tag == 0) {
@@ -167,12 +127,15 @@ int xdp_redirect_prog::load(int bound_to) const
         }
         append_vlan(code, rx_vlan_tag, drops_);
     }
+    if (pass_ != nullptr) {
+        pass_->append(code);
+    }
     append_redirect(code, map_, drops_);
     return load_program(code, bound_to);
 }
 
-xdp_redirect_prog::xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues)
-    : ifname_(ifname), ifindex_(ifindex)
+xdp_redirect_prog::xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues, const kernel_pass *pass)
+    : ifname_(ifname), ifindex_(ifindex), pass_(pass)
 {
     map_ = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "halfpoll_xsk", sizeof(int), sizeof(int), queues, nullptr);
     if (map_ < 0) {

@@ -13,14 +13,17 @@ struct xdp_prog_drops {
     std::uint64_t no_room = 0;   ///< there was no room for the VLAN tag in front of the frame
 };
 
+class kernel_pass;
+
 /// The XDP program that redirects every frame to the socket of its queue. It is attached to one interface by a link,
-/// which the kernel removes when the process ends. While the program is attached, no frame reaches the kernel's stack:
-/// a frame of a queue without a socket is dropped and counted. Control thread.
+/// which the kernel removes when the process ends. While the program is attached, no frame reaches the kernel's stack
+/// except by a kernel_pass: a frame of a queue without a socket is dropped and counted. Control thread.
 class xdp_redirect_prog
 {
 public:
-    /// Loads the program and creates the socket map; attaches nothing. Throws `error`.
-    xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues);
+    /// Loads the program and creates the socket map; attaches nothing. `pass`, which outlives this object, or null,
+    /// takes frames first. Throws `error`.
+    xdp_redirect_prog(const std::string &ifname, int ifindex, unsigned queues, const kernel_pass *pass);
     ~xdp_redirect_prog();
     xdp_redirect_prog(const xdp_redirect_prog &) = delete;
     xdp_redirect_prog &operator=(const xdp_redirect_prog &) = delete;
@@ -44,6 +47,7 @@ private:
 
     std::string ifname_;
     int ifindex_;
+    const kernel_pass *pass_;
     bool keeps_vlan_ = false;
     int map_ = -1;
     int drops_ = -1; ///< map of one xdp_prog_drops

@@ -5,6 +5,7 @@
 #include <exception>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace halfpoll
@@ -32,6 +33,18 @@ netns_scope::netns_scope(const std::string &netns)
         close(home_);
     }
     throw_errno(err, "entering network namespace " + path + " (needs CAP_SYS_ADMIN)");
+}
+
+bool is_this_netns(const std::string &netns)
+{
+    const auto inode = [] {
+        struct stat here {
+        };
+        return stat("/proc/thread-self/ns/net", &here) == 0 ? here.st_ino : 0;
+    };
+    const ino_t home = inode();
+    const netns_scope scope(netns);
+    return inode() == home;
 }
 
 netns_scope::~netns_scope()

@@ -204,6 +204,7 @@ void dev_opener::close(net_device &dev) noexcept
     dev.shared_tx.clear();
     dev.driver->close();
     dev.open = false;
+    dev.passing = false;
     dev.recovering = false;
     dev.link_look_at = KTIME_MAX;
 }

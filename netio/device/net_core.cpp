@@ -148,6 +148,14 @@ void net_core::set_promiscuous(net_device &dev, bool on) { impl_->changer.set_pr
 
 void net_core::set_unfiltered(net_device &dev, bool on) { impl_->changer.set_unfiltered(dev, on); }
 
+void net_core::set_pass(net_device &dev, const pass_to_kernel &wanted) noexcept
+{
+    if (dev.pass != wanted) {
+        dev.pass = wanted;
+        xdp_set_pass(dev);
+    }
+}
+
 std::uint64_t net_core::drops(unsigned reason) const noexcept
 {
     std::uint64_t sum = 0;

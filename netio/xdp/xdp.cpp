@@ -15,6 +15,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_errno.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <vector>
@@ -285,6 +286,18 @@ void xdp_start(net_device &dev) noexcept
         const bool on = dev.xdp && dev.xdp->queues[q->queue].owner;
         q->xdp.store(on ? &dev.xdp->queues[q->queue] : nullptr, std::memory_order_release);
     }
+    xdp_set_pass(dev);
+}
+
+void xdp_set_pass(net_device &dev) noexcept
+{
+    if (!dev.open || !dev.driver) {
+        return;
+    }
+    const bool seen = std::ranges::any_of(
+        dev.queues, [](const auto &q) { return q->xdp.load(std::memory_order_relaxed) != nullptr; });
+    const pass_to_kernel pass = seen ? pass_to_kernel{.shadow = dev.pass.shadow} : dev.pass;
+    dev.passing = dev.driver->set_pass(pass) && (pass.ip4 || pass.ip6);
 }
 
 void xdp_attach(net_core &core, net_device &dev, std::shared_ptr<xdp_program> program, int queue)

@@ -22,8 +22,10 @@ void xdp_init();
 /// Adapts the XDP state of a device to its number of queues: new queues get the program of the last one. Called while
 /// no queue is polled. Control thread.
 void xdp_resize(net_device &dev);
-/// Gives queues that were just opened the programs of their device. Control thread.
+/// Gives queues that were just opened the programs of their device, and the driver net_device::pass. Control thread.
 void xdp_start(net_device &dev) noexcept;
+/// Gives the driver net_device::pass, unless a queue has a program, which is to see all packets. Control thread.
+void xdp_set_pass(net_device &dev) noexcept;
 /// Runs the queue's program on 1 to NET_BURST packets and consumes those that do not pass. Returns how many pass; they
 /// are at the front of `pkts`, in order. Home CPU, in a poll.
 unsigned xdp_receive(rx_queue &q, xdp_queue &x, rte_mbuf **pkts, unsigned n) noexcept;

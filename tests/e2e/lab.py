@@ -302,6 +302,10 @@ class Lab:
     def punts(self):
         return collections.Counter({p["class"]: p["punted"] for p in self.show("punt")})
 
+    def left_to_kernel(self):
+        """Returns how many packets were left to the kernel to forward: handed to it, or passed inside it."""
+        return self.punts()["kernel"] + sum(i["device"]["passed_in"] for i in self.show("interfaces") if "device" in i)
+
     def signal(self, number, timeout=5 * PATIENCE):
         """Sends a signal to the router and returns its exit status."""
         self.process.send_signal(number)

@@ -23,11 +23,13 @@ def is_datagram(frame):
 
 
 class ObeyNft(unittest.TestCase):
+    config = ""
+
     @classmethod
     def setUpClass(cls):
         if not shutil.which("nft"):
             raise unittest.SkipTest("there is no nft command")
-        cls.lab = Lab(("lan", "wan"))
+        cls.lab = Lab(("lan", "wan"), config=cls.config)
         cls.client, cls.server, cls.router = cls.lab.client, cls.lab.server, cls.lab.router
 
     @classmethod
@@ -66,9 +68,9 @@ class ObeyNft(unittest.TestCase):
 
     def by_kernel(self, **more):
         """Returns how many packets halfpoll hands to the kernel for the kernel to forward, of those of through()."""
-        before = self.lab.punts()["kernel"]
+        before = self.lab.left_to_kernel()
         self.through(**more)
-        return self.lab.punts()["kernel"] - before
+        return self.lab.left_to_kernel() - before
 
     def obeys(self, commands, handed=6, **more):
         """Runs nft commands and waits until halfpoll hands over what they concern."""
@@ -217,3 +219,10 @@ class ObeyNft(unittest.TestCase):
         for address, server in zip(addresses, (WAN.host4, WAN.host6)):
             with udp_echo(self.server, server, OPEN):
                 self.ask(address, port)
+
+
+@unittest.skipIf(KERNEL, "about halfpoll")
+class ObeyNftByTheSlowPath(ObeyNft):
+    """The same where no packet may pass inside the kernel: with DPDK's drivers, or before Linux 6.6."""
+
+    config = "\n[forward]\nkernel_pass = false\n"

@@ -86,10 +86,10 @@ class ObeyRules(unittest.TestCase):
             return [name for name, sink in ((SERVER, one), (BACKUP, two)) for _ in sink.got]
 
     def check(self, source, destination, receiver, way, tos=0):
-        before = None if KERNEL else self.lab.punts()["kernel"]
+        before = None if KERNEL else self.lab.left_to_kernel()
         self.assertEqual(self.receivers(source, destination, tos), [receiver] * COUNT)
         if not KERNEL:
-            self.assertEqual(self.lab.punts()["kernel"] - before, COUNT if way == KERNELS else 0)
+            self.assertEqual(self.lab.left_to_kernel() - before, COUNT if way == KERNELS else 0)
 
     def families(self):
         """Yields the option of `ip`, source and destination, and the routes that all rows have."""

@@ -88,10 +88,10 @@ class Uppers(unittest.TestCase):
             wait_ping(self.client, address, 5)
             ping(self.client, address, count=10, interval=0.01)
         if not KERNEL:
-            before = self.lab.punts()["kernel"]
+            before = self.lab.left_to_kernel()
             self.client.ip("route", "replace", "default", "via", LAN.router4)
             ping(self.client, WAN.host4, count=10, interval=0.01)
-            self.assertEqual(self.lab.punts()["kernel"], before, "what is sent to the shadow's own address")
+            self.assertEqual(self.lab.left_to_kernel(), before, "what is sent to the shadow's own address")
             self.use_virtual_router()
         self.router.ip("link", "del", "vrrp0")
         wait_for("nobody has the address any more", lambda: not answers(self.client, WAN.host4), 5)

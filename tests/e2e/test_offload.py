@@ -15,7 +15,7 @@ FEW_PACKETS = SIZE // 1460
 
 class Offload(unittest.TestCase):
     def setUp(self):
-        self.lab = Lab(("lan", "wan"))
+        self.lab = Lab(("lan", "wan"), config="\n[forward]\nkernel_pass = false\n")
         self.addCleanup(self.lab.stop)
         self.client, self.server, self.router = self.lab.client, self.lab.server, self.lab.router
 

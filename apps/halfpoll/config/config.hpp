@@ -104,6 +104,7 @@ struct config {
     std::vector<port_config> ports;
     punt_limits punt;
     policy_set obey = policy_obey_all;
+    bool kernel_pass = true; ///< what the kernel forwards need not leave it
 };
 
 /// The words of settings with a fixed set of values: "exclusive", "big", "nested"; "disabled", "enabled", "busy-poll".

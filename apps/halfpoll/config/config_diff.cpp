@@ -318,6 +318,7 @@ config_diff diff_config(const config &running, const config &wanted, bool sharea
     compare_maps(running, wanted, diff);
     compare_runtime(running, wanted, backlog_room, diff);
     compare(diff.changes, "[forward]", "obey", running.obey, wanted.obey);
+    compare(diff.changes, "[forward]", "kernel_pass", running.kernel_pass, wanted.kernel_pass);
     compare_punt(running, wanted, diff);
     compare_autoscale(running.autoscale, wanted.autoscale, diff);
     compare_log(running.log, wanted.log, diff);

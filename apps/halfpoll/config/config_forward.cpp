@@ -62,6 +62,7 @@ void read_forward(toml_reader &root, problem_list &problems, config &out)
     if (const toml::node *node = reader.get("obey")) {
         read_obey(*node, problems, out.obey);
     }
+    reader.boolean("kernel_pass", out.kernel_pass);
     reader.refuse_unknown();
 }
 

@@ -333,6 +333,7 @@ void reload::set_limits()
         r_.set_flow_limit(before_.flow_limit);
         r_.scaler().set(before_.autoscale);
         r_.set_obey(before_.obey);
+        r_.set_kernel_pass(before_.kernel_pass);
         for (unsigned c = 0; c < PUNT_CLASSES; ++c) {
             r_.set_punt_limit(static_cast<punt_class>(c), before_.punt[c]);
         }
@@ -343,6 +344,7 @@ void reload::set_limits()
     r_.set_rps_sock_flow_entries(wanted_.rps_sock_flow_entries);
     r_.set_flow_limit(wanted_.flow_limit);
     r_.set_obey(wanted_.obey);
+    r_.set_kernel_pass(wanted_.kernel_pass);
     if (wanted_.autoscale != before_.autoscale) {
         r_.scaler().set(wanted_.autoscale);
     }

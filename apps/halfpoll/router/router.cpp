@@ -87,6 +87,7 @@ void router::start()
     slow.affinity = cfg_.slow_path_cpu;
     slow.limits = cfg_.punt;
     slow_ = std::make_unique<slow_path>(*core_, slow);
+    slow_->allow_pass(cfg_.kernel_pass);
     slow_->on_deleted = [this](shadow &s) { on_deleted(s); };
     slow_->on_place = [](const shadow &s) {
         log_line(log_level::info, "shadow",
@@ -498,6 +499,15 @@ void router::set_flow_limit(const flow_limit_config &limit)
 {
     halfpoll::set_flow_limit(*core_, limit);
     cfg_.flow_limit = limit;
+}
+
+void router::set_kernel_pass(bool allowed)
+{
+    slow_->allow_pass(allowed);
+    for (net_device *dev : core_->devices()) {
+        mirror_->device_changed(*dev);
+    }
+    cfg_.kernel_pass = allowed;
 }
 
 void router::set_obey(const policy_set &kinds)

@@ -109,6 +109,7 @@ public:
     void set_rps_sock_flow_entries(unsigned entries);
     void set_flow_limit(const flow_limit_config &limit);
     void set_obey(const policy_set &kinds);
+    void set_kernel_pass(bool allowed);
     void set_log(const log_config &log);
     /// Loads a program and attaches it to an rx queue, in place of the program there. Throws `error`.
     void attach_xdp(net_device &dev, const xdp_config &xdp, int queue = XDP_ALL_QUEUES);

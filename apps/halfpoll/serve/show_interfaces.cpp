@@ -23,9 +23,10 @@ std::uint64_t sum(net_core &core, ifindex_t ifindex, std::atomic<std::uint64_t> 
 json device_counters(const port &driver)
 {
     const port_counters c = driver.counters();
-    return {{"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},   {"rx_missed", c.rx_missed},
-            {"rx_errors", c.rx_errors},   {"rx_nombuf", c.rx_nombuf}, {"rx_nohandler", c.rx_nohandler},
-            {"tx_packets", c.tx_packets}, {"tx_bytes", c.tx_bytes},   {"tx_errors", c.tx_errors}};
+    return {{"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},    {"rx_missed", c.rx_missed},
+            {"rx_errors", c.rx_errors},   {"rx_nombuf", c.rx_nombuf},  {"rx_nohandler", c.rx_nohandler},
+            {"tx_packets", c.tx_packets}, {"tx_bytes", c.tx_bytes},    {"tx_errors", c.tx_errors},
+            {"passed_in", c.passed_in},   {"passed_out", c.passed_out}};
 }
 
 /// Adds counts of the received packets by family, and of those that were punted or dropped.

@@ -16,6 +16,13 @@ using nlohmann::json;
 
 constexpr std::size_t texts_shown = 4;
 
+/// Whether packets that come in by the interface itself do not leave the kernel.
+bool passes(const interface_policy &policy)
+{
+    const net_device &dev = *policy.port->dev;
+    return dev.passing && dev.pass.shadow == policy.ifindex && (policy.family == AF_INET ? dev.pass.ip4 : dev.pass.ip6);
+}
+
 const char *way(bool kernel) { return kernel ? "kernel" : "fast"; }
 
 /// What an administrator would look for, each text once: of 10,000 chains of a firewall only the first ones.
@@ -48,13 +55,10 @@ json row_of(const interface_policy &policy)
                            {"text", reason.text},
                            {"obeyed", reason.obeyed}});
     }
-    return {{"interface", policy.name},
-            {"port", policy.port->dev->name},
-            {"kernel_ifindex", policy.ifindex},
-            {"family", policy.family == AF_INET ? "IPv4" : "IPv6"},
-            {"in", way(policy.kernel_in)},
-            {"out", way(policy.kernel_out)},
-            {"why", why_of(policy)},
+    return {{"interface", policy.name},         {"port", policy.port->dev->name},
+            {"kernel_ifindex", policy.ifindex}, {"family", policy.family == AF_INET ? "IPv4" : "IPv6"},
+            {"in", way(policy.kernel_in)},      {"out", way(policy.kernel_out)},
+            {"passes", passes(policy)},         {"why", why_of(policy)},
             {"reasons", std::move(reasons)}};
 }
 

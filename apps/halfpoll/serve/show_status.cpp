@@ -73,6 +73,16 @@ bool has_reason(const policy &policies, policy_kind wanted)
     return has;
 }
 
+/// Packets that the kernel of the ports has kept for itself.
+std::uint64_t passed_in(router &r)
+{
+    std::uint64_t sum = 0;
+    for (const net_device *dev : r.core().devices()) {
+        sum += dev->driver && dev->failure.empty() ? dev->driver->counters().passed_in : 0;
+    }
+    return sum;
+}
+
 /// Packets that the fast path has sent on, of the ports that there are: all that they received but for those that went
 /// another way. A counter of its own would cost on every packet.
 std::uint64_t forwarded(router &r)
@@ -130,7 +140,7 @@ json show_status(router &r)
               {"policy", texts_in_force(policies)},
               {"policy_routing", has_reason(policies, policy_kind::rule)},
               {"forwarded_fast", forwarded(r)},
-              {"handed_to_kernel", r.slow().punted(PUNT_KERNEL)},
+              {"handed_to_kernel", r.slow().punted(PUNT_KERNEL) + passed_in(r)},
               {"slow_path_tx_drops", r.core().foreign_drops()}}}};
 }
 

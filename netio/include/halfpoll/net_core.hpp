@@ -141,6 +141,9 @@ public:
     /// The same for an interface on top of the device, which needs frames to other link addresses: the device is
     /// promiscuous if this or its options say so.
     void set_unfiltered(net_device &dev, bool on);
+    /// Lets packets pass the runtime inside the kernel (port::set_pass()), as long as no XDP program is to see them. If
+    /// the device is away, the setting applies at its return.
+    void set_pass(net_device &dev, const pass_to_kernel &wanted) noexcept;
     /// Packets dropped under `reason` (below DROP_REASONS), summed over CPUs. Any thread.
     std::uint64_t drops(unsigned reason) const noexcept;
 

@@ -93,6 +93,8 @@ struct net_device {
     std::vector<std::shared_ptr<shared_tx_queue>> shared_tx;
     unsigned tx_queues = 0;  ///< number of tx queues that the driver was opened with. Control thread
     bool unfiltered = false; ///< promiscuous whatever the options say (net_core::set_unfiltered()). Control thread
+    pass_to_kernel pass;     ///< net_core::set_pass(). Control thread
+    bool passing = false;    ///< the device does so. Control thread
     std::string failure;     ///< why the port is out of service, else empty. Control thread
     /// Exists while the device is in service: work that a driver posts holds a weak reference to it, and does nothing
     /// once it is gone.

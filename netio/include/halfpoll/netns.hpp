@@ -25,4 +25,7 @@ private:
     int home_ = -1; ///< fd of the namespace to return to; -1: the thread did not leave it
 };
 
+/// Whether `netns`, as for netns_scope, is the namespace of the calling thread. Throws `error` as netns_scope does.
+bool is_this_netns(const std::string &netns);
+
 } // namespace halfpoll

@@ -45,6 +45,16 @@ struct port_counters {
     std::uint64_t rx_nombuf = 0;
     std::uint64_t rx_nohandler = 0; ///< dropped: arrived on a queue that the port does not serve
     std::uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0;
+    /// Packets that passed the runtime inside the kernel (port::set_pass()); the other counters do not include them.
+    std::uint64_t passed_in = 0, passed_out = 0;
+};
+
+/// Which packets of a device pass the runtime: the kernel brings them from the device to its stack and back by itself.
+struct pass_to_kernel {
+    bool ip4 = false, ip6 = false; ///< untagged unicast packets of the family that come in
+    int shadow = 0;                ///< kernel ifindex of the interface by which the stack receives them
+    bool out = false;              ///< all that the stack sends by that interface, too
+    bool operator==(const pass_to_kernel &) const = default;
 };
 
 struct port_options {
@@ -126,6 +136,12 @@ public:
     /// caller must drop packets for other addresses. A driver that takes an address only when it is opened throws
     /// `error` (port_options::mac).
     virtual void set_mac(const rte_ether_addr &) { set_promiscuous(true); }
+    /// Lets packets pass the runtime from now on (AF_XDP). Packets of routing protocols and of neighbour discovery
+    /// still come to rx_burst(). False: the device or the kernel cannot; all packets come to rx_burst(). close() ends
+    /// it.
+    virtual bool set_pass(const pass_to_kernel &) noexcept { return false; }
+    /// Whether the port has loaded the BPF program with that id for set_pass().
+    virtual bool owns_program(std::uint32_t) const noexcept { return false; }
     /// Puts a closed port into the state before its first open(), after an error of the device.
     virtual void reset() {}
     /// Period in ns at which link() must be polled while packets pass or the link is down (16 times as long while the

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <halfpoll/port.hpp>
+
+#include <cstdint>
+
+namespace halfpoll
+{
+
+class bpf_code;
+
+/// Lets packets of a port pass from its device to the kernel's stack and back inside the kernel:
+///
+///   device -> XDP program: XDP_PASS -> tcx ingress of the device: redirect -> the shadow receives
+///   the shadow sends -> tcx egress of the shadow: redirect -> the device sends
+///
+/// So they keep the kernel's GRO and segmentation offload, and cost the runtime nothing. The links end with this object
+/// or with the process. Control thread.
+class kernel_pass
+{
+public:
+    /// Nothing passes before apply(). `device`: ifindex of the port's device.
+    explicit kernel_pass(int device) noexcept;
+    ~kernel_pass();
+    kernel_pass(const kernel_pass &) = delete;
+    kernel_pass &operator=(const kernel_pass &) = delete;
+
+    /// False: the kernel cannot (before Linux 6.6).
+    bool usable() const noexcept { return counts_ >= 0; }
+    /// Appends to the XDP program of the device the code that passes packets. It expects ctx in r6, and goes on behind
+    /// the code with the packets that do not pass. If usable().
+    void append(bpf_code &code) const;
+    /// port::set_pass()
+    bool apply(const pass_to_kernel &wanted) noexcept;
+    /// port::owns_program()
+    bool owns_program(std::uint32_t id) const noexcept;
+    /// Packets since the construction.
+    std::uint64_t passed_in() const noexcept { return count(IN); }
+    std::uint64_t passed_out() const noexcept { return count(OUT); }
+
+private:
+    enum counter : std::uint32_t { IN, OUT, COUNTERS };
+
+    void append_count(bpf_code &code, counter which, std::uint8_t by) const;
+    int load_in() const noexcept;
+    int load_out() const noexcept;
+    bool attach_in() noexcept;
+    bool attach_out(int shadow) noexcept;
+    void detach_out() noexcept;
+    void write_state(std::uint32_t families, int shadow, int device) noexcept;
+    std::uint64_t count(counter which) const noexcept;
+
+    int device_;
+    int state_ = -1;                   ///< map of one pass_state
+    int counts_ = -1;                  ///< map of COUNTERS numbers for each CPU
+    int in_ = -1, out_ = -1;           ///< programs
+    int in_link_ = -1, out_link_ = -1; ///< -1: not attached
+    int shadow_ = 0;                   ///< interface that out_link_ is on
+};
+
+} // namespace halfpoll
