@@ -1014,6 +1014,118 @@ TEST_F(af_xdp, names_the_limit_of_open_files)
     EXPECT_GT(refused, 5U);
 }
 
+/// A frame of 60 bytes with an IPv4 packet of UDP.
+std::vector<std::uint8_t> datagram(std::uint16_t port)
+{
+    std::vector<std::uint8_t> frame(60);
+    const std::uint8_t headers[] = {2, 0, 0, 0, 0,  2,  2, 0, 0,  0, 0, 1, 8,  0, 0x45, 0, 0, 46,
+                                    0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 0, 1, 10, 9, 0,    2, 1, 0};
+    std::copy(std::begin(headers), std::end(headers), frame.begin());
+    frame[36] = static_cast<std::uint8_t>(port >> 8);
+    frame[37] = static_cast<std::uint8_t>(port);
+    return frame;
+}
+
+class af_xdp_pass : public af_xdp
+{
+protected:
+    void SetUp() override
+    {
+        af_xdp::SetUp();
+        run("ip link add sa type veth peer name sb && ip link set sa up && ip link set sb up && "
+            "echo 1 > /proc/sys/net/ipv6/conf/sa/disable_ipv6");
+        open();
+        wanted.shadow = static_cast<int>(if_nametoindex("sa"));
+        wanted.ip4 = true;
+        if (!device->set_pass(wanted)) {
+            GTEST_SKIP() << "no tcx (Linux 6.6)";
+        }
+    }
+    void TearDown() override
+    {
+        af_xdp::TearDown();
+        std::system("ip link del sa 2>/dev/null");
+    }
+    /// Whether a frame that arrives comes to the runtime; else it has to come to the shadow.
+    bool received(const packet_peer &peer, const packet_peer &shadow, const std::vector<std::uint8_t> &sent)
+    {
+        EXPECT_TRUE(peer.send(sent));
+        rte_mbuf *m = nullptr;
+        std::vector<std::uint8_t> passed;
+        EXPECT_TRUE(wait_until([&] {
+            passed = shadow.receive();
+            return !passed.empty() || device->rx_burst(0, &m, 1) == 1;
+        }));
+        EXPECT_TRUE(passed.empty() || passed == sent);
+        rte_pktmbuf_free(m);
+        return m != nullptr;
+    }
+
+    pass_to_kernel wanted;
+};
+
+TEST_F(af_xdp_pass, packets_of_a_family_pass_to_the_shadow)
+{
+    const packet_peer peer("vb"), shadow("sa");
+    auto ip6 = datagram(2000);
+    ip6[12] = 0x86;
+    ip6[13] = 0xDD;
+    auto group = datagram(2000), options = datagram(2000), ospf = datagram(2000), fragment = datagram(179);
+    group[0] = 1;
+    options[14] = 0x46;
+    ospf[23] = 89;
+    fragment[21] = 1; // its payload is no header
+    auto bgp = datagram(179);
+    bgp[23] = 6;
+    EXPECT_FALSE(received(peer, shadow, datagram(2000)));
+    EXPECT_FALSE(received(peer, shadow, datagram(179))) << "a port of TCP";
+    EXPECT_FALSE(received(peer, shadow, fragment));
+    for (const auto &frame : {numbered(1), ip6, group, options, ospf, bgp, datagram(3784)}) {
+        EXPECT_TRUE(received(peer, shadow, frame));
+    }
+    EXPECT_EQ(device->counters().passed_in, 3U);
+    wanted.ip4 = false;
+    ASSERT_TRUE(device->set_pass(wanted));
+    EXPECT_TRUE(received(peer, shadow, datagram(2000)));
+    EXPECT_EQ(device->counters().passed_in, 3U);
+}
+
+TEST_F(af_xdp_pass, what_the_shadow_sends_leaves_by_the_device)
+{
+    const packet_peer peer("vb"), shadow("sa"), beyond("sb");
+    ASSERT_TRUE(shadow.send(datagram(1)));
+    EXPECT_TRUE(wait_until([&] { return !beyond.receive().empty(); })) << "not asked for";
+    wanted.out = true;
+    ASSERT_TRUE(device->set_pass(wanted));
+    ASSERT_TRUE(shadow.send(datagram(2)));
+    EXPECT_TRUE(wait_until([&] { return peer.receive() == datagram(2); }));
+    EXPECT_TRUE(beyond.receive().empty());
+    EXPECT_EQ(device->counters().passed_out, 1U);
+    run("ip link del sa && ip link add sa type veth peer name sb && ip link set sa up && ip link set sb up");
+    wanted.shadow = static_cast<int>(if_nametoindex("sa"));
+    ASSERT_TRUE(device->set_pass(wanted)) << "another interface";
+    const packet_peer next("sa");
+    ASSERT_TRUE(next.send(datagram(3)));
+    EXPECT_TRUE(wait_until([&] { return peer.receive() == datagram(3); }));
+    ASSERT_TRUE(device->set_pass({}));
+    ASSERT_TRUE(next.send(datagram(4)));
+    const packet_peer last("sb");
+    EXPECT_TRUE(next.send(datagram(4)));
+    EXPECT_TRUE(wait_until([&] { return !last.receive().empty(); }));
+    EXPECT_EQ(device->counters().passed_out, 2U);
+}
+
+TEST_F(af_xdp_pass, ends_with_the_port)
+{
+    const std::size_t before = open_files();
+    device->close();
+    EXPECT_LT(open_files(), before);
+    EXPECT_FALSE(device->set_pass(wanted)) << "a closed port passes nothing";
+    device->open(options());
+    const packet_peer peer("vb"), shadow("sa");
+    EXPECT_TRUE(received(peer, shadow, datagram(2000))) << "without set_pass()";
+}
+
 TEST_F(af_xdp, refuses_with_a_remedy)
 {
     EXPECT_THAT(refusal([] { make_af_xdp_port("nosuchif"); }), HasSubstr("nosuchif: no such interface"));

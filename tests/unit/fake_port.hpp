@@ -58,6 +58,8 @@ struct fake_wire {
     unsigned descriptors = 256;
     unsigned tx_queues = 1;
     rte_ether_addr mac{};
+    bool can_pass = false;
+    pass_to_kernel pass; ///< the last set_pass(), if the device can
 
     ~fake_wire()
     {
@@ -160,6 +162,11 @@ public:
     {
         refuse_live();
         wire_->filter = mac;
+    }
+    bool set_pass(const pass_to_kernel &wanted) noexcept override
+    {
+        wire_->pass = wire_->can_pass ? wanted : pass_to_kernel{};
+        return wire_->can_pass;
     }
     void reset() override
     {

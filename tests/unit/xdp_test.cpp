@@ -268,6 +268,31 @@ TEST_F(xdp, attaches_and_detaches)
     EXPECT_EQ(judged(), 0U);
 }
 
+TEST_F(xdp, sees_all_packets_also_those_that_the_kernel_would_forward)
+{
+    run(1);
+    const pass_to_kernel wanted{.ip4 = true, .shadow = 7, .out = true};
+    core->set_pass(*eth, wanted);
+    EXPECT_FALSE(eth->passing) << "the device cannot";
+    core->set_pass(*eth, {});
+    wire().can_pass = true;
+    core->set_pass(*eth, wanted);
+    EXPECT_EQ(wire().pass, wanted);
+    EXPECT_TRUE(eth->passing);
+    xdp_attach(*core, *eth, always(XDP_PASS));
+    EXPECT_FALSE(wire().pass.ip4 || wire().pass.out);
+    EXPECT_FALSE(eth->passing);
+    wire().refuses_live = true;
+    core->set_mtu(*eth, 2000); // opens it again
+    EXPECT_FALSE(wire().pass.ip4);
+    xdp_detach(*core, *eth);
+    EXPECT_EQ(wire().pass, wanted);
+    EXPECT_TRUE(eth->passing);
+    wire().pass = {};
+    core->set_mtu(*eth, 1500);
+    EXPECT_EQ(wire().pass, wanted) << "lost when the device was opened again";
+}
+
 TEST_F(xdp, names_a_queue_that_is_not_there)
 {
     run(1);
