@@ -30,6 +30,7 @@ SETTINGS = {
     "ipv4__ip_forward": 1,
     "ipv6__conf__all__forwarding": 1,
     "ipv4__ip_default_ttl": 64,
+    "ipv4__conf__all__send_redirects": 0,  # how many the kernel sends to a host depends on milliseconds
     **{
         f"ipv4__conf__{net.dev}__{key}": value
         for net in obey_grammar.PORTS

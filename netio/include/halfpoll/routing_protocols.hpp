@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Not part of the API: the forwarder needs it.
 #pragma once
 
 #include <cstdint>
