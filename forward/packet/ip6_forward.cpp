@@ -71,8 +71,9 @@ void route(burst_verdicts &io, const adjacency &adj, rte_mbuf *m) noexcept
         io.punt(ip6_local_class(m, PUNT_LOCAL), m);
     } else if (io.from != nullptr && io.from->kernel6) {
         io.punt(PUNT_KERNEL, m); // a filter may drop it, or change its addresses before it is routed
-    } else if (is_low(source(ip), 0)) {
-        // RFC 4291 2.5.2: never forwarded. The kernel does not look if the packet leaves where it came in.
+    } else if (is_low(source(ip), 0) && adj.kind != adjacency_kind::punt) {
+        // RFC 4291 2.5.2: never forwarded. The kernel does not look if the packet leaves where it came in. Where a
+        // packet leaves that is punted is not known here.
         io.one_arm(adj) ? io.punt(PUNT_OTHER, m) : io.drop(DROP_IP_SRC, m);
     } else if (adj.kind == adjacency_kind::punt && adj.punt == PUNT_NO_ROUTE) {
         // The kernel sends Destination Unreachable (RFC 4443 3.1) whether it forwards or not.

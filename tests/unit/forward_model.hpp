@@ -224,7 +224,7 @@ private:
         if (link_local(dst) || (adj.kind == adjacency_kind::punt && adj.punt == PUNT_LOCAL)) {
             return punt(own, f);
         }
-        if (src == unspecified) {
+        if (src == unspecified && adj.kind != adjacency_kind::punt) {
             return drop(DROP_IP_SRC);
         }
         if (adj.kind != adjacency_kind::forward) {

@@ -523,6 +523,7 @@ TEST_F(forward_receive_test, punts_ip6_by_class)
     expect_punt(PUNT_LOCAL, ip6_frame(*in_, dst6(7), 60, 0, 0));
     expect_punt(PUNT_LOCAL, with(ip6_frame(*in_, dst6(7)), 22, neighbour));
     expect_punt(PUNT_RESOLVE, ip6_frame(*in_, dst6(10)));
+    expect_punt(PUNT_RESOLVE, with(ip6_frame(*in_, dst6(10)), 22, none)); // it may leave where it came in
     expect_punt(PUNT_TTL, ip6_frame(*in_, dst6(1), 60, 1));
     expect_punt(PUNT_TTL, ip6_frame(*in_, dst6(1), 60, 0));
     expect_punt(PUNT_OPTIONS, ip6_frame(*in_, dst6(1), 60, 64, 0));
