@@ -102,7 +102,7 @@ void append_ip6(bpf_code &code, bpf_code::label &keep, bpf_code::label &pass)
 }
 
 /// Returns an fd or -errno.
-int load_classifier(const bpf_code &code) noexcept
+int load_classifier(const bpf_code &code)
 {
     return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "halfpoll_pass", "Dual BSD/GPL", code.insns().data(),
                          code.insns().size(), nullptr);
@@ -128,7 +128,7 @@ void close_fd(int &fd) noexcept
 
 } // namespace
 
-kernel_pass::kernel_pass(int device) noexcept : device_(device)
+kernel_pass::kernel_pass(int device) : device_(device)
 {
     state_ = bpf_map_create(BPF_MAP_TYPE_ARRAY, "halfpoll_pass", sizeof(int), sizeof(pass_state), 1, nullptr);
     counts_ = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "halfpoll_passed", sizeof(int), 8, COUNTERS, nullptr);
@@ -197,7 +197,7 @@ void kernel_pass::append(bpf_code &code) const
 }
 
 /// At the device: what has passed the XDP program arrives by the shadow.
-int kernel_pass::load_in() const noexcept
+int kernel_pass::load_in() const
 {
     bpf_code code;
     code.load_map_value(BPF_REG_1, state_, offsetof(pass_state, shadow));
@@ -206,7 +206,7 @@ int kernel_pass::load_in() const noexcept
 }
 
 /// At the shadow: what it sends leaves by the device. A frame that is segmented later counts as its packets.
-int kernel_pass::load_out() const noexcept
+int kernel_pass::load_out() const
 {
     bpf_code code;
     bpf_code::label off, segmented;
@@ -282,7 +282,7 @@ bool kernel_pass::owns_program(std::uint32_t id) const noexcept
     return false;
 }
 
-std::uint64_t kernel_pass::count(counter which) const noexcept
+std::uint64_t kernel_pass::count(counter which) const
 {
     std::vector<std::uint64_t> by_cpu(static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1)));
     const std::uint32_t key = which;

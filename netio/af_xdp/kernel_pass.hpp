@@ -21,7 +21,7 @@ class kernel_pass
 {
 public:
     /// Nothing passes before apply(). `device`: ifindex of the port's device.
-    explicit kernel_pass(int device) noexcept;
+    explicit kernel_pass(int device);
     ~kernel_pass();
     kernel_pass(const kernel_pass &) = delete;
     kernel_pass &operator=(const kernel_pass &) = delete;
@@ -36,20 +36,20 @@ public:
     /// port::owns_program()
     bool owns_program(std::uint32_t id) const noexcept;
     /// Packets since the construction.
-    std::uint64_t passed_in() const noexcept { return count(IN); }
-    std::uint64_t passed_out() const noexcept { return count(OUT); }
+    std::uint64_t passed_in() const { return count(IN); }
+    std::uint64_t passed_out() const { return count(OUT); }
 
 private:
     enum counter : std::uint32_t { IN, OUT, COUNTERS };
 
     void append_count(bpf_code &code, counter which, std::uint8_t by) const;
-    int load_in() const noexcept;
-    int load_out() const noexcept;
+    int load_in() const;
+    int load_out() const;
     bool attach_in() noexcept;
     bool attach_out(int shadow) noexcept;
     void detach_out() noexcept;
     void write_state(std::uint32_t families, int shadow, int device) noexcept;
-    std::uint64_t count(counter which) const noexcept;
+    std::uint64_t count(counter which) const;
 
     int device_;
     int state_ = -1;                   ///< map of one pass_state
