@@ -45,14 +45,15 @@ def redirect_program(ifindex, frame):
 
 
 def main():
-    ifname, cpu, seconds, rate, frame = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    ifname, frame = sys.argv[1], bytes.fromhex(sys.argv[5])
+    cpu, seconds, rate = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     os.sched_setaffinity(0, {cpu})
-    frame = bytes.fromhex(frame)
     program = redirect_program(socket.if_nametoindex(ifname), frame)
     data = ctypes.create_string_buffer(frame, len(frame))
     chunk = CHUNK if rate == 0 else max(1, min(CHUNK, rate // 1000))
-    attr = ctypes.create_string_buffer(struct.pack("=IIIIQQIIIIQQIII", program, 0, len(frame), 0, ctypes.addressof(data), 0,
-                                                   chunk, 0, 0, 0, 0, 0, LIVE_FRAMES, 0, 64), 128)
+    run = struct.pack("=IIIIQQIIIIQQIII", program, 0, len(frame), 0, ctypes.addressof(data), 0, chunk, 0, 0, 0, 0, 0,
+                      LIVE_FRAMES, 0, 64)
+    attr = ctypes.create_string_buffer(run, 128)
     begin = time.monotonic()
     sent = 0
     while (now := time.monotonic() - begin) < seconds:

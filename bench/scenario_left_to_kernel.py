@@ -39,7 +39,8 @@ class Router:
     def firewall(self):
         self.lab.router.run("nft", FIREWALL)
         if not self.kernel:
-            self.lab_module.wait_for("the kernel forwards", lambda: all(r["in"] == "kernel" for r in self.lab.show("policy")))
+            self.lab_module.wait_for("the kernel forwards",
+                                     lambda: all(r["in"] == "kernel" for r in self.lab.show("policy")))
 
     @contextlib.contextmanager
     def on_cpu_0(self):
@@ -66,8 +67,9 @@ class Router:
     def rate(self, seconds, offered=0):
         """Packets/s of 64 bytes that leave, while `offered` packets/s come in (0: as many as one CPU makes)."""
         frame = udp_frame(self.lan, self.wan)
-        generator = self.lab.client.popen(sys.executable, BENCH / "live_frames.py", "eth0", 1, seconds + 1, offered, frame,
-                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        generator = self.lab.client.popen(
+            sys.executable, BENCH / "live_frames.py", "eth0", 1, seconds + 1, offered, frame,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(0.7)
         begin, before = time.monotonic(), self.sent()
         time.sleep(seconds - 0.3)
@@ -95,7 +97,8 @@ def routers(build_dir):
     sys.path.insert(0, str(BENCH.parent / "tests" / "e2e"))
     import lab  # pylint: disable=import-outside-toplevel
     try:
-        yield [Router(lab, "kernel", kernel=True), Router(lab, "halfpoll"), Router(lab, "slow_path", config=BY_SLOW_PATH)]
+        yield [Router(lab, "kernel", kernel=True), Router(lab, "halfpoll"),
+               Router(lab, "slow_path", config=BY_SLOW_PATH)]
     finally:
         lab.stop_all()
 
@@ -131,8 +134,9 @@ def run(quick, build_dir):
 def tcp_of_the_box(r, seconds, add):
     import traffic  # pylint: disable=import-outside-toplevel
     lab = r.lab
-    add("tcp_to_box_" + r.name, "Mbit/s", traffic.iperf3(lab.client, lab.router, r.lan.router4, seconds=seconds))
-    add("tcp_from_box_" + r.name, "Mbit/s", traffic.iperf3(lab.client, lab.router, r.lan.router4, "-R", seconds=seconds))
+    for way, options in (("to", ()), ("from", ("-R",))):
+        add(f"tcp_{way}_box_{r.name}", "Mbit/s",
+            traffic.iperf3(lab.client, lab.router, r.lan.router4, *options, seconds=seconds))
 
 
 def through_the_firewall(r, seconds, add):

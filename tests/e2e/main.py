@@ -86,7 +86,7 @@ def main():
     if args.halfpoll:
         os.environ["HALFPOLL_PROGRAM"] = args.halfpoll
     signal.signal(signal.SIGALRM, too_slow)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     sys.path.insert(0, str(HERE))
     import lab  # imported after the environment is set
@@ -94,6 +94,8 @@ def main():
     result = Result()
     try:
         tests.run(result)
+    except KeyboardInterrupt:  # unittest takes any other exception for a failure of a test, and goes on
+        return 128 + signal.SIGTERM
     finally:
         lab.stop_all()
     left = lab.leftovers()

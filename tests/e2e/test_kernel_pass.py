@@ -31,7 +31,8 @@ def tcx_programs(host, dev):
     total = 0
     with host:
         for where in (TCX_INGRESS, TCX_EGRESS):
-            attr = ctypes.create_string_buffer(struct.pack("=IIIIQI", socket.if_nametoindex(dev), where, 0, 0, 0, 0), 64)
+            query = struct.pack("=IIIIQI", socket.if_nametoindex(dev), where, 0, 0, 0, 0)
+            attr = ctypes.create_string_buffer(query, 64)
             libc = ctypes.CDLL(None, use_errno=True)
             if libc.syscall(SYS_BPF, PROG_QUERY, attr, len(attr)) != 0:
                 raise OSError(ctypes.get_errno(), f"programs of {dev}")
@@ -153,7 +154,8 @@ class KernelPass(unittest.TestCase):
 
     def test_what_a_shadow_does_to_its_packets_is_done(self):
         """A queueing discipline, a capture, and a filter of the shadow see what it sends."""
-        self.router.run("tc", "qdisc", "add", "dev", "wan0", "root", "tbf", "rate", "1gbit", "burst", "64kb", "latency", "1s")
+        shaper = ("tbf", "rate", "1gbit", "burst", "64kb", "latency", "1s")
+        self.router.run("tc", "qdisc", "add", "dev", "wan0", "root", *shaper)
         wait_for("packets to wan0 go through it", lambda: self.from_kernel("wan0") >= 5)
         sent = self.router.run("tc", "-s", "qdisc", "show", "dev", "wan0").stdout
         self.assertNotIn("Sent 0 bytes", sent)
@@ -185,7 +187,8 @@ class KernelPass(unittest.TestCase):
         self.client.ip("addr", "add", "10.99.0.1/24", "dev", "eth0")
         self.server.ip("addr", "add", "10.99.0.2/24", "dev", "eth0")
         ping(self.client, "10.99.0.2")
-        passed_in, _, to_kernel, from_kernel = self.moved(lambda: transfer(self.client, self.server, "10.99.0.2", 1 << 20))
+        passed_in, _, to_kernel, from_kernel = self.moved(
+            lambda: transfer(self.client, self.server, "10.99.0.2", 1 << 20))
         self.assertGreaterEqual(passed_in, (1 << 20) // 1460)
         self.assertLess(to_kernel, 20, "a few group addresses")
         self.assertGreater(from_kernel, 0, "a bridge makes its ports promiscuous, as a capture does")
@@ -196,9 +199,10 @@ class KernelPass(unittest.TestCase):
         self.router.ip("link", "set", "lan0", "name", "inside")
         self.router.ip("link", "set", "inside", "up")
         self.wait_passes(True, devices=("inside", "wan0"))
-        wait_for("the host behind it answers", lambda: self.router.run("ping", "-c1", "-W1", LAN.host4, check=False).returncode == 0)
+        wait_ping(self.router, LAN.host4, 10)
         self.router.ip("link", "del", "wan0")
-        wait_for("wan0 is there again", lambda: self.router.run("ip", "link", "set", "wan0", "up", check=False).returncode == 0)
+        up = ("ip", "link", "set", "wan0", "up")
+        wait_for("wan0 is there again", lambda: self.router.run(*up, check=False).returncode == 0)
         self.router.ip("addr", "replace", WAN.router4 + "/24", "dev", "wan0")
         self.wait_passes(True, devices=("inside", "wan0"))
         wait_ping(self.client, WAN.host4, 10)

@@ -21,7 +21,8 @@ CONFIGS = int(os.environ.get("HALFPOLL_OBEY_CONFIGS", 50))
 ONLY = int(os.environ.get("HALFPOLL_OBEY_ONLY", -1))
 SEED = int(os.environ.get("HALFPOLL_OBEY_SEED", 2026))
 PACKETS = 40  # of each port
-RENEW = 25  # configurations for which a pair of routers serves; packets left to the kernel pass inside it every other time
+# Configurations for which a pair of routers serves. In every other one, packets left to the kernel pass inside it.
+RENEW = 25
 QUIET = 0.15  # seconds without a frame, after which the kernel's router has finished
 READ_EACH_SECOND = ("disable_ipv6", "accept_local", "route_localnet")
 READING = 3  # seconds
@@ -60,7 +61,8 @@ class Side:
     """One of the two routers, with a socket at the other end of each port."""
 
     def __init__(self, kernel, kernel_pass=False):
-        self.lab = Lab(kernel=kernel, configure=False, config=f"\n[forward]\nkernel_pass = {str(kernel_pass).lower()}\n")
+        setting = f"\n[forward]\nkernel_pass = {str(kernel_pass).lower()}\n"
+        self.lab = Lab(kernel=kernel, configure=False, config=setting)
         self.router = self.lab.router
         self.router.sysctl(ipv6__icmp__ratemask=200)  # no type of ICMPv6: a burst may bring more than 50 errors
         self.hosts = {}
