@@ -18,7 +18,7 @@ class ingress_publisher
 public:
     ingress_publisher(const kernel_state &state, const egress_paths &egress, const policy_gate &gate, slow_path &slow,
                       interface_table &table)
-        : state_(state), egress_(egress), gate_(gate), slow_(slow), table_(table), passes_(state, gate, slow)
+        : state_(state), egress_(egress), gate_(gate), slow_(slow), table_(table), passes_(gate, slow)
     {
     }
     ~ingress_publisher();

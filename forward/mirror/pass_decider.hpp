@@ -2,7 +2,6 @@
 #pragma once
 
 #include "forward/tables/interface_table.hpp"
-#include "kernel_state.hpp"
 #include "policy_gate.hpp"
 
 #include <halfpoll/slow_path.hpp>
@@ -16,10 +15,7 @@ namespace halfpoll
 class pass_decider
 {
 public:
-    pass_decider(const kernel_state &state, const policy_gate &gate, slow_path &slow)
-        : state_(state), gate_(gate), slow_(slow)
-    {
-    }
+    pass_decider(const policy_gate &gate, slow_path &slow) : gate_(gate), slow_(slow) {}
     /// To be called after the data path has got the interfaces of the port: it then punts what does not pass.
     void publish(const shadow &port, const std::vector<rx_interface> &interfaces) const;
 
@@ -27,7 +23,6 @@ private:
     pass_to_kernel decide(const shadow &port, const std::vector<rx_interface> &interfaces) const;
     bool has_reason(policy_side side, int ifindex, policy_kind kind) const;
 
-    const kernel_state &state_;
     const policy_gate &gate_;
     slow_path &slow_;
 };

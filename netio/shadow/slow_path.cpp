@@ -78,7 +78,6 @@ struct slow_path::impl {
     /// By ifindex. The control thread stores with release; pairs with the acquire in of_device().
     std::array<std::atomic<shadow *>, MAX_IFINDEX> by_device{};
     std::vector<std::unique_ptr<shadow>> shadows; ///< control thread
-    bool same_netns = false;                      ///< the shadows are in the namespace of the control thread
     bool pass_allowed = false;                    ///< control thread
 
     int epoll_fd = -1;
@@ -143,7 +142,6 @@ slow_path::impl::~impl()
 void slow_path::impl::start()
 {
     std::ranges::for_each(options.limits, check_limit);
-    same_netns = is_this_netns(options.netns);
     for (unsigned n = 0; n < core.cpus(); ++n) {
         rings.push_back(std::make_unique<punt_ring>(known, options.limits, options.ring_size, core.rt().now()));
     }
@@ -550,7 +548,7 @@ void slow_path::look_at_offloads(shadow &s)
 
 void slow_path::destroy_released(const std::string &name) noexcept { tap_destroy(impl_->options.netns, name); }
 
-void slow_path::allow_pass(bool allowed) noexcept { impl_->pass_allowed = allowed && impl_->same_netns; }
+void slow_path::allow_pass(bool allowed) { impl_->pass_allowed = allowed && is_this_netns(impl_->options.netns); }
 
 void slow_path::set_pass(const shadow &s, const pass_to_kernel &wanted) noexcept
 {

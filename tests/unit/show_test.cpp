@@ -81,6 +81,7 @@ TEST(Render, PolicyIsALineForEachInterfaceAndFamily)
                            {"family", "IPv4"},
                            {"in", "kernel"},
                            {"out", "fast"},
+                           {"passes", true},
                            {"why", "ip rule"},
                            {"reasons", {{{"kind", "rule"}, {"text", "ip rule"}, {"side", "in"}, {"obeyed", true}}}}},
                           {{"interface", "lan0"},
@@ -88,11 +89,12 @@ TEST(Render, PolicyIsALineForEachInterfaceAndFamily)
                            {"family", "IPv6"},
                            {"in", "fast"},
                            {"out", "fast"},
+                           {"passes", false},
                            {"why", ""},
                            {"reasons", json::array()}}}}};
-    EXPECT_EQ(render(reply), "interface  port  family  in      out   why\n"
-                             "lan0       lan   IPv4    kernel  fast  ip rule\n"
-                             "lan0       lan   IPv6    fast    fast  -\n");
+    EXPECT_EQ(render(reply), "interface  port  family  in      out   passes  why\n"
+                             "lan0       lan   IPv4    kernel  fast  true    ip rule\n"
+                             "lan0       lan   IPv6    fast    fast  false   -\n");
 }
 
 TEST(Render, SaysOnceThatThereIsNothing)

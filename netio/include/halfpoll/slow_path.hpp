@@ -155,10 +155,11 @@ public:
     /// Reads what the operator allows to be merged for the kernel interface (`ethtool -K`), after a message about it.
     void look_at_offloads(shadow &s);
     /// Whether packets may pass between port and shadow inside the kernel, by set_pass(). They may not by default: they
-    /// do not come to the receive handler then. A change concerns later calls.
-    void allow_pass(bool allowed) noexcept;
+    /// do not come to the receive handler then. A change concerns later calls. Throws `error` if the namespace of the
+    /// shadows does not exist.
+    void allow_pass(bool allowed);
     /// Lets packets pass between the shadow's port and the shadow (net_core::set_pass()). None pass if that is not
-    /// allowed, or if the shadow is not in the namespace of the calling thread, where AF_XDP ports are.
+    /// allowed, or if allow_pass() was called in another namespace than that of the shadows: AF_XDP ports are there.
     void set_pass(const shadow &s, const pass_to_kernel &wanted) noexcept;
     /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
