@@ -104,7 +104,7 @@ def routers(build_dir):
 
 
 def run(quick, build_dir):
-    rounds, seconds = (1, 2) if quick else (7, 4)
+    rounds, seconds = (1, 2) if quick else (7, 3)
     samples = {}
 
     def add(name, unit, value):
