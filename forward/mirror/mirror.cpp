@@ -12,10 +12,7 @@ namespace
 {
 constexpr ktime_t turn_time = 20 * NSEC_PER_MSEC; // after which process() returns to the control loop
 constexpr unsigned load_attempts = 5;
-} // namespace
 
-namespace
-{
 bool owns_program(const net_core &core, std::uint32_t id)
 {
     return std::ranges::any_of(core.devices(),

@@ -7,11 +7,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <rte_byteorder.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <numeric>
 #include <span>
@@ -41,19 +41,13 @@ constexpr int ETHERNET = 14, IP4 = 20, IP6 = 40, PORTS = 4;
 constexpr int TCP = 6, UDP = 17, ICMP6 = 58;
 constexpr int FIRST_ND = 133, LAST_ND = 137; // types of ICMPv6
 
-/// A number of 16 bits as a load from a packet returns it.
-constexpr int network(std::uint16_t value)
-{
-    return std::endian::native == std::endian::little ? (value << 8 | value >> 8) & 0xFFFF : value;
-}
-
 /// Appends a jump to `to` if one of the ports that r1 points to is in the list.
 void append_ports(bpf_code &code, std::span<const std::uint16_t> ports, bpf_code::label &to)
 {
     code.put({load(BPF_H, BPF_REG_4, BPF_REG_1, 0), load(BPF_H, BPF_REG_5, BPF_REG_1, 2)});
     for (const std::uint16_t port : ports) {
-        code.jump(BPF_JEQ, BPF_REG_4, network(port), to);
-        code.jump(BPF_JEQ, BPF_REG_5, network(port), to);
+        code.jump(BPF_JEQ, BPF_REG_4, RTE_BE16(port), to);
+        code.jump(BPF_JEQ, BPF_REG_5, RTE_BE16(port), to);
     }
 }
 
@@ -81,7 +75,7 @@ void append_ip4(bpf_code &code, bpf_code::label &keep, bpf_code::label &pass)
     code.jump_if(BPF_JGT, BPF_REG_3, BPF_REG_2, keep);
     code.put(load(BPF_B, BPF_REG_4, BPF_REG_1, ETHERNET));
     code.jump(BPF_JNE, BPF_REG_4, 0x45, keep); // options
-    code.put({load(BPF_H, BPF_REG_4, BPF_REG_1, ETHERNET + 6), mask(BPF_REG_4, network(0x1FFF))});
+    code.put({load(BPF_H, BPF_REG_4, BPF_REG_1, ETHERNET + 6), mask(BPF_REG_4, RTE_BE16(0x1FFF))});
     code.jump(BPF_JNE, BPF_REG_4, 0, pass); // a later fragment has no ports
     code.put({load(BPF_B, BPF_REG_3, BPF_REG_1, ETHERNET + 9), add(BPF_REG_1, ETHERNET + IP4)});
 }
@@ -179,12 +173,12 @@ void kernel_pass::append(bpf_code &code) const
     code.put({load(BPF_B, BPF_REG_4, BPF_REG_1, 0), mask(BPF_REG_4, 1)});
     code.jump(BPF_JNE, BPF_REG_4, 0, keep); // a group address
     code.put(load(BPF_H, BPF_REG_4, BPF_REG_1, 12));
-    code.jump(BPF_JNE, BPF_REG_4, network(0x0800), not_ip4);
+    code.jump(BPF_JNE, BPF_REG_4, RTE_BE16(0x0800), not_ip4);
     keep_unless(FAMILY_IP4);
     append_ip4(code, keep, pass);
     code.jump(transport);
     code.place(not_ip4);
-    code.jump(BPF_JNE, BPF_REG_4, network(0x86DD), keep);
+    code.jump(BPF_JNE, BPF_REG_4, RTE_BE16(0x86DD), keep);
     keep_unless(FAMILY_IP6);
     append_ip6(code, keep, pass);
     code.place(transport);

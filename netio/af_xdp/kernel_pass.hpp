@@ -26,7 +26,7 @@ public:
     kernel_pass(const kernel_pass &) = delete;
     kernel_pass &operator=(const kernel_pass &) = delete;
 
-    /// False: the kernel cannot (before Linux 6.6).
+    /// False: the kernel cannot (before Linux 6.6), or has refused a program or a map.
     bool usable() const noexcept { return counts_ >= 0; }
     /// Appends to the XDP program of the device the code that passes packets. It expects ctx in r6, and goes on behind
     /// the code with the packets that do not pass. If usable().
