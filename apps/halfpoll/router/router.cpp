@@ -503,6 +503,9 @@ void router::set_flow_limit(const flow_limit_config &limit)
 
 void router::set_kernel_pass(bool allowed)
 {
+    if (allowed == cfg_.kernel_pass) {
+        return;
+    }
     slow_->allow_pass(allowed);
     for (net_device *dev : core_->devices()) {
         mirror_->device_changed(*dev);
