@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -208,33 +209,46 @@ void control_server::process()
     }
 }
 
+/// accept() cannot tell: without a free descriptor it fails also if nobody waits.
+bool control_server::client_waits() const noexcept
+{
+    pollfd queue{listen_fd_, POLLIN, 0};
+    return poll(&queue, 1, 0) > 0 && (queue.revents & POLLIN);
+}
+
+/// Returns false if there is neither a descriptor nor a client to end for one.
+bool control_server::accept_client()
+{
+    const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int err = fd < 0 ? errno : 0;
+    if (err == EAGAIN || err == EINTR || err == ECONNABORTED) {
+        return true;
+    }
+    if (err != 0) {
+        return spare_descriptor(err);
+    }
+    if (!may_control(fd)) {
+        refuse(fd, "only root and the user that runs halfpoll may control it");
+        return true;
+    }
+    client &c = clients_[fd];
+    c.since = ktime_get();
+    watch(fd, c);
+    return true;
+}
+
 void control_server::accept_clients()
 {
     accept_at_ = KTIME_MAX;
-    while (clients_.size() < limits_.clients || make_place()) {
-        const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        const int err = fd < 0 ? errno : 0;
-        if (err == EAGAIN) {
+    while (client_waits()) {
+        if ((clients_.size() >= limits_.clients && !make_place()) || !accept_client()) {
+            // By then a descriptor may be free, or a client's turn may be over.
+            accept_at_ = ktime_get() + limits_.turn;
+            for (const auto &[fd, c] : clients_) {
+                accept_at_ = std::min(accept_at_, c.since + limits_.turn);
+            }
             return;
         }
-        if (err == EINTR || err == ECONNABORTED) {
-            continue;
-        }
-        if (err != 0 && !spare_descriptor(err)) {
-            break;
-        }
-        if (err == 0 && !may_control(fd)) {
-            refuse(fd, "only root and the user that runs halfpoll may control it");
-        } else if (err == 0) {
-            client &c = clients_[fd];
-            c.since = ktime_get();
-            watch(fd, c);
-        }
-    }
-    // Clients may be left in the queue. By then a descriptor may be free, or a client's turn may be over.
-    accept_at_ = ktime_get() + limits_.turn;
-    for (const auto &[fd, c] : clients_) {
-        accept_at_ = std::min(accept_at_, c.since + limits_.turn);
     }
 }
 

@@ -57,6 +57,8 @@ private:
 
     void listen_on_path();
     void remove_socket() noexcept;
+    bool client_waits() const noexcept;
+    bool accept_client();
     bool make_place();
     bool spare_descriptor(int errnum);
     void accept_clients();
