@@ -12,11 +12,27 @@
 namespace halfpoll
 {
 
+namespace
+{
+
+box_address to_box_address(const ip_addr &addr)
+{
+    if (addr.family == AF_INET6) {
+        return addr.bytes;
+    }
+    box_address mapped{};
+    mapped[10] = mapped[11] = 0xFF;
+    std::copy_n(addr.bytes.begin(), 4, mapped.begin() + 12);
+    return mapped;
+}
+
+} // namespace
+
 fib_updater::~fib_updater()
 {
     for (const auto &[prefix, entry] : routes_.entries()) {
         if (entry.nexthop != route_entry::none) {
-            write_fib(fwd_, prefix, route_entry::none);
+            write(prefix, entry.nexthop, route_entry::none);
             nexthops_.release(entry.nexthop);
         }
     }
@@ -41,12 +57,21 @@ void fib_updater::update_prefix(const ip_prefix &prefix)
         }
     }
     if (wanted != entry.nexthop) {
-        write_fib(fwd_, prefix, wanted);
+        write(prefix, entry.nexthop, wanted);
         std::swap(wanted, entry.nexthop);
     }
     nexthops_.release(wanted); // the replaced next hop, or the second reference to the same one
     routes_.drop_if_unused(found);
     set_stand_in(prefix, punting);
+}
+
+void fib_updater::write(const ip_prefix &prefix, std::uint32_t before, std::uint32_t now)
+{
+    write_fib(fwd_, prefix, now);
+    const bool host = prefix.len == address_bits(prefix.addr.family);
+    if (host && (before == fixed_.local) != (now == fixed_.local)) {
+        slow_.set_pass_address(to_box_address(prefix.addr), now == fixed_.local);
+    }
 }
 
 /// As nexthop_decider::acquire_for_prefix(); returns `table_full` if there is no room for the next hop.

@@ -10,6 +10,8 @@
 #include "route_selection.hpp"
 #include "stand_ins.hpp"
 
+#include <halfpoll/slow_path.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -17,15 +19,16 @@
 namespace halfpoll
 {
 
-/// Writes the FIB's entries of prefixes that have routes, belong to neighbours or are stand-ins. The destructor removes
-/// them.
+/// Writes the FIB's entries of prefixes that have routes, belong to neighbours or are stand-ins, and tells the slow
+/// path the addresses of the box. The destructor removes them.
 class fib_updater
 {
 public:
     fib_updater(forwarder &fwd, route_table &routes, const route_selection &selection, nexthop_decider &decider,
-                const fixed_entries &fixed, shared_nexthops &nexthops, stand_in_table &stand_ins, mirror_report &report)
+                const fixed_entries &fixed, shared_nexthops &nexthops, stand_in_table &stand_ins, slow_path &slow,
+                mirror_report &report)
         : fwd_(fwd), routes_(routes), selection_(selection), decider_(decider), fixed_(fixed), nexthops_(nexthops),
-          stand_ins_(stand_ins), report_(report)
+          stand_ins_(stand_ins), slow_(slow), report_(report)
     {
     }
     ~fib_updater();
@@ -39,6 +42,7 @@ public:
 
 private:
     std::uint32_t acquire_in_room(const ip_prefix &prefix, std::span<const kernel_route> list);
+    void write(const ip_prefix &prefix, std::uint32_t before, std::uint32_t now);
     void set_stand_in(const ip_prefix &prefix, const std::optional<ip_prefix> &entry);
 
     forwarder &fwd_;
@@ -48,6 +52,7 @@ private:
     const fixed_entries &fixed_;
     shared_nexthops &nexthops_;
     stand_in_table &stand_ins_;
+    slow_path &slow_;
     mirror_report &report_;
 };
 

@@ -70,7 +70,7 @@ struct mirror::impl {
     route_selection selection{state, routes, egress};
     nexthop_decider decider{state, routes, egress, selection, fixed, nexthops};
     stand_in_table stand_ins{fwd};
-    fib_updater fib{fwd, routes, selection, decider, fixed, nexthops, stand_ins, report};
+    fib_updater fib{fwd, routes, selection, decider, fixed, nexthops, stand_ins, slow, report};
     consequences after{state, routes, ingress, nexthops, fib, gate};
 
     // Its writers.

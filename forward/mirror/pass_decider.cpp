@@ -25,6 +25,7 @@ pass_to_kernel pass_decider::decide(const shadow &port, const std::vector<rx_int
                       has_reason(policy_side::out, port.kernel_ifindex, policy_kind::bpf);
     return {.ip4 = own->kernel_only || own->kernel4,
             .ip6 = own->kernel_only || own->kernel6,
+            .tcp_of_box = true,
             .shadow = port.kernel_ifindex,
             .out = !seen};
 }

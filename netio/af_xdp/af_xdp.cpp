@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 #include <vector>
 
 namespace halfpoll
@@ -76,6 +77,12 @@ public:
         netdev_.set_promiscuous(promiscuous_wanted_ || mac_unfiltered_);
     }
     bool set_pass(const pass_to_kernel &wanted) noexcept override { return pass_ && pass_->apply(wanted); }
+    void pass_address(const box_address &address, bool passes) noexcept override
+    {
+        if (pass_) {
+            pass_->pass_address(address, passes);
+        }
+    }
     bool owns_program(std::uint32_t id) const noexcept override { return pass_ && pass_->owns_program(id); }
     port_counters counters() const override;
     void set_event_handler(std::function<void(port_event)> notify) override;
@@ -171,6 +178,10 @@ void af_xdp_port::open(const port_options &options)
         prepare_interface(options);
         pass_ = std::make_unique<kernel_pass>(netdev_.ifindex());
         if (!pass_->usable()) {
+            if (const int err = pass_->refused()) {
+                say(std::string("the kernel refuses to pass packets to its stack by itself (") + std::strerror(err) +
+                    "), so what it forwards goes by the slow path");
+            }
             pass_.reset();
         }
         prog_ = std::make_unique<xdp_redirect_prog>(netdev_.name(), netdev_.ifindex(), facts_.rx_queues, pass_.get());

@@ -31,11 +31,12 @@ constexpr int TCX_NEXT = -1;
 
 /// What the programs look at.
 struct pass_state {
-    std::uint32_t families; ///< FAMILY_… whose packets pass
-    std::uint32_t shadow;   ///< ifindex of the interface that receives them
-    std::uint32_t device;   ///< ifindex of the device by which the shadow's packets leave; 0: they do not pass
+    std::uint32_t passing; ///< PASS_…
+    std::uint32_t shadow;  ///< ifindex of the interface that receives them
+    std::uint32_t device;  ///< ifindex of the device by which the shadow's packets leave; 0: they do not pass
 };
-constexpr int FAMILY_IP4 = 1, FAMILY_IP6 = 2;
+constexpr int PASS_IP4 = 1, PASS_IP6 = 2, PASS_TCP_OF_BOX = 4;
+constexpr std::uint32_t MAX_ADDRESSES = 65536;
 
 constexpr int ETHERNET = 14, IP4 = 20, IP6 = 40, PORTS = 4;
 constexpr int TCP = 6, UDP = 17, ICMP6 = 58;
@@ -68,29 +69,39 @@ void append_routing(bpf_code &code, bpf_code::label &keep)
     code.place(done);
 }
 
-/// Appends: r1: the transport header, r3: the protocol, of an IPv4 packet whose frame begins at r1 and ends at r2.
-void append_ip4(bpf_code &code, bpf_code::label &keep, bpf_code::label &pass)
+constexpr int ADDRESS = -16; ///< where a box_address is on the stack
+
+/// Appends: r1: the transport header, r3: the protocol, of an IPv4 packet whose frame begins at r1 and ends at r2; on
+/// the stack: its destination.
+void append_ip4(bpf_code &code, bpf_code::label &keep, bpf_code::label &other)
 {
     code.put({move(BPF_REG_3, BPF_REG_1), add(BPF_REG_3, ETHERNET + IP4 + PORTS)});
     code.jump_if(BPF_JGT, BPF_REG_3, BPF_REG_2, keep);
     code.put(load(BPF_B, BPF_REG_4, BPF_REG_1, ETHERNET));
     code.jump(BPF_JNE, BPF_REG_4, 0x45, keep); // options
     code.put({load(BPF_H, BPF_REG_4, BPF_REG_1, ETHERNET + 6), mask(BPF_REG_4, RTE_BE16(0x1FFF))});
-    code.jump(BPF_JNE, BPF_REG_4, 0, pass); // a later fragment has no ports
+    code.jump(BPF_JNE, BPF_REG_4, 0, other); // a later fragment has no ports
+    code.put({load(BPF_W, BPF_REG_4, BPF_REG_1, ETHERNET + 16), store(BPF_W, BPF_REG_10, ADDRESS + 12, BPF_REG_4),
+              set(BPF_REG_4, 0), store(BPF_DW, BPF_REG_10, ADDRESS, BPF_REG_4),
+              set(BPF_REG_4, static_cast<int>(RTE_BE32(0xFFFF))), store(BPF_W, BPF_REG_10, ADDRESS + 8, BPF_REG_4)});
     code.put({load(BPF_B, BPF_REG_3, BPF_REG_1, ETHERNET + 9), add(BPF_REG_1, ETHERNET + IP4)});
 }
 
 /// The same for IPv6, without extension headers. Neighbour discovery does not pass.
-void append_ip6(bpf_code &code, bpf_code::label &keep, bpf_code::label &pass)
+void append_ip6(bpf_code &code, bpf_code::label &keep, bpf_code::label &other)
 {
     code.put({move(BPF_REG_3, BPF_REG_1), add(BPF_REG_3, ETHERNET + IP6 + PORTS)});
     code.jump_if(BPF_JGT, BPF_REG_3, BPF_REG_2, keep);
+    for (int word = 0; word < 16; word += 4) {
+        code.put({load(BPF_W, BPF_REG_4, BPF_REG_1, ETHERNET + 24 + word),
+                  store(BPF_W, BPF_REG_10, ADDRESS + word, BPF_REG_4)});
+    }
     code.put({load(BPF_B, BPF_REG_3, BPF_REG_1, ETHERNET + 6), add(BPF_REG_1, ETHERNET + IP6)});
     bpf_code::label not_icmp;
     code.jump(BPF_JNE, BPF_REG_3, ICMP6, not_icmp);
     code.put(load(BPF_B, BPF_REG_4, BPF_REG_1, 0));
-    code.jump(BPF_JLT, BPF_REG_4, FIRST_ND, pass);
-    code.jump(BPF_JGT, BPF_REG_4, LAST_ND, pass);
+    code.jump(BPF_JLT, BPF_REG_4, FIRST_ND, other);
+    code.jump(BPF_JGT, BPF_REG_4, LAST_ND, other);
     code.jump(keep);
     code.place(not_icmp);
 }
@@ -126,16 +137,20 @@ kernel_pass::kernel_pass(int device) : device_(device)
 {
     state_ = bpf_map_create(BPF_MAP_TYPE_ARRAY, "halfpoll_pass", sizeof(int), sizeof(pass_state), 1, nullptr);
     counts_ = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "halfpoll_passed", sizeof(int), 8, COUNTERS, nullptr);
-    in_ = state_ >= 0 ? load_in() : -1;
-    out_ = state_ >= 0 && counts_ >= 0 ? load_out() : -1;
-    if (in_ < 0 || out_ < 0 || !attach_in()) {
+    LIBBPF_OPTS(bpf_map_create_opts, on_demand, .map_flags = BPF_F_NO_PREALLOC);
+    addresses_ = bpf_map_create(BPF_MAP_TYPE_HASH, "halfpoll_box", sizeof(box_address), 1, MAX_ADDRESSES, &on_demand);
+    in_ = state_ >= 0 ? load_in() : state_;
+    out_ = state_ >= 0 && counts_ >= 0 ? load_out() : std::min(state_, counts_);
+    const int worst = std::min({state_, counts_, addresses_, in_, out_});
+    refused_ = worst < 0 ? -worst : 0;
+    if (refused_ != 0 || !attach_in()) {
         close_fd(counts_);
     }
 }
 
 kernel_pass::~kernel_pass()
 {
-    for (int *fd : {&out_link_, &in_link_, &out_, &in_, &counts_, &state_}) {
+    for (int *fd : {&out_link_, &in_link_, &out_, &in_, &addresses_, &counts_, &state_}) {
         close_fd(*fd);
     }
 }
@@ -154,16 +169,25 @@ void kernel_pass::append_count(bpf_code &code, counter which, std::uint8_t by) c
     code.place(none);
 }
 
-/// Unicast packets of the families pass, except those of routing protocols and neighbour discovery: they have a way of
-/// their own through the runtime. The packets of a flow take the same way, whatever their length.
+/// Appends a jump to `keep` if the address on the stack is none of addresses_.
+void kernel_pass::append_lookup(bpf_code &code, bpf_code::label &keep) const
+{
+    code.load_map(BPF_REG_1, addresses_);
+    code.put({move(BPF_REG_2, BPF_REG_10), add(BPF_REG_2, ADDRESS), call(BPF_FUNC_map_lookup_elem)});
+    code.jump(BPF_JEQ, BPF_REG_0, 0, keep);
+}
+
+/// Unicast packets of the families pass, and those of TCP to the box, except those of routing protocols and neighbour
+/// discovery: they have a way of their own through the runtime. The packets of a flow take the same way, whatever their
+/// length.
 void kernel_pass::append(bpf_code &code) const
 {
-    bpf_code::label keep, pass, not_ip4, transport;
-    const auto keep_unless = [&](int family) {
-        code.put(mask(BPF_REG_7, family));
-        code.jump(BPF_JEQ, BPF_REG_7, 0, keep);
+    bpf_code::label keep, pass, not_ip4, transport, other;
+    // r8: whether the packet's family passes, r7: whether TCP to the box does
+    const auto look_at_family = [&](int family) {
+        code.put({move(BPF_REG_8, BPF_REG_7), mask(BPF_REG_8, family), mask(BPF_REG_7, PASS_TCP_OF_BOX)});
     };
-    code.load_map_value(BPF_REG_7, state_, offsetof(pass_state, families));
+    code.load_map_value(BPF_REG_7, state_, offsetof(pass_state, passing));
     code.put(load(BPF_W, BPF_REG_7, BPF_REG_7, 0));
     code.jump(BPF_JEQ, BPF_REG_7, 0, keep);
     code.put({load(BPF_W, BPF_REG_1, BPF_REG_6, offsetof(xdp_md, data)),
@@ -174,15 +198,22 @@ void kernel_pass::append(bpf_code &code) const
     code.jump(BPF_JNE, BPF_REG_4, 0, keep); // a group address
     code.put(load(BPF_H, BPF_REG_4, BPF_REG_1, 12));
     code.jump(BPF_JNE, BPF_REG_4, RTE_BE16(0x0800), not_ip4);
-    keep_unless(FAMILY_IP4);
-    append_ip4(code, keep, pass);
+    look_at_family(PASS_IP4);
+    append_ip4(code, keep, other);
     code.jump(transport);
     code.place(not_ip4);
     code.jump(BPF_JNE, BPF_REG_4, RTE_BE16(0x86DD), keep);
-    keep_unless(FAMILY_IP6);
-    append_ip6(code, keep, pass);
+    look_at_family(PASS_IP6);
+    append_ip6(code, keep, other);
     code.place(transport);
     append_routing(code, keep);
+    code.jump(BPF_JNE, BPF_REG_8, 0, pass);
+    code.jump(BPF_JEQ, BPF_REG_7, 0, keep);
+    code.jump(BPF_JNE, BPF_REG_3, TCP, keep);
+    append_lookup(code, keep);
+    code.jump(pass);
+    code.place(other);
+    code.jump(BPF_JEQ, BPF_REG_8, 0, keep);
     code.place(pass);
     code.put(set(BPF_REG_7, 1));
     append_count(code, IN, BPF_REG_7);
@@ -236,12 +267,11 @@ bool kernel_pass::attach_out(int shadow) noexcept
 
 void kernel_pass::detach_out() noexcept { close_fd(out_link_); }
 
-void kernel_pass::write_state(std::uint32_t families, int shadow, int device) noexcept
+void kernel_pass::write_state(std::uint32_t passing, int shadow, int device) noexcept
 {
     const std::uint32_t only = 0;
-    const pass_state state{.families = families,
-                           .shadow = static_cast<std::uint32_t>(shadow),
-                           .device = static_cast<std::uint32_t>(device)};
+    const pass_state state{
+        .passing = passing, .shadow = static_cast<std::uint32_t>(shadow), .device = static_cast<std::uint32_t>(device)};
     bpf_map_update_elem(state_, &only, &state, BPF_ANY);
 }
 
@@ -250,18 +280,25 @@ bool kernel_pass::apply(const pass_to_kernel &wanted) noexcept
     if (!usable()) {
         return false;
     }
-    const std::uint32_t families = (wanted.ip4 ? FAMILY_IP4 : 0U) | (wanted.ip6 ? FAMILY_IP6 : 0U);
-    if (families == 0) {
-        write_state(0, wanted.shadow, 0);
-        detach_out();
-        return true;
-    }
-    const bool out = wanted.out && attach_out(wanted.shadow);
-    if (!wanted.out) {
+    const bool wants_out = wanted.out && (wanted.ip4 || wanted.ip6);
+    const bool out = wants_out && attach_out(wanted.shadow);
+    if (!wants_out) {
         detach_out();
     }
-    write_state(families, wanted.shadow, out ? device_ : 0);
+    write_state((wanted.ip4 ? PASS_IP4 : 0U) | (wanted.ip6 ? PASS_IP6 : 0U) |
+                    (wanted.tcp_of_box ? PASS_TCP_OF_BOX : 0U),
+                wanted.shadow, out ? device_ : 0);
     return true;
+}
+
+void kernel_pass::pass_address(const box_address &address, bool passes) noexcept
+{
+    const std::uint8_t present = 1;
+    if (passes) {
+        bpf_map_update_elem(addresses_, address.data(), &present, BPF_ANY);
+    } else {
+        bpf_map_delete_elem(addresses_, address.data());
+    }
 }
 
 bool kernel_pass::owns_program(std::uint32_t id) const noexcept

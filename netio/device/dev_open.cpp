@@ -141,6 +141,9 @@ void dev_opener::attach(net_device &dev, unsigned tx_queues)
         rps_configure(*q, options.rps);
     }
     xdp_resize(dev);
+    for (const box_address &address : passing_addresses_) {
+        dev.driver->pass_address(address, true);
+    }
     xdp_start(dev);
     placement_.give_tx_queues(dev);
     watch_driver(dev);

@@ -6,6 +6,7 @@
 #include "queue_placement.hpp"
 
 #include <functional>
+#include <set>
 
 namespace halfpoll
 {
@@ -20,10 +21,10 @@ public:
 
     /// The arguments outlive the object. `pool` supplies receive buffers.
     dev_opener(const data_cpus &cpus, rte_mempool *pool, redirect_state &redirect, control_loop &loop,
-               const queue_placement &placement, const netdev_notifier &notifier,
-               const event_handler &on_event) noexcept
-        : cpus_(cpus), pool_(pool), redirect_(redirect), loop_(loop), placement_(placement), notifier_(notifier),
-          on_event_(on_event)
+               const queue_placement &placement, const std::set<box_address> &passing_addresses,
+               const netdev_notifier &notifier, const event_handler &on_event) noexcept
+        : cpus_(cpus), pool_(pool), redirect_(redirect), loop_(loop), placement_(placement),
+          passing_addresses_(passing_addresses), notifier_(notifier), on_event_(on_event)
     {
     }
     /// See net_core::check_options().
@@ -52,6 +53,7 @@ private:
     redirect_state &redirect_;
     control_loop &loop_;
     const queue_placement &placement_;
+    const std::set<box_address> &passing_addresses_;
     const netdev_notifier &notifier_;
     const event_handler &on_event_;
 };

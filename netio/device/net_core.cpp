@@ -29,7 +29,7 @@ void reset_stats(dev_stats &stats) noexcept
 net_core::impl::impl(net_core &core, unsigned foreign_threads)
     : cpus(core.rt_, core.cpus_), devices(core.table_), rings(cpus, foreign_threads, core.backlog_room_),
       notifier(devices, core.on_change, core.on_reopen),
-      opener(cpus, core.pool_, *core.redirect_, control, placement, notifier, on_event)
+      opener(cpus, core.pool_, *core.redirect_, control, placement, passing_addresses, notifier, on_event)
 {
     hotplug.emplace(cpus, devices, placement, core.foreign_mutexes_, core.elsewhere_in_flight);
 }
@@ -153,6 +153,20 @@ void net_core::set_pass(net_device &dev, const pass_to_kernel &wanted) noexcept
     if (dev.pass != wanted) {
         dev.pass = wanted;
         xdp_set_pass(dev);
+    }
+}
+
+void net_core::set_pass_address(const box_address &address, bool passes)
+{
+    if (passes) {
+        impl_->passing_addresses.insert(address);
+    } else {
+        impl_->passing_addresses.erase(address);
+    }
+    for (net_device *dev : devices()) {
+        if (dev->open && dev->driver) {
+            dev->driver->pass_address(address, passes);
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 #include <halfpoll/net_core.hpp>
 
 #include <optional>
+#include <set>
 
 namespace halfpoll
 {
@@ -35,6 +36,7 @@ struct net_core::impl {
     netdev_notifier notifier;
     look_timer timer{control, devices};
     queue_placement placement{cpus};
+    std::set<box_address> passing_addresses; ///< net_core::set_pass_address()
 
     // A device's way into service and out of it.
     dev_opener::event_handler on_event = [this](net_device &dev, port_event event) { events.handle(dev, event); };

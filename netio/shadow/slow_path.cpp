@@ -555,6 +555,11 @@ void slow_path::set_pass(const shadow &s, const pass_to_kernel &wanted) noexcept
     impl_->core.set_pass(*s.dev, impl_->pass_allowed ? wanted : pass_to_kernel{});
 }
 
+void slow_path::set_pass_address(const box_address &address, bool passes)
+{
+    impl_->core.set_pass_address(address, passes);
+}
+
 void slow_path::set_mtu(shadow &s, std::uint32_t mtu) { tap_set_mtu(impl_->options.netns, s.fd, s.name, mtu); }
 
 void slow_path::set_carrier(shadow &s, bool up)

@@ -117,6 +117,26 @@ class KernelPass(unittest.TestCase):
         transfer(self.client, self.router, LAN.router4, size)
         transfer(self.router, self.client, LAN.host4, size)
 
+    def test_tcp_of_the_box_on_an_open_interface(self):
+        """TCP to an address of the box passes as long as it is one; other packets to the box stay policed."""
+        self.router.run("nft", "flush", "ruleset")
+        self.wait_passes(False)
+        size = 4 << 20
+        for target in (LAN.router4, LAN.router6, WAN.router4, WAN.router6):
+            with self.subTest(target):
+                passed_in, *_ = self.moved(lambda to=target: transfer(self.client, self.router, to, size))
+                self.assertGreaterEqual(passed_in, size // 1460)
+        before = self.lab.punts()["local"]
+        self.assertEqual(self.moved(lambda: ping(self.client, LAN.router4, count=5, interval=0.01))[0], 0)
+        self.assertGreaterEqual(self.lab.punts()["local"] - before, 5)
+        added = IP(src=LAN.host4, dst="203.0.113.9") / TCP(sport=7, dport=7)
+        self.router.ip("addr", "add", "203.0.113.9/32", "dev", "wan0")
+        wait_for("TCP to a new address passes", lambda: self.moved(lambda: self.send(added))[0] == 1)
+        self.router.ip("addr", "del", "203.0.113.9/32", "dev", "wan0")
+        self.router.ip("route", "add", "203.0.113.9", "via", WAN.host4)
+        wait_for("TCP to it is forwarded", lambda: len(self.send(added)) == 1)
+        self.assertEqual(self.moved(lambda: self.send(added))[0], 0)
+
     def test_routing_protocols_keep_their_way(self):
         """BGP, OSPF, ARP and neighbour discovery have a place of their own in the ring of the slow path."""
         before = self.lab.punts()

@@ -1090,6 +1090,44 @@ TEST_F(af_xdp_pass, packets_of_a_family_pass_to_the_shadow)
     EXPECT_EQ(device->counters().passed_in, 3U);
 }
 
+TEST_F(af_xdp_pass, tcp_to_an_address_of_the_box_passes_to_the_shadow)
+{
+    const packet_peer peer("vb"), shadow("sa");
+    const box_address box4{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 10, 9, 0, 2};
+    box_address box6{0xFD, 9};
+    box6[15] = 2;
+    auto to_box = datagram(2000), elsewhere = datagram(2000), fragment = datagram(2000), bgp = datagram(179);
+    to_box[23] = elsewhere[23] = fragment[23] = bgp[23] = 6;
+    elsewhere[33] = 3;
+    fragment[21] = 1;
+    std::vector<std::uint8_t> to_box6(74);
+    to_box6[12] = 0x86;
+    to_box6[13] = 0xDD;
+    to_box6[20] = 6;
+    to_box6[0] = to_box6[6] = 2;
+    std::copy(box6.begin(), box6.end(), to_box6.begin() + 38);
+    auto elsewhere6 = to_box6;
+    elsewhere6[40] = 1;
+
+    ASSERT_TRUE(device->set_pass({.tcp_of_box = true, .shadow = wanted.shadow}));
+    EXPECT_TRUE(received(peer, shadow, to_box)) << "before the address is known";
+    device->pass_address(box4, true);
+    device->pass_address(box6, true);
+    EXPECT_FALSE(received(peer, shadow, to_box));
+    EXPECT_FALSE(received(peer, shadow, to_box6));
+    for (const auto &frame : {elsewhere, elsewhere6, fragment, bgp, datagram(2000)}) {
+        EXPECT_TRUE(received(peer, shadow, frame));
+    }
+    ASSERT_TRUE(device->set_pass({.ip6 = true, .tcp_of_box = true, .shadow = wanted.shadow}));
+    EXPECT_FALSE(received(peer, shadow, to_box));
+    EXPECT_FALSE(received(peer, shadow, elsewhere6));
+    EXPECT_TRUE(received(peer, shadow, elsewhere));
+    device->pass_address(box4, false);
+    EXPECT_TRUE(received(peer, shadow, to_box));
+    ASSERT_TRUE(device->set_pass({}));
+    EXPECT_TRUE(received(peer, shadow, to_box6));
+}
+
 TEST_F(af_xdp_pass, what_the_shadow_sends_leaves_by_the_device)
 {
     const packet_peer peer("vb"), shadow("sa"), beyond("sb");

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -60,6 +61,7 @@ struct fake_wire {
     rte_ether_addr mac{};
     bool can_pass = false;
     pass_to_kernel pass; ///< the last set_pass(), if the device can
+    std::set<box_address> pass_addresses;
 
     ~fake_wire()
     {
@@ -137,6 +139,7 @@ public:
             throw error("fake: does not open");
         }
         wire_->mtu = options.mtu;
+        wire_->pass_addresses.clear();
         if (options.mac) {
             wire_->filter = options.mac;
         }
@@ -167,6 +170,14 @@ public:
     {
         wire_->pass = wire_->can_pass ? wanted : pass_to_kernel{};
         return wire_->can_pass;
+    }
+    void pass_address(const box_address &address, bool passes) noexcept override
+    {
+        if (passes) {
+            wire_->pass_addresses.insert(address);
+        } else {
+            wire_->pass_addresses.erase(address);
+        }
     }
     void reset() override
     {

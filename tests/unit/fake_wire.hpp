@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <utility>
@@ -76,6 +77,8 @@ public:
         const std::lock_guard lock(mutex_);
         return promiscuous_;
     }
+    /// Addresses of the box to which TCP passes. Control thread.
+    const std::set<box_address> &pass_addresses() const { return pass_addresses_; }
     /// From now on promiscuous mode is refused, and with it another link address.
     void refuse_promiscuous()
     {
@@ -103,6 +106,7 @@ private:
     bool up_ = true;
     std::uint32_t mtu_ = 1500;
     bool promiscuous_ = false, refuses_ = false;
+    std::set<box_address> pass_addresses_;
     std::function<void(port_event)> notify_;
 };
 
@@ -130,6 +134,14 @@ public:
     }
     void open(const port_options &options) override { set_mtu(options.mtu); }
     void close() noexcept override {}
+    void pass_address(const box_address &address, bool passes) noexcept override
+    {
+        if (passes) {
+            wire_.pass_addresses_.insert(address);
+        } else {
+            wire_.pass_addresses_.erase(address);
+        }
+    }
     link_state link() override
     {
         const std::lock_guard lock(wire_.mutex_);

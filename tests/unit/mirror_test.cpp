@@ -247,6 +247,21 @@ TEST_F(mirror_test, loads_what_is_there)
     expect_equal();
 }
 
+TEST_F(mirror_test, devices_know_the_addresses_of_the_box)
+{
+    const box_address box4{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 192, 0, 2, 1};
+    const box_address box6{0x20, 0x01, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    const auto known = [&](const box_address &address) { return wires_[1].pass_addresses().contains(address); };
+    EXPECT_TRUE(known(box4));
+    EXPECT_TRUE(known(box6));
+    ip("addr del 192.0.2.1/24 dev lan0");
+    EXPECT_FALSE(known(box4));
+    ip("addr add 192.0.2.1/32 dev lan1");
+    EXPECT_TRUE(known(box4));
+    mirror_.reset();
+    EXPECT_TRUE(wires_[1].pass_addresses().empty());
+}
+
 // A neighbour that only sends is not known: anyone could invent it.
 TEST_F(mirror_test, the_slow_path_knows_neighbours_that_are_confirmed)
 {

@@ -271,7 +271,7 @@ TEST_F(xdp, attaches_and_detaches)
 TEST_F(xdp, sees_all_packets_also_those_that_the_kernel_would_forward)
 {
     run(1);
-    const pass_to_kernel wanted{.ip4 = true, .shadow = 7, .out = true};
+    const pass_to_kernel wanted{.ip4 = true, .tcp_of_box = true, .shadow = 7, .out = true};
     core->set_pass(*eth, wanted);
     EXPECT_FALSE(eth->passing) << "the device cannot";
     core->set_pass(*eth, {});
@@ -280,7 +280,7 @@ TEST_F(xdp, sees_all_packets_also_those_that_the_kernel_would_forward)
     EXPECT_EQ(wire().pass, wanted);
     EXPECT_TRUE(eth->passing);
     xdp_attach(*core, *eth, always(XDP_PASS));
-    EXPECT_FALSE(wire().pass.ip4 || wire().pass.out);
+    EXPECT_FALSE(wire().pass.ip4 || wire().pass.tcp_of_box || wire().pass.out);
     EXPECT_FALSE(eth->passing);
     wire().refuses_live = true;
     core->set_mtu(*eth, 2000); // opens it again
@@ -291,6 +291,20 @@ TEST_F(xdp, sees_all_packets_also_those_that_the_kernel_would_forward)
     wire().pass = {};
     core->set_mtu(*eth, 1500);
     EXPECT_EQ(wire().pass, wanted) << "lost when the device was opened again";
+}
+
+TEST_F(xdp, addresses_of_the_box_are_told_to_a_device_whenever_it_is_opened)
+{
+    const box_address first{1}, second{2};
+    run(1);
+    core->set_pass_address(first, true);
+    EXPECT_EQ(wire().pass_addresses, std::set{first});
+    core->set_pass_address(second, true);
+    core->set_pass_address(first, false);
+    EXPECT_EQ(wire().pass_addresses, std::set{second});
+    wire().refuses_live = true;
+    core->set_mtu(*eth, 2000); // opens it again
+    EXPECT_EQ(wire().pass_addresses, std::set{second});
 }
 
 TEST_F(xdp, names_a_queue_that_is_not_there)

@@ -144,6 +144,8 @@ public:
     /// Lets packets pass the runtime inside the kernel (port::set_pass()), as long as no XDP program is to see them. If
     /// the device is away, the setting applies at its return.
     void set_pass(net_device &dev, const pass_to_kernel &wanted) noexcept;
+    /// port::pass_address() for all devices, also for those that come later.
+    void set_pass_address(const box_address &address, bool passes);
     /// Packets dropped under `reason` (below DROP_REASONS), summed over CPUs. Any thread.
     std::uint64_t drops(unsigned reason) const noexcept;
 

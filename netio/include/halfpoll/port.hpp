@@ -49,11 +49,15 @@ struct port_counters {
     std::uint64_t passed_in = 0, passed_out = 0;
 };
 
+/// An IPv6 address, or an IPv4 address as ::ffff:a.b.c.d.
+using box_address = std::array<std::uint8_t, 16>;
+
 /// Which packets of a device pass the runtime: the kernel brings them from the device to its stack and back by itself.
 struct pass_to_kernel {
     bool ip4 = false, ip6 = false; ///< untagged unicast packets of the family that come in
+    bool tcp_of_box = false;       ///< untagged packets of TCP to port::pass_address() that come in
     int shadow = 0;                ///< kernel ifindex of the interface by which the stack receives them
-    bool out = false;              ///< all that the stack sends by that interface, too
+    bool out = false;              ///< if a family passes: all that the stack sends by that interface, too
     bool operator==(const pass_to_kernel &) const = default;
 };
 
@@ -140,6 +144,9 @@ public:
     /// still come to rx_burst(). False: the device or the kernel cannot; all packets come to rx_burst(). close() ends
     /// it.
     virtual bool set_pass(const pass_to_kernel &) noexcept { return false; }
+    /// Adds an address of the box for pass_to_kernel::tcp_of_box, or removes it. There are none after open(). An
+    /// address for which there is no room does not pass.
+    virtual void pass_address(const box_address &, bool /*passes*/) noexcept {}
     /// Whether the port has loaded the BPF program with that id for set_pass().
     virtual bool owns_program(std::uint32_t) const noexcept { return false; }
     /// Puts a closed port into the state before its first open(), after an error of the device.

@@ -161,6 +161,8 @@ public:
     /// Lets packets pass between the shadow's port and the shadow (net_core::set_pass()). None pass if that is not
     /// allowed, or if allow_pass() was called in another namespace than that of the shadows: AF_XDP ports are there.
     void set_pass(const shadow &s, const pass_to_kernel &wanted) noexcept;
+    /// net_core::set_pass_address()
+    void set_pass_address(const box_address &address, bool passes);
     /// Sets the kernel interface's MTU (bytes of layer 3). Throws `error`.
     void set_mtu(shadow &s, std::uint32_t mtu);
     /// Sets the kernel interface's carrier. Throws `error`.
