@@ -3,99 +3,38 @@
 
 #include <halfpoll/slow_path.hpp>
 
-#include "known_sources.hpp"
-
-#include <array>
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
 #include <memory>
+
+struct rte_ring;
 
 namespace halfpoll
 {
 
-/// Lets at most `burst` packets pass at once, and `packets_per_second` in the long run. One thread.
-class token_bucket
+/// The packets from one data CPU to one slow-path thread, with the shadow of each: a single-producer, single-consumer
+/// ring. Packets of a class may not fill all of it.
+class punt_ring
 {
 public:
-    /// Sets the limit; the bucket is full.
-    void set(const punt_limit &limit, ktime_t now) noexcept;
-    /// Sets another limit; saved tokens stay, as far as they fit.
-    void change(const punt_limit &limit, ktime_t now) noexcept;
-    /// Returns how many of n packets may pass now, and charges them.
-    unsigned take(unsigned n, ktime_t now) noexcept;
+    /// Makes the ring for `size` packets, before any other call. Throws `error`.
+    void make(unsigned size);
 
-private:
-    static constexpr std::uint64_t token = NSEC_PER_SEC; ///< level of one token: each ns adds `rate_` to the level
-    std::uint64_t rate_ = 0;
-    std::uint64_t depth_ = 0;
-    std::uint64_t level_ = 0;
-    ktime_t last_ = 0;
-};
-
-/// Shares of a limit by the source of packets. The sources that fall into one bucket may use a quarter of the limit
-/// together. All unknown sources together may use half of it, so that the other half is left for known sources, however
-/// many sources are invented. One thread.
-class fair_buckets
-{
-public:
-    void set(const punt_limit &limit, ktime_t now) noexcept;
-    /// Whether one more packet of that source may pass; charges it.
-    bool take(source_id source, bool known, ktime_t now) noexcept
-    {
-        return buckets_[known][(source >> 32) % 256].take(1, now) == 1 && (known || strangers_.take(1, now) == 1);
-    }
-
-private:
-    std::array<std::array<token_bucket, 256>, 2>
-        buckets_; ///< [known][hash]: apart from each other, because unknown sources can fill all buckets
-    token_bucket strangers_;
-};
-
-/// The way of one CPU to the slow path: policing, then a single-producer, single-consumer ring.
-class alignas(64) punt_ring
-{
-public:
-    /// `known` outlives this object. `size`: packets in the ring. Throws `error`.
-    punt_ring(const known_sources &known, const punt_limits &limits, unsigned size, ktime_t now);
-    /// Frees the packets that are still in the ring.
-    ~punt_ring();
-    punt_ring(const punt_ring &) = delete;
-    punt_ring &operator=(const punt_ring &) = delete;
-
-    /// Polices packets and publishes those that pass; the others are dropped under their reason. Takes ownership.
-    /// Producer, the home CPU.
-    punt_result punt(net_cpu &cpu, shadow &to, punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
-    /// Charges one packet, which punt() then lets pass. False: it may not be punted now. Producer.
-    bool grant(punt_class c, ktime_t now) noexcept;
-    /// Sets the limit of a class; shares by source start full. Producer.
-    void set_limit(punt_class c, const punt_limit &limit, ktime_t now) noexcept;
-    /// Whether packets were published since the last call. Producer.
-    bool take_dirty() noexcept;
-
+    /// Free slots that packets of a class may fill. Producer.
+    unsigned room(punt_class c) const noexcept;
+    /// Publishes as many packets as have room; returns how many. Producer.
+    unsigned put(shadow &to, punt_class c, rte_mbuf *const *pkts, unsigned n) noexcept;
     /// Takes up to NET_BURST packets and the shadow of each. Consumer.
     unsigned dequeue(rte_mbuf **pkts, shadow **to) noexcept;
+    /// Any thread.
     bool empty() const noexcept;
 
-    std::uint64_t punted(punt_class c) const noexcept { return punted_[c].load(std::memory_order_relaxed); }
-    std::uint64_t policed(punt_class c) const noexcept { return policed_[c].load(std::memory_order_relaxed); }
-
 private:
-    unsigned police(punt_class c, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
-    unsigned police_sources(fair_buckets &shares, rte_mbuf **pkts, unsigned n, ktime_t now) noexcept;
-    unsigned room(punt_class c) const noexcept;
-
-    struct free_memory {
-        void operator()(void *p) const noexcept;
+    /// Frees the packets that are still in the ring, and the ring.
+    struct discard {
+        void operator()(rte_ring *ring) const noexcept;
     };
-    std::unique_ptr<rte_ring, free_memory> ring_;
-    bool dirty_ = false;
-    unsigned reserved_; ///< slots for PUNT_ARP_ND and PUNT_ROUTING alone, without which the router loses its neighbours
-    const known_sources &known_;
-    std::array<token_bucket, PUNT_CLASSES> buckets_;
-    fair_buckets arp_nd_sources_, routing_sources_;
-    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> punted_{};  ///< home CPU writes, any thread reads, relaxed
-    std::array<std::atomic<std::uint64_t>, PUNT_CLASSES> policed_{}; ///< home CPU writes, any thread reads, relaxed
+    std::unique_ptr<rte_ring, discard> ring_;
+    unsigned reserved_ = 0; ///< slots for PUNT_ARP_ND and PUNT_ROUTING alone, without which the router loses its
+                            ///< neighbours
 };
 
 } // namespace halfpoll

@@ -2,9 +2,11 @@
 #include "shadow_tap.hpp"
 #include "shadow_features.hpp"
 #include "shadow_identity.hpp"
+#include "tap_kind.hpp"
 
 #include <halfpoll/netns.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -26,11 +28,15 @@ namespace
 
 // Segmentation offload of UDP, in <linux/if_tun.h> since Linux 6.2.
 constexpr unsigned tun_f_uso = 0x20 | 0x40;
+// A process that was just killed closes its fds only a moment later.
+constexpr unsigned attempts = 50;
+constexpr useconds_t attempt_us = 10'000;
 
 /// Closes the fd in the destructor, unless it was released.
 struct fd_guard {
     int fd;
     explicit fd_guard(int f) : fd(f) {}
+    fd_guard(fd_guard &&other) noexcept : fd(other.release()) {}
     ~fd_guard()
     {
         if (fd >= 0) {
@@ -66,8 +72,8 @@ int open_tun()
     return fd;
 }
 
-/// Tries once to attach to an interface. Returns 0 or errno of TUNSETIFF: EBUSY (it exists or another process holds
-/// it), EINVAL (it is not a single-queue TAP), EPERM.
+/// Tries once to attach to an interface. Returns 0 or errno of TUNSETIFF: EBUSY (it exists or, with a single queue,
+/// another process holds it), EINVAL (it is no TAP, or not of that kind), EPERM.
 int attach(int fd, const std::string &name, int flags)
 {
     ifreq ifr = request(name);
@@ -75,33 +81,99 @@ int attach(int fd, const std::string &name, int flags)
     return ioctl(fd, TUNSETIFF, &ifr) < 0 ? errno : 0;
 }
 
-/// Creates the interface and returns true, or adopts it and returns false. Repeats on EBUSY, because a process that was
-/// just killed closes its fd only a moment later.
-bool attach_or_create(int fd, const std::string &name)
+int kind_flag(unsigned queues) noexcept { return queues > 1 ? IFF_MULTI_QUEUE : 0; }
+
+[[noreturn]] void refuse_held(const std::string &name)
 {
-    int err = attach(fd, name, IFF_TUN_EXCL);
+    throw error("shadow " + name + ": another process holds the interface; stop it or choose another name");
+}
+
+[[noreturn]] void refuse_kind(const std::string &name, unsigned queues)
+{
+    const auto kind = tap_kind_of(name).kind;
+    if (kind == (queues > 1 ? tap_kind::single_queue : tap_kind::multi_queue)) {
+        throw error("shadow " + name + ": the interface was made for " +
+                    (queues > 1 ? "one slow-path thread, and there are " + std::to_string(queues)
+                                : std::string("several slow-path threads, and there is one")) +
+                    " now, which the kernel cannot change; remove it, with its addresses and routes (ip link del " +
+                    name + "), or set slow_path_threads as it was");
+    }
+    throw error("shadow " + name + ": an interface of that name exists and is not a " +
+                (queues > 1 ? "multi-queue" : "single-queue") + " TAP; remove it or choose another name");
+}
+
+/// Throws `error` if a multi-queue interface that exists is of another kind, or another process holds it. The kernel
+/// lets any number of processes attach to one.
+void check_multi_queue(const std::string &name, unsigned queues)
+{
+    for (unsigned attempt = 0; attempt < attempts; ++attempt) {
+        const tap_kind found = tap_kind_of(name);
+        if (found.kind != tap_kind::multi_queue) {
+            return found.kind == tap_kind::none ? void() : refuse_kind(name, queues);
+        }
+        if (found.attached == 0) {
+            return;
+        }
+        usleep(attempt_us);
+    }
+    refuse_held(name);
+}
+
+/// Attaches to an interface that exists. Returns 0 or errno.
+int adopt(int fd, const std::string &name, unsigned queues)
+{
+    if (queues > 1) {
+        check_multi_queue(name, queues);
+        return attach(fd, name, IFF_MULTI_QUEUE);
+    }
+    int err = EBUSY;
+    for (unsigned attempt = 0; err == EBUSY && attempt < attempts; ++attempt) {
+        err = attach(fd, name, 0);
+        if (err == EBUSY) {
+            usleep(attempt_us);
+        }
+    }
+    return err;
+}
+
+/// Creates the interface and returns true, or adopts it and returns false.
+bool attach_or_create(int fd, const std::string &name, unsigned queues)
+{
+    int err = attach(fd, name, IFF_TUN_EXCL | kind_flag(queues));
     if (err == 0) {
         return true;
     }
-    for (int attempt = 0; err == EBUSY && attempt < 50; ++attempt) {
-        err = attach(fd, name, 0);
-        if (err == EBUSY) {
-            usleep(10'000);
-        }
+    if (err == EBUSY) {
+        err = adopt(fd, name, queues);
     }
     switch (err) {
     case 0:
         return false;
     case EBUSY:
-        throw error("shadow " + name + ": another process holds the interface; stop it or choose another name");
+        refuse_held(name);
     case EINVAL:
-        throw error(
-            "shadow " + name +
-            ": an interface of that name exists and is not a single-queue TAP; remove it or choose another name");
+        refuse_kind(name, queues);
     case EPERM:
         throw error("shadow " + name + ": creating a TAP needs CAP_NET_ADMIN");
     default:
         throw_errno(err, "shadow " + name + ": TUNSETIFF");
+    }
+}
+
+/// Attaches the further queues to the interface of the first one. Throws `error` if another process has attached since
+/// the first was, or if the interface was renamed, so that a queue attached to another one.
+void attach_others(std::vector<fd_guard> &fds, const std::string &name, unsigned queues)
+{
+    while (fds.size() < queues) {
+        fds.emplace_back(open_tun());
+        if (const int err = attach(fds.back().fd, name, IFF_MULTI_QUEUE)) {
+            throw_errno(err, "shadow " + name + ": TUNSETIFF of queue " + std::to_string(fds.size() - 1));
+        }
+    }
+    if (queues > 1 && tap_kind_of(name).attached != queues) {
+        throw error("shadow " + name +
+                    ": another process has attached to the interface or renamed it meanwhile; stop "
+                    "it or choose another name");
     }
 }
 
@@ -212,39 +284,55 @@ void with_interface(const std::string &netns, int fd, const std::string &what, F
 
 } // namespace
 
-tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu)
+tap tap_open(const std::string &netns, const std::string &name, unsigned queues, const rte_ether_addr &mac,
+             std::uint32_t mtu)
 {
     check_name(name);
     const netns_scope scope(netns);
-    fd_guard fd(open_tun());
+    std::vector<fd_guard> fds;
+    const int first = fds.emplace_back(open_tun()).fd;
     const fd_guard control(control_socket(name));
     tap t;
     t.name = present_name(name);
-    t.created = attach_or_create(fd.fd, t.name);
-    t.uso = set_header(fd.fd, t.name);
+    t.created = attach_or_create(first, t.name, queues);
+    attach_others(fds, t.name, queues);
+    t.uso = set_header(first, t.name);
     set_address(control.fd, t.name, mac, mtu);
     t.ifindex = index_of(control.fd, t.name);
-    if (ioctl(fd.fd, TUNSETPERSIST, 1) < 0) {
+    if (ioctl(first, TUNSETPERSIST, 1) < 0) {
         throw_errno(errno, "shadow " + name + ": TUNSETPERSIST");
     }
     identify_shadow(t.ifindex, name);
-    t.fd = fd.release();
+    t.fds.resize(queues);
+    std::ranges::transform(fds, t.fds.begin(), [](fd_guard &fd) { return fd.release(); });
     return t;
 }
 
-/// Attaches for a moment, because only that shows whether another process holds the interface.
-void tap_check(const std::string &netns, const std::string &name)
+/// Attaches for a moment to an interface with a single queue, because only that shows whether another process holds it.
+void tap_check(const std::string &netns, const std::string &name, unsigned queues)
 {
     check_name(name);
     const netns_scope scope(netns);
-    const fd_guard fd(open_tun());
     const std::string present = present_name(name);
-    if (if_nametoindex(present.c_str()) != 0 && attach_or_create(fd.fd, present)) {
+    if (queues > 1) {
+        return check_multi_queue(present, queues);
+    }
+    const fd_guard fd(open_tun());
+    if (if_nametoindex(present.c_str()) != 0 && attach_or_create(fd.fd, present, queues)) {
         tap_forget(fd.fd); // it has just vanished; the new one is removed with the fd
     }
 }
 
-int tap_unattached() { return open_tun(); }
+std::vector<int> tap_unattached(unsigned queues)
+{
+    std::vector<fd_guard> fds;
+    while (fds.size() < queues) {
+        fds.emplace_back(open_tun());
+    }
+    std::vector<int> released(queues);
+    std::ranges::transform(fds, released.begin(), [](fd_guard &fd) { return fd.release(); });
+    return released;
+}
 
 tap_place tap_find(const std::string &netns, int fd)
 {
@@ -313,7 +401,13 @@ void tap_destroy(const std::string &netns, const std::string &name) noexcept
         const netns_scope scope(netns);
         const fd_guard fd(open_tun());
         const std::string present = present_name(name);
-        if (attach(fd.fd, present, IFF_TUN_EXCL) == EBUSY && attach(fd.fd, present, 0) == 0) {
+        const tap_kind found = tap_kind_of(present);
+        const bool multi = found.kind == tap_kind::multi_queue;
+        if (found.kind == tap_kind::none || found.attached != 0 ||
+            attach(fd.fd, present, multi ? IFF_MULTI_QUEUE : 0) != 0) {
+            return;
+        }
+        if (!multi || tap_kind_of(present).attached == 1) {
             tap_forget(fd.fd);
         }
     } catch (const std::exception &) { // the namespace cannot be reached any more

@@ -14,29 +14,33 @@
 #include <span>
 #include <string>
 #include <sys/uio.h>
+#include <vector>
 
 namespace halfpoll
 {
 
-/// A TAP interface and its fd, which the caller owns.
+/// A TAP interface and the fds of its queues, which the caller owns.
 struct tap {
-    int fd = -1; ///< non-blocking; a virtio_net_hdr precedes each frame
+    std::vector<int> fds; ///< by queue; non-blocking; a virtio_net_hdr precedes each frame
     int ifindex = 0;
     std::string name;     ///< present name
     bool created = false; ///< false: it existed
     bool uso = false;     ///< the kernel takes and gives UDP packets that are segmented later
 };
 
-/// Creates a persistent interface, or adopts one that no process holds. It finds an interface that was created as
-/// `name` also after a rename. The carrier is down, MAC and MTU are set, checksum and segmentation offload are on,
-/// whatever they were before. The caller closes the fd. Control thread; throws `error` with the remedy.
-tap tap_open(const std::string &netns, const std::string &name, const rte_ether_addr &mac, std::uint32_t mtu);
-/// Throws `error` if tap_open() would fail because of the name or because another process holds the interface. Control
-/// thread.
-void tap_check(const std::string &netns, const std::string &name);
-/// Opens an fd without an interface: writes and reads fail as if the interface had been deleted. The caller closes it.
+/// Creates a persistent interface with so many queues, or adopts one that no process holds. It finds an interface that
+/// was created as `name` also after a rename. One with a single queue cannot be adopted for several, nor one of several
+/// for a single one; several may become fewer or more. The carrier is down, MAC and MTU are set, checksum and
+/// segmentation offload are on, whatever they were before. The caller closes the fds. Control thread; throws `error`
+/// with the remedy.
+tap tap_open(const std::string &netns, const std::string &name, unsigned queues, const rte_ether_addr &mac,
+             std::uint32_t mtu);
+/// Throws `error` if tap_open() would fail because of the name, the kind of the interface, or because another process
+/// holds it. Control thread.
+void tap_check(const std::string &netns, const std::string &name, unsigned queues);
+/// Opens fds without an interface: writes and reads fail as if the interface had been deleted. The caller closes them.
 /// Throws `error`.
-int tap_unattached();
+std::vector<int> tap_unattached(unsigned queues);
 
 /// The place of an fd's interface, seen from a namespace.
 struct tap_place {
@@ -68,7 +72,7 @@ void tap_set_back(const std::string &netns, int fd, const tap_address &refused, 
 void tap_set_mtu(const std::string &netns, int fd, const std::string &name, std::uint32_t mtu);
 /// Removes the persistent TAP interface that was created as `name`, if no process holds it. Ignores errors.
 void tap_destroy(const std::string &netns, const std::string &name) noexcept;
-/// Makes an interface not persistent: it is removed when its fd is closed.
+/// Makes an interface not persistent: it is removed when the last of its fds is closed.
 void tap_forget(int fd) noexcept;
 
 /// Writes one frame, which begins with a vnet_header. False: the kernel did not take it.

@@ -47,7 +47,8 @@ TEST(Config, DefaultsAreTheKernels)
 {
     const config cfg = good(PORT);
     EXPECT_EQ(cfg.cpus, std::vector<unsigned>{5}) << "the last CPU";
-    EXPECT_EQ(cfg.slow_path_cpu, 0) << "the first that carries no packets";
+    EXPECT_THAT(cfg.slow_path_cpu, testing::ElementsAre(0)) << "the first that carries no packets";
+    EXPECT_THAT(good("[runtime]\nslow_path_threads = 2\n" + PORT).slow_path_cpu, testing::ElementsAre(0, 1));
     EXPECT_EQ(cfg.netdev_budget, 300U);
     EXPECT_EQ(cfg.netdev_budget_usecs, 2000U);
     EXPECT_EQ(cfg.netdev_max_backlog, 1000U);
@@ -78,11 +79,11 @@ TEST(Config, EverySettingArrives)
         good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
              "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\nskb_defer_max = 96\nrps_sock_flow_entries = 4096\n"
              "rps_default_mask = [0, 1]\nflow_limit_cpu_bitmap = \"0x2\"\nflow_limit_table_len = 512\ninterrupts = "
-             "false\nslow_path_cpu = 5\n"
+             "false\nslow_path_threads = 3\nslow_path_cpu = [5, 0]\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
              "napi_fifo_priority = 3\nnetns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = "
              "\"/tmp/x.sock\"\nhugepages = true\n"
-             "memory_mb = 128\nmbufs = 8192\nremove_shadows = false\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n"
+             "memory_mb = 128\nmbufs = 12288\nremove_shadows = false\ntrace = \"xdp_.*\"\ntrace_dir = \"/tmp\"\n"
              "[[port]]\ndevice = \"net_virtio_user0,path=/run/v,queues=2\"\nname = \"p0\"\n"
              "shadow = \"lan0\"\nrx_queues = 2\ncpus = [1, 0]\ndescriptors = 256\nmtu = 1400\n"
              "promiscuous = true\nnapi_defer_hard_irqs = 3\ngro_flush_timeout = 20000\n"
@@ -104,13 +105,14 @@ TEST(Config, EverySettingArrives)
     EXPECT_EQ(cfg.rps_default_mask, (std::vector<unsigned>{0, 1}));
     EXPECT_EQ(cfg.flow_limit, (flow_limit_config{.flow_limit_cpu_bitmap = {1}, .flow_limit_table_len = 512}));
     EXPECT_FALSE(cfg.interrupts);
-    EXPECT_EQ(cfg.slow_path_cpu, 5);
+    EXPECT_EQ(cfg.slow_path_threads, 3U);
+    EXPECT_THAT(cfg.slow_path_cpu, testing::ElementsAre(5, 0));
     EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
     EXPECT_EQ(cfg.vfio_intr, "msi");
     EXPECT_EQ(cfg.control, "/tmp/x.sock");
     EXPECT_TRUE(cfg.hugepages);
     EXPECT_EQ(cfg.memory_mb, 128U);
-    EXPECT_EQ(cfg.mbufs, 8192U);
+    EXPECT_EQ(cfg.mbufs, 12288U);
     EXPECT_FALSE(cfg.remove_shadows);
     EXPECT_EQ(cfg.trace, "xdp_.*");
     EXPECT_EQ(cfg.trace_dir, "/tmp");
@@ -318,6 +320,15 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{
             "SlowPathCpuNotThere", "[runtime]\nslow_path_cpu = 4\n" + PORT,
             "r.toml:2: slow_path_cpu: found CPU 4, expected a CPU that this process may run on (lscpu, taskset -p)"},
+        mistake{
+            "OneSlowPathCpuNotThere", "[runtime]\nslow_path_threads = 2\nslow_path_cpu = [0,\n 4]\n" + PORT,
+            "r.toml:4: slow_path_cpu: found CPU 4, expected a CPU that this process may run on (lscpu, taskset -p)"},
+        mistake{"MoreSlowPathCpusThanThreads", "[runtime]\nslow_path_cpu = [0, 1]\n" + PORT,
+                "r.toml:2: slow_path_cpu: found 2 CPUs, expected not more than slow_path_threads, 1"},
+        mistake{"SlowPathCpuIsText", "[runtime]\nslow_path_cpu = \"0\"\n" + PORT,
+                "r.toml:2: slow_path_cpu: found \"0\" (string), expected an integer from 0 to 1023"},
+        mistake{"SlowPathThreads", "[runtime]\nslow_path_threads = 17\n" + PORT,
+                "r.toml:2: slow_path_threads: found 17 (integer), expected an integer from 1 to 16"},
         mistake{"CpuIndex", "[runtime]\ncpus = [1, 2]\n" + PORT + "cpus = [2]\n",
                 "r.toml:6: cpus: found 2 (integer), expected an integer from 0 to 1"},
         mistake{"InterruptKind", "[runtime]\nvfio_intr = \"intx\"\n" + PORT,
@@ -480,7 +491,8 @@ TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
               "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
               "flow_limit_cpu_bitmap, "
               "flow_limit_table_len, flow_hash_key, interrupts, exclusion, ksoftirqd, irq_workd, "
-              "thread_backlog_napi, napi_fifo_priority, slow_path_cpu, netns, vfio_intr, control, hugepages, "
+              "thread_backlog_napi, napi_fifo_priority, slow_path_threads, slow_path_cpu, netns, vfio_intr, control, "
+              "hugepages, "
               "memory_mb, mbufs, "
               "remove_shadows, trace, trace_dir\n"
               "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"

@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include <halfpoll/netns.hpp>
-#include <halfpoll/slow_path.hpp>
-
-#include "fake_wire.hpp"
-#include "netio/shadow/punt_ring.hpp"
+#include "netio/shadow/punt_gate.hpp"
 #include "netio/shadow/shadow_tap.hpp"
-#include "refusal.hpp"
-#include "test_netns.hpp"
-
-#include <gmock/gmock.h>
-#include <rte_arp.h>
-#include <rte_icmp.h>
-#include <rte_ip.h>
-#include <rte_mempool.h>
-#include <rte_udp.h>
+#include "slow_path_rig.hpp"
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -34,175 +20,12 @@ namespace halfpoll
 namespace
 {
 
-using test::eventually;
-using test::frame;
-using test::refusal;
+using namespace test;
 using testing::HasSubstr;
 
-constexpr unsigned pool_size = 2047;
-const rte_ether_addr peer_mac{{0x02, 0xbb, 0, 0, 0, 1}};
+INSTANTIATE_TEST_SUITE_P(, slow_path_test, testing::Values(1U, 2U));
 
-// ---- frames ----
-
-template <typename T>
-void put(frame &f, const T &header)
-{
-    const auto *bytes = reinterpret_cast<const std::uint8_t *>(&header);
-    f.insert(f.end(), bytes, bytes + sizeof header);
-}
-
-frame arp_request(const char *from, const char *to)
-{
-    frame f;
-    rte_ether_hdr eth{};
-    std::memset(eth.dst_addr.addr_bytes, 0xff, RTE_ETHER_ADDR_LEN);
-    eth.src_addr = peer_mac;
-    eth.ether_type = rte_cpu_to_be_16(RTE_ETHER_TYPE_ARP);
-    put(f, eth);
-    rte_arp_hdr arp{};
-    arp.arp_hardware = rte_cpu_to_be_16(RTE_ARP_HRD_ETHER);
-    arp.arp_protocol = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);
-    arp.arp_hlen = RTE_ETHER_ADDR_LEN;
-    arp.arp_plen = 4;
-    arp.arp_opcode = rte_cpu_to_be_16(RTE_ARP_OP_REQUEST);
-    arp.arp_data.arp_sha = peer_mac;
-    arp.arp_data.arp_sip = inet_addr(from);
-    arp.arp_data.arp_tip = inet_addr(to);
-    put(f, arp);
-    return f;
-}
-
-frame echo_request(const rte_ether_addr &dst, const char *from, const char *to)
-{
-    frame f;
-    put(f, rte_ether_hdr{dst, peer_mac, rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4)});
-    rte_ipv4_hdr ip{};
-    ip.version_ihl = RTE_IPV4_VHL_DEF;
-    ip.total_length = rte_cpu_to_be_16(sizeof ip + sizeof(rte_icmp_hdr));
-    ip.time_to_live = 64;
-    ip.next_proto_id = IPPROTO_ICMP;
-    ip.src_addr = inet_addr(from);
-    ip.dst_addr = inet_addr(to);
-    ip.hdr_checksum = rte_ipv4_cksum(&ip);
-    put(f, ip);
-    rte_icmp_hdr icmp{};
-    icmp.icmp_type = ICMP_ECHO;
-    icmp.icmp_ident = 7;
-    icmp.icmp_cksum = static_cast<std::uint16_t>(~rte_raw_cksum(&icmp, sizeof icmp));
-    put(f, icmp);
-    return f;
-}
-
-template <typename T>
-const T &at(const frame &f, std::size_t offset)
-{
-    return *reinterpret_cast<const T *>(f.data() + offset);
-}
-
-bool is_arp_reply(const frame &f)
-{
-    return f.size() >= 42 && at<rte_ether_hdr>(f, 0).ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_ARP) &&
-           at<rte_arp_hdr>(f, 14).arp_opcode == rte_cpu_to_be_16(RTE_ARP_OP_REPLY);
-}
-
-bool is_ipv4(const frame &f, std::uint8_t protocol)
-{
-    return f.size() >= 34 && at<rte_ether_hdr>(f, 0).ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4) &&
-           at<rte_ipv4_hdr>(f, 14).next_proto_id == protocol;
-}
-
-// ---- one port on a runtime and net_core; all received packets are punted ----
-
-class slow_path_test : public testing::Test
-{
-protected:
-    slow_path_test()
-    {
-        pool_ = rte_pktmbuf_pool_create("slow_path_test", pool_size, 32, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-        if (!pool_) {
-            throw std::runtime_error("no pool");
-        }
-        rt_ = std::make_unique<runtime>(runtime_options{});
-        core_ = std::make_unique<net_core>(*rt_, pool_);
-        core_->set_rx_handler(punt_all, this);
-        net_device_options options;
-        options.name = "port0";
-        dev_ = &core_->register_netdevice(std::make_unique<test::fake_port>(wire_), options);
-    }
-
-    ~slow_path_test() override
-    {
-        punt_to_.store(nullptr);
-        rt_->synchronize_rcu();
-        slow_.reset();
-        core_->unregister_netdevice(*dev_);
-        core_.reset();
-        rt_.reset();
-        EXPECT_EQ(rte_mempool_avail_count(pool_), pool_size) << "mbufs were lost";
-        rte_mempool_free(pool_);
-    }
-
-    static void punt_all(void *ctx, net_cpu &cpu, net_device &in, rte_mbuf **pkts, unsigned n) noexcept
-    {
-        auto &self = *static_cast<slow_path_test *>(ctx);
-        if (slow_path *slow = self.punt_to_.load()) {
-            slow->punt(cpu, in, self.punt_as_, pkts, n);
-            slow->punt_flush(cpu);
-        } else {
-            drop_packets(cpu, DROP_NO_HANDLER, pkts, n);
-        }
-    }
-
-    void start_slow_path(slow_path_options options = {})
-    {
-        options.netns = netns_.name();
-        slow_ = std::make_unique<slow_path>(*core_, options);
-        punt_to_.store(slow_.get());
-    }
-    void stop_slow_path()
-    {
-        punt_to_.store(nullptr);
-        rt_->synchronize_rcu();
-        slow_.reset();
-    }
-    /// Starts a slow path with one configured shadow, lan0.
-    shadow &add_lan0(const slow_path_options &options = {})
-    {
-        start_slow_path(options);
-        shadow &s = slow_->add_shadow(*dev_, "lan0");
-        slow_->set_carrier(s, true);
-        netns_.ip("addr add 192.0.2.1/24 dev lan0");
-        netns_.ip("link set lan0 up");
-        return s;
-    }
-    bool sent(const std::function<bool(const frame &)> &wanted, frame *found = nullptr)
-    {
-        return eventually([&] {
-            for (const frame &f : wire_.sent()) {
-                if (wanted(f)) {
-                    if (found) {
-                        *found = f;
-                    }
-                    return true;
-                }
-            }
-            return false;
-        });
-    }
-    std::string link_flags(const std::string &name) { return netns_.ip("-o link show dev " + name); }
-
-    test::test_netns netns_{"slow"};
-    test::fake_wire wire_{1};
-    rte_mempool *pool_ = nullptr;
-    std::unique_ptr<runtime> rt_;
-    std::unique_ptr<net_core> core_;
-    net_device *dev_ = nullptr;
-    std::unique_ptr<slow_path> slow_;
-    std::atomic<slow_path *> punt_to_{nullptr};
-    punt_class punt_as_ = PUNT_ARP_ND;
-};
-
-TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
+TEST_P(slow_path_test, the_kernel_answers_a_punted_arp_request)
 {
     shadow &s = add_lan0();
     wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
@@ -211,12 +34,12 @@ TEST_F(slow_path_test, the_kernel_answers_a_punted_arp_request)
     EXPECT_TRUE(rte_is_same_ether_addr(&at<rte_arp_hdr>(reply, 14).arp_data.arp_sha, &wire_.mac));
     EXPECT_EQ(at<rte_arp_hdr>(reply, 14).arp_data.arp_sip, inet_addr("192.0.2.1"));
     EXPECT_EQ(slow_->punted(PUNT_ARP_ND), 1U);
-    EXPECT_EQ(s.stats.to_kernel.load(), 1U);
-    EXPECT_TRUE(eventually([&] { return s.stats.from_kernel >= 1U; }));
+    EXPECT_EQ(s.counts().to_kernel, 1U);
+    EXPECT_TRUE(eventually([&] { return s.counts().from_kernel >= 1U; }));
 }
 
 // An XDP program may have used the whole headroom for headers, and a driver may leave none.
-TEST_F(slow_path_test, a_packet_may_begin_where_its_buffer_begins)
+TEST_P(slow_path_test, a_packet_may_begin_where_its_buffer_begins)
 {
     add_lan0();
     rte_mbuf *m = rte_pktmbuf_alloc(pool_);
@@ -234,7 +57,7 @@ TEST_F(slow_path_test, a_packet_may_begin_where_its_buffer_begins)
     rte_pktmbuf_free(held);
 }
 
-TEST_F(slow_path_test, the_kernel_answers_ping)
+TEST_P(slow_path_test, the_kernel_answers_ping)
 {
     add_lan0();
     netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
@@ -248,11 +71,13 @@ TEST_F(slow_path_test, the_kernel_answers_ping)
 // Pairs of packets, the second of which is published while the thread carries the first or goes to sleep after it: a
 // lost wake-up would leave it in the ring. The test fails without the second look in announce_sleep(), and without the
 // fence in punt_flush().
-TEST_F(slow_path_test, no_wakeup_is_lost)
+TEST_P(slow_path_test, no_wakeup_is_lost)
 {
     slow_path_options options;
     options.limits[PUNT_OTHER] = {.packets_per_second = 1'000'000'000, .burst = 1'000'000};
-    options.affinity = std::thread::hardware_concurrency() > 1 ? 1 : -1; // not the CPU that sends the packets
+    if (std::thread::hardware_concurrency() > 1) {
+        options.affinity = {1}; // not the CPU that sends the packets
+    }
     shadow &s = add_lan0(options);
     frame f = arp_request("192.0.2.2", "192.0.2.1");
     f[12] = 0x88; // an experimental EtherType: an answer of the kernel would wake the thread
@@ -278,14 +103,14 @@ TEST_F(slow_path_test, no_wakeup_is_lost)
             publish();
             wait_until(ktime_get() + static_cast<ktime_t>(i * 7919 % 40'000), [] { return false; });
             publish();
-            const bool both = wait_until(ktime_get() + NSEC_PER_SEC, [&] { return s.stats.to_kernel.load() == 2 * i; });
+            const bool both = wait_until(ktime_get() + NSEC_PER_SEC, [&] { return s.counts().to_kernel == 2 * i; });
             lost_at = both ? 0 : i;
         }
     });
     EXPECT_EQ(lost_at, 0U);
 }
 
-TEST_F(slow_path_test, each_class_is_policed_on_its_own)
+TEST_P(slow_path_test, each_class_is_policed_on_its_own)
 {
     slow_path_options options;
     options.limits[PUNT_LOCAL] = {.packets_per_second = 0, .burst = 10};
@@ -328,7 +153,7 @@ TEST(token_bucket, another_limit_neither_forgets_nor_grants)
     EXPECT_EQ(bucket.take(10, 300 * NSEC_PER_SEC), 1U) << "what was saved, as far as it fits";
 }
 
-TEST_F(slow_path_test, another_limit_takes_effect_while_it_runs)
+TEST_P(slow_path_test, another_limit_takes_effect_while_it_runs)
 {
     add_lan0({.limits = {}});
     EXPECT_THAT(refusal([&] { slow_->set_limit(PUNT_ARP_ND, {.packets_per_second = 1, .burst = 0}); }),
@@ -356,50 +181,50 @@ TEST(token_bucket, keeps_its_rate_in_uneven_steps)
     EXPECT_NEAR(passed, 700'000, 2);
 }
 
-TEST_F(slow_path_test, a_full_ring_drops_and_keeps_order)
+TEST_P(slow_path_test, a_full_ring_drops_and_keeps_order)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     rt_->call_on(0, [&](softnet_data &) {
         const punt_limits plenty;
         const known_sources nobody;
-        punt_ring ring(nobody, plenty, 8, 0);
+        punt_gate gate(nobody, plenty, 1, 8, 0);
         rte_mbuf *pkts[12];
         ASSERT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, 12), 0);
         rte_mbuf *const first = pkts[0];
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 9, 0).queued, 6U)
+        EXPECT_EQ(gate.punt(core_->cpu(0), s, PUNT_OTHER, pkts, 9, 0).queued, 6U)
             << "a quarter of the ring is not for all";
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0).queued, 2U);
-        EXPECT_TRUE(ring.take_dirty());
-        EXPECT_FALSE(ring.take_dirty());
+        EXPECT_EQ(gate.punt(core_->cpu(0), s, PUNT_ROUTING, pkts + 9, 3, 0).queued, 2U);
+        EXPECT_EQ(gate.take_dirty(), 1U);
+        EXPECT_EQ(gate.take_dirty(), 0U);
         rte_mbuf *out[NET_BURST];
         shadow *to[NET_BURST];
-        ASSERT_EQ(ring.dequeue(out, to), 8U);
+        ASSERT_EQ(gate.ring(0).dequeue(out, to), 8U);
         EXPECT_EQ(out[0], first);
         EXPECT_EQ(to[7], &s);
-        EXPECT_EQ(ring.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0).queued, 4U);
+        EXPECT_EQ(gate.punt(core_->cpu(0), s, PUNT_ROUTING, out, 4, 0).queued, 4U);
         rte_pktmbuf_free_bulk(out + 4, 4);
     }); // four packets stay in the ring: its destructor must free them
     EXPECT_EQ(core_->drops(DROP_PUNT_FULL), 4U);
 }
 
 // What the kernel forwards has no rate, and never more than half of the ring.
-TEST_F(slow_path_test, what_the_kernel_forwards_fills_half_of_the_ring)
+TEST_P(slow_path_test, what_the_kernel_forwards_fills_half_of_the_ring)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     rt_->call_on(0, [&](softnet_data &) {
         const known_sources nobody;
-        punt_ring ring(nobody, punt_limits(), 64, 0);
+        punt_gate gate(nobody, punt_limits(), 1, 64, 0);
         const auto punt = [&](punt_class c, unsigned n, ktime_t now = 0) {
             rte_mbuf *pkts[NET_BURST];
             EXPECT_EQ(rte_pktmbuf_alloc_bulk(pool_, pkts, n), 0);
-            return ring.punt(core_->cpu(0), s, c, pkts, n, now);
+            return gate.punt(core_->cpu(0), s, c, pkts, n, now);
         };
         const auto empty = [&] {
             rte_mbuf *pkts[NET_BURST];
             shadow *to[NET_BURST];
-            while (const unsigned n = ring.dequeue(pkts, to)) {
+            while (const unsigned n = gate.ring(0).dequeue(pkts, to)) {
                 rte_pktmbuf_free_bulk(pkts, n);
             }
         };
@@ -422,7 +247,7 @@ TEST_F(slow_path_test, what_the_kernel_forwards_fills_half_of_the_ring)
 
 // Any number of invented sources flood: a known source loses nothing, and one that floods uses up only the half of the
 // unknown ones.
-TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
+TEST_P(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
@@ -438,7 +263,7 @@ TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
             return std::array<std::uint8_t, 4>{192, 0, static_cast<std::uint8_t>(host >> 8),
                                                static_cast<std::uint8_t>(host)};
         };
-        punt_ring ring(known, limits, 1024, 0);
+        punt_gate gate(known, limits, 1, 1024, 0);
         const auto punt_from = [&](punt_class c, std::uint16_t host, unsigned n) {
             unsigned passed = 0;
             for (unsigned i = 0; i < n; ++i) {
@@ -450,7 +275,7 @@ TEST_F(slow_path_test, a_known_source_keeps_its_share_whoever_floods)
                 }
                 rte_mbuf *m = rte_pktmbuf_alloc(pool_);
                 std::memcpy(rte_pktmbuf_append(m, static_cast<std::uint16_t>(f.size())), f.data(), f.size());
-                passed += ring.punt(core_->cpu(0), s, c, &m, 1, 0).queued;
+                passed += gate.punt(core_->cpu(0), s, c, &m, 1, 0).queued;
             }
             return passed;
         };
@@ -502,7 +327,7 @@ TEST(known_sources, are_counted_and_secret)
     EXPECT_TRUE(std::ranges::none_of(many, [&](source_id each) { return a.contains(each); }));
 }
 
-TEST_F(slow_path_test, a_grant_is_charged_once)
+TEST_P(slow_path_test, a_grant_is_charged_once)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
@@ -510,17 +335,17 @@ TEST_F(slow_path_test, a_grant_is_charged_once)
         punt_limits limits;
         limits[PUNT_REDIRECT] = {.packets_per_second = 0, .burst = 2};
         const known_sources nobody;
-        punt_ring ring(nobody, limits, 8, 0);
+        punt_gate gate(nobody, limits, 1, 8, 0);
         for (const bool granted : {true, true, false}) {
-            EXPECT_EQ(ring.grant(PUNT_REDIRECT, 0), granted);
+            EXPECT_EQ(gate.grant(PUNT_REDIRECT, 0), granted);
             rte_mbuf *m = rte_pktmbuf_alloc(pool_);
-            EXPECT_EQ(granted ? ring.punt(core_->cpu(0), s, PUNT_REDIRECT, &m, 1, 0).queued : (rte_pktmbuf_free(m), 1U),
+            EXPECT_EQ(granted ? gate.punt(core_->cpu(0), s, PUNT_REDIRECT, &m, 1, 0).queued : (rte_pktmbuf_free(m), 1U),
                       1U);
         }
     });
 }
 
-TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
+TEST_P(slow_path_test, the_kernels_partial_checksum_is_completed)
 {
     add_lan0();
     netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
@@ -548,7 +373,7 @@ TEST_F(slow_path_test, the_kernels_partial_checksum_is_completed)
     close(fd);
 }
 
-TEST_F(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_addresses)
+TEST_P(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_addresses)
 {
     EXPECT_TRUE(add_lan0().created);
     netns_.ip("-6 addr add 2001:db8::1/64 dev lan0 nodad");
@@ -569,7 +394,7 @@ TEST_F(slow_path_test, a_shadow_outlives_its_process_and_is_adopted_with_its_add
     EXPECT_TRUE(sent(is_arp_reply));
 }
 
-TEST_F(slow_path_test, a_new_shadow_is_like_its_device_and_down)
+TEST_P(slow_path_test, a_new_shadow_is_like_its_device_and_down)
 {
     start_slow_path();
     dev_->mtu = 1400;
@@ -580,7 +405,7 @@ TEST_F(slow_path_test, a_new_shadow_is_like_its_device_and_down)
     EXPECT_THAT(link, testing::Not(HasSubstr("UP")));
 }
 
-TEST_F(slow_path_test, carrier_follows)
+TEST_P(slow_path_test, carrier_follows)
 {
     shadow &s = add_lan0();
     EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
@@ -590,7 +415,7 @@ TEST_F(slow_path_test, carrier_follows)
     EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
 }
 
-TEST_F(slow_path_test, removal_takes_the_interface_away_only_if_asked)
+TEST_P(slow_path_test, removal_takes_the_interface_away_only_if_asked)
 {
     shadow &s = add_lan0();
     slow_->remove_shadow(s, false);
@@ -600,7 +425,7 @@ TEST_F(slow_path_test, removal_takes_the_interface_away_only_if_asked)
     EXPECT_EQ(netns_.ip("-o link show type tun"), "");
 }
 
-TEST_F(slow_path_test, removal_while_packets_come_loses_no_buffer)
+TEST_P(slow_path_test, removal_while_packets_come_loses_no_buffer)
 {
     for (int round = 0; round < 20; ++round) {
         if (!slow_) {
@@ -618,33 +443,33 @@ TEST_F(slow_path_test, removal_while_packets_come_loses_no_buffer)
     }
 }
 
-TEST_F(slow_path_test, frames_to_a_shadow_that_is_down_are_counted_drops)
+TEST_P(slow_path_test, frames_to_a_shadow_that_is_down_are_counted_drops)
 {
     start_slow_path();
     shadow &s = slow_->add_shadow(*dev_, "lan0");
     wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
-    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
-    EXPECT_EQ(s.stats.to_kernel.load(), 0U);
+    EXPECT_TRUE(eventually([&] { return s.counts().to_kernel_drops == 1; }));
+    EXPECT_EQ(s.counts().to_kernel, 0U);
 }
 
-TEST_F(slow_path_test, a_frame_longer_than_a_buffer_is_a_counted_drop)
+TEST_P(slow_path_test, a_frame_longer_than_a_buffer_is_a_counted_drop)
 {
     shadow &s = add_lan0();
     netns_.ip("link set lan0 mtu 9000");
     netns_.ip("neigh replace 192.0.2.2 lladdr 02:bb:00:00:00:01 dev lan0 nud permanent");
-    const auto before = s.stats.from_kernel_drops.load();
-    test::run("ip netns exec " + netns_.name() + " ping -c 1 -W 1 -s 4000 -M do 192.0.2.2");
-    EXPECT_TRUE(eventually([&] { return s.stats.from_kernel_drops.load() == before + 1; }));
+    const auto before = s.counts().from_kernel_drops;
+    run("ip netns exec " + netns_.name() + " ping -c 1 -W 1 -s 4000 -M do 192.0.2.2");
+    EXPECT_TRUE(eventually([&] { return s.counts().from_kernel_drops == before + 1; }));
     netns_.exec("sh -c 'ping -c 1 -W 1 -s 1000 192.0.2.2 || true'");
     EXPECT_TRUE(sent([](const frame &f) { return is_ipv4(f, IPPROTO_ICMP); })) << "the next one passes";
 }
 
-TEST_F(slow_path_test, an_interface_that_somebody_deletes_leaves_the_rest_working)
+TEST_P(slow_path_test, an_interface_that_somebody_deletes_leaves_the_rest_working)
 {
     shadow &s = add_lan0();
     netns_.ip("link del lan0");
     wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
-    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
+    EXPECT_TRUE(eventually([&] { return s.counts().to_kernel_drops == 1; }));
     slow_->remove_shadow(s, true);
     slow_->set_carrier(slow_->add_shadow(*dev_, "lan1"), true);
     netns_.ip("addr add 192.0.2.1/24 dev lan1");
@@ -653,7 +478,7 @@ TEST_F(slow_path_test, an_interface_that_somebody_deletes_leaves_the_rest_workin
     EXPECT_TRUE(sent(is_arp_reply));
 }
 
-TEST_F(slow_path_test, a_deleted_interface_is_reported_and_made_again)
+TEST_P(slow_path_test, a_deleted_interface_is_reported_and_made_again)
 {
     shadow &s = add_lan0();
     shadow *reported = nullptr;
@@ -677,20 +502,21 @@ TEST_F(slow_path_test, a_deleted_interface_is_reported_and_made_again)
     EXPECT_THAT(link_flags("lan0"), HasSubstr("LOWER_UP"));
 }
 
-TEST_F(slow_path_test, a_deleted_interface_whose_name_was_taken_is_not_made_again)
+TEST_P(slow_path_test, a_deleted_interface_whose_name_was_taken_is_not_made_again)
 {
     shadow &s = add_lan0();
     netns_.ip("link del lan0");
-    ASSERT_TRUE(eventually([&] { return s.deleted.load(); }));
+    ASSERT_TRUE(eventually([&] { return s.deleted(); }));
     netns_.ip("link add lan0 type veth peer name lan1");
-    EXPECT_THAT(refusal([&] { slow_->reopen_shadow(s); }), HasSubstr("not a single-queue TAP"));
+    EXPECT_THAT(refusal([&] { slow_->reopen_shadow(s); }),
+                HasSubstr(threads() == 1 ? "not a single-queue TAP" : "not a multi-queue TAP"));
     EXPECT_THAT(s.failure, HasSubstr("lan0"));
     netns_.ip("link del lan0");
     slow_->reopen_shadow(s);
     EXPECT_EQ(s.failure, "");
 }
 
-TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
+TEST_P(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
 {
     shadow &s = add_lan0();
     netns_.ip("link set lan0 down");
@@ -712,7 +538,7 @@ TEST_F(slow_path_test, mtu_follows_and_a_released_interface_can_be_destroyed)
 class neighbour
 {
 public:
-    neighbour(test::fake_wire &wire, rte_mempool *pool) : wire_(wire), pool_(pool)
+    neighbour(fake_wire &wire, rte_mempool *pool) : wire_(wire), pool_(pool)
     {
         {
             const netns_scope inside(netns_.name());
@@ -758,8 +584,8 @@ private:
         }
     }
 
-    test::test_netns netns_{"slow-neighbour"};
-    test::fake_wire &wire_;
+    test_netns netns_{"slow-neighbour"};
+    fake_wire &wire_;
     rte_mempool *pool_;
     int fd_ = -1;
     std::atomic<bool> stop_{false};
@@ -861,21 +687,23 @@ private:
     }
 };
 
-TEST_F(slow_path_bulk_test, tcp_passes_both_ways_in_frames_of_many_packets)
+INSTANTIATE_TEST_SUITE_P(, slow_path_bulk_test, testing::Values(1U, 2U));
+
+TEST_P(slow_path_bulk_test, tcp_passes_both_ways_in_frames_of_many_packets)
 {
     shadow &s = add_lan0();
     netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
     const neighbour peer(wire_, pool_);
     carry_both_ways(peer, 4'000'000);
-    EXPECT_GE(s.stats.to_kernel.load(), 2 * 4'000'000U / 1460) << "packets of the wire are counted";
-    EXPECT_GE(s.stats.from_kernel.load(), 2 * 4'000'000U / 1460);
-    EXPECT_LT(kernel_counts("rx_packets"), s.stats.to_kernel.load());
-    EXPECT_LT(2 * kernel_counts("tx_packets"), s.stats.from_kernel.load());
+    EXPECT_GE(s.counts().to_kernel, 2 * 4'000'000U / 1460) << "packets of the wire are counted";
+    EXPECT_GE(s.counts().from_kernel, 2 * 4'000'000U / 1460);
+    EXPECT_LT(kernel_counts("rx_packets"), s.counts().to_kernel);
+    EXPECT_LT(2 * kernel_counts("tx_packets"), s.counts().from_kernel);
 }
 
-TEST_F(slow_path_bulk_test, ethtool_shows_the_offloads_and_is_obeyed)
+TEST_P(slow_path_bulk_test, ethtool_shows_the_offloads_and_is_obeyed)
 {
-    if (test::run("ethtool --version").status != 0) {
+    if (run("ethtool --version").status != 0) {
         GTEST_SKIP() << "there is no ethtool";
     }
     shadow &s = add_lan0();
@@ -895,25 +723,25 @@ TEST_F(slow_path_bulk_test, ethtool_shows_the_offloads_and_is_obeyed)
     EXPECT_FALSE(s.gro_udp);
     const neighbour peer(wire_, pool_);
     carry_both_ways(peer, 300'000);
-    EXPECT_TRUE(eventually([&] { return kernel_counts("rx_packets") == s.stats.to_kernel.load(); }));
+    EXPECT_TRUE(eventually([&] { return kernel_counts("rx_packets") == s.counts().to_kernel; }));
     EXPECT_TRUE(eventually(
-        [&] { return kernel_counts("tx_packets") == s.stats.from_kernel.load() + s.stats.from_kernel_drops.load(); }));
+        [&] { return kernel_counts("tx_packets") == s.counts().from_kernel + s.counts().from_kernel_drops; }));
 }
 
-TEST_F(slow_path_bulk_test, an_interface_that_was_made_without_frame_headers_is_adopted)
+TEST_P(slow_path_bulk_test, an_interface_that_was_made_without_frame_headers_is_adopted)
 {
-    netns_.ip("tuntap add lan0 mode tap");
+    netns_.ip(std::string("tuntap add lan0 mode tap") + (threads() == 1 ? "" : " multi_queue"));
     shadow &s = add_lan0();
     EXPECT_FALSE(s.created);
     netns_.ip("addr add 2001:db8::1/64 dev lan0 nodad");
     const neighbour peer(wire_, pool_);
     carry_both_ways(peer, 1'000'000);
-    EXPECT_LT(kernel_counts("tx_packets"), s.stats.from_kernel.load());
+    EXPECT_LT(kernel_counts("tx_packets"), s.counts().from_kernel);
 }
 
 // ---- the interface is renamed or moved ----
 
-TEST_F(slow_path_test, a_renamed_interface_is_followed_and_found_again)
+TEST_P(slow_path_test, a_renamed_interface_is_followed_and_found_again)
 {
     shadow &s = add_lan0();
     const int index = s.kernel_ifindex;
@@ -936,9 +764,9 @@ TEST_F(slow_path_test, a_renamed_interface_is_followed_and_found_again)
     EXPECT_TRUE(slow_->add_shadow(*dev_, "lan0").created) << "it is called lan9 for good";
 }
 
-TEST_F(slow_path_test, an_interface_in_another_namespace_works_there)
+TEST_P(slow_path_test, an_interface_in_another_namespace_works_there)
 {
-    test::test_netns there("slow-there");
+    test_netns there("slow-there");
     shadow &s = add_lan0();
     const int index = s.kernel_ifindex;
     netns_.ip("link set lan0 netns " + there.name());
@@ -959,7 +787,7 @@ TEST_F(slow_path_test, an_interface_in_another_namespace_works_there)
     EXPECT_EQ(slow_->of_kernel_ifindex(s.kernel_ifindex), &s);
 }
 
-TEST_F(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
+TEST_P(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
 {
     shadow &s = add_lan0();
     EXPECT_THAT(refusal([&] { slow_->check_shadow("lan0"); }), HasSubstr("holds the interface")); // this process
@@ -969,7 +797,7 @@ TEST_F(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
     slow_->check_shadow("lan0");
     EXPECT_THAT(link_flags("lan0"), HasSubstr("NO-CARRIER"));
     wire_.inject(pool_, arp_request("192.0.2.2", "192.0.2.1"));
-    EXPECT_TRUE(eventually([&] { return s.stats.to_kernel_drops.load() == 1; }));
+    EXPECT_TRUE(eventually([&] { return s.counts().to_kernel_drops == 1; }));
     EXPECT_EQ(s.failure, "given up");
     slow_->exchange_shadow(s, "lan1");
     EXPECT_TRUE(s.created);
@@ -987,7 +815,7 @@ TEST_F(slow_path_test, an_interface_is_given_up_exchanged_and_taken_back)
 class holder
 {
 public:
-    holder(const std::string &netns, const std::string &name)
+    explicit holder(const std::string &netns, const std::string &name, unsigned queues = 1)
     {
         int ready[2];
         if (pipe(ready) != 0) {
@@ -996,7 +824,7 @@ public:
         pid_ = fork();
         if (pid_ == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            tap_open(netns, name, peer_mac, 1500);
+            tap_open(netns, name, queues, peer_mac, 1500);
             [[maybe_unused]] const ssize_t said = write(ready[1], "x", 1);
             pause();
             _exit(0);
@@ -1021,9 +849,9 @@ private:
     bool held_ = false;
 };
 
-TEST_F(slow_path_test, an_interface_held_by_another_process_is_refused_until_that_one_is_killed)
+TEST_P(slow_path_test, an_interface_held_by_another_process_is_refused_until_that_one_is_killed)
 {
-    holder other(netns_.name(), "lan0");
+    holder other(netns_.name(), "lan0", threads());
     ASSERT_TRUE(other.held());
     start_slow_path();
     EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("another process holds"));
@@ -1033,14 +861,15 @@ TEST_F(slow_path_test, an_interface_held_by_another_process_is_refused_until_tha
     EXPECT_THAT(link_flags("lan0"), HasSubstr("02:00:00:00:00:01")) << "the device's MAC";
 }
 
-TEST_F(slow_path_test, an_interface_of_another_kind_is_refused)
+TEST_P(slow_path_test, an_interface_of_another_kind_is_refused)
 {
     netns_.ip("link add lan0 type veth peer name lan1");
     start_slow_path();
-    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan0"); }), HasSubstr("not a single-queue TAP"));
+    EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "lan0"); }),
+                HasSubstr(threads() == 1 ? "not a single-queue TAP" : "not a multi-queue TAP"));
 }
 
-TEST_F(slow_path_test, a_second_shadow_for_a_device_is_refused)
+TEST_P(slow_path_test, a_second_shadow_for_a_device_is_refused)
 {
     start_slow_path();
     slow_->add_shadow(*dev_, "lan0");
@@ -1048,11 +877,12 @@ TEST_F(slow_path_test, a_second_shadow_for_a_device_is_refused)
     EXPECT_THAT(refusal([&] { slow_->add_shadow(*dev_, "a-name-of-16-byt"); }), HasSubstr("already has"));
 }
 
-TEST_F(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
+TEST_P(slow_path_test, names_and_namespaces_that_cannot_be_are_refused)
 {
     const auto home = std::filesystem::read_symlink("/proc/thread-self/ns/net");
     slow_path_options options;
     options.netns = "hp-no-such-namespace";
+    options.threads = threads();
     slow_path nowhere(*core_, options);
     EXPECT_THAT(refusal([&] { nowhere.add_shadow(*dev_, "lan0"); }),
                 HasSubstr("/run/netns/hp-no-such-namespace (create it: ip netns add hp-no-such-namespace)"));

@@ -13,7 +13,8 @@ namespace halfpoll
 namespace
 {
 
-/// Of each data CPU, and of the slow path and the control thread together: buffers in stock and in processing.
+/// Of each data CPU, and of each thread of the slow path, one of them together with the control thread: buffers in
+/// stock and in processing.
 constexpr std::uint64_t THREAD_BUFFERS = 1024;
 constexpr std::uint64_t CACHE_BUFFERS = 2 * PACKET_CACHE; ///< of a bottom-half thread that has only the pool's cache
 constexpr std::uint64_t HANDOVER_RING = 1024;             ///< from each thread to each CPU
@@ -72,16 +73,17 @@ std::uint64_t map_buffers(const config &cfg, std::uint64_t cpus, xdp_map_type ty
 std::vector<buffer_place> buffer_places(const config &cfg)
 {
     const std::uint64_t cpus = cfg.cpus.size() + irq_threads(cfg).size();
+    const std::uint64_t slow_paths = cfg.slow_path_threads;
     const std::uint64_t slow_path_ring = slow_path_options{}.ring_size;
     return {
         {"rx rings", rings(cfg, rx_queues), true},
         {"tx rings", rings(cfg, tx_queues), true},
-        {"caches", THREAD_BUFFERS * (cpus + 1) + CACHE_BUFFERS * more_threads(cfg), true},
+        {"caches", THREAD_BUFFERS * (cpus + slow_paths) + CACHE_BUFFERS * more_threads(cfg), true},
         {"AF_XDP completion rings", rings(cfg, completions)},
         {"staged for ports", cfg.ports.size() * cpus * STAGED},
-        {"hand-over rings", cpus * cpus * HANDOVER_RING}, // from each other CPU, and from the slow path
+        {"hand-over rings", cpus * (cpus - 1 + slow_paths) * HANDOVER_RING}, // from other CPUs and the slow path
         {"backlogs (netdev_max_backlog)", cpus * cfg.netdev_max_backlog},
-        {"slow path", cpus * slow_path_ring},
+        {"slow path", cpus * slow_paths * slow_path_ring},
         {"skb_defer_max", cpus * (cpus - 1) * cfg.skb_defer_max},
         {"cpumap queues (qsize)", map_buffers(cfg, cpus, xdp_map_type::cpumap)},
         {"devmaps", map_buffers(cfg, cpus, xdp_map_type::devmap) + map_buffers(cfg, cpus, xdp_map_type::devmap_hash)},

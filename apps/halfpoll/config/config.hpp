@@ -86,7 +86,8 @@ struct config {
     bool irq_workd = false;
     bool thread_backlog_napi = false;
     int napi_fifo_priority = 0;
-    int slow_path_cpu = -1; ///< -1: the scheduler chooses
+    unsigned slow_path_threads = 1;
+    std::vector<unsigned> slow_path_cpu; ///< of the threads in turn; empty: the scheduler chooses
     std::string netns;
     std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best mode of each device
     std::string control = DEFAULT_CONTROL;

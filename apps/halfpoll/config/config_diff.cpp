@@ -24,6 +24,8 @@ std::string text(const std::vector<unsigned> &values)
     }
     return "[" + list + "]";
 }
+/// As it is written for one thread.
+std::string cpu_text(const std::vector<unsigned> &cpus) { return cpus.size() == 1 ? text(cpus.front()) : text(cpus); }
 std::string text(const policy_set &kinds)
 {
     std::string list;
@@ -74,7 +76,11 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
         const auto word = [](const config &c) { return c.flow_hash_key.empty() ? "random" : "as in the file"; };
         diff.refused.push_back({sort::changed, where, "flow_hash_key", word(from), word(to)});
     }
-    compare(diff.refused, where, "slow_path_cpu", from.slow_path_cpu, to.slow_path_cpu);
+    compare(diff.refused, where, "slow_path_threads", from.slow_path_threads, to.slow_path_threads);
+    if (from.slow_path_cpu != to.slow_path_cpu) {
+        diff.refused.push_back(
+            {sort::changed, where, "slow_path_cpu", cpu_text(from.slow_path_cpu), cpu_text(to.slow_path_cpu)});
+    }
     compare(diff.refused, where, "netns", from.netns, to.netns);
     compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);
     compare(diff.refused, where, "control", from.control, to.control);

@@ -6,6 +6,7 @@
 #include <bit>
 #include <fcntl.h>
 #include <filesystem>
+#include <iterator>
 #include <linux/nsfs.h>
 #include <regex.h>
 #include <sched.h>
@@ -33,6 +34,7 @@ private:
     void read_steering();
     void read_flow_hash_key();
     void read_exclusion();
+    void read_slow_path();
     void read_slow_path_cpu();
     void read_netns();
     void read_vfio_intr();
@@ -57,7 +59,7 @@ pool_keys runtime_parser::read()
     read_flow_hash_key();
     reader_.boolean("interrupts", out_.interrupts);
     read_exclusion();
-    read_slow_path_cpu();
+    read_slow_path();
     read_netns();
     read_vfio_intr();
     read_control();
@@ -148,12 +150,29 @@ void runtime_parser::read_exclusion()
     }
 }
 
+void runtime_parser::read_slow_path()
+{
+    reader_.integer("slow_path_threads", out_.slow_path_threads, 1, SLOW_PATH_THREADS_MAX);
+    read_slow_path_cpu();
+}
+
 void runtime_parser::read_slow_path_cpu()
 {
-    const toml::node *node = reader_.integer("slow_path_cpu", out_.slow_path_cpu, 0, CPU_SETSIZE - 1);
-    if (node && !std::ranges::count(on_.cpus, static_cast<unsigned>(out_.slow_path_cpu))) {
-        reader_.problem(*node, "slow_path_cpu", "CPU " + std::to_string(out_.slow_path_cpu),
-                        "a CPU that this process may run on (lscpu, taskset -p)");
+    std::vector<unsigned> cpus;
+    const toml::node *node = reader_.integer_or_integers("slow_path_cpu", cpus, 0, CPU_SETSIZE - 1);
+    if (!node) {
+        return;
+    }
+    out_.slow_path_cpu = cpus;
+    for (std::size_t i = 0; i < cpus.size(); ++i) {
+        if (!std::ranges::count(on_.cpus, cpus[i])) {
+            reader_.problem(node->is_array() ? (*node->as_array())[i] : *node, "slow_path_cpu",
+                            "CPU " + std::to_string(cpus[i]), "a CPU that this process may run on (lscpu, taskset -p)");
+        }
+    }
+    if (cpus.size() > out_.slow_path_threads) {
+        reader_.problem(*node, "slow_path_cpu", std::to_string(cpus.size()) + " CPUs",
+                        "not more than slow_path_threads, " + std::to_string(out_.slow_path_threads));
     }
 }
 
@@ -200,11 +219,14 @@ void runtime_parser::read_trace()
     }
 }
 
-/// The first CPU that is no runtime CPU; -1 if there is none.
-int other_cpu(const machine &on, const config &out)
+/// The first CPUs that are no runtime CPUs, at most one for each slow-path thread; empty: there are none.
+std::vector<unsigned> other_cpus(const machine &on, const config &out)
 {
-    const auto other = std::ranges::find_if(on.cpus, [&](unsigned c) { return !std::ranges::count(out.cpus, c); });
-    return other == on.cpus.end() ? -1 : static_cast<int>(*other);
+    std::vector<unsigned> others;
+    std::ranges::copy_if(on.cpus, std::back_inserter(others),
+                         [&](unsigned cpu) { return !std::ranges::count(out.cpus, cpu); });
+    others.resize(std::min<std::size_t>(others.size(), out.slow_path_threads));
+    return others;
 }
 
 } // namespace
@@ -216,8 +238,8 @@ pool_keys read_runtime(toml_reader &root, problem_list &problems, const machine 
     if (const toml::table *table = root.table("runtime")) {
         pool = runtime_parser(*table, problems, on, out).read();
     }
-    if (out.slow_path_cpu < 0) {
-        out.slow_path_cpu = other_cpu(on, out);
+    if (out.slow_path_cpu.empty()) {
+        out.slow_path_cpu = other_cpus(on, out);
     }
     return pool;
 }

@@ -209,6 +209,20 @@ const toml::node *toml_reader::integers(std::string_view key, std::vector<unsign
     return node;
 }
 
+const toml::node *toml_reader::integer_or_integers(std::string_view key, std::vector<unsigned> &values,
+                                                   std::int64_t min, std::int64_t max)
+{
+    if (const toml::node *node = table_.get(key); node && node->is_array()) {
+        return integers(key, values, min, max);
+    }
+    std::int64_t found = 0;
+    const toml::node *node = integer_in_range(key, found, min, max);
+    if (node) {
+        values = {static_cast<unsigned>(found)};
+    }
+    return node;
+}
+
 void toml_reader::refuse_unknown()
 {
     for (auto &&[key, node] : table_) {

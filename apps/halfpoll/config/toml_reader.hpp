@@ -80,6 +80,9 @@ public:
     }
     /// Reads a non-empty array of different integers from min to max.
     const toml::node *integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min, std::int64_t max);
+    /// The same, or a single integer, which is not in an array.
+    const toml::node *integer_or_integers(std::string_view key, std::vector<unsigned> &values, std::int64_t min,
+                                          std::int64_t max);
     /// Reports the keys that no getter has read.
     void refuse_unknown();
 

@@ -19,13 +19,15 @@ constexpr std::uint64_t MIB = 1 << 20;
 std::uint64_t threads(const config &cfg) { return cfg.cpus.size() + irq_threads(cfg).size(); }
 
 /// File descriptors: EAL, control thread, slow path and 16 clients of the control socket; a ring and a doorbell for
-/// each CPU; for each port its shadow, netlink sockets, maps, and one or two descriptors for each of its queues.
+/// each CPU, and an epoll set and a doorbell for each further thread of the slow path; for each port the queues of its
+/// shadow, netlink sockets, maps, and one or two descriptors for each of its queues.
 std::uint64_t wanted_files(const probing &p)
 {
-    std::uint64_t files = 40 + 4 * threads(p.cfg);
+    const unsigned more_slow_paths = p.cfg.slow_path_threads - 1;
+    std::uint64_t files = 40 + 4 * threads(p.cfg) + 2 * more_slow_paths;
     for (const port_config &port : p.cfg.ports) {
         const unsigned queues = port.kind == device_kind::af_xdp ? p.on.link_rx_queues(port.ifname()) : 0;
-        files += 8 + 2 * std::max(queues, port.options.rx_queues);
+        files += 8 + more_slow_paths + 2 * std::max(queues, port.options.rx_queues);
     }
     return files;
 }
@@ -47,7 +49,8 @@ void probe_files(probing &p)
 std::uint64_t wanted_addresses(const config &cfg)
 {
     constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB;
-    return cfg.memory_mb * MIB + packet_memory(cfg) + tables + (threads(cfg) + 4) * stack + (cfg.hugepages ? eal : 0);
+    return cfg.memory_mb * MIB + packet_memory(cfg) + tables + (threads(cfg) + 3 + cfg.slow_path_threads) * stack +
+           (cfg.hugepages ? eal : 0);
 }
 
 void probe_addresses(probing &p)

@@ -74,7 +74,7 @@ void router::start()
     if (!cfg_.flow_hash_key.empty()) {
         set_flow_hash_key(cfg_.flow_hash_key);
     }
-    core_ = std::make_unique<net_core>(*runtime_, pool_, 1, cfg_.netdev_max_backlog);
+    core_ = std::make_unique<net_core>(*runtime_, pool_, cfg_.slow_path_threads, cfg_.netdev_max_backlog);
     set_skb_defer_max(cfg_.skb_defer_max);
     set_rps_sock_flow_entries(cfg_.rps_sock_flow_entries);
     set_flow_limit(cfg_.flow_limit);
@@ -84,6 +84,7 @@ void router::start()
     };
     slow_path_options slow;
     slow.netns = cfg_.netns;
+    slow.threads = cfg_.slow_path_threads;
     slow.affinity = cfg_.slow_path_cpu;
     slow.limits = cfg_.punt;
     slow_ = std::make_unique<slow_path>(*core_, slow);
@@ -132,7 +133,7 @@ void router::start_eal()
     options.vfio_intr = cfg_.vfio_intr;
     options.trace = cfg_.trace;
     options.trace_dir = trace_dir(cfg_);
-    options.control_cpu = cfg_.slow_path_cpu >= 0 ? static_cast<unsigned>(cfg_.slow_path_cpu) : cfg_.cpus.front();
+    options.control_cpu = cfg_.slow_path_cpu.empty() ? cfg_.cpus.front() : cfg_.slow_path_cpu.front();
     for (const std::string &note : eal_init(options)) {
         degrade(note);
     }

@@ -32,12 +32,13 @@ json show_punt(router &r)
     }
     json shadows = json::array();
     for (const shadow *s : r.slow().shadows()) {
+        const shadow_counts counts = s->counts();
         shadows.push_back({{"shadow", s->name},
                            {"interface", s->dev->name},
-                           {"to_kernel", s->stats.to_kernel.load(std::memory_order_relaxed)},
-                           {"to_kernel_drops", s->stats.to_kernel_drops.load(std::memory_order_relaxed)},
-                           {"from_kernel", s->stats.from_kernel.load(std::memory_order_relaxed)},
-                           {"from_kernel_drops", s->stats.from_kernel_drops.load(std::memory_order_relaxed)}});
+                           {"to_kernel", counts.to_kernel},
+                           {"to_kernel_drops", counts.to_kernel_drops},
+                           {"from_kernel", counts.from_kernel},
+                           {"from_kernel_drops", counts.from_kernel_drops}});
     }
     return {{"punt", classes}, {"shadows", shadows}};
 }

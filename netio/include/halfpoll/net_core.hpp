@@ -56,8 +56,9 @@ class net_core
 {
 public:
     /// `pool` supplies the receive buffers of all devices and outlives the net_core, as does `rt`. `foreign_threads`:
-    /// number of threads outside the runtime that may call foreign_xmit() (the slow path is one). `netdev_max_backlog`:
-    /// initial limit in packets; the rings are made for it, and set_netdev_max_backlog() cannot exceed their size.
+    /// number of threads outside the runtime that may call foreign_xmit() (the first ones are those of the slow path).
+    /// `netdev_max_backlog`: initial limit in packets; the rings are made for it, and set_netdev_max_backlog() cannot
+    /// exceed their size.
     /// Throws `error` if a value is out of range or if memory for rings, mbuf fields or file descriptors is missing.
     net_core(runtime &rt, rte_mempool *pool, unsigned foreign_threads = 1,
              unsigned netdev_max_backlog = NETDEV_MAX_BACKLOG);
@@ -71,6 +72,7 @@ public:
     redirect_state &redirect() const noexcept { return *redirect_; }
     net_cpu &cpu(unsigned n) const noexcept { return *cpus_[n]; }
     unsigned cpus() const noexcept { return static_cast<unsigned>(cpus_.size()); }
+    unsigned foreign_threads() const noexcept { return static_cast<unsigned>(foreign_mutexes_.size()); }
     /// Whether packets may be directed to CPU n. The value does not change while a packet is on its way from a device's
     /// rx queue to the driver that sends it. Any thread.
     bool cpu_active(unsigned n) const noexcept { return cpus_[n]->active.load(std::memory_order_relaxed); }

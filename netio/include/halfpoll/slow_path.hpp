@@ -57,16 +57,32 @@ struct punt_limits : std::array<punt_limit, PUNT_CLASSES> {
     }
 };
 
+/// The most slow-path threads.
+inline constexpr unsigned SLOW_PATH_THREADS_MAX = 16;
+
 struct slow_path_options {
     std::string netns; ///< name under /run/netns or a path; empty: the namespace of the process
-    int affinity = -1; ///< logical CPU of the slow-path thread; -1: the scheduler chooses
+    /// 1 to SLOW_PATH_THREADS_MAX. The net_core has at least as many foreign threads. With several, each shadow has a
+    /// queue for each of them (IFF_MULTI_QUEUE).
+    unsigned threads = 1;
+    std::vector<unsigned> affinity; ///< logical CPUs that the threads get in turn; empty: the scheduler chooses
     punt_limits limits;
-    unsigned ring_size = 1024; ///< packets from each CPU that may wait for the kernel, 1 to 2^20
+    unsigned ring_size = 1024; ///< packets from each CPU to each thread that may wait for the kernel, 1 to 2^20
 };
 
 /// Counters of one shadow, in packets of the wire: a frame that the kernel gets or gives for several packets counts as
-/// them, and a malformed one as one. Relaxed atomics; the slow-path thread writes, any thread reads.
-struct shadow_stats {
+/// them, and a malformed one as one.
+struct shadow_counts {
+    std::uint64_t to_kernel = 0, to_kernel_drops = 0, from_kernel = 0, from_kernel_drops = 0;
+};
+
+/// The part of a shadow that one slow-path thread serves.
+struct alignas(64) shadow_queue {
+    int fd = -1; ///< written by the thread while the control thread waits for that
+    /// The kernel interface was deleted. The thread sets it before it posts, and clears it when it gets another
+    /// interface: relaxed.
+    std::atomic<bool> deleted{false};
+    /// As in shadow_counts. Relaxed; the thread writes, any thread reads.
     std::atomic<std::uint64_t> to_kernel{0}, to_kernel_drops{0}, from_kernel{0}, from_kernel_drops{0};
 };
 
@@ -76,21 +92,22 @@ struct shadow {
     static constexpr int NO_IFINDEX = -1;
 
     net_device *dev = nullptr;
-    std::string name;     ///< present name of the interface
-    std::string identity; ///< name under which it was created, and under which the next process finds it
-    int fd = -1;
-    int kernel_ifindex = NO_IFINDEX; ///< in the namespace of slow_path_options
+    std::string name;                 ///< present name of the interface
+    std::string identity;             ///< name under which it was created, and under which the next process finds it
+    std::vector<shadow_queue> queues; ///< by slow-path thread
+    int kernel_ifindex = NO_IFINDEX;  ///< in the namespace of slow_path_options
     /// The interface is in another namespace; it works there, but the fast path does not follow its configuration.
     bool moved = false;
     bool created = false; ///< this process created the interface; false: it was adopted
-    /// The kernel interface was deleted. Set by the slow-path thread before it posts, cleared by exchange_shadow() and
-    /// reopen_shadow(): relaxed.
-    std::atomic<bool> deleted{false};
-    std::string failure; ///< why there is no kernel interface, else empty
-    shadow_stats stats;
-    bool uso = false; ///< the kernel knows UDP packets that are segmented later (Linux 6.2)
+    std::string failure;  ///< why there is no kernel interface, else empty
+    bool uso = false;     ///< the kernel knows UDP packets that are segmented later (Linux 6.2)
     /// TCP and UDP packets to the kernel may be merged. Written by the control thread, relaxed.
     std::atomic<bool> gro{false}, gro_udp{false};
+
+    /// Sums over the queues. Any thread.
+    shadow_counts counts() const noexcept;
+    /// Whether a thread has seen that the kernel interface was deleted. Any thread.
+    bool deleted() const noexcept;
 };
 
 /// The number of packets of a slow_path::punt() by what became of them.
@@ -101,28 +118,32 @@ struct punt_result {
     unsigned no_shadow = 0; ///< the device has no shadow: dropped as DROP_DEV_READY
 };
 
-/// Carries packets between the data CPUs and the shadows, on a thread of its own, because a write to a TAP runs the
-/// kernel's stack on the caller. Each CPU has a single-producer ring towards the thread; packets from the kernel go
-/// through net_core::foreign_xmit(), as producer 0. Checksums and segmentation that the kernel leaves to offload are
-/// done here; packets of a TCP flow that follow each other go to the kernel as one frame (its GRO). Control thread,
-/// unless a member says otherwise.
+/// Carries packets between the data CPUs and the shadows, on threads of its own, because a write to a TAP runs the
+/// kernel's stack on the caller. Each CPU has a single-producer ring towards each thread. With several threads a packet
+/// goes by flow_hash_burst() to the one of its flow, so that a flow keeps its order; what belongs to no flow, neighbour
+/// discovery and routing protocols go to thread 0. Packets from the kernel go through net_core::foreign_xmit(), those
+/// of thread k as producer k. Checksums and segmentation that the kernel leaves to offload are done here; packets of a
+/// TCP flow that follow each other go to the kernel as one frame (its GRO). Control thread, unless a member says
+/// otherwise.
 class slow_path
 {
 public:
-    /// Starts the thread. `core` outlives this object. Throws `error` if an option is out of range, or if the thread
-    /// cannot be started or pinned.
+    /// Starts the threads. `core` outlives this object. Throws `error` if an option is out of range, if `core` was made
+    /// for fewer foreign threads, or if a thread cannot be started or pinned.
     slow_path(net_core &core, slow_path_options options);
     ~slow_path();
     slow_path(const slow_path &) = delete;
     slow_path &operator=(const slow_path &) = delete;
 
-    /// Creates the shadow of a device, persistent, or adopts the TAP interface that an earlier process left. Sets MAC
+    /// Creates the shadow of a device, persistent, or adopts the TAP interface that an earlier process left, which has
+    /// to be of the same kind: for one thread or for several. Sets MAC
     /// and MTU to the device's and the carrier to its link; brings nothing up. The reference is valid until
     /// remove_shadow(). Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace, name in use, another
     /// process holds it).
     shadow &add_shadow(net_device &dev, const std::string &name);
-    /// Closes a shadow. Blocks until no data CPU can punt to it and the thread has written the packets that were queued
-    /// for it. The kernel interface loses its carrier; it is removed if `destroy`, else it stays for the next process.
+    /// Closes a shadow. Blocks until no data CPU can punt to it and the threads have written the packets that were
+    /// queued for it. The kernel interface loses its carrier; it is removed if `destroy`, else it stays for the next
+    /// process.
     void remove_shadow(shadow &s, bool destroy);
     /// Called on the control thread after another program has deleted the kernel interface of a shadow (`ip link del`).
     std::function<void(shadow &)> on_deleted;
@@ -174,12 +195,12 @@ public:
     shadow *of_device(const net_device &dev) noexcept;
 
     /// Hands packets that came in on `in` to its shadow, after policing, and takes ownership of them. punt_flush()
-    /// wakes the thread. Home CPU of `cpu`.
+    /// wakes the threads. Home CPU of `cpu`.
     punt_result punt(net_cpu &cpu, net_device &in, punt_class c, rte_mbuf **pkts, unsigned n) noexcept;
     /// Whether a packet that the kernel need not see may be punted now (PUNT_REDIRECT). Charges the packet; punt() does
     /// not police PUNT_REDIRECT again. Home CPU of `cpu`.
     bool grant(net_cpu &cpu, punt_class c) noexcept;
-    /// Ends a receive handler: wakes the thread if packets were punted and it sleeps. Home CPU of `cpu`.
+    /// Ends a receive handler: wakes the threads to which packets were punted and that sleep. Home CPU of `cpu`.
     void punt_flush(net_cpu &cpu) noexcept;
 
     /// Marks a source as known to the kernel: a link address (6 bytes), or a host's address in network order (4 or 16
