@@ -2,8 +2,8 @@
 #include "af_xdp_prog.hpp"
 
 #include "af_xdp_retry.hpp"
-#include "bpf_code.hpp"
 #include "kernel_pass.hpp"
+#include "netio/base/bpf_code.hpp"
 
 #include <halfpoll/error.hpp>
 

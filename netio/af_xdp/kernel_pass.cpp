@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "kernel_pass.hpp"
 
-#include "bpf_code.hpp"
+#include "netio/base/bpf_code.hpp"
 #include <halfpoll/routing_protocols.hpp>
 
 #include <bpf/bpf.h>

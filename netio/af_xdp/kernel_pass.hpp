@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "bpf_code.hpp"
+#include "netio/base/bpf_code.hpp"
 
 #include <halfpoll/port.hpp>
 

@@ -3,6 +3,7 @@
 #include "shadow_features.hpp"
 #include "shadow_identity.hpp"
 #include "tap_kind.hpp"
+#include "tap_steering.hpp"
 
 #include <halfpoll/netns.hpp>
 
@@ -303,6 +304,9 @@ tap tap_open(const std::string &netns, const std::string &name, unsigned queues,
         throw_errno(errno, "shadow " + name + ": TUNSETPERSIST");
     }
     identify_shadow(t.ifindex, name);
+    if (queues > 1) {
+        steer_by_flow(first); // else the kernel steers, which may reorder a flow when its answers come
+    }
     t.fds.resize(queues);
     std::ranges::transform(fds, t.fds.begin(), [](fd_guard &fd) { return fd.release(); });
     return t;

@@ -25,7 +25,8 @@ constexpr std::uint16_t first_flow = 20'000, port = 9000;
 
 /// A datagram of a flow, which is its source port, to 192.0.2.1; the payload is a number. `offset`: as in the header of
 /// a fragment.
-frame datagram(const rte_ether_addr &dst, std::uint16_t flow, std::uint32_t number, std::uint16_t offset = 0)
+frame datagram(const rte_ether_addr &dst, std::uint16_t flow, std::uint32_t number, std::uint16_t offset = 0,
+               std::uint16_t to_port = port)
 {
     frame f;
     put(f, rte_ether_hdr{dst, peer_mac, rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4)});
@@ -41,7 +42,7 @@ frame datagram(const rte_ether_addr &dst, std::uint16_t flow, std::uint32_t numb
     put(f, ip);
     rte_udp_hdr udp{};
     udp.src_port = rte_cpu_to_be_16(flow);
-    udp.dst_port = rte_cpu_to_be_16(port);
+    udp.dst_port = rte_cpu_to_be_16(to_port);
     udp.dgram_len = rte_cpu_to_be_16(sizeof udp + sizeof number);
     put(f, udp);
     put(f, number);
@@ -211,7 +212,7 @@ TEST_P(slow_path_threads_test, flows_from_the_kernel_keep_their_order)
 {
     shadow &s = add_lan0(unlimited());
     configure();
-    constexpr unsigned flows = 32, packets = 200, at_once = 4;
+    constexpr unsigned flows = 32, packets = 400, at_once = 8;
     std::vector<std::unique_ptr<udp_socket>> sockets;
     for (std::uint16_t flow = 0; flow < flows; ++flow) {
         sockets.push_back(std::make_unique<udp_socket>(netns_.name(), static_cast<std::uint16_t>(first_flow + flow)));
@@ -225,6 +226,9 @@ TEST_P(slow_path_threads_test, flows_from_the_kernel_keep_their_order)
     for (std::uint32_t number = 0; number < packets; number += at_once) {
         for (std::uint32_t i = number; i < number + at_once; ++i) {
             std::ranges::for_each(sockets, [&](const auto &each) { each->send(i); });
+            // An answer, by which the kernel alone would choose another queue.
+            const auto flow = static_cast<std::uint16_t>(first_flow + i % flows);
+            wire_.inject(pool_, datagram(wire_.mac, port, 0, 0, flow));
         }
         ASSERT_TRUE(eventually([&] { return arrived() == (number + at_once) * flows; }));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// An assembler for the small BPF programs of AF_XDP ports. A compiler for them is no part of a user's machine.
+// An assembler for the small BPF programs of AF_XDP ports and shadows. A compiler for them is no part of a user's
+// machine.
 #pragma once
 
 #include <linux/bpf.h>
