@@ -5,6 +5,7 @@ process are adopted only for what they were made for."""
 import contextlib
 import json
 import pathlib
+import platform
 import signal
 import subprocess
 import unittest
@@ -64,6 +65,18 @@ class SlowPathThreads(unittest.TestCase):
         for shadow in shadows:
             self.assertGreater(shadow["to_kernel"], 2 * SIZE // 1460, "counters of all threads")
             self.assertGreater(shadow["from_kernel"], 2 * SIZE // 1460)
+
+    @unittest.skipIf(tuple(map(int, platform.release().split("-")[0].split(".")[:2])) < (6, 6), "no tcx (Linux 6.6)")
+    def test_what_does_not_leave_the_kernel(self):
+        """The kernel's queueing discipline for several queues (mq) is no reason to bring it through the shadow."""
+        self.lab.reload(more="")
+        self.left_to_kernel()
+        wait_for("packets pass", lambda: all(row["passes"] for row in self.lab.show("policy")))
+        transfer(self.client, self.server, WAN.host4, SIZE)
+        transfer(self.server, self.client, LAN.host6, SIZE)
+        for row in self.lab.show("interfaces"):
+            self.assertGreater(row["device"]["passed_in"], SIZE // 1460)
+            self.assertGreater(row["device"]["passed_out"], SIZE // 1460)
 
     def test_datagrams_keep_their_order(self):
         """In both directions, through the kernel. Nothing is lost: a stream waits for what arrives."""

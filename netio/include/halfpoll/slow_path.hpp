@@ -136,10 +136,9 @@ public:
     slow_path &operator=(const slow_path &) = delete;
 
     /// Creates the shadow of a device, persistent, or adopts the TAP interface that an earlier process left, which has
-    /// to be of the same kind: for one thread or for several. Sets MAC
-    /// and MTU to the device's and the carrier to its link; brings nothing up. The reference is valid until
-    /// remove_shadow(). Throws `error` with the remedy (/dev/net/tun, CAP_NET_ADMIN, namespace, name in use, another
-    /// process holds it).
+    /// to be of the same kind: for one thread or for several. Sets MAC and MTU to the device's and the carrier to its
+    /// link; brings nothing up. The reference is valid until remove_shadow(). Throws `error` with the remedy
+    /// (/dev/net/tun, CAP_NET_ADMIN, namespace, name in use, another process holds it).
     shadow &add_shadow(net_device &dev, const std::string &name);
     /// Closes a shadow. Blocks until no data CPU can punt to it and the threads have written the packets that were
     /// queued for it. The kernel interface loses its carrier; it is removed if `destroy`, else it stays for the next
