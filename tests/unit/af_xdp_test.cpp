@@ -1032,8 +1032,7 @@ protected:
     void SetUp() override
     {
         af_xdp::SetUp();
-        run("ip link add sa type veth peer name sb && ip link set sa up && ip link set sb up && "
-            "echo 1 > /proc/sys/net/ipv6/conf/sa/disable_ipv6");
+        add_shadow();
         open();
         wanted.shadow = static_cast<int>(if_nametoindex("sa"));
         wanted.ip4 = true;
@@ -1045,6 +1044,12 @@ protected:
     {
         af_xdp::TearDown();
         std::system("ip link del sa 2>/dev/null");
+    }
+    /// It sends nothing of its own accord.
+    void add_shadow() const
+    {
+        run("ip link add sa type veth peer name sb && echo 1 > /proc/sys/net/ipv6/conf/sa/disable_ipv6 && "
+            "ip link set sa up && ip link set sb up");
     }
     /// Whether a frame that arrives comes to the runtime; else it has to come to the shadow.
     bool received(const packet_peer &peer, const packet_peer &shadow, const std::vector<std::uint8_t> &sent)
@@ -1139,7 +1144,8 @@ TEST_F(af_xdp_pass, what_the_shadow_sends_leaves_by_the_device)
     EXPECT_TRUE(wait_until([&] { return peer.receive() == datagram(2); }));
     EXPECT_TRUE(beyond.receive().empty());
     EXPECT_EQ(device->counters().passed_out, 1U);
-    run("ip link del sa && ip link add sa type veth peer name sb && ip link set sa up && ip link set sb up");
+    run("ip link del sa");
+    add_shadow();
     wanted.shadow = static_cast<int>(if_nametoindex("sa"));
     ASSERT_TRUE(device->set_pass(wanted)) << "another interface";
     const packet_peer next("sa");
