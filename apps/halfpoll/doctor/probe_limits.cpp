@@ -20,14 +20,14 @@ std::uint64_t threads(const config &cfg) { return cfg.cpus.size() + irq_threads(
 
 /// File descriptors: EAL, control thread, slow path and 16 clients of the control socket; a ring and a doorbell for
 /// each CPU, and an epoll set and a doorbell for each further thread of the slow path; for each port the queues of its
-/// shadow, netlink sockets, maps, and one or two descriptors for each of its queues.
+/// shadow, netlink sockets, BPF maps, programs and links, and one or two descriptors for each of its queues.
 std::uint64_t wanted_files(const probing &p)
 {
     const unsigned more_slow_paths = p.cfg.slow_path_threads - 1;
     std::uint64_t files = 40 + 4 * threads(p.cfg) + 2 * more_slow_paths;
     for (const port_config &port : p.cfg.ports) {
         const unsigned queues = port.kind == device_kind::af_xdp ? p.on.link_rx_queues(port.ifname()) : 0;
-        files += 8 + more_slow_paths + 2 * std::max(queues, port.options.rx_queues);
+        files += 16 + more_slow_paths + 2 * std::max(queues, port.options.rx_queues);
     }
     return files;
 }
