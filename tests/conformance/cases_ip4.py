@@ -301,6 +301,7 @@ def reverse_path_blackhole(c, _, port):
     ("to-a-host-on-the-link", "10.77.1.3", "10.77.1.3", 52)))
 def redirect(c, _, destination, gateway, source):
     packet = c.ip4(src=f"10.77.1.{source}", dst=destination, proto=253)
+    c.sampled = True
     c.send(packet)
     c.forwarded(packet, to="lan")
     # The packet was already in transit when the redirect was made: Linux quotes it one hop further.

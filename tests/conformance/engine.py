@@ -102,6 +102,7 @@ class Case:
         self.token = b"hpc%04x." % number
         self.sends, self.wants, self.claims, self.tolerated, self.got = [], [], [], [], []
         self.late = False         # some answers of the kernel take a while
+        self.sampled = False      # an answer comes only if the packet comes alone, or as the first one of a burst
         self.marked = tuple(NETS)  # the ports that send markers
         function(self)
 
@@ -379,6 +380,16 @@ class Bench:
             except BlockingIOError:
                 time.sleep(0.001)
 
+    def send_alone(self, c):
+        """Sends the packets of a sampled case again, if they shared a burst with others. All but the answer is forgotten."""
+        attempts = 5 if c.sampled else 0
+        while attempts and not c.complete():
+            attempts -= 1
+            c.got.clear()
+            for port, frame in c.sends:
+                self.transmit(port, frame)
+                self.sync(c.marked)
+
     def run(self, cases):
         """Runs all cases at once."""
         self.cases = {c.number: c for c in cases}
@@ -391,6 +402,8 @@ class Bench:
                 self.sync()
         self.sync(cases[-1].marked)
         self.sync(cases[-1].marked)  # for packets that took the kernel longer
+        for c in cases:
+            self.send_alone(c)
         end = time.monotonic() + 50
         while not all(c.complete() for c in cases if c.late) and time.monotonic() < end:
             self.receive(0.1)
