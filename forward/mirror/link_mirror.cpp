@@ -35,6 +35,15 @@ void link_mirror::look_at(shadow &s)
     }
 }
 
+void link_mirror::look_at_moved()
+{
+    for (shadow *s : slow_.shadows()) {
+        if (s->moved) {
+            look_at(*s);
+        }
+    }
+}
+
 /// The shadow that the link belongs to, or null. The name of a shadow's interface is read through the shadow's fd, not
 /// taken from the message.
 shadow *link_mirror::shadow_of(const link_message &message)
@@ -45,11 +54,7 @@ shadow *link_mirror::shadow_of(const link_message &message)
         }
         slow_.look_at_offloads(*s);
     } else {
-        for (shadow *moved : slow_.shadows()) {
-            if (moved->moved) {
-                look_at(*moved);
-            }
-        }
+        look_at_moved();
     }
     return slow_.of_kernel_ifindex(message.ifindex);
 }

@@ -32,6 +32,8 @@ public:
     void apply_netconf(const nlmsghdr &message);
     /// mirror::device_changed().
     void device_changed(const net_device &dev);
+    /// Looks at the shadows that are in another namespace, of which no message tells.
+    void look_at_moved();
     /// Forgets the links that the present dump did not show.
     void sweep();
 

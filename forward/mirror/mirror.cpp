@@ -73,6 +73,7 @@ void mirror::process()
     m.watch.process();
     m.loader.process_timers();
     m.receive_until(ktime_get() + turn_time);
+    m.links.look_at_moved();
     m.promiscuity.process();
     m.tender.process();
     m.fwd.reclaim();

@@ -5,6 +5,7 @@
 #include "punt_gate.hpp"
 #include "shadow_tap.hpp"
 #include "slow_path_thread.hpp"
+#include "vhost_queue.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -25,6 +26,15 @@ void check_limit(const punt_limit &limit)
     }
 }
 
+/// After the threads have left the shadow, or ended.
+void close_queues(shadow &s) noexcept
+{
+    for (shadow_queue &queue : s.queues) {
+        queue.vhost.reset(); // it uses the fd
+        close(queue.fd);
+    }
+}
+
 } // namespace
 
 const char *to_string(punt_class c) noexcept
@@ -35,6 +45,9 @@ const char *to_string(punt_class c) noexcept
     static_assert(std::size(names) == PUNT_CLASSES);
     return c < PUNT_CLASSES ? names[c] : "unknown";
 }
+
+shadow_queue::shadow_queue() = default;
+shadow_queue::~shadow_queue() = default;
 
 shadow_counts shadow::counts() const noexcept
 {
@@ -75,16 +88,16 @@ struct slow_path::impl {
     bool rings_empty() const noexcept;
     void post_deleted();
     void report_deleted();
-    int exchange_fds(shadow &s, std::vector<int> fds, bool watched);
+    using vhosts = std::vector<std::unique_ptr<vhost_queue>>; ///< by slow-path thread
+    vhosts open_vhost(const tap &t) const;
+    int exchange_queues(shadow &s, const std::vector<int> &fds, vhosts others, bool watched);
 };
 
 slow_path::impl::~impl()
 {
     threads.clear();
     for (const auto &s : shadows) {
-        for (const shadow_queue &queue : s->queues) {
-            close(queue.fd);
-        }
+        close_queues(*s);
     }
 }
 
@@ -146,17 +159,42 @@ void slow_path::impl::report_deleted()
     }
 }
 
-/// Gives the queues of a shadow other fds, and closes the former ones. The shadow has the new interface also if its
-/// frames cannot be waited for; returns errno of that, or 0.
-int slow_path::impl::exchange_fds(shadow &s, std::vector<int> fds, bool watched)
+/// vhost-net for each queue of an interface, or nulls if it is not wanted. Throws `error`, and then closes the fds.
+slow_path::impl::vhosts slow_path::impl::open_vhost(const tap &t) const
+{
+    vhosts opened(t.fds.size());
+    if (!options.vhost) {
+        return opened;
+    }
+    try {
+        for (std::size_t k = 0; k < opened.size(); ++k) {
+            opened[k] = std::make_unique<vhost_queue>();
+            opened[k]->attach(t.fds[k], t.name);
+        }
+    } catch (...) {
+        opened.clear();
+        if (t.created) {
+            tap_forget(t.fds.front());
+        }
+        std::ranges::for_each(t.fds, close);
+        throw;
+    }
+    return opened;
+}
+
+/// Gives the queues of a shadow other fds and vhost-net, and closes the former ones. The shadow has the new interface
+/// also if its frames cannot be waited for; returns errno of that, or 0.
+int slow_path::impl::exchange_queues(shadow &s, const std::vector<int> &fds, vhosts others, bool watched)
 {
     int problem = 0;
     for (unsigned k = 0; k < threads.size(); ++k) {
-        if (const int err = threads[k]->exchange(s, fds[k], watched)) {
+        int fd = fds[k];
+        if (const int err = threads[k]->exchange(s, fd, others[k], watched)) {
             problem = err;
         }
+        others[k].reset(); // it uses the fd
+        close(fd);
     }
-    std::ranges::for_each(fds, close);
     return problem;
 }
 
@@ -176,6 +214,7 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
     }
     const tap t =
         tap_open(impl_->options.netns, name, impl_->options.threads, dev.mac, dev.mtu.load(std::memory_order_relaxed));
+    impl::vhosts vhosts = impl_->open_vhost(t);
     auto s = std::make_unique<shadow>();
     s->dev = &dev;
     s->name = t.name;
@@ -183,6 +222,7 @@ shadow &slow_path::add_shadow(net_device &dev, const std::string &name)
     s->queues = std::vector<shadow_queue>(t.fds.size());
     for (std::size_t k = 0; k < t.fds.size(); ++k) {
         s->queues[k].fd = t.fds[k];
+        s->queues[k].vhost = std::move(vhosts[k]);
     }
     s->kernel_ifindex = t.ifindex;
     s->created = t.created;
@@ -214,9 +254,7 @@ void slow_path::remove_shadow(shadow &s, bool destroy)
     if (destroy) {
         tap_forget(s.queues.front().fd);
     }
-    for (const shadow_queue &queue : s.queues) {
-        close(queue.fd);
-    }
+    close_queues(s);
     std::erase_if(impl_->shadows, [&s](const auto &p) { return p.get() == &s; });
 }
 
@@ -224,7 +262,7 @@ void slow_path::exchange_shadow(shadow &s, const std::string &name)
 {
     const tap t = tap_open(impl_->options.netns, name, impl_->options.threads, s.dev->mac,
                            s.dev->mtu.load(std::memory_order_relaxed));
-    const int err = impl_->exchange_fds(s, t.fds, true);
+    const int err = impl_->exchange_queues(s, t.fds, impl_->open_vhost(t), true);
     s.name = t.name;
     s.identity = name;
     s.kernel_ifindex = t.ifindex;
@@ -252,7 +290,7 @@ void slow_path::reopen_shadow(shadow &s)
 
 void slow_path::release_shadow(shadow &s, const std::string &why)
 {
-    impl_->exchange_fds(s, tap_unattached(impl_->options.threads), false);
+    impl_->exchange_queues(s, tap_unattached(impl_->options.threads), impl::vhosts(impl_->options.threads), false);
     s.kernel_ifindex = shadow::NO_IFINDEX;
     s.moved = false;
     s.failure = why;
@@ -288,8 +326,15 @@ bool slow_path::look_at(shadow &s)
 {
     const tap_place place = tap_find(impl_->options.netns, s.queues.front().fd);
     const bool moved = place.where == tap_place::elsewhere;
-    if (!s.failure.empty() || place.where == tap_place::gone) {
-        return false; // a slow-path thread reports it
+    if (!s.failure.empty()) {
+        return false;
+    }
+    if (place.where == tap_place::gone) {
+        if (s.queues.front().vhost) { // else a slow-path thread finds it
+            s.queues.front().deleted.store(true, std::memory_order_relaxed);
+            impl_->post_deleted();
+        }
+        return false;
     }
     const int ifindex = moved ? shadow::NO_IFINDEX : place.ifindex;
     if (s.name == place.name && s.moved == moved && s.kernel_ifindex == ifindex) {

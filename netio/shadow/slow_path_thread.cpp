@@ -32,8 +32,9 @@ namespace
 constexpr unsigned events_per_turn = 16;
 // A segmented frame brings packets faster than a device sends them. A ring in which no room comes in that time has lost
 // its consumer.
-constexpr long room_wait_ns = 20'000;
+constexpr timespec room_pause{.tv_sec = 0, .tv_nsec = 20'000};
 constexpr unsigned room_waits = 50;
+constexpr unsigned drain_waits = 5'000;
 
 void ring_doorbell(int fd) noexcept
 {
@@ -108,23 +109,47 @@ void slow_path_thread::wake() noexcept
     }
 }
 
-int slow_path_thread::watch(shadow &s) noexcept
+int slow_path_thread::watch(shadow &s)
 {
-    epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
-    return epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, queue_of(s).fd, &event) == 0 ? 0 : errno;
+    int err = 0;
+    call([&] { err = start_watching(s); });
+    return err;
+}
+
+int slow_path_thread::start_watching(shadow &s) noexcept
+{
+    const shadow_queue &queue = queue_of(s);
+    if (!queue.vhost) {
+        epoll_event event{.events = EPOLLIN, .data = {.ptr = &s}};
+        return epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, queue.fd, &event) == 0 ? 0 : errno;
+    }
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = &s}};
+    if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, queue.vhost->signal_fd(), &event) != 0) {
+        return errno;
+    }
+    by_vhost_.push_back(&s);
+    return 0;
+}
+
+void slow_path_thread::stop_watching(shadow &s) noexcept
+{
+    const shadow_queue &queue = queue_of(s);
+    epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, queue.vhost ? queue.vhost->signal_fd() : queue.fd, nullptr);
+    std::erase(by_vhost_, &s);
 }
 
 /// The thread itself exchanges the fd, so that what it finds about the former interface cannot be taken for news about
 /// the new one.
-int slow_path_thread::exchange(shadow &s, int &fd, bool watched)
+int slow_path_thread::exchange(shadow &s, int &fd, std::unique_ptr<vhost_queue> &vhost, bool watched)
 {
     int err = 0;
     call([&] {
         shadow_queue &queue = queue_of(s);
-        epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, queue.fd, nullptr);
+        stop_watching(s);
         std::swap(queue.fd, fd);
+        std::swap(queue.vhost, vhost);
         queue.deleted.store(false, std::memory_order_relaxed);
-        err = watched ? watch(s) : 0;
+        err = watched ? start_watching(s) : 0;
     });
     return err;
 }
@@ -133,7 +158,8 @@ void slow_path_thread::leave(shadow &s)
 {
     call([&] {
         carry_all_punted();
-        epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, queue_of(s).fd, nullptr);
+        drain_vhost(s);
+        stop_watching(s);
     });
 }
 
@@ -161,16 +187,18 @@ void slow_path_thread::run() noexcept
 {
     epoll_event events[events_per_turn];
     while (!stop_.load(std::memory_order_acquire)) { // pairs with the release in the destructor
-        const bool more = carry_punted();
+        bool more = carry_punted();
+        more |= read_vhost();
         const int timeout = announce_sleep(more) ? -1 : 0;
         const int n = epoll_wait(epoll_fd_, events, events_per_turn, timeout);
         sleeping_.store(0, std::memory_order_relaxed);
         bool rung = false;
         for (int i = 0; i < n; ++i) {
-            if (auto *s = static_cast<shadow *>(events[i].data.ptr)) {
-                from_kernel(*s);
-            } else {
+            auto *const s = static_cast<shadow *>(events[i].data.ptr);
+            if (s == nullptr) {
                 rung = true;
+            } else if (!queue_of(*s).vhost) { // else the next turn reads it
+                from_kernel(*s);
             }
         }
         if (rung) {
@@ -210,8 +238,52 @@ void slow_path_thread::write_merged() noexcept
     for (unsigned i = 0; i < merging_.frames(); ++i) {
         shadow_queue &to = queue_of(*static_cast<shadow *>(merging_.to(i)));
         const std::span frame = merging_.gather(i);
-        const bool written = !frame.empty() && tap_write(to.fd, frame);
+        const bool written = !frame.empty() && write(to, frame);
         stat_add(written ? to.to_kernel : to.to_kernel_drops, merging_.packets(i));
+    }
+    flush_vhost();
+}
+
+bool slow_path_thread::write(shadow_queue &to, std::span<const iovec> frame) noexcept
+{
+    if (!to.vhost) {
+        return tap_write(to.fd, frame);
+    }
+    // The kernel's worker may be slower than this thread, and then has all buffers.
+    for (unsigned i = 0; !to.vhost->write(frame); ++i) {
+        if (i == room_waits) {
+            return false;
+        }
+        to.vhost->flush();
+        nanosleep(&room_pause, nullptr);
+    }
+    return true;
+}
+
+void slow_path_thread::flush_vhost() noexcept
+{
+    for (shadow *s : by_vhost_) {
+        queue_of(*s).vhost->flush();
+    }
+}
+
+/// Reads frames of each shadow with vhost-net; true if one of them may have more.
+bool slow_path_thread::read_vhost() noexcept
+{
+    bool more = false;
+    for (shadow *s : by_vhost_) {
+        more |= from_kernel(*s);
+        queue_of(*s).vhost->flush();
+    }
+    return more;
+}
+
+/// Waits until the kernel has what was written. Its worker needs no more time than a CPU that others use.
+void slow_path_thread::drain_vhost(shadow &s) noexcept
+{
+    vhost_queue *const vhost = queue_of(s).vhost.get();
+    for (unsigned i = 0; vhost && i < drain_waits && !vhost->drained(); ++i) {
+        nanosleep(&room_pause, nullptr);
     }
 }
 
@@ -230,17 +302,19 @@ bool slow_path_thread::announce_sleep(bool more) noexcept
         return false;
     }
     announce(sleeping_); // pairs with announced() in wake()
-    return std::ranges::all_of(rings_, [](const punt_ring *ring) { return ring->empty(); });
+    return std::ranges::all_of(rings_, [](const punt_ring *ring) { return ring->empty(); }) &&
+           std::ranges::all_of(by_vhost_, [this](shadow *s) { return queue_of(*s).vhost->may_wait(); });
 }
 
-/// Sends frames from a TAP to its device, until they were a burst of packets. Further frames wait for the next turn, so
-/// that rings and TAPs are served fairly.
-void slow_path_thread::from_kernel(shadow &s) noexcept
+/// Sends frames from a shadow to its device, until they were a burst of packets. Further frames wait for the next turn,
+/// so that rings and shadows are served fairly. True: there may be some.
+bool slow_path_thread::from_kernel(shadow &s) noexcept
 {
+    const shadow_queue &queue = queue_of(s);
     tap_result result = tap_result::frame;
     for (unsigned packets = 0; packets < NET_BURST && result != tap_result::empty && result != tap_result::removed;) {
         tap_frame frame;
-        result = tap_read(queue_of(s).fd, buffer_, frame);
+        result = queue.vhost ? queue.vhost->read(frame) : tap_read(queue.fd, buffer_, frame);
         if (result == tap_result::frame) {
             packets += send_frame(s, frame);
         } else if (result == tap_result::bad) {
@@ -251,7 +325,9 @@ void slow_path_thread::from_kernel(shadow &s) noexcept
     send_outgoing(s);
     if (result == tap_result::removed) {
         note_removed(s);
+        return false;
     }
+    return result != tap_result::empty;
 }
 
 /// Sends the packets that a frame stands for; returns their number.
@@ -293,11 +369,10 @@ void slow_path_thread::send_outgoing(shadow &s) noexcept
 /// limits (`txqueuelen`).
 void slow_path_thread::wait_for_room(const net_device &dev) const noexcept
 {
-    constexpr timespec pause{.tv_sec = 0, .tv_nsec = room_wait_ns};
     for (unsigned i = 0; i < room_waits && dev.running.load(std::memory_order_relaxed) &&
                          foreign_room(core_, number_, dev) < outgoing_count_;
          ++i) {
-        nanosleep(&pause, nullptr);
+        nanosleep(&room_pause, nullptr);
     }
 }
 

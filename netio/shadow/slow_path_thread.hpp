@@ -7,6 +7,7 @@
 #include "punt_ring.hpp"
 #include "shadow_gro.hpp"
 #include "shadow_tap.hpp"
+#include "vhost_queue.hpp"
 
 #include <condition_variable>
 #include <functional>
@@ -40,25 +41,31 @@ public:
     void wake() noexcept;
 
     /// Waits for frames of a shadow from now on; returns 0 or errno. Control thread, before the thread can have packets
-    /// of the shadow.
-    int watch(shadow &s) noexcept;
-    /// Gives the thread's queue of a shadow another fd, and returns the former one in `fd`, which nobody uses any more.
-    /// Without `watched` no frames are waited for. Returns 0, or errno if they cannot be waited for. Control thread;
-    /// blocks.
-    int exchange(shadow &s, int &fd, bool watched);
+    /// of the shadow; blocks.
+    int watch(shadow &s);
+    /// Gives the thread's queue of a shadow another fd and vhost_queue, and returns the former ones, which nobody uses
+    /// any more. Without `watched` no frames are waited for. Returns 0, or errno if they cannot be waited for. Control
+    /// thread; blocks.
+    int exchange(shadow &s, int &fd, std::unique_ptr<vhost_queue> &vhost, bool watched);
     /// Writes all packets that were published before the call, and uses the shadow no more. Control thread; blocks.
     void leave(shadow &s);
 
 private:
     void call(const std::function<void()> &work);
     void take_call() noexcept;
+    int start_watching(shadow &s) noexcept;
+    void stop_watching(shadow &s) noexcept;
     void run() noexcept;
     bool carry_punted() noexcept;
     void carry_all_punted() noexcept;
     void write_merged() noexcept;
+    bool write(shadow_queue &to, std::span<const iovec> frame) noexcept;
+    void flush_vhost() noexcept;
+    bool read_vhost() noexcept;
+    void drain_vhost(shadow &s) noexcept;
     bool announce_sleep(bool more) noexcept;
     shadow_queue &queue_of(shadow &s) const noexcept { return s.queues[number_]; }
-    void from_kernel(shadow &s) noexcept;
+    bool from_kernel(shadow &s) noexcept;
     unsigned send_frame(shadow &s, const tap_frame &frame) noexcept;
     void send_outgoing(shadow &s) noexcept;
     void wait_for_room(const net_device &dev) const noexcept;
@@ -81,6 +88,7 @@ private:
     const std::function<void()> *call_ = nullptr; ///< under call_mutex_: the thread runs it and sets null
 
     // Of the thread alone.
+    std::vector<shadow *> by_vhost_;             ///< shadows whose frames vhost-net carries
     tap_buffer buffer_;                          ///< the frame that was read last
     mbuf_stock stock_;                           ///< for the packets of frames from the kernel
     gro_batch merging_;                          ///< packets for the kernel

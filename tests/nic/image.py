@@ -15,7 +15,8 @@ from lab import run
 HERE = pathlib.Path(__file__).resolve().parent
 KERNEL = "linux-image-amd64"
 # Their dependencies are added. The kernel's own NIC drivers are for the comparison in bench/.
-MODULES = ("vfio-pci", "vfio_iommu_type1", "tun", "igb", "e1000e", "vmxnet3", "virtio_net", "virtio_pci")
+MODULES = ("vfio-pci", "vfio_iommu_type1", "tun", "igb", "e1000e", "vmxnet3", "virtio_net", "virtio_pci",
+           "vhost_net")
 # Drivers that the EAL loads by itself, so that ldd does not list them.
 PMDS = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_virtio", "net_vmxnet3")
 PROGRAMS = ("/usr/bin/ip",)

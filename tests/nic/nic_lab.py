@@ -58,6 +58,7 @@ class NicLab(lab.Lab):
     def __init__(self, model, image, ports=("lan", "wan", "alt"), port_config="", data_cpu=1, machine=None, **more):
         self.model, self.image, self.machine = MODELS[model], image, machine or {}
         self.port_config, self.data_cpu = port_config, data_cpu
+        self.runtime_config = ""
         self.nics, self.guest = {}, None
         super().__init__(ports, **more)
 
@@ -108,7 +109,7 @@ class NicLab(lab.Lab):
 
     def config(self):
         text = (f'[runtime]\ncpus = [{self.data_cpu}]\ncontrol = "{CONTROL}"\nhugepages = true\n'
-                'memory_mb = 192\nmbufs = 32768\n')
+                'memory_mb = 192\nmbufs = 32768\n' + self.runtime_config)
         for net in self.nets:
             text += (f'\n[[port]]\nname = "{net.name}"\ndevice = "{self.addresses[net.name]}"\nshadow = "{net.dev}"\n'
                      + self.port_config)

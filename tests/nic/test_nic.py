@@ -3,6 +3,7 @@
 leaves it as it found it; otherwise the next test makes a new one."""
 
 import contextlib
+import json
 import random
 import signal
 import statistics
@@ -244,8 +245,63 @@ class OnQueues(OnModel):
             self.restart()
 
 
+class WithVhost:
+    """The shadows are served by vhost-net, whatever the NICs are: on one model."""
+
+    MODEL = "virtio"
+
+    def test_slow_path_vhost(self):
+        self.guest.modprobe("vhost_net")
+        self.addCleanup(setattr, self.lab, "runtime_config", "")
+        for threads in (1, 2):
+            self.lab.runtime_config = f"slow_path_vhost = true\nslow_path_threads = {threads}\n"
+            self.restart()
+            self.assertEqual(self.workers(), 3 * threads)
+            self.by_vhost()
+        self.lab.runtime_config = ""
+        self.restart()
+        self.assertEqual(self.workers(), 0)
+
+    def ways(self):
+        return {row["in"] for row in self.lab.show("policy") if row["port"] != "alt"}
+
+    def workers(self):
+        """Number of vhost-net's threads: in the kernel, or since Linux 6.4 in the process."""
+        names = self.guest.shell("cat /proc/[0-9]*/task/*/comm 2>/dev/null", check=False).stdout.split()
+        return sum(name.startswith("vhost-") for name in names)
+
+    def by_vhost(self):
+        self.test_icmp_errors()
+        for family, networks in (("-4", ("10.77.1.0/24", "10.77.2.0/24")), ("-6", ("fd77:1::/64", "fd77:2::/64"))):
+            for net, network in zip((LAN, WAN), networks):
+                self.guest.ip(family, "route", "replace", network, "dev", net.dev, "table", 100)
+                self.guest.ip(family, "rule", "add", "pref", 100, "iif", net.dev, "table", 100)
+        try:
+            wait_for("the kernel forwards", lambda: self.ways() == {"kernel"}, 20)
+            for target, host in ((WAN.host4, LAN.host4), (WAN.host6, LAN.host6)):
+                transfer(self.client, self.server, target, 2 << 20)
+                transfer(self.server, self.client, host, 2 << 20)
+        finally:
+            for family in ("-4", "-4", "-6", "-6"):
+                self.guest.ip(family, "rule", "del", "pref", 100)
+        wait_for("halfpoll forwards", lambda: self.ways() == {"fast"}, 20)
+        for row in json.loads(self.lab.halfpoll("show", "punt", "--json").stdout)["shadows"]:
+            if row["shadow"] != ALT.dev:
+                self.assertGreater(row["to_kernel"], 2 * (2 << 20) // 1500, row)
+                self.assertGreater(row["from_kernel"], 2 * (2 << 20) // 1500, row)
+            self.assertEqual((row["to_kernel_drops"], row["from_kernel_drops"]), (0, 0), row)
+        self.guest.ip("link", "del", WAN.dev)
+        wait_for("the shadow is made again", lambda: self.guest.shell(f"ip link show {WAN.dev}", check=False)
+                 .returncode == 0, 20)
+        self.lab.configure()
+        wait_ping(self.client, WAN.router4, 10)
+        wait_ping(self.client, WAN.host6, 10)
+
+
 def cases(models, image):
     """Yields a test class for each model."""
     for name in models:
-        base = OnQueues if MODELS[name].rx_queues > 1 else OnModel
-        yield type(name, (base, unittest.TestCase), {"model": name, "image": image, "__module__": "nic"})
+        bases = (OnQueues if MODELS[name].rx_queues > 1 else OnModel, unittest.TestCase)
+        if name == WithVhost.MODEL:
+            bases = (WithVhost, *bases)
+        yield type(name, bases, {"model": name, "image": image, "__module__": "nic"})

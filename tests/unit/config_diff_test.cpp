@@ -154,8 +154,11 @@ TEST(ConfigDiff, WhatNeedsARestartIsNamed)
                             "~ [runtime] mbufs: 16384 -> 8192", "~ [runtime] trace: \"\" -> \"xdp_.*\"",
                             "~ [runtime] trace_dir: \"\" -> \"/tmp\""));
     EXPECT_THAT(d.changes, IsEmpty());
-    EXPECT_THAT(lines(diff(LAN, "[runtime]\nslow_path_threads = 2\nslow_path_cpu = [0, 1]\n" + LAN).refused),
-                ElementsAre("~ [runtime] slow_path_threads: 1 -> 2", "~ [runtime] slow_path_cpu: 0 -> [0, 1]"));
+    EXPECT_THAT(
+        lines(diff(LAN, "[runtime]\nslow_path_threads = 2\nslow_path_cpu = [0, 1]\nslow_path_vhost = true\n" + LAN)
+                  .refused),
+        ElementsAre("~ [runtime] slow_path_threads: 1 -> 2", "~ [runtime] slow_path_cpu: 0 -> [0, 1]",
+                    "~ [runtime] slow_path_vhost: false -> true"));
 }
 
 TEST(ConfigDiff, TheFlowHashKeyIsNotShown)

@@ -79,7 +79,7 @@ TEST(Config, EverySettingArrives)
         good("[runtime]\ncpus = [2, 1]\nfifo_priority = 7\nnetdev_budget = 64\n"
              "netdev_budget_usecs = 500\nnetdev_max_backlog = 5000\nskb_defer_max = 96\nrps_sock_flow_entries = 4096\n"
              "rps_default_mask = [0, 1]\nflow_limit_cpu_bitmap = \"0x2\"\nflow_limit_table_len = 512\ninterrupts = "
-             "false\nslow_path_threads = 3\nslow_path_cpu = [5, 0]\n"
+             "false\nslow_path_threads = 3\nslow_path_cpu = [5, 0]\nslow_path_vhost = true\n"
              "exclusion = \"big\"\nksoftirqd = true\nirq_workd = true\nthread_backlog_napi = true\n"
              "napi_fifo_priority = 3\nnetns = \"/proc/self/ns/net\"\nvfio_intr = \"msi\"\ncontrol = "
              "\"/tmp/x.sock\"\nhugepages = true\n"
@@ -107,6 +107,7 @@ TEST(Config, EverySettingArrives)
     EXPECT_FALSE(cfg.interrupts);
     EXPECT_EQ(cfg.slow_path_threads, 3U);
     EXPECT_THAT(cfg.slow_path_cpu, testing::ElementsAre(5, 0));
+    EXPECT_TRUE(cfg.slow_path_vhost);
     EXPECT_EQ(cfg.netns, "/proc/self/ns/net");
     EXPECT_EQ(cfg.vfio_intr, "msi");
     EXPECT_EQ(cfg.control, "/tmp/x.sock");
@@ -486,18 +487,20 @@ TEST(Config, TheFlowHashKeyIsWrittenAsByEthtool)
 
 TEST(Config, AllMistakesAreReportedInOrderOfTheirLines)
 {
-    EXPECT_EQ(problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
-              "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
-              "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
-              "flow_limit_cpu_bitmap, "
-              "flow_limit_table_len, flow_hash_key, interrupts, exclusion, ksoftirqd, irq_workd, "
-              "thread_backlog_napi, napi_fifo_priority, slow_path_threads, slow_path_cpu, netns, vfio_intr, control, "
-              "hugepages, "
-              "memory_mb, mbufs, "
-              "remove_shadows, trace, trace_dir\n"
-              "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
-              "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
-              "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
+    EXPECT_EQ(
+        problems("[runtime]\nbudget = 3\nmbufs = \"many\"\n" + PORT + "mtu = 1\n[punt.other]\nburst = 0\n"),
+        "r.toml:2: unknown key budget in [runtime], expected one of cpus, fifo_priority, netdev_budget, "
+        "netdev_budget_usecs, netdev_max_backlog, skb_defer_max, rps_sock_flow_entries, rps_default_mask, "
+        "flow_limit_cpu_bitmap, "
+        "flow_limit_table_len, flow_hash_key, interrupts, exclusion, ksoftirqd, irq_workd, "
+        "thread_backlog_napi, napi_fifo_priority, slow_path_threads, slow_path_cpu, slow_path_vhost, netns, vfio_intr, "
+        "control, "
+        "hugepages, "
+        "memory_mb, mbufs, "
+        "remove_shadows, trace, trace_dir\n"
+        "r.toml:3: mbufs: found \"many\" (string), expected an integer from 2048 to 16777216\n"
+        "r.toml:7: mtu: found 1 (integer), expected an integer from 68 to 9600\n"
+        "r.toml:9: burst: found 0 (integer), expected an integer from 1 to 1000000");
 }
 
 TEST(Config, FilesThatCannotBeReadAreNamed)

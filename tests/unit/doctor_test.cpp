@@ -128,6 +128,12 @@ INSTANTIATE_TEST_SUITE_P(
              "modprobe tun", ""},
         lack{"TunForbidden", "tun", severity::stops, [](fake_host &on) { on.tun = EACCES; }, "Permission denied",
              "chmod 0666 /dev/net/tun", ""},
+        lack{"VhostMissing", "vhost_net", severity::stops, [](fake_host &on) { on.vhost = ENOENT; },
+             "cannot use /dev/vhost-net (No such file or directory)", "modprobe vhost_net", "",
+             RUNTIME + "slow_path_vhost = true\n" + AF_XDP_PORT},
+        lack{"VhostForbidden", "vhost_net", severity::stops, [](fake_host &on) { on.vhost = EACCES; },
+             "cannot use /dev/vhost-net (Permission denied)", "chmod 0660 /dev/vhost-net", "",
+             RUNTIME + "slow_path_vhost = true\n" + AF_XDP_PORT},
         lack{"Netlink", "netlink", severity::stops, [](fake_host &on) { on.sockets[AF_NETLINK] = EAFNOSUPPORT; },
              "no rtnetlink socket", "RestrictAddressFamilies=AF_NETLINK", ""},
         lack{"IoUringSwitchedOff", "io_uring", severity::less,
@@ -389,6 +395,13 @@ TEST(Doctor, WithoutAConfigurationPortsNeverStopIt)
     on.tun = ENOENT;
     found = examine("", on);
     EXPECT_TRUE(stops(found));
+}
+
+TEST(Doctor, VhostIsNoRequirementUnlessItIsWanted)
+{
+    fake_host on;
+    on.vhost = ENOENT;
+    EXPECT_THAT(ids(examine("", on)), ElementsAre());
 }
 
 TEST(Doctor, MistakesInTheConfigurationAreFindings)

@@ -108,7 +108,7 @@ public:
     std::uint64_t memlock = UINT64_MAX, files = UINT64_MAX, addresses_limit = UINT64_MAX;
     std::map<std::string, int> accesses; ///< errno by file or folder
     std::map<std::string, std::string> env;
-    int tun = 0, uring = 0, map = 0, fifo = 0;
+    int tun = 0, vhost = 0, uring = 0, map = 0, fifo = 0;
     std::map<int, int> sockets;        ///< errno by family
     std::map<std::string, int> opens;  ///< errno by file
     std::map<std::string, int> writes; ///< errno by file
@@ -136,6 +136,7 @@ public:
     }
     std::string program() const override { return "/usr/bin/halfpoll"; }
     int tun_error() const override { return tun; }
+    int vhost_error() const override { return vhost; }
     int io_uring_error() const override { return uring; }
     int socket_error(int family, int, int) const override { return value_or(sockets, family, 0); }
     int xsk_map_error() const override { return map; }

@@ -88,6 +88,7 @@ struct config {
     int napi_fifo_priority = 0;
     unsigned slow_path_threads = 1;
     std::vector<unsigned> slow_path_cpu; ///< of the threads in turn; empty: the scheduler chooses
+    bool slow_path_vhost = false;
     std::string netns;
     std::string vfio_intr; ///< "msix", "msi", "legacy"; empty: the best mode of each device
     std::string control = DEFAULT_CONTROL;

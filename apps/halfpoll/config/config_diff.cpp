@@ -81,6 +81,7 @@ void compare_runtime(const config &from, const config &to, unsigned backlog_room
         diff.refused.push_back(
             {sort::changed, where, "slow_path_cpu", cpu_text(from.slow_path_cpu), cpu_text(to.slow_path_cpu)});
     }
+    compare(diff.refused, where, "slow_path_vhost", from.slow_path_vhost, to.slow_path_vhost);
     compare(diff.refused, where, "netns", from.netns, to.netns);
     compare(diff.refused, where, "vfio_intr", from.vfio_intr, to.vfio_intr);
     compare(diff.refused, where, "control", from.control, to.control);

@@ -154,6 +154,7 @@ void runtime_parser::read_slow_path()
 {
     reader_.integer("slow_path_threads", out_.slow_path_threads, 1, SLOW_PATH_THREADS_MAX);
     read_slow_path_cpu();
+    reader_.boolean("slow_path_vhost", out_.slow_path_vhost);
 }
 
 void runtime_parser::read_slow_path_cpu()

@@ -20,14 +20,16 @@ std::uint64_t threads(const config &cfg) { return cfg.cpus.size() + irq_threads(
 
 /// File descriptors: EAL, control thread, slow path and 16 clients of the control socket; a ring and a doorbell for
 /// each CPU, and an epoll set and a doorbell for each further thread of the slow path; for each port the queues of its
-/// shadow, netlink sockets, BPF maps, programs and links, and one or two descriptors for each of its queues.
+/// shadow, each with vhost-net and three eventfds if that is wanted, netlink sockets, BPF maps, programs and links, and
+/// one or two descriptors for each of its queues.
 std::uint64_t wanted_files(const probing &p)
 {
     const unsigned more_slow_paths = p.cfg.slow_path_threads - 1;
+    const unsigned vhost = p.cfg.slow_path_vhost ? 4 * p.cfg.slow_path_threads : 0;
     std::uint64_t files = 40 + 4 * threads(p.cfg) + 2 * more_slow_paths;
     for (const port_config &port : p.cfg.ports) {
         const unsigned queues = port.kind == device_kind::af_xdp ? p.on.link_rx_queues(port.ifname()) : 0;
-        files += 16 + more_slow_paths + 2 * std::max(queues, port.options.rx_queues);
+        files += 16 + more_slow_paths + vhost + 2 * std::max(queues, port.options.rx_queues);
     }
     return files;
 }
@@ -48,9 +50,10 @@ void probe_files(probing &p)
 /// threads. With hugepages the EAL reserves addresses for all the memory that it could ever use.
 std::uint64_t wanted_addresses(const config &cfg)
 {
-    constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB;
+    constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB, vhost_queue = 21 * MIB;
+    const std::uint64_t vhost = cfg.slow_path_vhost ? cfg.ports.size() * cfg.slow_path_threads * vhost_queue : 0;
     return cfg.memory_mb * MIB + packet_memory(cfg) + tables + (threads(cfg) + 3 + cfg.slow_path_threads) * stack +
-           (cfg.hugepages ? eal : 0);
+           (cfg.hugepages ? eal : 0) + vhost;
 }
 
 void probe_addresses(probing &p)

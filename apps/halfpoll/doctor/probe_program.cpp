@@ -72,6 +72,17 @@ void probe_tun(probing &p)
           remedy);
 }
 
+void probe_vhost(probing &p)
+{
+    if (const int err = p.cfg.slow_path_vhost ? p.on.vhost_error() : 0) {
+        const std::string permit = "chmod 0660 /dev/vhost-net for a group of this user";
+        p.add(severity::stops, "vhost_net", "",
+              std::string("cannot use /dev/vhost-net (") + std::strerror(err) + "), needed for slow_path_vhost",
+              (err == EACCES || err == EPERM ? permit : "modprobe vhost_net") +
+                  " (in a container: --device /dev/vhost-net), or set slow_path_vhost = false");
+    }
+}
+
 void probe_netlink(probing &p)
 {
     if (const int err = p.on.socket_error(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) {
@@ -179,6 +190,7 @@ void probe_program(probing &p)
 {
     probe_capabilities(p);
     probe_tun(p);
+    probe_vhost(p);
     probe_netlink(p);
     probe_io_uring(p);
     probe_forwarding(p);

@@ -174,6 +174,16 @@ int host::tun_error() const
     return result;
 }
 
+int host::vhost_error() const
+{
+    const int fd = open(path("/dev/vhost-net").c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return errno;
+    }
+    close(fd);
+    return 0;
+}
+
 int host::io_uring_error() const
 {
     io_uring ring;

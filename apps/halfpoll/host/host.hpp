@@ -69,6 +69,7 @@ public:
 
     // ---- the kernel ----
     virtual int tun_error() const;
+    virtual int vhost_error() const; ///< vhost-net
     virtual int io_uring_error() const;
     virtual int socket_error(int family, int type, int protocol) const;
     virtual int xsk_map_error() const;

@@ -87,6 +87,7 @@ void router::start()
     slow.threads = cfg_.slow_path_threads;
     slow.affinity = cfg_.slow_path_cpu;
     slow.limits = cfg_.punt;
+    slow.vhost = cfg_.slow_path_vhost;
     slow_ = std::make_unique<slow_path>(*core_, slow);
     slow_->allow_pass(cfg_.kernel_pass);
     slow_->on_deleted = [this](shadow &s) { on_deleted(s); };

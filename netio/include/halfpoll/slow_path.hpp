@@ -15,6 +15,8 @@
 namespace halfpoll
 {
 
+class vhost_queue;
+
 /// Classes of packets that go to the kernel. Each is policed by itself, before the ring.
 enum punt_class : unsigned {
     PUNT_ARP_ND,     ///< ARP, IPv6 neighbour and router discovery
@@ -68,6 +70,9 @@ struct slow_path_options {
     std::vector<unsigned> affinity; ///< logical CPUs that the threads get in turn; empty: the scheduler chooses
     punt_limits limits;
     unsigned ring_size = 1024; ///< packets from each CPU to each thread that may wait for the kernel, 1 to 2^20
+    /// Frames go to and from the shadows by vhost-net (/dev/vhost-net), on a worker of the kernel for each queue, and
+    /// not by a system call for each of them.
+    bool vhost = false;
 };
 
 /// Counters of one shadow, in packets of the wire: a frame that the kernel gets or gives for several packets counts as
@@ -78,9 +83,14 @@ struct shadow_counts {
 
 /// The part of a shadow that one slow-path thread serves.
 struct alignas(64) shadow_queue {
-    int fd = -1; ///< written by the thread while the control thread waits for that
-    /// The kernel interface was deleted. The thread sets it before it posts, and clears it when it gets another
-    /// interface: relaxed.
+    shadow_queue();
+    ~shadow_queue();
+
+    // Written by the thread while the control thread waits for that.
+    int fd = -1;
+    std::unique_ptr<vhost_queue> vhost; ///< carries the frames; null: `fd` does
+    /// The kernel interface was deleted. The thread sets it before it posts, with vhost-net the control thread. It is
+    /// cleared when the thread gets another interface. Relaxed.
     std::atomic<bool> deleted{false};
     /// As in shadow_counts. Relaxed; the thread writes, any thread reads.
     std::atomic<std::uint64_t> to_kernel{0}, to_kernel_drops{0}, from_kernel{0}, from_kernel_drops{0};
@@ -138,13 +148,14 @@ public:
     /// Creates the shadow of a device, persistent, or adopts the TAP interface that an earlier process left, which has
     /// to be of the same kind: for one thread or for several. Sets MAC and MTU to the device's and the carrier to its
     /// link; brings nothing up. The reference is valid until remove_shadow(). Throws `error` with the remedy
-    /// (/dev/net/tun, CAP_NET_ADMIN, namespace, name in use, another process holds it).
+    /// (/dev/net/tun, /dev/vhost-net, CAP_NET_ADMIN, namespace, name in use, another process holds it).
     shadow &add_shadow(net_device &dev, const std::string &name);
     /// Closes a shadow. Blocks until no data CPU can punt to it and the threads have written the packets that were
     /// queued for it. The kernel interface loses its carrier; it is removed if `destroy`, else it stays for the next
     /// process.
     void remove_shadow(shadow &s, bool destroy);
     /// Called on the control thread after another program has deleted the kernel interface of a shadow (`ip link del`).
+    /// With vhost-net only look_at() finds that out.
     std::function<void(shadow &)> on_deleted;
     /// Called by look_at() when the name or the namespace of a shadow has changed.
     std::function<void(shadow &)> on_place;
