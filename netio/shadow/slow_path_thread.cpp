@@ -145,6 +145,7 @@ int slow_path_thread::exchange(shadow &s, int &fd, std::unique_ptr<vhost_queue> 
     int err = 0;
     call([&] {
         shadow_queue &queue = queue_of(s);
+        drain_vhost(s);
         stop_watching(s);
         std::swap(queue.fd, fd);
         std::swap(queue.vhost, vhost);
