@@ -254,13 +254,21 @@ class WithVhost:
         self.guest.modprobe("vhost_net")
         self.addCleanup(setattr, self.lab, "runtime_config", "")
         for threads in (1, 2):
-            self.lab.runtime_config = f"slow_path_vhost = true\nslow_path_threads = {threads}\n"
-            self.restart()
+            self.anew(f"slow_path_vhost = true\nslow_path_threads = {threads}\n")
             self.assertEqual(self.workers(), 3 * threads)
             self.by_vhost()
-        self.lab.runtime_config = ""
-        self.restart()
+        self.anew("")
         self.assertEqual(self.workers(), 0)
+
+    def anew(self, runtime_config):
+        """Starts with other settings and new shadows: one that outlives its process suits only as many threads."""
+        self.assertEqual(self.lab.signal(signal.SIGTERM), 0, self.lab.output())
+        for net in (LAN, WAN, ALT):
+            self.guest.shell(f"ip link del {net.dev} 2>/dev/null", check=False)
+        self.lab.runtime_config = runtime_config
+        self.lab.start()
+        self.lab.configure()
+        wait_ping(self.client, WAN.host4, 10)
 
     def ways(self):
         return {row["in"] for row in self.lab.show("policy") if row["port"] != "alt"}
