@@ -301,11 +301,11 @@ def reverse_path_blackhole(c, _, port):
     ("to-a-host-on-the-link", "10.77.1.3", "10.77.1.3", 52)))
 def redirect(c, _, destination, gateway, source):
     packet = c.ip4(src=f"10.77.1.{source}", dst=destination, proto=253)
-    c.sampled = True
     c.send(packet)
     c.forwarded(packet, to="lan")
     # The packet was already in transit when the redirect was made: Linux quotes it one hop further.
     c.error4(packet, 5, 1, rest=bytes(map(int, gateway.split("."))), ttl_gone=True)
+    c.sampled = c.wants[-1]
     c.tolerate(lambda port, f: port == "lan" and f[23] == 1 and f[34] == 3)
 
 

@@ -166,7 +166,6 @@ def connected(c):
     ("to-a-host-on-the-link", "fd77:1::60", "fd77:1::60", 52)))
 def redirect(c, _, destination, target, source):
     packet = c.ip6(src=f"fd77:1::{source}", dst=destination, nh=253)
-    c.sampled = True
     c.send(packet)
     c.forwarded(packet, to="lan")
     wanted = socket.inet_pton(socket.AF_INET6, target) + socket.inet_pton(socket.AF_INET6, destination)

@@ -298,7 +298,18 @@ class WithVhost:
                 self.assertGreater(row["to_kernel"], 2 * (2 << 20) // 1500, row)
                 self.assertGreater(row["from_kernel"], 2 * (2 << 20) // 1500, row)
             self.assertEqual((row["to_kernel_drops"], row["from_kernel_drops"]), (0, 0), row)
-        self.guest.ip("link", "del", WAN.dev)
+        self.made_again(lambda: self.guest.ip("link", "del", WAN.dev))
+        self.made_again(self.lose_in_a_namespace)
+
+    def lose_in_a_namespace(self):
+        """No message tells halfpoll's namespace that the interface is gone."""
+        self.guest.run("/usr/bin/ip", "netns", "add", "away")  # that of busybox has no namespaces
+        self.guest.run("/usr/bin/ip", "link", "set", WAN.dev, "netns", "away")
+        wait_for("halfpoll sees it there", lambda: "in another network namespace" in self.lab.output(), 20)
+        self.guest.run("/usr/bin/ip", "netns", "del", "away")
+
+    def made_again(self, lose):
+        lose()
         wait_for("the shadow is made again", lambda: self.guest.shell(f"ip link show {WAN.dev}", check=False)
                  .returncode == 0, 20)
         self.lab.configure()

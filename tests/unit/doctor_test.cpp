@@ -132,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(
              "cannot use /dev/vhost-net (No such file or directory)", "modprobe vhost_net", "",
              RUNTIME + "slow_path_vhost = true\n" + AF_XDP_PORT},
         lack{"VhostForbidden", "vhost_net", severity::stops, [](fake_host &on) { on.vhost = EACCES; },
-             "cannot use /dev/vhost-net (Permission denied)", "chmod 0660 /dev/vhost-net", "",
+             "cannot use /dev/vhost-net (Permission denied)", "SupplementaryGroups=kvm", "",
              RUNTIME + "slow_path_vhost = true\n" + AF_XDP_PORT},
         lack{"Netlink", "netlink", severity::stops, [](fake_host &on) { on.sockets[AF_NETLINK] = EAFNOSUPPORT; },
              "no rtnetlink socket", "RestrictAddressFamilies=AF_NETLINK", ""},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Frames by vhost-net. The device is a model in this process, which may wait and look at any moment; where the kernel
-// has vhost-net, slow_path_test and the end-to-end tests use that one.
+// Frames by vhost-net. The device is a model in this process, which may wait and look at any moment. The kernel's own
+// is tested in a virtual machine (tests/nic), and by slow_path_test with HALFPOLL_TEST_VHOST in the environment.
 #include "netio/shadow/vhost_queue.hpp"
 
 #include <gtest/gtest.h>

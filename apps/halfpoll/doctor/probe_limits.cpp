@@ -46,8 +46,9 @@ void probe_files(probing &p)
     }
 }
 
-/// Address space for packet memory, for tables that are reserved in full and filled as needed, and for the stacks of
-/// threads. With hugepages the EAL reserves addresses for all the memory that it could ever use.
+/// Address space for packet memory, for tables that are reserved in full and filled as needed, for the stacks of
+/// threads, and for the buffers of vhost-net. With hugepages the EAL reserves addresses for all the memory that it
+/// could ever use.
 std::uint64_t wanted_addresses(const config &cfg)
 {
     constexpr std::uint64_t tables = 1280 * MIB, stack = 8 * MIB, eal = 65536 * MIB, vhost_queue = 21 * MIB;

@@ -75,7 +75,8 @@ void probe_tun(probing &p)
 void probe_vhost(probing &p)
 {
     if (const int err = p.cfg.slow_path_vhost ? p.on.vhost_error() : 0) {
-        const std::string permit = "chmod 0660 /dev/vhost-net for a group of this user";
+        const std::string permit =
+            "add the user to the group of /dev/vhost-net, kvm (systemd: SupplementaryGroups=kvm)";
         p.add(severity::stops, "vhost_net", "",
               std::string("cannot use /dev/vhost-net (") + std::strerror(err) + "), needed for slow_path_vhost",
               (err == EACCES || err == EPERM ? permit : "modprobe vhost_net") +
